@@ -1,0 +1,216 @@
+"""The few types and errors that the whole project speaks in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.uint8]
+    """uint8 (H, W, 3), RGB, 0-255."""
+    Probabilities = npt.NDArray[np.float32]
+    """float32 (..., C), 0-1, classes in the order of LABELS."""
+
+CLASS_PRIORS: dict[str, float] = {
+    "aardvark": 0.000310,
+    "aardwolf": 0.000171,
+    "baboon": 0.001154,
+    "bat": 0.000002,
+    "batearedfox": 0.000245,
+    "buffalo": 0.009228,
+    "bushbuck": 0.000160,
+    "caracal": 0.000047,
+    "cattle": 0.000009,
+    "cheetah": 0.000888,
+    "civet": 0.000030,
+    "dikdik": 0.001125,
+    "duiker": 0.000032,
+    "eland": 0.002281,
+    "elephant": 0.008200,
+    "empty": 0.759851,
+    "gazellegrants": 0.006394,
+    "gazellethomsons": 0.037591,
+    "genet": 0.000028,
+    "giraffe": 0.006195,
+    "guineafowl": 0.004460,
+    "hare": 0.000364,
+    "hartebeest": 0.008055,
+    "hippopotamus": 0.002017,
+    "honeybadger": 0.000033,
+    "hyenaspotted": 0.004108,
+    "hyenastriped": 0.000089,
+    "impala": 0.006635,
+    "insectspider": 0.000304,
+    "jackal": 0.000531,
+    "koribustard": 0.000506,
+    "leopard": 0.000158,
+    "lionfemale": 0.002366,
+    "lionmale": 0.000710,
+    "mongoose": 0.000230,
+    "monkeyvervet": 0.000235,
+    "ostrich": 0.000509,
+    "otherbird": 0.004275,
+    "porcupine": 0.000231,
+    "reedbuck": 0.001916,
+    "reptiles": 0.000062,
+    "rhinoceros": 0.000027,
+    "rodents": 0.000040,
+    "secretarybird": 0.000695,
+    "serval": 0.000551,
+    "steenbok": 0.000004,
+    "topi": 0.001663,
+    "vulture": 0.000033,
+    "warthog": 0.005640,
+    "waterbuck": 0.000232,
+    "wildcat": 0.000039,
+    "wildebeest": 0.076248,
+    "zebra": 0.053718,
+    "zorilla": 0.000016,
+}
+"""Share of sequences that show each class, in label order (REFERENCE.md section 3.5: all public seasons).
+
+A sequence can show several species, so the shares need not add up to one.
+"""
+
+LABELS: tuple[str, ...] = tuple(CLASS_PRIORS)
+"""The 54 classes in alphabetical order, which is the column order of every submission."""
+
+EMPTY = LABELS.index("empty")
+N_CLASSES = len(LABELS)
+
+METADATA_COLUMNS = ("seq_id", "datetime", "file_name")
+
+
+class HakunaError(Exception):
+    """An outcome that a person has to know about; `exit_code` tells it to programs."""
+
+    exit_code = 1
+
+
+class UsageError(HakunaError):
+    """Command line or settings."""
+
+    exit_code = 2
+
+
+class InputError(HakunaError):
+    """Metadata, submission format, labels."""
+
+    exit_code = 3
+
+
+class BundleError(HakunaError):
+    """Model bundle: missing, damaged, wrong signature."""
+
+    exit_code = 4
+
+
+class OutputError(HakunaError):
+    """Disk full or not writable."""
+
+    exit_code = 5
+
+
+class LockedError(HakunaError):
+    """The output folder is in use by another run."""
+
+    exit_code = 7
+
+
+class CheckpointError(HakunaError):
+    """The output folder belongs to another run."""
+
+    exit_code = 8
+
+
+class ImageSize(NamedTuple):
+    """Height before width, everywhere; the swap happens in the line that calls an image library."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One row of the metadata: a photo and the moment it was taken."""
+
+    file_name: str
+    """Path below the data folder, as written in the metadata."""
+    datetime: str
+    """`YYYY-MM-DD HH:MM:SS`, or anything else where the metadata does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """One capture event: the photos of one burst, in `file_name` order."""
+
+    seq_id: str
+    images: tuple[Image, ...]
+
+
+class FailureReason(StrEnum):
+    """Why a photo took no part in its sequence; the words in `failures.csv`."""
+
+    UNSAFE_PATH = "unsafe path"
+    MISSING = "missing"
+    NOT_A_FILE = "not a regular file"
+    UNREADABLE = "cannot be read"
+    EMPTY_FILE = "empty file"
+    TOO_LARGE = "file too large"
+    NOT_AN_IMAGE = "not a JPEG or PNG"
+    TOO_MANY_PIXELS = "too many pixels"
+    TOO_MANY_SCANS = "too many scans"
+    CANNOT_DECODE = "cannot be decoded"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFailure:
+    """A photo that could not be used, and why. A value, never an exception that stops the others."""
+
+    file_name: str
+    reason: FailureReason
+    detail: str = ""
+
+
+class View(StrEnum):
+    """What a network can look at."""
+
+    FRAME = "frame"
+    """Each frame of the sequence, uint8 (F, H, W, 3)."""
+    MEAN = "mean"
+    """The mean over the frames, float32 (H, W, 3)."""
+    BACKGROUND = "background"
+    """What moved between the frames, float32 (H, W, 3)."""
+
+
+ViewKey = tuple[View, ImageSize]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewedSequence:
+    """A sequence on its way from the photos to the networks.
+
+    Attributes
+    ----------
+    sequence : the photos it was made of
+    n_frames : how many of them could be used, F; at most the bundle's number of frames
+    views : what the networks look at, RGB, 0-255, by view and size
+        View.FRAME: uint8 (F, H, W, 3). View.MEAN, View.BACKGROUND: float32 (H, W, 3); absent when F < 2.
+    failures : the photos that could not be used
+    n_resized : frames that had another size than the first one and were resized to it
+    """
+
+    sequence: Sequence
+    n_frames: int
+    views: Mapping[ViewKey, npt.NDArray[np.uint8] | npt.NDArray[np.float32]]
+    failures: tuple[FrameFailure, ...]
+    n_resized: int

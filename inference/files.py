@@ -1,0 +1,59 @@
+"""Files that are either absent, old or complete, and how to tell which."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from inference.domain import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HASH_BLOCK_BYTES = 1 << 20
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn a failing write (disk full, read-only, no such folder) into an OutputError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} must be writable, got: {error.strerror or error}") from error
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[str]]:
+    """Write a text file under a temporary name and give it its own name when it is complete and on disk."""
+    temporary = path.with_name(f".{path.name}.partial")
+    with output_errors(path):
+        try:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
