@@ -1,0 +1,34 @@
+"""The command `hakuna`: puts the verbs of the three packages together."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from inference import cli as inference_cli
+from inference.domain import HakunaError
+from models import cli as models_cli
+
+app = typer.Typer(
+    name="hakuna",
+    help="Hakuna Runtime: batch inference for camera-trap photos.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # importing rich would double the time that --help takes
+    pretty_exceptions_enable=False,
+)
+app.command()(inference_cli.predict)
+app.add_typer(models_cli.app, name="bundle")
+
+
+def main() -> None:
+    """Run the command; the exit code is that of RELIABILITY.md."""
+    try:
+        app()
+    except HakunaError as error:
+        print(f"hakuna: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

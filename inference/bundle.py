@@ -1,0 +1,292 @@
+"""The manifest of a model bundle: what the science is, which files carry it, and whether they are intact."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from inference.domain import LABELS, BundleError, ImageSize, View, ViewKey
+from inference.files import sha256_of_file
+
+MANIFEST_NAME = "manifest.json"
+FORMAT_VERSION = 1
+DEMO_WARNING = "demo model: not for conclusions"
+N_LABELS = len(LABELS)
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Label = Literal[LABELS]  # type: ignore[valid-type]  # the 54 labels are known at import, which mypy cannot see
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Size(_Strict):
+    """Height and width in pixels."""
+
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+
+    def as_image_size(self) -> ImageSize:
+        """The same as the tuple that the pipeline speaks in."""
+        return ImageSize(self.height, self.width)
+
+
+class Block(StrEnum):
+    """Feature blocks that are not named after a network."""
+
+    FRAME_OUTPUTS = "frame_outputs"
+    """Each frame network at each size for each frame: `missing_frame` where the frame does not exist."""
+    FRAME_MEDIANS = "frame_medians"
+    """The median over networks and sizes for each frame: the first frame's where the frame does not exist."""
+    HOUR = "hour"
+    MONTH = "month"
+
+
+class NetworkInput(_Strict):
+    """One input of a network's serving signature: float32 (N, H, W, 3), RGB, 0-255."""
+
+    name: Name
+    view: View
+
+
+class Network(_Strict):
+    """A frozen network: `folder` is a SavedModel whose `serving_default` maps its inputs to `probabilities`."""
+
+    name: Name
+    folder: str
+    inputs: tuple[NetworkInput, ...] = Field(min_length=1)
+    sizes: tuple[Size, ...] = Field(min_length=1)
+    flip_tta: bool
+    export_difference: float = Field(ge=0)
+    """Largest difference from the Keras network it was frozen from."""
+
+    @property
+    def per_frame(self) -> bool:
+        """Whether it looks at each frame on its own rather than once at the sequence."""
+        return self.inputs[0].view is View.FRAME
+
+    @model_validator(mode="after")
+    def _inputs_go_together(self) -> Self:
+        if len({network_input.name for network_input in self.inputs}) < len(self.inputs):
+            raise ValueError(f"network {self.name}: inputs must have different names")
+        if any(network_input.view is View.FRAME for network_input in self.inputs) and len(self.inputs) > 1:
+            raise ValueError(f"network {self.name}: a network on frames must have one input, got {len(self.inputs)}")
+        return self
+
+
+class Stacking(_Strict):
+    """LightGBM boosters on top: one per set and class, averaged over the sets."""
+
+    sets: tuple[Name, ...] = Field(min_length=1)
+    classes: tuple[Label, ...] = Field(min_length=1)
+    """Classes whose estimate the boosters replace."""
+    feature_classes: tuple[Label, ...] = Field(min_length=1)
+    """Classes whose probabilities are features."""
+    blocks: tuple[str, ...] = Field(min_length=1)
+    """Order of the features: `Block` values and names of networks on the whole sequence."""
+    missing_frame: float
+
+
+class Ensemble(_Strict):
+    """How the networks' answers become one estimate: the part of a recipe that the pipeline needs."""
+
+    preprocessing: Literal["quarter", "quarter+jpeg"]
+    frame_weights: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    """Weight of the first, second, ... frame in the estimate; their number is that of the frames used."""
+    stacking: Stacking | None = None
+
+
+class FileEntry(_Strict):
+    """Size and hash of one file of the bundle."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    n_bytes: int = Field(ge=0)
+
+
+class Provenance(_Strict):
+    """Where a bundle came from."""
+
+    recipe: str
+    hakuna_version: str
+    tensorflow_version: str
+    keras_version: str
+    sources: dict[str, FileEntry]
+
+
+class Manifest(_Strict):
+    """`manifest.json` of a bundle."""
+
+    format_version: Literal[1]
+    name: Name
+    description: str
+    demo: bool
+    """Whether the networks are untrained or toys: then every output says so."""
+    labels: tuple[str, ...]
+    priors: dict[Label, Probability]
+    ensemble: Ensemble
+    networks: tuple[Network, ...] = Field(min_length=1)
+    feature_names: tuple[str, ...]
+    """Names of the stacker's features by position; empty without stackers."""
+    files: dict[str, FileEntry]
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.labels != LABELS:
+            raise ValueError("labels: must be the 54 labels in alphabetical order")
+        if set(self.priors) != set(LABELS):
+            raise ValueError(f"priors: must have each of the {N_LABELS} labels, got {len(self.priors)}")
+        check_ensemble(self.ensemble, self.networks)
+        if self.feature_names != feature_names(self.ensemble, self.networks):
+            raise ValueError("feature_names: must be those of the stacking blocks, in their order")
+        for path in self.files:
+            if path.startswith("/") or ".." in path.split("/"):
+                raise ValueError(f"files: must lie below the bundle, got {path!r}")
+        return self
+
+    @property
+    def n_frames(self) -> int:
+        """How many frames of a sequence take part."""
+        return len(self.ensemble.frame_weights)
+
+    @property
+    def frame_networks(self) -> tuple[Network, ...]:
+        """Networks on frames, in order."""
+        return tuple(network for network in self.networks if network.per_frame)
+
+    @property
+    def sequence_networks(self) -> tuple[Network, ...]:
+        """Networks on views of the whole sequence, in order."""
+        return tuple(network for network in self.networks if not network.per_frame)
+
+    @property
+    def view_keys(self) -> tuple[ViewKey, ...]:
+        """The views that the networks need, each once."""
+        keys = {
+            (network_input.view, size.as_image_size()): None
+            for network in self.networks
+            for network_input in network.inputs
+            for size in network.sizes
+        }
+        return tuple(keys)
+
+
+def check_ensemble(ensemble: Ensemble, networks: tuple[Network, ...]) -> None:
+    """Raise ValueError where the ensemble speaks of networks that are not there, or of none."""
+    names = [network.name for network in networks]
+    if len(set(names)) < len(names):
+        raise ValueError(f"networks: must have different names, got {names}")
+    if not any(network.per_frame for network in networks):
+        raise ValueError("networks: at least one must look at frames")
+    if ensemble.stacking is None:
+        return
+    known = {*Block, *(network.name for network in networks if not network.per_frame)}
+    unknown = [block for block in ensemble.stacking.blocks if block not in known]
+    if unknown:
+        raise ValueError(f"stacking.blocks: must be among {sorted(known)}, got {unknown}")
+
+
+def feature_names(ensemble: Ensemble, networks: tuple[Network, ...]) -> tuple[str, ...]:
+    """Names of the stacker's features by position: `NETWORK_HEIGHTxWIDTH_frameK_CLASS`, `NETWORK_CLASS`, ..."""
+    stacking = ensemble.stacking
+    if stacking is None:
+        return ()
+    frames = range(1, len(ensemble.frame_weights) + 1)
+    names: list[str] = []
+    for block in stacking.blocks:
+        if block in (Block.HOUR, Block.MONTH):
+            names.append(block)
+            continue
+        if block == Block.FRAME_OUTPUTS:
+            stems = [
+                f"{network.name}_{size.height}x{size.width}_frame{k}"
+                for network in networks
+                if network.per_frame
+                for size in network.sizes
+                for k in frames
+            ]
+        elif block == Block.FRAME_MEDIANS:
+            stems = [f"median_frame{k}" for k in frames]
+        else:
+            stems = [block]
+        names += [f"{stem}_{label}" for stem in stems for label in stacking.feature_classes]
+    return tuple(names)
+
+
+def booster_path(set_name: str, label: str) -> str:
+    """Where a booster lies below its bundle."""
+    return f"stackers/{set_name}/{label}.txt"
+
+
+class Bundle:
+    """A model bundle on disk whose every file is what its manifest says."""
+
+    def __init__(self, folder: Path, manifest: Manifest, bundle_id: str) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.id = bundle_id
+        """SHA-256 of the manifest, and so of everything in the bundle."""
+
+    def path(self, relative: str) -> Path:
+        """A file or folder of the bundle."""
+        return self.folder / relative
+
+    def network_hashes(self) -> dict[str, str]:
+        """SHA-256 of the graph of each network, by name."""
+        return {
+            network.name: self.manifest.files[f"{network.folder}/saved_model.pb"].sha256
+            for network in self.manifest.networks
+        }
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Read a bundle's manifest and verify every file it lists. Raises BundleError naming what is wrong."""
+    path = folder / MANIFEST_NAME
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: must be a readable manifest, got: {error.strerror or error}") from error
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path}: {where or 'manifest'}: {first['msg']} ({error.error_count()} errors)") from error
+    _verify_files(folder, manifest)
+    return Bundle(folder, manifest, sha256_of_file(path))
+
+
+def _verify_files(folder: Path, manifest: Manifest) -> None:
+    needed = [f"{network.folder}/saved_model.pb" for network in manifest.networks]
+    stacking = manifest.ensemble.stacking
+    if stacking:
+        needed += [booster_path(name, label) for name in stacking.sets for label in stacking.classes]
+    for relative in needed:
+        if relative not in manifest.files:
+            raise BundleError(f"{folder / MANIFEST_NAME}: files must list {relative}")
+    for relative, entry in manifest.files.items():
+        path = folder / relative
+        try:
+            n_bytes = path.stat().st_size
+            digest = sha256_of_file(path) if n_bytes == entry.n_bytes else None
+        except OSError as error:
+            raise BundleError(f"{path}: must be readable, got: {error.strerror or error}") from error
+        if digest is None:
+            raise BundleError(f"{path}: must have {entry.n_bytes} bytes, got {n_bytes}")
+        if digest != entry.sha256:
+            raise BundleError(f"{path}: must have SHA-256 {entry.sha256}, got {digest}")
+    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    unlisted = sorted(present - set(manifest.files) - {MANIFEST_NAME})
+    if unlisted:
+        raise BundleError(f"{folder}: every file must be listed in the manifest, got {unlisted[:3]} besides")
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """The manifest as it is written: the same bundle gives the same bytes."""
+    return json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n"

@@ -1,0 +1,113 @@
+"""`run.json`: what a run was, what it met, and the hashes that tell later whether its files are intact."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from inference.bundle import DEMO_WARNING
+from inference.files import atomic_writer, sha256_of_file
+from inference.stopwatch import Stopwatch
+from inference.submission import FAILURES_NAME, SUBMISSION_NAME
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from inference.bundle import Bundle
+    from inference.domain import FailureReason
+    from inference.metadata import Plan
+    from inference.records import Record, RecordsHeader
+
+RUN_REPORT_NAME = "run.json"
+FORMAT_VERSION = 1
+LIBRARIES = ("numpy", "pillow", "opencv-python-headless", "lightgbm")
+
+
+@dataclass
+class RecordCounts:
+    """What the records of a run add up to."""
+
+    n_frames: int = 0
+    n_priors: int = 0
+    n_resized: int = 0
+    failures: Counter[FailureReason] = field(default_factory=Counter)
+
+    def add(self, records: list[Record]) -> None:
+        """Count some more records."""
+        for record in records:
+            self.n_frames += record.n_frames
+            self.n_priors += record.n_frames == 0
+            self.n_resized += record.n_resized
+            self.failures.update(failure.reason for failure in record.failures)
+
+
+@dataclass
+class RunFacts:
+    """What only the run itself knows; a repeated second phase knows less."""
+
+    plan: Plan | None = None
+    n_kept: int = 0
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+
+def hakuna_version() -> str:
+    """Version of this program."""
+    return version("hakuna-runtime")
+
+
+def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts, run: RunFacts) -> dict[str, Any]:
+    """Write `run.json`, the last file of a run; returns its content."""
+    elapsed = run.stopwatch.elapsed()
+    n_done = header.n_sequences - run.n_kept if run.plan else header.n_sequences
+    report: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "status": "complete",
+        **({"warning": DEMO_WARNING} if bundle.manifest.demo else {}),
+        "bundle": {"id": bundle.id, "name": bundle.manifest.name, "demo": bundle.manifest.demo},
+        "fingerprint": header.fingerprint,
+        "versions": {
+            "hakuna": hakuna_version(),
+            "python": platform.python_version(),
+            **{library: version(library) for library in LIBRARIES},
+        },
+        "counts": {
+            "sequences": header.n_sequences,
+            "frames": counts.n_frames,
+            "sequences_with_priors": counts.n_priors,
+            "frames_resized": counts.n_resized,
+            "failed_photos": {reason.value: n for reason, n in sorted(counts.failures.items())},
+            **(_plan_counts(run.plan) if run.plan else {}),
+        },
+        "seconds": {"elapsed": round(elapsed, 3), **run.stopwatch.seconds()},
+        "sequences_per_second": round(n_done / elapsed, 3),
+        "sequences_kept_from_earlier_run": run.n_kept,
+        "files": {name: sha256_of_file(out / name) for name in (SUBMISSION_NAME, FAILURES_NAME)},
+    }
+    with atomic_writer(out / RUN_REPORT_NAME) as file:
+        json.dump(report, file, indent=1)
+        file.write("\n")
+    return report
+
+
+def _plan_counts(plan: Plan) -> dict[str, int]:
+    return {
+        "sequences_without_metadata": plan.n_without_metadata,
+        "sequences_not_in_format": plan.n_not_in_format,
+        "duplicate_metadata_rows": plan.n_duplicate_rows,
+    }
+
+
+def verify(out: Path, bundle: Bundle) -> dict[str, Any] | None:
+    """The report of a finished run of this bundle whose files are what it says; None if anything differs."""
+    try:
+        report: dict[str, Any] = json.loads((out / RUN_REPORT_NAME).read_text(encoding="utf-8"))
+        intact = all(sha256_of_file(out / name) == digest for name, digest in report["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # unreadable or not ours: the files are written again
+    if not intact or report.get("status") != "complete" or report["bundle"]["id"] != bundle.id:
+        return None
+    return report

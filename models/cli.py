@@ -1,0 +1,52 @@
+"""`hakuna bundle ...`: make, check and show model bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, check and show model bundles.")
+
+
+@app.command("import")
+def import_(
+    assets: Annotated[Path, typer.Argument(help="Folder with the .h5 networks and booster folders.")],
+    recipe: Annotated[str, typer.Option(help="Name of a recipe of the project, or path of a .toml file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle; must not exist.")],
+) -> None:
+    """Freeze Keras networks and boosters into a bundle, and prove that they still answer the same.
+
+    Example: hakuna bundle import assets --recipe third_place --out bundles/third_place
+    """
+    from inference.logs import configure_logging  # noqa: PLC0415  # --help must answer at once
+    from models.importing import import_assets  # noqa: PLC0415
+    from models.recipes import load_recipe  # noqa: PLC0415
+
+    configure_logging("auto")
+    bundle = import_assets(assets, load_recipe(recipe), out)
+    typer.echo(f"bundle {bundle.manifest.name} {bundle.id[:12]} -> {out}")
+
+
+@app.command()
+def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:
+    """Check every file of a bundle against its manifest.
+
+    Example: hakuna bundle verify bundles/third_place
+    """
+    from inference.bundle import open_bundle  # noqa: PLC0415
+
+    opened = open_bundle(bundle)
+    typer.echo(f"{bundle}: intact, {len(opened.manifest.files)} files, bundle {opened.id[:12]}")
+
+
+@app.command()
+def show(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:
+    """Tell what is in a bundle.
+
+    Example: hakuna bundle show bundles/third_place
+    """
+    from models.showing import show_bundle  # noqa: PLC0415
+
+    show_bundle(bundle)

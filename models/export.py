@@ -1,0 +1,108 @@
+"""A Keras network -> a frozen SavedModel that takes pixels as they are, and the proof that it is the same network."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np  # noqa: E402  # TensorFlow's log level is read at import
+import tensorflow as tf  # noqa: E402
+from tensorflow.python.framework.convert_to_constants import (  # noqa: E402
+    convert_variables_to_constants_v2,
+)
+
+from inference.domain import N_CLASSES, BundleError, ImageSize  # noqa: E402
+from models.recipes import Scaling, input_name  # noqa: E402
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import keras
+    import numpy.typing as npt
+
+    from models.recipes import NetworkRecipe
+
+MAX_PIXEL = 255.0
+CHECK_SEED = 20191216
+CHECK_IMAGES = 3
+"""Images a check looks at, per size: noise, a photo-like scene and its dark version."""
+
+
+def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> None:
+    """Fold the weights into constants and write the SavedModel.
+
+    Signature `serving_default`: `images` (or `background`, `mean`) float32 (N, H, W, 3), RGB, 0-255, any N, H and W
+    -> `probabilities` float32 (N, 54). The recipe's scaling is part of the graph.
+
+    Raises
+    ------
+    BundleError
+        The network has another number of inputs or classes than the recipe says.
+    """
+    if len(network.inputs) != len(recipe.inputs) or network.output_shape[-1] != N_CLASSES:
+        raise BundleError(
+            f"network {recipe.name}: must have {len(recipe.inputs)} inputs and {N_CLASSES} classes, "
+            f"got {len(network.inputs)} and {network.output_shape[-1]}"
+        )
+    names = [input_name(one.view) for one in recipe.inputs]
+    specs = [tf.TensorSpec([None, None, None, 3], tf.float32, name=name) for name in names]
+
+    def from_pixels(*pixels: tf.Tensor) -> tf.Tensor:
+        scaled = [scale(images, one.scaling) for images, one in zip(pixels, recipe.inputs, strict=True)]
+        return network(scaled if len(scaled) > 1 else scaled[0], training=False)
+
+    frozen = convert_variables_to_constants_v2(tf.function(from_pixels).get_concrete_function(*specs))
+    module = tf.Module()
+
+    def serve(**pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": frozen(*[pixels[name] for name in names])[0]}
+
+    module.serve = tf.function(serve)
+    signature = module.serve.get_concrete_function(**dict(zip(names, specs, strict=True)))
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
+    # A random identifier and nothing else: without it the same network gives the same files.
+    (folder / "fingerprint.pb").unlink(missing_ok=True)
+
+
+def scale(pixels: tf.Tensor, scaling: Scaling) -> tf.Tensor:
+    """Pixels 0-255 -> what the network was trained on."""
+    return pixels / (MAX_PIXEL / 2) - 1.0 if scaling is Scaling.SYMMETRIC else pixels / MAX_PIXEL
+
+
+def export_difference(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> float:
+    """Largest difference between a Keras network and its frozen form, on random and photo-like images."""
+    # The frozen network is run the way a prediction runs it.
+    from inference.engine_tensorflow import TensorFlowNetwork  # noqa: PLC0415
+
+    names = tuple(input_name(one.view) for one in recipe.inputs)
+    frozen = TensorFlowNetwork(folder, names)
+    largest = 0.0
+    for size in recipe.sizes:
+        pixels = {
+            name: check_images(size.as_image_size(), seed=CHECK_SEED + position) for position, name in enumerate(names)
+        }
+        scaled = [
+            scale(tf.constant(pixels[name]), one.scaling) for name, one in zip(names, recipe.inputs, strict=True)
+        ]
+        expected = network(scaled if len(scaled) > 1 else scaled[0], training=False).numpy()
+        difference = np.abs(frozen(pixels) - expected).max()
+        if not np.isfinite(difference):
+            raise BundleError(f"network {recipe.name}: must answer with finite numbers, got {difference}")
+        largest = max(largest, float(difference))
+    return largest
+
+
+def check_images(size: ImageSize, seed: int) -> npt.NDArray[np.float32]:
+    """Noise, a smooth scene with a horizon and grain, and the same in the dark: float32 (3, H, W, 3), RGB, 0-255."""
+    random = np.random.default_rng(seed)
+    noise = random.uniform(0, MAX_PIXEL, (*size, 3))
+    rows, columns = np.mgrid[0 : size.height, 0 : size.width] / max(size)
+    waves = sum(
+        np.sin(2 * np.pi * (frequency * (rows * np.sin(angle) + columns * np.cos(angle)) + phase)) / frequency
+        for frequency, angle, phase in random.uniform([1, 0, 0], [24, np.pi, 1], (24, 3))
+    )
+    sky = np.where(rows < rows.max() / 3, 190.0, 110.0)
+    scene = sky[..., None] + 25.0 * waves[..., None] * random.uniform(0.7, 1.3, 3) + random.normal(0, 4, (*size, 3))
+    return np.clip(np.stack([noise, scene, scene / 6]), 0, MAX_PIXEL).astype(np.float32)

@@ -1,0 +1,164 @@
+"""Keras networks and boosters under the names of a recipe -> a bundle, whole and proven, or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from inference.boosters import check_feature_names
+from inference.bundle import (
+    MANIFEST_NAME,
+    FileEntry,
+    Manifest,
+    Network,
+    Provenance,
+    booster_path,
+    feature_names,
+    manifest_text,
+    open_bundle,
+)
+from inference.domain import LABELS, BundleError
+from inference.files import output_errors, sha256_of_file, sync_folder
+
+if TYPE_CHECKING:
+    from inference.bundle import Bundle
+    from models.recipes import NetworkRecipe, Recipe
+
+log = structlog.get_logger()
+
+FEATURE_NAMES_PREFIX = "feature_names="
+
+
+def import_assets(assets: Path, recipe: Recipe, out: Path, *, demo: bool = False) -> Bundle:
+    """Read the files that a recipe names below `assets` and write a bundle to the new folder `out`.
+
+    Every frozen network is compared with its source; the largest difference is kept in the manifest.
+
+    Raises
+    ------
+    BundleError
+        A file is missing or unusable, a frozen network differs by more than the recipe allows, or `out` exists.
+    """
+    if out.exists():
+        raise BundleError(f"{out}: must not exist yet")
+    sources = _source_files(assets, recipe)
+    with output_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        networks = tuple(_import_network(assets, network, recipe, work) for network in recipe.networks)
+        names = feature_names(recipe.as_ensemble(), networks)
+        _copy_boosters(assets, recipe, names, work)
+        _write_manifest(recipe, networks, sources, work, demo=demo)
+        work.chmod(0o755)
+        with output_errors(out):
+            work.replace(out)
+            sync_folder(out.parent)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return open_bundle(out)
+
+
+def _source_files(assets: Path, recipe: Recipe) -> dict[str, FileEntry]:
+    """Size and hash of every file that the recipe names."""
+    relative = [network.file for network in recipe.networks]
+    if recipe.stacking:
+        relative += [
+            f"{folder}/{label}.txt" for folder in recipe.stacking.folders.values() for label in recipe.stacking.classes
+        ]
+    missing = [name for name in relative if not (assets / name).is_file()]
+    if missing:
+        raise BundleError(
+            f"{assets}: recipe {recipe.name} needs {len(relative)} files, "
+            f"got {len(missing)} missing: {', '.join(missing[:5])}"
+        )
+    return {name: _file_entry(assets / name) for name in relative}
+
+
+def _import_network(assets: Path, recipe: NetworkRecipe, whole: Recipe, work: Path) -> Network:
+    # Keras and TensorFlow take seconds to import; a recipe that does not fit is told before.
+    from models.export import export_difference, export_frozen  # noqa: PLC0415
+    from models.keras_files import load_keras_network  # noqa: PLC0415
+
+    keras_network = load_keras_network(assets / recipe.file)
+    folder = work / recipe.as_network().folder
+    with output_errors(folder):
+        export_frozen(keras_network, recipe, folder)
+    difference = export_difference(keras_network, recipe, folder)
+    if difference > whole.max_export_difference:
+        raise BundleError(
+            f"network {recipe.name} ({recipe.file}): frozen and source must agree within "
+            f"{whole.max_export_difference:g}, got a difference of {difference:g}"
+        )
+    log.info("network frozen", name=recipe.name, file=recipe.file, largest_difference=f"{difference:.2g}")
+    return recipe.as_network(difference)
+
+
+def _copy_boosters(assets: Path, recipe: Recipe, names: tuple[str, ...], work: Path) -> None:
+    if recipe.stacking is None:
+        return
+    for set_name, folder in recipe.stacking.folders.items():
+        for label in recipe.stacking.classes:
+            source = assets / folder / f"{label}.txt"
+            check_feature_names(str(source), _booster_feature_names(source), names)
+            target = work / booster_path(set_name, label)
+            with output_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+
+
+def _booster_feature_names(path: Path) -> list[str]:
+    """Feature names from a booster's text, without loading it."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        if file.readline().strip() != "tree":
+            raise BundleError(f"{path}: must be a LightGBM model text, which starts with 'tree'")
+        for line in file:
+            if line.startswith(FEATURE_NAMES_PREFIX):
+                return line[len(FEATURE_NAMES_PREFIX) :].split()
+    raise BundleError(f"{path}: must be a LightGBM model text with a line {FEATURE_NAMES_PREFIX}")
+
+
+def _write_manifest(
+    recipe: Recipe, networks: tuple[Network, ...], sources: dict[str, FileEntry], work: Path, *, demo: bool
+) -> None:
+    files = {
+        path.relative_to(work).as_posix(): _file_entry(path) for path in sorted(work.rglob("*")) if path.is_file()
+    }
+    manifest = Manifest(
+        format_version=1,
+        name=recipe.name,
+        description=recipe.description,
+        demo=demo,
+        labels=LABELS,
+        priors=recipe.priors,
+        ensemble=recipe.as_ensemble(),
+        networks=networks,
+        feature_names=feature_names(recipe.as_ensemble(), networks),
+        files=files,
+        provenance=Provenance(
+            recipe=recipe.name,
+            hakuna_version=version("hakuna-runtime"),
+            tensorflow_version=_tensorflow_version(),
+            keras_version=version("keras"),
+            sources=sources,
+        ),
+    )
+    with output_errors(work):
+        (work / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
+        os.sync()
+
+
+def _tensorflow_version() -> str:
+    import tensorflow as tf  # noqa: PLC0415  # already imported by the networks
+
+    return str(tf.__version__)
+
+
+def _file_entry(path: Path) -> FileEntry:
+    return FileEntry(sha256=sha256_of_file(path), n_bytes=path.stat().st_size)

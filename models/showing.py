@@ -1,0 +1,47 @@
+"""A bundle as tables for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from inference.bundle import DEMO_WARNING, open_bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def show_bundle(folder: Path) -> None:
+    """Print what is in a bundle; it is verified on the way."""
+    bundle = open_bundle(folder)
+    manifest = bundle.manifest
+    console = Console()
+    console.print(f"[bold]{manifest.name}[/]  {bundle.id[:12]}  {manifest.description}", highlight=False)
+    if manifest.demo:
+        console.print(f"[bold red]{DEMO_WARNING}[/]")
+    table = Table("network", "looks at", "sizes (height x width)", "mirror images", "difference", "MB")
+    for network in manifest.networks:
+        n_bytes = sum(entry.n_bytes for path, entry in manifest.files.items() if path.startswith(f"{network.folder}/"))
+        table.add_row(
+            network.name,
+            ", ".join(one.view for one in network.inputs),
+            ", ".join(str(size.as_image_size()) for size in network.sizes),
+            "yes" if network.flip_tta else "no",
+            f"{network.export_difference:.1e}",
+            f"{n_bytes / 1e6:.1f}",
+        )
+    console.print(table)
+    ensemble = manifest.ensemble
+    console.print(f"preprocessing {ensemble.preprocessing}; frame weights {list(ensemble.frame_weights)}")
+    if ensemble.stacking:
+        console.print(
+            f"stackers {', '.join(ensemble.stacking.sets)} for {', '.join(ensemble.stacking.classes)}; "
+            f"{len(manifest.feature_names)} features"
+        )
+    made = manifest.provenance
+    console.print(
+        f"made by hakuna {made.hakuna_version}, TensorFlow {made.tensorflow_version}, Keras {made.keras_version} "
+        f"from {len(made.sources)} files"
+    )
