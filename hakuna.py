@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from benchmark import cli as benchmark_cli
 from inference import cli as inference_cli
 from inference.domain import HakunaError
 from models import cli as models_cli
@@ -18,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(inference_cli.predict)
+app.command()(benchmark_cli.score)
+app.command()(benchmark_cli.demo)
 app.add_typer(models_cli.app, name="bundle")
 
 
@@ -26,7 +29,7 @@ def main() -> None:
     try:
         app()
     except HakunaError as error:
-        print(f"hakuna: {error}", file=sys.stderr)
+        typer.echo(f"hakuna: {error}", err=True)
         sys.exit(error.exit_code)
 
 

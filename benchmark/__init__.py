@@ -1,0 +1,1 @@
+"""Judges: scores, demos, timings."""

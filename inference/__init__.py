@@ -1,0 +1,6 @@
+"""Makes predictions: photos and a model bundle go in, `submission.csv` comes out."""
+
+import os
+
+# TensorFlow reads this when it is imported; its build notes are no news to a user. Errors stay visible.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from inference.domain import N_CLASSES
+from inference.domain import N_CLASSES, Aggregated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from inference.bundle import Manifest
     from inference.domain import Probabilities
     from inference.records import Record
-
-
-@dataclass(frozen=True)
-class Aggregated:
-    """The estimates of N sequences that have at least one readable frame.
-
-    Attributes
-    ----------
-    frame_outputs : float32 (N, O, F, C); NaN where a sequence has fewer than F frames
-    frame_medians : float32 (N, F, C), over the O outputs; the first frame's where a frame does not exist
-    sequence_medians : float32 (N, C) by network on the whole sequence, over its sizes;
-        the estimate from the frames where a sequence has only one
-    estimate : float32 (N, C), the weighted mean of the frames' medians
-    n_frames : int (N,)
-    hours, months : int (N,)
-    """
-
-    frame_outputs: Probabilities
-    frame_medians: Probabilities
-    sequence_medians: dict[str, Probabilities]
-    estimate: Probabilities
-    n_frames: npt.NDArray[np.int64]
-    hours: npt.NDArray[np.int64]
-    months: npt.NDArray[np.int64]
 
 
 def aggregate(records: Sequence[Record], manifest: Manifest) -> Aggregated:
@@ -70,7 +46,9 @@ def _frame_outputs(records: Sequence[Record], manifest: Manifest) -> Probabiliti
     return outputs
 
 
-def _weighted_mean(medians: Probabilities, n_frames: npt.NDArray[np.int64], weights: tuple[float, ...]) -> Probabilities:
+def _weighted_mean(
+    medians: Probabilities, n_frames: npt.NDArray[np.int64], weights: tuple[float, ...]
+) -> Probabilities:
     """Sum of w_k median_k / sum of w_k over the frames that exist, in float64."""
     estimate = np.empty((len(medians), N_CLASSES), np.float32)
     for n in range(1, len(weights) + 1):

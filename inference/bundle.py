@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inference.domain import LABELS, BundleError, ImageSize, View, ViewKey
 from inference.files import sha256_of_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1

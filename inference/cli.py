@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,9 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from inference.pipeline import Progress
     from inference.settings import Settings
 
 METADATA_NAME = "test_metadata.csv"
@@ -35,7 +31,7 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def predict(  # noqa: PLR0913  # one parameter an option
+def predict(  # one parameter an option
     data: Annotated[Path | None, typer.Argument(help="Folder with the photos and the CSV files.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="Model bundle (`hakuna bundle import` makes one).")] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default that of --from-records.")] = None,
@@ -62,15 +58,14 @@ def predict(  # noqa: PLR0913  # one parameter an option
     """Predict every sequence of a folder of camera-trap photos and write submission.csv.
 
     Examples:
-
         hakuna predict /data --bundle bundles/third_place --out results
 
         hakuna predict --from-records results --bundle bundles/new_stackers --out results2
     """
-    from inference.bundle import open_bundle  # noqa: PLC0415  # --help must answer at once
-    from inference.domain import UsageError  # noqa: PLC0415
-    from inference.logs import configure_logging  # noqa: PLC0415
-    from inference.settings import load_settings  # noqa: PLC0415
+    from inference.bundle import open_bundle
+    from inference.domain import UsageError
+    from inference.logs import configure_logging
+    from inference.settings import load_settings
 
     settings = load_settings(workers=workers, batch_size=batch_size, log_format=log_format)
     human = configure_logging(settings.log_format)
@@ -82,7 +77,7 @@ def predict(  # noqa: PLR0913  # one parameter an option
         ignored = [name for name, value in (("--tta", tta), ("--preset", preset)) if value is not None]
         if ignored:
             raise UsageError(f"{', '.join(ignored)}: settled when the records were made, must not be given")
-        from inference.pipeline import records_to_submission  # noqa: PLC0415
+        from inference.pipeline import records_to_submission
 
         target = out or from_records
         report = records_to_submission(from_records, open_bundle(bundle), target, features_path=features)
@@ -109,10 +104,11 @@ def _predict_photos(
     settings: Settings,
     human: bool,
 ) -> dict[str, Any]:
-    from inference import metadata as tables  # noqa: PLC0415
-    from inference import pipeline  # noqa: PLC0415
-    from inference.bundle import open_bundle  # noqa: PLC0415
-    from inference.decode_pillow import Preset  # noqa: PLC0415
+    from inference import metadata as tables
+    from inference import pipeline
+    from inference.bundle import open_bundle
+    from inference.decode_pillow import Preset
+    from inference.logs import progress_for
 
     bundle = open_bundle(bundle_folder)
     format_path = None if format_option == NO_FORMAT else Path(format_option or data / FORMAT_NAME)
@@ -127,7 +123,7 @@ def _predict_photos(
         preset=Preset(preset or bundle.manifest.ensemble.preprocessing),
         flip_tta=flip_tta,
     )
-    with _progress(human) as on_progress:
+    with progress_for(human) as on_progress:
         return pipeline.predict(
             job,
             out,
@@ -139,16 +135,10 @@ def _predict_photos(
         )
 
 
-def _progress(human: bool) -> AbstractContextManager[Progress]:
-    from inference.logs import LoggedProgress, live_progress  # noqa: PLC0415
-
-    return live_progress() if human else nullcontext(LoggedProgress())
-
-
 def _print_summary(report: dict[str, Any], out: Path, human: bool) -> None:
     if not human:
         return
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
     counts = report["counts"]
     console = Console(stderr=True)

@@ -55,9 +55,7 @@ def decode_sequence(sequence: Sequence, data_folder: Path, preset: Preset, n_fra
     return DecodedSequence(sequence, frames, tuple(failures))
 
 
-def work_ahead(
-    work: Callable[[Item], Result], items: Iterable[Item], n_workers: int, n_ahead: int
-) -> Iterator[Result]:
+def work_ahead(work: Callable[[Item], Result], items: Iterable[Item], n_workers: int, n_ahead: int) -> Iterator[Result]:
     """Results in the order of the items, made by threads that keep at most `n_ahead` of them waiting."""
     source = iter(items)
     executor = ThreadPoolExecutor(n_workers, thread_name_prefix="decode")

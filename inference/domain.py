@@ -214,3 +214,27 @@ class ViewedSequence:
     views: Mapping[ViewKey, npt.NDArray[np.uint8] | npt.NDArray[np.float32]]
     failures: tuple[FrameFailure, ...]
     n_resized: int
+
+
+@dataclass(frozen=True)
+class Aggregated:
+    """The estimates of N sequences that have at least one readable frame.
+
+    Attributes
+    ----------
+    frame_outputs : float32 (N, O, F, C); NaN where a sequence has fewer than F frames
+    frame_medians : float32 (N, F, C), over the O outputs; the first frame's where a frame does not exist
+    sequence_medians : float32 (N, C) by network on the whole sequence, over its sizes;
+        the estimate from the frames where a sequence has only one
+    estimate : float32 (N, C), the weighted mean of the frames' medians
+    n_frames : int (N,)
+    hours, months : int (N,)
+    """
+
+    frame_outputs: Probabilities
+    frame_medians: Probabilities
+    sequence_medians: dict[str, Probabilities]
+    estimate: Probabilities
+    n_frames: npt.NDArray[np.int64]
+    hours: npt.NDArray[np.int64]
+    months: npt.NDArray[np.int64]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-# TensorFlow prints its build notes to stderr at import; errors stay visible.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import tensorflow as tf
 
-import tensorflow as tf  # noqa: E402  # the log level is read at import
-
-from inference.domain import N_CLASSES, BundleError  # noqa: E402
+from inference.domain import N_CLASSES, BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

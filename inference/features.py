@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from inference.aggregation import Aggregated
     from inference.bundle import Manifest, Stacking
+    from inference.domain import Aggregated
 
 
 def stacker_features(aggregated: Aggregated, manifest: Manifest, stacking: Stacking) -> npt.NDArray[np.float64]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -17,6 +18,7 @@ PROGRESS_INTERVAL_SECONDS = 30.0
 
 def configure_logging(log_format: str) -> bool:
     """Send log lines to stderr; returns whether they are for people rather than for programs."""
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Keras reports file formats there
     human = sys.stderr.isatty() if log_format == "auto" else log_format == "console"
     renderer: Any = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
     structlog.configure(
@@ -53,6 +55,11 @@ class LoggedProgress:
         structlog.get_logger().info(
             "progress", done=n_done, total=n_all, sequences_per_second=round(rate, 3), eta_seconds=eta
         )
+
+
+def progress_for(human: bool) -> AbstractContextManager[Callable[[int, int], None]]:
+    """A live bar for people, log lines for programs."""
+    return live_progress() if human else nullcontext(LoggedProgress())
 
 
 @contextmanager

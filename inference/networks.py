@@ -31,7 +31,8 @@ kernel, which rounds differently (1.2e-7); from two rows on a row does not depen
 class CallableNetwork(Protocol):
     """An engine's loaded network: float32 (N, H, W, 3) by input name, RGB, 0-255 -> float32 (N, C)."""
 
-    def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]], /) -> Probabilities: ...
+    def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]], /) -> Probabilities:
+        """Ask about N images."""
 
 
 @dataclass(frozen=True)

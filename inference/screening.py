@@ -20,7 +20,8 @@ JPEG_MAGIC = b"\xff\xd8"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_SIZE_OFFSET = 16
 SCAN_MARKER = b"\xff\xda"
-MARKERS_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xDA)})
+MARKERS_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
+"""TEM, RSTn, SOI, EOI; and the two bytes that make an FF no marker: a stuffed zero, a fill byte."""
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG SOF0..SOF15 without DHT, JPG and DAC (ITU-T T.81, table B.1)."""
 
@@ -91,7 +92,7 @@ def _jpeg_pixels(data: bytes) -> int:
     position, largest = len(JPEG_MAGIC), 0
     while 0 <= (position := data.find(b"\xff", position)) < len(data) - 9:
         marker = data[position + 1]
-        if marker == 0xFF or marker == 0 or marker in MARKERS_WITHOUT_LENGTH:
+        if marker in MARKERS_WITHOUT_LENGTH:
             position += 1
             continue
         if marker == SCAN_MARKER[1]:

@@ -86,4 +86,5 @@ def make_views(
 
 
 def _resize(image: npt.NDArray[T], size: ImageSize) -> npt.NDArray[T]:
-    return cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
+    return resized.astype(image.dtype, copy=False)  # of that type already

@@ -20,9 +20,9 @@ def import_(
 
     Example: hakuna bundle import assets --recipe third_place --out bundles/third_place
     """
-    from inference.logs import configure_logging  # noqa: PLC0415  # --help must answer at once
-    from models.importing import import_assets  # noqa: PLC0415
-    from models.recipes import load_recipe  # noqa: PLC0415
+    from inference.logs import configure_logging
+    from models.importing import import_assets
+    from models.recipes import load_recipe
 
     configure_logging("auto")
     bundle = import_assets(assets, load_recipe(recipe), out)
@@ -35,7 +35,7 @@ def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]
 
     Example: hakuna bundle verify bundles/third_place
     """
-    from inference.bundle import open_bundle  # noqa: PLC0415
+    from inference.bundle import open_bundle
 
     opened = open_bundle(bundle)
     typer.echo(f"{bundle}: intact, {len(opened.manifest.files)} files, bundle {opened.id[:12]}")
@@ -47,6 +47,6 @@ def show(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) 
 
     Example: hakuna bundle show bundles/third_place
     """
-    from models.showing import show_bundle  # noqa: PLC0415
+    from models.showing import show_bundle
 
     show_bundle(bundle)

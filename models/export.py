@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import numpy as np  # noqa: E402  # TensorFlow's log level is read at import
-import tensorflow as tf  # noqa: E402
-from tensorflow.python.framework.convert_to_constants import (  # noqa: E402
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
-from inference.domain import N_CLASSES, BundleError, ImageSize  # noqa: E402
-from models.recipes import Scaling, input_name  # noqa: E402
+from inference.domain import N_CLASSES, BundleError, ImageSize
+from models.recipes import Scaling, input_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,9 +80,7 @@ def export_difference(network: keras.Model, recipe: NetworkRecipe, folder: Path)
         pixels = {
             name: check_images(size.as_image_size(), seed=CHECK_SEED + position) for position, name in enumerate(names)
         }
-        scaled = [
-            scale(tf.constant(pixels[name]), one.scaling) for name, one in zip(names, recipe.inputs, strict=True)
-        ]
+        scaled = [scale(tf.constant(pixels[name]), one.scaling) for name, one in zip(names, recipe.inputs, strict=True)]
         expected = network(scaled if len(scaled) > 1 else scaled[0], training=False).numpy()
         difference = np.abs(frozen(pixels) - expected).max()
         if not np.isfinite(difference):
@@ -105,4 +100,5 @@ def check_images(size: ImageSize, seed: int) -> npt.NDArray[np.float32]:
     )
     sky = np.where(rows < rows.max() / 3, 190.0, 110.0)
     scene = sky[..., None] + 25.0 * waves[..., None] * random.uniform(0.7, 1.3, 3) + random.normal(0, 4, (*size, 3))
-    return np.clip(np.stack([noise, scene, scene / 6]), 0, MAX_PIXEL).astype(np.float32)
+    images: npt.NDArray[np.float32] = np.clip([noise, scene, scene / 6], 0, MAX_PIXEL).astype(np.float32)
+    return images

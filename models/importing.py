@@ -127,9 +127,7 @@ def _booster_feature_names(path: Path) -> list[str]:
 def _write_manifest(
     recipe: Recipe, networks: tuple[Network, ...], sources: dict[str, FileEntry], work: Path, *, demo: bool
 ) -> None:
-    files = {
-        path.relative_to(work).as_posix(): _file_entry(path) for path in sorted(work.rglob("*")) if path.is_file()
-    }
+    files = {path.relative_to(work).as_posix(): _file_entry(path) for path in sorted(work.rglob("*")) if path.is_file()}
     manifest = Manifest(
         format_version=1,
         name=recipe.name,

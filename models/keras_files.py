@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import h5py
+import keras
 
-import h5py  # noqa: E402  # TensorFlow's log level is read at import
-import keras  # noqa: E402
-
-from inference.domain import BundleError  # noqa: E402
+from inference.domain import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +69,9 @@ def _model_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise BundleError(f"{path}: must be a readable HDF5 file, got: {error}") from error
     except (KeyError, ValueError, TypeError) as error:
-        raise BundleError(f"{path}: must hold a whole Keras network (attribute model_config), got: {error!r}") from error
+        raise BundleError(
+            f"{path}: must hold a whole Keras network (attribute model_config), got: {error!r}"
+        ) from error
     return config
 
 

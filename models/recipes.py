@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from inference.bundle import Ensemble, Label, Name, Network, NetworkInput, Probability, Size, Stacking, check_ensemble
 from inference.domain import CLASS_PRIORS, LABELS, BundleError, UsageError, View
 
-
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
 
@@ -119,10 +118,7 @@ def input_name(view: View) -> str:
 
 def load_recipe(name_or_path: str) -> Recipe:
     """Read a recipe of the project by name, or any recipe by path (ending in .toml)."""
-    if name_or_path.endswith(".toml"):
-        source = Path(name_or_path)
-    else:
-        source = RECIPES_FOLDER / f"{name_or_path}.toml"
+    source = Path(name_or_path) if name_or_path.endswith(".toml") else RECIPES_FOLDER / f"{name_or_path}.toml"
     try:
         content = tomllib.loads(source.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,0 +1,77 @@
+"""`hakuna score` and `hakuna demo`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from benchmark.scoring import Score
+
+SHOWN_DIGITS = 6
+
+
+def score(
+    submission: Annotated[Path, typer.Argument(help="submission.csv")],
+    labels: Annotated[Path, typer.Argument(help="CSV with seq_id and 54 columns of 0 and 1.")],
+    epsilon: Annotated[float, typer.Option(min=0.0, max=0.5, help="Clip probabilities to [eps, 1 - eps].")] = 1e-15,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Score a submission: mean log loss, and what each class contributes to it.
+
+    Example: hakuna score results/submission.csv labels.csv
+    """
+    from benchmark import scoring
+
+    result = scoring.score(scoring.read_submission(submission), scoring.read_labels(labels), epsilon)
+    if as_json:
+        typer.echo(json.dumps(result.as_json(), indent=1))
+    else:
+        _print_score(result)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for data, bundle and results.")] = Path("demo"),
+    sequences: Annotated[int, typer.Option(min=1, max=10_000, help="Bursts of the synthetic season.")] = 40,
+    seed: Annotated[int, typer.Option(help="Another seed, another season.")] = 1,
+) -> None:
+    """Make a small synthetic season and an untrained bundle, predict, score. No network, under two minutes.
+
+    Example: hakuna demo --out demo
+    """
+    from benchmark.demo import run_demo
+    from inference.bundle import DEMO_WARNING
+    from inference.logs import configure_logging, progress_for
+    from inference.settings import load_settings
+
+    settings = load_settings()
+    human = configure_logging(settings.log_format)
+    with progress_for(human) as on_progress:
+        files = run_demo(out, n_sequences=sequences, seed=seed, n_workers=settings.workers, on_progress=on_progress)
+    _print_score(files.score, most=8)
+    typer.echo(f"photos and labels  {files.data}")
+    typer.echo(f"model bundle       {files.bundle}")
+    typer.echo(f"submission         {files.out / 'submission.csv'}")
+    typer.echo(DEMO_WARNING)
+
+
+def _print_score(result: Score, most: int | None = None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("class", "log loss", "contribution", "positives", "mean prediction")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for one in result.classes[:most]:
+        numbers = [f"{value:.{SHOWN_DIGITS}f}" for value in (one.log_loss, one.contribution)]
+        table.add_row(one.label, *numbers, str(one.positives), f"{one.mean_prediction:.{SHOWN_DIGITS}f}")
+    console = Console()
+    console.print(table)
+    if most and most < len(result.classes):
+        console.print(f"... and {len(result.classes) - most} more classes")
+    console.print(
+        f"mean log loss {result.log_loss:.{SHOWN_DIGITS}f} over {result.n_sequences} sequences", highlight=False
+    )

@@ -1,0 +1,1 @@
+"""Mirrors the three packages, plus golden runs of the reference case."""
