@@ -1,4 +1,4 @@
-"""`hakuna score` and `hakuna demo`."""
+"""`hakuna score`, `hakuna demo`, `hakuna bench`."""
 
 from __future__ import annotations
 
@@ -56,6 +56,26 @@ def demo(
     typer.echo(f"model bundle       {files.bundle}")
     typer.echo(f"submission         {files.out / 'submission.csv'}")
     typer.echo(DEMO_WARNING)
+
+
+def bench(
+    data: Annotated[Path, typer.Argument(help="Folder with photos, test_metadata.csv and submission_format.csv.")],
+    application: Annotated[str, typer.Option(help="Backbone in keras.applications, or 'tiny'.")] = "InceptionResNetV2",
+    recipe: Annotated[str, typer.Option(help="Ensemble to run.")] = "third_place",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Keep the figures in this file.")] = None,
+) -> None:
+    """Time a prediction against the published program's way of working, both in one run, untrained networks.
+
+    Example: hakuna bench /data --json benchmark/results/against_published.json
+    """
+    from benchmark.against_published import compare, write_json
+    from inference.logs import configure_logging
+
+    configure_logging("auto")
+    figures = compare(data, recipe_name=recipe, application=application)
+    typer.echo(json.dumps(figures, indent=1))
+    if json_file:
+        write_json(figures, json_file)
 
 
 def _print_score(result: Score, most: int | None = None) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmark.scoring import Score, read_labels, read_submission, score
-from benchmark.synthetic import FORMAT_NAME, LABELS_NAME, METADATA_NAME, write_season
+from benchmark.synthetic import LABELS_NAME, write_season
 from inference.decode_pillow import Preset
 from inference.domain import ImageSize, UsageError
 from inference.files import output_errors
-from inference.metadata import plan_sequences, read_metadata, read_submission_format
+from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.pipeline import Job, Progress, predict
 from inference.submission import SUBMISSION_NAME
 from models.importing import import_assets

@@ -17,14 +17,13 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from inference.domain import LABELS, METADATA_COLUMNS, ImageSize
+from inference.metadata import FORMAT_NAME, METADATA_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from inference.domain import Pixels
 
-METADATA_NAME = "test_metadata.csv"
-FORMAT_NAME = "submission_format.csv"
 LABELS_NAME = "test_labels.csv"
 
 EMPTY_SHARE = 0.76

@@ -11,8 +11,6 @@ import typer
 if TYPE_CHECKING:
     from inference.settings import Settings
 
-METADATA_NAME = "test_metadata.csv"
-FORMAT_NAME = "submission_format.csv"
 NO_FORMAT = "none"
 
 
@@ -35,11 +33,12 @@ def predict(  # one parameter an option
     data: Annotated[Path | None, typer.Argument(help="Folder with the photos and the CSV files.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="Model bundle (`hakuna bundle import` makes one).")] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default that of --from-records.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help=f"Metadata; default DATA/{METADATA_NAME}.")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Metadata; default DATA/test_metadata.csv.")] = None,
     submission_format: Annotated[
         str | None,
         typer.Option(
-            "--format", help=f"Submission format; default DATA/{FORMAT_NAME}; 'none': every sequence of the metadata."
+            "--format",
+            help="Submission format; default DATA/submission_format.csv; 'none': every sequence of the metadata.",
         ),
     ] = None,
     from_records: Annotated[
@@ -111,9 +110,9 @@ def _predict_photos(
     from inference.logs import progress_for
 
     bundle = open_bundle(bundle_folder)
-    format_path = None if format_option == NO_FORMAT else Path(format_option or data / FORMAT_NAME)
+    format_path = None if format_option == NO_FORMAT else Path(format_option or data / tables.FORMAT_NAME)
     plan = tables.plan_sequences(
-        tables.read_metadata(metadata_path or data / METADATA_NAME),
+        tables.read_metadata(metadata_path or data / tables.METADATA_NAME),
         tables.read_submission_format(format_path) if format_path else None,
     )
     job = pipeline.Job(

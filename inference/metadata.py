@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+METADATA_NAME = "test_metadata.csv"
+FORMAT_NAME = "submission_format.csv"
+"""The competition's names, below the data folder."""
+
 FALLBACK_HOUR = 12
 FALLBACK_MONTH = 7
 """Noon in the middle of the year, for a sequence none of whose photos has a readable datetime."""
