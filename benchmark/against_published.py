@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.published import run_published
+from inference.bundle import open_bundle
 from inference.decode_pillow import Preset
 from inference.files import atomic_writer
 from inference.logs import LoggedProgress
@@ -31,31 +31,33 @@ if TYPE_CHECKING:
 SEED = 1
 
 
-def compare(data: Path, *, recipe_name: str, application: str) -> dict[str, Any]:
+def compare(data: Path, *, recipe_name: str, application: str, work: Path) -> dict[str, Any]:
     """Time both on the photos of `data` with untrained networks; returns figures ready for JSON.
+
+    `work` gets the networks and the bundle; those of an earlier comparison are used again.
 
     Start-up (importing, loading networks) is reported apart. `largest_difference` between the two runs' answers about
     the frames shows that they did the same work.
     """
     recipe = load_recipe(recipe_name)
     plan = plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME))
-    with tempfile.TemporaryDirectory(prefix="hakuna-bench-") as folder:
-        assets = Path(folder) / "assets"
+    assets, bundle_folder, out = work / "assets", work / "bundle", work / "out"
+    if not bundle_folder.exists():
         write_random_assets(assets, recipe, SEED, application)
-        bundle = import_assets(assets, recipe, Path(folder) / "bundle", demo=True)
-        job = Job(data, plan, bundle, Preset(recipe.ensemble.preprocessing), flip_tta=True)
-        ours = predict(
-            job,
-            Path(folder) / "out",
-            n_workers=len(os.sched_getaffinity(0)),
-            batch_size=8,
-            fresh=False,
-            features_path=None,
-            on_progress=LoggedProgress(),
-        )
-        published = run_published(data, plan.sequences, assets, recipe)
-        path = Path(folder) / "out" / RECORDS_NAME
-        records = [record for record in read_records(path, read_header(path)) if record.n_frames]
+        import_assets(assets, recipe, bundle_folder, demo=True)
+    bundle = open_bundle(bundle_folder)
+    ours = predict(
+        Job(data, plan, bundle, Preset(recipe.ensemble.preprocessing), flip_tta=True),
+        out,
+        n_workers=len(os.sched_getaffinity(0)),
+        batch_size=8,
+        fresh=True,
+        features_path=None,
+        on_progress=LoggedProgress(),
+    )
+    published = run_published(data, plan.sequences, assets, recipe)
+    path = out / RECORDS_NAME
+    records = [record for record in read_records(path, read_header(path)) if record.n_frames]
     seconds = ours["seconds"]["elapsed"] - ours["seconds"]["load networks"]
     return {
         "application": application,

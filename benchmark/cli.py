@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,6 +64,9 @@ def bench(
     application: Annotated[str, typer.Option(help="Backbone in keras.applications, or 'tiny'.")] = "InceptionResNetV2",
     recipe: Annotated[str, typer.Option(help="Ensemble to run.")] = "third_place",
     json_file: Annotated[Path | None, typer.Option("--json", help="Keep the figures in this file.")] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Keep networks and bundle in this folder, and use them again.")
+    ] = None,
 ) -> None:
     """Time a prediction against the published program's way of working, both in one run, untrained networks.
 
@@ -72,7 +76,8 @@ def bench(
     from inference.logs import configure_logging
 
     configure_logging("auto")
-    figures = compare(data, recipe_name=recipe, application=application)
+    with tempfile.TemporaryDirectory(prefix="hakuna-bench-") as temporary:
+        figures = compare(data, recipe_name=recipe, application=application, work=work or Path(temporary))
     typer.echo(json.dumps(figures, indent=1))
     if json_file:
         write_json(figures, json_file)

@@ -19,6 +19,7 @@ FORMAT_VERSION = 1
 DEMO_WARNING = "demo model: not for conclusions"
 N_LABELS = len(LABELS)
 
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Label = Literal[LABELS]  # type: ignore[valid-type]  # the 54 labels are known at import, which mypy cannot see
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -65,6 +66,9 @@ class Network(_Strict):
     inputs: tuple[NetworkInput, ...] = Field(min_length=1)
     sizes: tuple[Size, ...] = Field(min_length=1)
     flip_tta: bool
+    identity: str = Field(pattern=SHA256_PATTERN)
+    """SHA-256 of what it was frozen from: the source file's hash and the scaling of its inputs. Networks of the same
+    identity give the same answers, although TensorFlow never writes the same graph file twice."""
     export_difference: float = Field(ge=0)
     """Largest difference from the Keras network it was frozen from."""
 
@@ -107,7 +111,7 @@ class Ensemble(_Strict):
 class FileEntry(_Strict):
     """Size and hash of one file of the bundle."""
 
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str = Field(pattern=SHA256_PATTERN)
     n_bytes: int = Field(ge=0)
 
 
@@ -238,13 +242,6 @@ class Bundle:
     def path(self, relative: str) -> Path:
         """A file or folder of the bundle."""
         return self.folder / relative
-
-    def network_hashes(self) -> dict[str, str]:
-        """SHA-256 of the graph of each network, by name."""
-        return {
-            network.name: self.manifest.files[f"{network.folder}/saved_model.pb"].sha256
-            for network in self.manifest.networks
-        }
 
 
 def open_bundle(folder: Path) -> Bundle:

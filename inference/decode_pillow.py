@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # The published program completed truncated files with grey; so does this one.
 ImageFile.LOAD_TRUNCATED_IMAGES = True
+# Damaged EXIF is no news: nothing of it is used.
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 QUARTER = 4
 SMALLEST_QUARTER = ImageSize(360, 480)
@@ -24,8 +27,6 @@ FALLBACK_SIZE = ImageSize(384, 512)
 """A photo whose quarter would be smaller than 360x480 becomes 384x512 (REFERENCE.md 3.1.3)."""
 JPEG_QUALITY = 75
 JPEG_SUBSAMPLING = "4:2:0"
-
-EXIF_MARKER = b"\xff\xe1"
 
 
 class Preset(StrEnum):
@@ -64,9 +65,9 @@ def decode(data: bytes, preset: Preset) -> Pixels:
     Raises
     ------
     DecodeError
-        Pillow cannot decode it, even completed and with its EXIF left out.
+        Pillow cannot decode it, even completed.
     """
-    photo = _open_rgb(data)
+    photo = _load_rgb(data)
     size = quarter_size(ImageSize(photo.height, photo.width))
     frame = photo.resize((size.width, size.height), Image.Resampling.LANCZOS)
     if preset is Preset.QUARTER_JPEG:
@@ -76,17 +77,7 @@ def decode(data: bytes, preset: Preset) -> Pixels:
     return np.asarray(frame)
 
 
-def _open_rgb(data: bytes) -> Image.Image:
-    try:
-        return _load(data)
-    except DecodeError:
-        without = without_exif(data)
-        if without is None:
-            raise
-        return _load(without)  # damaged EXIF must not lose a photo whose pixels are fine
-
-
-def _load(data: bytes) -> Image.Image:
+def _load_rgb(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             return image.convert("RGB")
@@ -103,18 +94,3 @@ def _load(data: bytes) -> Image.Image:
         Image.DecompressionBombError,
     ) as error:
         raise DecodeError(f"{type(error).__name__}: {error}") from error
-
-
-def without_exif(data: bytes) -> bytes | None:
-    """The JPEG file without its APP1 (EXIF) segments; None if there are none to leave out."""
-    if not data.startswith(b"\xff\xd8"):
-        return None
-    kept, position = [data[:2]], 2
-    while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] not in (b"\xda", b""):
-        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        if data[position : position + 2] != EXIF_MARKER:
-            kept.append(data[position:end])
-        position = end
-    kept.append(data[position:])
-    stripped = b"".join(kept)
-    return stripped if len(stripped) < len(data) else None

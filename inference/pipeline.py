@@ -273,7 +273,6 @@ def _records_header(job: Job, engine: dict[str, str]) -> RecordsHeader:
             "flip TTA": "on" if job.flip_tta else "off",
             **engine,
         },
-        network_hashes=job.bundle.network_hashes(),
         outputs=outputs_of(job.bundle.manifest),
         labels=job.plan.labels,
         n_sequences=len(job.plan.sequences),
@@ -299,7 +298,7 @@ def _whole_records(path: Path, header: RecordsHeader) -> int:
 
 
 def _check_usable(path: Path, header: RecordsHeader, bundle: Bundle) -> None:
-    if header.network_hashes != bundle.network_hashes() or header.outputs != outputs_of(bundle.manifest):
+    if header.outputs != outputs_of(bundle.manifest):
         raise CheckpointError(f"{path}: must have been made with the networks of bundle {bundle.folder}")
     n_whole = count_whole_records(path)
     if n_whole != header.n_sequences:

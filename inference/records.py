@@ -37,6 +37,8 @@ class Output:
     height: int
     width: int
     per_frame: bool
+    identity: str
+    """What the network was made from; see `inference.bundle.Network`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,6 @@ class RecordsHeader:
 
     fingerprint: dict[str, str]
     """Everything the records depend on, each under its own name, so that a difference can be told."""
-    network_hashes: dict[str, str]
     outputs: tuple[Output, ...]
     labels: tuple[str, ...]
     """Order of the submission's columns."""
@@ -83,7 +84,7 @@ class Record:
 def outputs_of(manifest: Manifest) -> tuple[Output, ...]:
     """The columns of the records that a bundle makes."""
     return tuple(
-        Output(network.name, size.height, size.width, network.per_frame)
+        Output(network.name, size.height, size.width, network.per_frame, network.identity)
         for network in manifest.networks
         for size in network.sizes
     )

@@ -75,8 +75,9 @@ def _safe_path(data_folder: Path, file_name: str) -> str | None:
 
 
 def _read_regular_file(path: str) -> bytes | FailureReason:
+    # Without O_NONBLOCK, opening a pipe would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return FailureReason.NOT_A_FILE
@@ -84,7 +85,10 @@ def _read_regular_file(path: str) -> bytes | FailureReason:
             return FailureReason.EMPTY_FILE
         if status.st_size > MAX_FILE_BYTES:
             return FailureReason.TOO_LARGE
-        return file.read(MAX_FILE_BYTES)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_FILE_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _jpeg_pixels(data: bytes) -> int:

@@ -52,7 +52,7 @@ def import_assets(assets: Path, recipe: Recipe, out: Path, *, demo: bool = False
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        networks = tuple(_import_network(assets, network, recipe, work) for network in recipe.networks)
+        networks = tuple(_import_network(assets, network, recipe, sources, work) for network in recipe.networks)
         names = feature_names(recipe.as_ensemble(), networks)
         _copy_boosters(assets, recipe, names, work)
         _write_manifest(recipe, networks, sources, work, demo=demo)
@@ -81,7 +81,9 @@ def _source_files(assets: Path, recipe: Recipe) -> dict[str, FileEntry]:
     return {name: _file_entry(assets / name) for name in relative}
 
 
-def _import_network(assets: Path, recipe: NetworkRecipe, whole: Recipe, work: Path) -> Network:
+def _import_network(
+    assets: Path, recipe: NetworkRecipe, whole: Recipe, sources: dict[str, FileEntry], work: Path
+) -> Network:
     # Keras and TensorFlow take seconds to import; a recipe that does not fit is told before.
     from models.export import export_difference, export_frozen  # noqa: PLC0415
     from models.keras_files import load_keras_network  # noqa: PLC0415
@@ -97,7 +99,7 @@ def _import_network(assets: Path, recipe: NetworkRecipe, whole: Recipe, work: Pa
             f"{whole.max_export_difference:g}, got a difference of {difference:g}"
         )
     log.info("network frozen", name=recipe.name, file=recipe.file, largest_difference=f"{difference:.2g}")
-    return recipe.as_network(difference)
+    return recipe.as_network(sources[recipe.file].sha256, difference)
 
 
 def _copy_boosters(assets: Path, recipe: Recipe, names: tuple[str, ...], work: Path) -> None:

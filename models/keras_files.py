@@ -53,7 +53,11 @@ def load_keras_network(path: Path) -> keras.Model:
     BundleError
         The file is no Keras network, or holds a layer that is not on the list of plain arithmetic, `Lambda` above all.
     """
-    _refuse_unknown_layers(path, _model_config(path))
+    config = _model_config(path)
+    try:
+        _refuse_unknown_layers(path, config)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path}: must hold a whole Keras network, got one without {error}") from error
     from keras.src.applications.inception_resnet_v2 import CustomScaleLayer  # noqa: PLC0415  # no public name
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -44,9 +45,11 @@ class NetworkRecipe(_Strict):
     sizes: tuple[Size, ...] = Field(min_length=1)
     flip_tta: bool
 
-    def as_network(self, export_difference: float = 0.0) -> Network:
-        """The manifest's entry for the frozen network."""
+    def as_network(self, source_sha256: str = "", export_difference: float = 0.0) -> Network:
+        """The manifest's entry for the network frozen from a source file of that hash."""
+        scalings = [one.scaling.value for one in self.inputs]
         return Network(
+            identity=hashlib.sha256(repr((source_sha256, scalings)).encode()).hexdigest(),
             name=self.name,
             folder=f"networks/{self.name}",
             inputs=tuple(NetworkInput(name=input_name(one.view), view=one.view) for one in self.inputs),

@@ -1,0 +1,111 @@
+"""Fixtures that several test files share: the reference case, a synthetic season, tiny bundles."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from benchmark.synthetic import write_season
+from inference.bundle import Bundle
+from inference.domain import ImageSize
+from models.importing import import_assets
+from models.random_assets import write_random_assets
+from models.recipes import Recipe, load_recipe
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SECOND_RECIPE = Path(__file__).parent / "second_recipe.toml"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real photos and what the published program made of them; skips where it is absent."""
+    if not (SHARED / "reference_case").is_dir():
+        message = f"needs the reference case in {SHARED.name}/ beside the project"
+        if os.environ.get("HAKUNA_REQUIRE_REFERENCE"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def reference_case(shared: Path) -> Path:
+    """Real photos with the published program's outputs."""
+    return shared / "reference_case"
+
+
+@pytest.fixture(scope="session")
+def sensitive_bundle(reference_case: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The chaotic stand-in networks: one grey level in a few pixels shows."""
+    assets = reference_case / "sensitive" / "assets"
+    return import_assets(assets, load_recipe("third_place"), tmp_path_factory.mktemp("sensitive") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def smooth_bundle(reference_case: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The shallow stand-in networks."""
+    assets = reference_case / "smooth" / "assets"
+    return import_assets(assets, load_recipe("third_place"), tmp_path_factory.mktemp("smooth") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def season(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic season of 12 sequences, one photo missing, one truncated, one not an image."""
+    folder = tmp_path_factory.mktemp("season")
+    write_season(folder, n_sequences=12, n_cameras=3, size=ImageSize(480, 640), seed=5)
+    photos = sorted(folder.glob("S1/*/*.JPG"))
+    photos[0].unlink()
+    photos[4].write_bytes(photos[4].read_bytes()[:9000])
+    photos[8].write_bytes(b"this is no photo")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    """The published ensemble."""
+    return load_recipe("third_place")
+
+
+@pytest.fixture(scope="session")
+def tiny_assets(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained tiny networks and boosters under the published names."""
+    folder = tmp_path_factory.mktemp("assets")
+    write_random_assets(folder, recipe, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_assets: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny networks as a bundle, marked as a demo."""
+    return import_assets(tiny_assets, recipe, tmp_path_factory.mktemp("tiny") / "bundle", demo=True)
+
+
+@pytest.fixture(scope="session")
+def second_assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained networks for another recipe: other names, sizes, frames, weights, stacked classes."""
+    folder = tmp_path_factory.mktemp("second_assets")
+    write_random_assets(folder, load_recipe(str(SECOND_RECIPE)), seed=4)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def second_bundle(second_assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The other recipe as a bundle."""
+    return import_assets(
+        second_assets, load_recipe(str(SECOND_RECIPE)), tmp_path_factory.mktemp("second") / "bundle", demo=True
+    )
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(20191216)
+
+
+def read_only(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The same array, which no stage may change."""
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,117 @@
+"""Paths and headers that must not reach a decoder."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from inference import screening
+from inference.domain import FailureReason, FrameFailure
+from inference.screening import read_image_file, refuse_header
+
+
+def jpeg(size: tuple[int, int] = (16, 12)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def png(size: tuple[int, int] = (16, 12)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def reason(data_folder: Path, name: str) -> FailureReason | None:
+    result = read_image_file(data_folder, name)
+    return result.reason if isinstance(result, FrameFailure) else None
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "ok.jpg").write_bytes(jpeg())
+    (tmp_path / "secret.jpg").write_bytes(jpeg())
+    (tmp_path / "data-too").mkdir()
+    (tmp_path / "data-too" / "secret.jpg").write_bytes(jpeg())
+    return folder
+
+
+def test_photos_below_the_folder_are_read_whole(data: Path) -> None:
+    assert read_image_file(data, "sub/ok.jpg") == (data / "sub" / "ok.jpg").read_bytes()
+
+
+def test_links_inside_the_folder_are_followed(data: Path) -> None:
+    (data / "link.jpg").symlink_to("sub/ok.jpg")
+    assert reason(data, "link.jpg") is None
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../secret.jpg", "sub/../../secret.jpg", "sub/../sub/ok.jpg", "a\0b.jpg", "sub\\ok.jpg", "/etc/passwd"]
+)
+def test_paths_that_leave_the_folder_are_not_opened(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screening, "_read_regular_file", lambda path: pytest.fail(f"opened {path}"))
+    assert reason(data, name) is FailureReason.UNSAFE_PATH
+
+
+@pytest.mark.parametrize("target", ["../secret.jpg", "../data-too/secret.jpg", "/etc/passwd"])
+def test_links_that_leave_the_folder_are_not_opened(target: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / "link.jpg").symlink_to(target)
+    monkeypatch.setattr(screening, "_read_regular_file", lambda path: pytest.fail(f"opened {path}"))
+    assert reason(data, "link.jpg") is FailureReason.UNSAFE_PATH
+
+
+def test_a_data_folder_that_is_a_link_itself_is_fine(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "mounted").symlink_to(data)
+    assert reason(tmp_path / "mounted", "sub/ok.jpg") is None
+
+
+def test_what_is_no_readable_file_is_told_apart(data: Path) -> None:
+    os.mkfifo(data / "pipe.jpg")
+    (data / "empty.jpg").touch()
+    (data / "text.jpg").write_text("this is no photo")
+    (data / "loop.jpg").symlink_to("loop.jpg")
+    assert reason(data, "nowhere.jpg") is FailureReason.MISSING
+    assert reason(data, "sub") is FailureReason.NOT_A_FILE
+    assert reason(data, "pipe.jpg") is FailureReason.NOT_A_FILE
+    assert reason(data, "empty.jpg") is FailureReason.EMPTY_FILE
+    assert reason(data, "text.jpg") is FailureReason.NOT_AN_IMAGE
+    assert reason(data, "loop.jpg") is FailureReason.UNREADABLE
+    assert reason(data, "x" * 300) is FailureReason.UNREADABLE
+
+
+def test_a_file_over_the_limit_is_not_read(data: Path) -> None:
+    with (data / "huge.jpg").open("wb") as file:
+        file.write(jpeg())
+        file.truncate(screening.MAX_FILE_BYTES + 1)
+    assert reason(data, "huge.jpg") is FailureReason.TOO_LARGE
+
+
+def test_headers_that_announce_too_much_are_refused() -> None:
+    sof = jpeg().index(b"\xff\xc0")
+    bomb = bytearray(jpeg())
+    bomb[sof + 5 : sof + 9] = (20_000).to_bytes(2, "big") * 2
+    assert refuse_header(bytes(bomb)) is FailureReason.TOO_MANY_PIXELS
+    flat = bytearray(png())
+    flat[16:24] = (10_000).to_bytes(4, "big") * 2
+    assert refuse_header(bytes(flat)) is FailureReason.TOO_MANY_PIXELS
+    assert refuse_header(jpeg() + b"\xff\xda" * 300) is FailureReason.TOO_MANY_SCANS
+
+
+@pytest.mark.parametrize("data", [jpeg(), png(), jpeg((3264, 2448)), jpeg()[:200], b"\xff\xd8", b"\x89PNG\r\n\x1a\n"])
+def test_headers_within_the_limits_go_to_the_decoder(data: bytes) -> None:
+    assert refuse_header(data) is None
+
+
+def test_every_odd_file_is_screened_without_an_error(shared: Path) -> None:
+    odd = shared / "odd_jpegs"
+    names = [path.name for path in odd.iterdir() if path.suffix != ".tsv"]
+    assert len(names) == 103
+    refused = {reason(odd, name) for name in names}
+    assert FailureReason.TOO_MANY_PIXELS in refused
+    assert FailureReason.TOO_MANY_SCANS in refused

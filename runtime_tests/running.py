@@ -1,0 +1,49 @@
+"""Runs of the whole pipeline in this process, with the defaults of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from inference.bundle import Bundle
+from inference.decode_pillow import Preset
+from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
+from inference.pipeline import Job, predict
+
+
+def job_for(data: Path, bundle: Bundle, *, flip_tta: bool = True) -> Job:
+    """What `hakuna predict DATA --bundle BUNDLE` computes."""
+    return Job(
+        data_folder=data,
+        plan=plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME)),
+        bundle=bundle,
+        preset=Preset(bundle.manifest.ensemble.preprocessing),
+        flip_tta=flip_tta,
+    )
+
+
+def run(
+    data: Path,
+    bundle: Bundle,
+    out: Path,
+    *,
+    batch_size: int = 8,
+    n_workers: int = 2,
+    flip_tta: bool = True,
+    fresh: bool = False,
+    features: Path | None = None,
+) -> dict[str, Any]:
+    """`hakuna predict DATA --bundle BUNDLE --out OUT`; returns `run.json`."""
+    return predict(
+        job_for(data, bundle, flip_tta=flip_tta),
+        out,
+        n_workers=n_workers,
+        batch_size=batch_size,
+        fresh=fresh,
+        features_path=features,
+        on_progress=ignore_progress,
+    )
+
+
+def ignore_progress(n_done: int, n_all: int) -> None:
+    """Nobody watches."""

@@ -1,0 +1,160 @@
+"""The command as users call it: exit codes, messages, help."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from inference.bundle import Bundle
+
+HAKUNA = Path(sys.executable).parent / "hakuna"
+
+
+def hakuna(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [HAKUNA, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, **variables},
+    )
+
+
+def test_help_answers_within_300_ms() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        assert "predict" in hakuna("--help").stdout
+        return time.perf_counter() - start
+
+    seconds()  # the first call compiles
+    assert statistics.median(seconds() for _ in range(5)) < 0.3
+
+
+@pytest.mark.parametrize("verb", [("predict",), ("score",), ("demo",), ("bench",), ("bundle", "import")])
+def test_every_verb_has_help_with_an_example(verb: tuple[str, ...]) -> None:
+    result = hakuna(*verb, "--help")
+    assert result.returncode == 0
+    assert f"hakuna {' '.join(verb)} " in result.stdout.split("Example", 1)[1]
+
+
+def test_predict_and_score_from_the_command_line(season: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    result = hakuna("predict", season, "--bundle", tiny_bundle.folder, "--out", tmp_path / "out", "--workers", 2)
+    assert result.returncode == 0, result.stderr
+    events = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    assert "demo model: not for conclusions" in [event["event"] for event in events]
+    assert events[-1]["level"] == "warning"
+
+    labels = season / "test_labels.csv"
+    result = hakuna("score", tmp_path / "out" / "submission.csv", labels, "--json")
+    assert result.returncode == 0, result.stderr
+    score = json.loads(result.stdout)
+    assert score["n_sequences"] == 12
+    assert 0 < score["log_loss"] < 1
+    result = hakuna("score", tmp_path / "out" / "submission.csv", labels)
+    assert f"mean log loss {score['log_loss']:.6f} over 12 sequences" in result.stdout
+
+    result = hakuna(
+        "predict", "--from-records", tmp_path / "out", "--bundle", tiny_bundle.folder, "--out", tmp_path / "again"
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "again" / "submission.csv").read_bytes() == (tmp_path / "out" / "submission.csv").read_bytes()
+
+
+def test_without_a_format_every_sequence_is_predicted_in_order(
+    season: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    result = hakuna("predict", season, "--bundle", tiny_bundle.folder, "--out", tmp_path, "--format", "none")
+    assert result.returncode == 0, result.stderr
+    seq_ids = [line.split(",")[0] for line in (tmp_path / "submission.csv").read_text().splitlines()[1:]]
+    assert len(seq_ids) == 12
+    assert seq_ids == sorted(seq_ids)
+
+
+def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    bundle, out = tiny_bundle.folder, tmp_path / "out"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    cases = [
+        (("predict", season, "--out", out), 2, "--bundle: must be given"),
+        (("predict", "--bundle", bundle), 2, "DATA or --from-records: one of them must be given"),
+        (("predict", season, "--bundle", bundle), 2, "--out: must be given"),
+        (("predict", season, "--bundle", bundle, "--out", out, "--workers", 0), 2, "setting workers"),
+        (("predict", season, "--bundle", bundle, "--out", out, "--preset", "half"), 2, "--preset"),
+        (("predict", "--from-records", out, "--bundle", bundle, "--no-tta"), 2, "--tta: settled when"),
+        (("predict", tmp_path / "empty", "--bundle", bundle, "--out", out), 3, "test_metadata.csv: must be a readable"),
+        (("predict", season, "--bundle", tmp_path, "--out", out), 4, "manifest.json: must be a readable manifest"),
+        (("predict", season, "--bundle", bundle, "--out", tmp_path / "file" / "out"), 5, "must be writable"),
+        (("predict", "--from-records", out, "--bundle", bundle), 8, "records.jsonl: must be readable records"),
+        (("bundle", "verify", tmp_path), 4, "manifest.json"),
+        (("bundle", "import", tmp_path, "--recipe", "unknown", "--out", out), 2, "--recipe unknown"),
+        (("bundle", "import", tmp_path, "--recipe", "third_place", "--out", out), 4, "31 files, got 31 missing"),
+        (("score", season / "test_labels.csv", tmp_path / "nowhere.csv"), 3, "nowhere.csv"),
+        (("demo", "--out", tmp_path), 2, "must be new, empty or an earlier demo's"),
+    ]
+    for arguments, code, message in cases:
+        result = hakuna(*arguments)
+        assert (result.returncode, message in result.stderr) == (code, True), (arguments, result)
+        assert "Traceback" not in result.stderr
+    assert not out.exists() or list(out.iterdir()) == []
+
+
+def test_an_unknown_setting_in_the_environment_is_refused(season: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    result = hakuna("predict", season, "--bundle", tiny_bundle.folder, "--out", tmp_path, HAKUNA_WROKERS="2")
+    assert result.returncode == 2
+    assert "HAKUNA_WROKERS" in result.stderr
+
+
+def test_bundle_verify_and_show_tell_what_is_in_it(tiny_bundle: Bundle) -> None:
+    result = hakuna("bundle", "verify", tiny_bundle.folder)
+    assert result.returncode == 0
+    assert "intact" in result.stdout
+    result = hakuna("bundle", "show", tiny_bundle.folder, COLUMNS="200")
+    assert result.returncode == 0
+    for word in ("two_branch", "384x512", "demo model: not for conclusions", "822 features"):
+        assert word in result.stdout
+
+
+MEMORY_PROBE = """
+import resource, sys, hakuna
+try:
+    hakuna.main()
+finally:
+    print("peak_kb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_megabytes(data: Path, bundle: Bundle, out: Path) -> float:
+    arguments = ["predict", data, "--bundle", bundle.folder, "--out", out, "--format", "none"]
+    result = subprocess.run(
+        [sys.executable, "-c", MEMORY_PROBE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert "peak_kb" in result.stdout, result.stderr
+    return int(result.stdout.split("peak_kb")[1]) / 1024
+
+
+def test_100_000_rows_of_missing_images_need_less_than_200_mb(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    peaks = []
+    for n_rows in (1, 100_000):
+        data = tmp_path / f"data{n_rows}"
+        data.mkdir()
+        rows = [
+            f"SER_S1#A{row % 200:03d}#1#{row},2015-01-01 00:00:00,S1/A{row % 200:03d}/IMG_{row:06d}.JPG"
+            for row in range(n_rows)
+        ]
+        (data / "test_metadata.csv").write_text("\n".join(["seq_id,datetime,file_name", *rows, ""]))
+        peaks.append(peak_megabytes(data, tiny_bundle, tmp_path / f"out{n_rows}"))
+    n_lines = (tmp_path / "out100000" / "submission.csv").read_text().count("\n")
+    assert n_lines == 100_001
+    assert peaks[1] - peaks[0] < 200, peaks
