@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.published import run_published
 from inference.bundle import open_bundle
-from inference.decode_pillow import Preset
+from inference.domain import Preset
 from inference.files import atomic_writer
 from inference.logs import LoggedProgress
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
@@ -47,7 +47,7 @@ def compare(data: Path, *, recipe_name: str, application: str, work: Path) -> di
         import_assets(assets, recipe, bundle_folder, demo=True)
     bundle = open_bundle(bundle_folder)
     ours = predict(
-        Job(data, plan, bundle, Preset(recipe.ensemble.preprocessing), flip_tta=True),
+        Job(data, plan, bundle, Preset(recipe.ensemble.preprocessing)),
         out,
         n_workers=len(os.sched_getaffinity(0)),
         batch_size=8,

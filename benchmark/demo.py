@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.scoring import Score, read_labels, read_submission, score
 from benchmark.synthetic import LABELS_NAME, write_season
-from inference.decode_pillow import Preset
-from inference.domain import ImageSize, UsageError
+from inference.domain import ImageSize, Preset, UsageError
 from inference.files import output_errors
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.pipeline import Job, Progress, predict
@@ -57,7 +56,6 @@ def run_demo(folder: Path, *, n_sequences: int, seed: int, n_workers: int, on_pr
         plan=plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME)),
         bundle=bundle,
         preset=Preset(bundle.manifest.ensemble.preprocessing),
-        flip_tta=True,
     )
     predict(job, out, n_workers=n_workers, batch_size=8, fresh=False, features_path=None, on_progress=on_progress)
     result = score(read_submission(out / SUBMISSION_NAME), read_labels(data / LABELS_NAME))

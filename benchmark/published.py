@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inference.decode_pillow import Preset
 from inference.decoding import decode_sequence
-from inference.domain import View
+from inference.domain import DecoderName, Preset, View
 from inference.info_strip import black_out_strip
 from inference.views import make_views, same_size
 from models.export import scale
@@ -63,8 +62,10 @@ def run_published(data: Path, sequences: tuple[Sequence, ...], assets: Path, rec
         for size in network.sizes
     ]
 
+    preset = Preset(recipe.ensemble.preprocessing)
+
     def read(sequence: Sequence) -> tuple[Sequence, npt.NDArray[np.uint8] | None]:
-        frames = decode_sequence(sequence, data, Preset(recipe.ensemble.preprocessing), n_frames).frames
+        frames = decode_sequence(sequence, data, preset, n_frames, DecoderName.PILLOW).frames
         return sequence, black_out_strip(same_size(frames)[0]) if frames else None
 
     n_passes = 0

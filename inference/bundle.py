@@ -105,6 +105,8 @@ class Ensemble(_Strict):
     preprocessing: Literal["quarter", "quarter+jpeg"]
     frame_weights: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
     """Weight of the first, second, ... frame in the estimate; their number is that of the frames used."""
+    max_mixed_loss_increase: float = Field(gt=0)
+    """Largest expected increase of the log loss, relative to the log loss, at which mixed precision is accepted."""
     stacking: Stacking | None = None
 
 

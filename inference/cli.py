@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from inference.domain import DecoderName, EngineName, Precision, Preset
+
 if TYPE_CHECKING:
     from inference.settings import Settings
 
 NO_FORMAT = "none"
-
-
-class PresetName(StrEnum):
-    """Names of the reference resize on the command line."""
-
-    QUARTER = "quarter"
-    QUARTER_JPEG = "quarter+jpeg"
 
 
 class LogFormat(StrEnum):
@@ -48,10 +43,15 @@ def predict(  # one parameter an option
     tta: Annotated[
         bool | None, typer.Option("--tta/--no-tta", help="Average with mirror images; off makes training features.")
     ] = None,
-    preset: Annotated[PresetName | None, typer.Option(help="Reference resize; default: the bundle's.")] = None,
+    preset: Annotated[Preset | None, typer.Option(help="Reference resize; default: the bundle's.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over in a folder that has records.")] = False,
     workers: Annotated[int | None, typer.Option(help="Decoding threads; default: one per core.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences per call of the networks.")] = None,
+    decoder: Annotated[DecoderName | None, typer.Option(help="What reads the photos; the pixels are the same.")] = None,
+    engine: Annotated[EngineName | None, typer.Option(help="What runs the networks; auto: OpenVINO on CPUs.")] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="mixed is faster, and used only if it proves itself at the start.")
+    ] = None,
     log_format: Annotated[LogFormat | None, typer.Option(help="Log as console lines or as JSON.")] = None,
 ) -> None:
     """Predict every sequence of a folder of camera-trap photos and write submission.csv.
@@ -66,7 +66,14 @@ def predict(  # one parameter an option
     from inference.logs import configure_logging
     from inference.settings import load_settings
 
-    settings = load_settings(workers=workers, batch_size=batch_size, log_format=log_format)
+    settings = load_settings(
+        workers=workers,
+        batch_size=batch_size,
+        decoder=decoder,
+        engine=engine,
+        precision=precision,
+        log_format=log_format,
+    )
     human = configure_logging(settings.log_format)
     if bundle is None:
         raise UsageError("--bundle: must be given")
@@ -98,7 +105,7 @@ def _predict_photos(
     format_option: str | None,
     features: Path | None,
     flip_tta: bool,
-    preset: PresetName | None,
+    preset: Preset | None,
     fresh: bool,
     settings: Settings,
     human: bool,
@@ -106,7 +113,6 @@ def _predict_photos(
     from inference import metadata as tables
     from inference import pipeline
     from inference.bundle import open_bundle
-    from inference.decode_pillow import Preset
     from inference.logs import progress_for
 
     bundle = open_bundle(bundle_folder)
@@ -121,6 +127,9 @@ def _predict_photos(
         bundle=bundle,
         preset=Preset(preset or bundle.manifest.ensemble.preprocessing),
         flip_tta=flip_tta,
+        decoder=settings.decoder,
+        engine=settings.engine,
+        precision=settings.precision,
     )
     with progress_for(human) as on_progress:
         return pipeline.predict(

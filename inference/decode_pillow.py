@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFile
 
-from inference.domain import ImageSize
+from inference.domain import ImageSize, Preset
 
 if TYPE_CHECKING:
     from inference.domain import Pixels
@@ -27,15 +26,6 @@ FALLBACK_SIZE = ImageSize(384, 512)
 """A photo whose quarter would be smaller than 360x480 becomes 384x512 (REFERENCE.md 3.1.3)."""
 JPEG_QUALITY = 75
 JPEG_SUBSAMPLING = "4:2:0"
-
-
-class Preset(StrEnum):
-    """The *reference resize*: what happened to a photo before any network saw it."""
-
-    QUARTER = "quarter"
-    """A quarter of each side, as the published program does."""
-    QUARTER_JPEG = "quarter+jpeg"
-    """The same, saved as JPEG and loaded again, as the shared training set was made."""
 
 
 class DecodeError(Exception):
@@ -69,12 +59,16 @@ def decode(data: bytes, preset: Preset) -> Pixels:
     """
     photo = _load_rgb(data)
     size = quarter_size(ImageSize(photo.height, photo.width))
-    frame = photo.resize((size.width, size.height), Image.Resampling.LANCZOS)
-    if preset is Preset.QUARTER_JPEG:
-        buffer = io.BytesIO()
-        frame.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=JPEG_SUBSAMPLING)
-        frame = Image.open(buffer)
-    return np.asarray(frame)
+    return finish(np.asarray(photo.resize((size.width, size.height), Image.Resampling.LANCZOS)), preset)
+
+
+def finish(frame: Pixels, preset: Preset) -> Pixels:
+    """What a preset does to a quarter frame, uint8 (H, W, 3), after the resize."""
+    if preset is Preset.QUARTER:
+        return frame
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=JPEG_SUBSAMPLING)
+    return np.asarray(Image.open(buffer))
 
 
 def _load_rgb(data: bytes) -> Image.Image:

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from inference.decode_pillow import DecodeError, Preset, decode
-from inference.domain import FailureReason, FrameFailure
+from inference import decode_fast, decode_pillow
+from inference.decode_pillow import DecodeError
+from inference.domain import DecoderName, FailureReason, FrameFailure
 from inference.screening import read_image_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from inference.domain import Pixels, Sequence
+    from inference.domain import Pixels, Preset, Sequence
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,11 +37,19 @@ class DecodedSequence:
     failures: tuple[FrameFailure, ...]
 
 
-def decode_sequence(sequence: Sequence, data_folder: Path, preset: Preset, n_frames: int) -> DecodedSequence:
+def find_decoder(name: DecoderName) -> DecoderName:
+    """Resolve `auto`."""
+    return DecoderName.FAST if name is DecoderName.AUTO else name
+
+
+def decode_sequence(
+    sequence: Sequence, data_folder: Path, preset: Preset, n_frames: int, decoder: DecoderName
+) -> DecodedSequence:
     """Read and decode the first `n_frames` photos of a sequence.
 
     A photo that cannot be read is left out and the next ones move up; a photo beyond `n_frames` never moves in.
     """
+    decode = decode_pillow.decode if decoder is DecoderName.PILLOW else decode_fast.decode
     frames: list[Pixels] = []
     failures: list[FrameFailure] = []
     for image in sequence.images[:n_frames]:

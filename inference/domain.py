@@ -129,6 +129,10 @@ class CheckpointError(HakunaError):
     exit_code = 8
 
 
+class OutOfMemoryError(HakunaError):
+    """An engine could not take so many images at once."""
+
+
 class ImageSize(NamedTuple):
     """Height before width, everywhere; the swap happens in the line that calls an image library."""
 
@@ -137,6 +141,42 @@ class ImageSize(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.height}x{self.width}"
+
+
+class Preset(StrEnum):
+    """The *reference resize*: what happened to a photo before any network saw it."""
+
+    QUARTER = "quarter"
+    """A quarter of each side, as the published program does."""
+    QUARTER_JPEG = "quarter+jpeg"
+    """The same, saved as JPEG and loaded again, as the shared training set was made."""
+
+
+class DecoderName(StrEnum):
+    """Decoders on the command line."""
+
+    AUTO = "auto"
+    PILLOW = "pillow"
+    """The reference."""
+    FAST = "fast"
+    """The same pixels, faster: the default on CPUs."""
+
+
+class EngineName(StrEnum):
+    """Engines on the command line."""
+
+    AUTO = "auto"
+    TENSORFLOW = "tensorflow"
+    OPENVINO = "openvino"
+
+
+class Precision(StrEnum):
+    """Precisions on the command line."""
+
+    FLOAT32 = "float32"
+    """The same answer as the published program."""
+    MIXED = "mixed"
+    """Products in float16 (GPU) or bfloat16 (CPU), if that proves itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from inference.domain import N_CLASSES, BundleError
+from inference.domain import N_CLASSES, BundleError, OutOfMemoryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
@@ -24,8 +24,14 @@ OUTPUT = "probabilities"
 class TensorFlowNetwork:
     """A frozen network in memory."""
 
-    def __init__(self, folder: Path, input_names: tuple[str, ...]) -> None:
-        """Load a SavedModel. Raises BundleError where it has not the signature of a bundle's network."""
+    def __init__(self, folder: Path, input_names: tuple[str, ...], *, mixed: bool = False) -> None:
+        """Load a SavedModel. Raises BundleError where it has not the signature of a bundle's network.
+
+        `mixed` multiplies in float16 on a GPU and in bfloat16 on a CPU; otherwise everything is float32. It is one
+        setting of the whole process, so networks of both kinds must be used one after the other.
+        """
+        option = "auto_mixed_precision" if _gpus() else "auto_mixed_precision_onednn_bfloat16"
+        tf.config.optimizer.set_experimental_options({option: mixed})
         try:
             loaded = tf.saved_model.load(str(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
@@ -49,23 +55,42 @@ class TensorFlowNetwork:
         if outputs[OUTPUT].shape.as_list()[-1] != N_CLASSES:
             raise BundleError(f"{folder}: must give {N_CLASSES} classes, got {outputs[OUTPUT].shape}")
 
-    def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> Probabilities:
+    def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]], /) -> Probabilities:
         """Probabilities of a batch: float32 (N, H, W, 3) by input name, RGB, 0-255 -> float32 (N, C)."""
-        tensors = {name: tf.constant(images) for name, images in inputs.items()}
-        probabilities: Probabilities = self._function(**tensors)[OUTPUT].numpy()
+        try:
+            tensors = {name: tf.constant(images) for name, images in inputs.items()}
+            probabilities: Probabilities = self._function(**tensors)[OUTPUT].numpy()
+        except tf.errors.ResourceExhaustedError as error:
+            raise OutOfMemoryError(str(error)) from error
         return probabilities
-
-
-def describe() -> dict[str, str]:
-    """Version and device that the numbers come from."""
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return {"engine": f"tensorflow {tf.__version__}", "device": "CPU"}
-    details = tf.config.experimental.get_device_details(gpus[0])
-    return {"engine": f"tensorflow {tf.__version__}", "device": str(details.get("device_name", gpus[0].name))}
 
 
 def prepare_devices() -> None:
     """Take GPU memory as it is needed instead of all of it. Call once, before the first network."""
-    for gpu in tf.config.list_physical_devices("GPU"):
+    for gpu in _gpus():
         tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def device() -> str:
+    """Name of the GPU that networks run on, or CPU."""
+    gpus = _gpus()
+    if not gpus:
+        return "CPU"
+    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name))
+
+
+def supports_mixed() -> bool:
+    """Whether the GPU multiplies in float16, or the processor in bfloat16."""
+    if _gpus():
+        return True
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def version() -> str:
+    """TensorFlow's version."""
+    return str(tf.__version__)
+
+
+def _gpus() -> list[tf.config.PhysicalDevice]:
+    return list(tf.config.list_physical_devices("GPU"))

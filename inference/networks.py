@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from inference.domain import N_CLASSES, ImageSize, View
+from inference.domain import N_CLASSES, ImageSize, OutOfMemoryError, View
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +35,22 @@ class CallableNetwork(Protocol):
         """Ask about N images."""
 
 
+@dataclass
+class LoadedNetworks:
+    """The networks of a bundle in memory, and how many images they take at once.
+
+    Attributes
+    ----------
+    by_name : the networks
+    fixed_shapes : pad every call to `max_call_images`, because each new shape costs time (GPUs)
+    max_call_images : most images in one call, mirror images included; halved when memory runs out
+    """
+
+    by_name: Mapping[str, CallableNetwork]
+    fixed_shapes: bool = False
+    max_call_images: int = MAX_CALL_IMAGES
+
+
 @dataclass(frozen=True)
 class Answers:
     """What the networks said about one sequence.
@@ -52,7 +68,7 @@ class Answers:
 def ask_networks(
     batch: Sequence[ViewedSequence],
     manifest: Manifest,
-    networks: Mapping[str, CallableNetwork],
+    networks: LoadedNetworks,
     *,
     flip_tta: bool,
 ) -> list[Answers]:
@@ -61,16 +77,15 @@ def ask_networks(
     Parameters
     ----------
     batch : sequences with their views, any number of frames, none included
-    networks : loaded networks by name
+    networks : the bundle's; `max_call_images` becomes smaller where memory runs out
     flip_tta : average each image with its mirror image, for the networks that the manifest says
     """
     frame_columns: list[Probabilities] = []
     sequence_columns: list[Probabilities] = []
     for network in manifest.networks:
-        call = networks[network.name]
         for size in network.sizes:
             images = _gather(batch, network, size.as_image_size())
-            answers = _call_in_parts(call, images, mirror=flip_tta and network.flip_tta)
+            answers = _call_in_parts(networks, network.name, images, mirror=flip_tta and network.flip_tta)
             (frame_columns if network.per_frame else sequence_columns).append(answers)
     by_frame = np.stack(frame_columns, axis=1)  # (frames of all sequences, O, C)
     by_sequence = np.stack(sequence_columns, axis=1) if sequence_columns else None  # (sequences with F > 1, S, C)
@@ -89,25 +104,40 @@ def _gather(batch: Sequence[ViewedSequence], network: Network, size: ImageSize) 
     }
 
 
-def _call_in_parts(call: CallableNetwork, images: dict[str, list[Image]], *, mirror: bool) -> Probabilities:
+def _call_in_parts(
+    networks: LoadedNetworks, name: str, images: dict[str, list[Image]], *, mirror: bool
+) -> Probabilities:
     """Probabilities (N, C) of N images, each averaged with its mirror image if asked for."""
     n_images = len(next(iter(images.values())))
-    step = MAX_CALL_IMAGES // 2 if mirror else MAX_CALL_IMAGES
     parts = [np.empty((0, N_CLASSES), np.float32)]
-    for start in range(0, n_images, step):
-        part = {name: np.stack(stack[start : start + step]).astype(np.float32) for name, stack in images.items()}
-        n_part = min(step, n_images - start)
-        if mirror:
-            both = {name: np.concatenate([stack, stack[:, :, ::-1]]) for name, stack in part.items()}
-            answers = call(both)
-            parts.append((answers[:n_part] + answers[n_part:]) / 2)
-        else:
-            parts.append(call({name: _padded(stack) for name, stack in part.items()})[:n_part])
+    start = 0
+    while start < n_images:
+        step = networks.max_call_images // 2 if mirror else networks.max_call_images
+        part = {key: np.stack(stack[start : start + step]).astype(np.float32) for key, stack in images.items()}
+        try:
+            parts.append(_call_once(networks, name, part, mirror=mirror))
+        except OutOfMemoryError:
+            if networks.max_call_images <= MIN_CALL_IMAGES:
+                raise
+            networks.max_call_images //= 2
+            continue
+        start += step
     return np.concatenate(parts)
 
 
-def _padded(stack: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    missing = MIN_CALL_IMAGES - len(stack)
+def _call_once(
+    networks: LoadedNetworks, name: str, part: dict[str, npt.NDArray[np.float32]], *, mirror: bool
+) -> Probabilities:
+    n_part = len(next(iter(part.values())))
+    n_padded = networks.max_call_images if networks.fixed_shapes else MIN_CALL_IMAGES
+    if mirror:
+        part = {key: np.concatenate([stack, stack[:, :, ::-1]]) for key, stack in part.items()}
+    answers = networks.by_name[name]({key: _padded(stack, n_padded) for key, stack in part.items()})
+    return (answers[:n_part] + answers[n_part : 2 * n_part]) / 2 if mirror else answers[:n_part]
+
+
+def _padded(stack: npt.NDArray[np.float32], n_images: int) -> npt.NDArray[np.float32]:
+    missing = n_images - len(stack)
     return stack if missing <= 0 else np.pad(stack, ((0, missing), (0, 0), (0, 0), (0, 0)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,26 @@ from inference import run_report
 from inference.aggregation import aggregate
 from inference.boosters import Stackers
 from inference.bundle import DEMO_WARNING
-from inference.decoding import decode_sequence, work_ahead
-from inference.domain import LABELS, CheckpointError, Sequence, UsageError, ViewedSequence
+from inference.decoding import decode_sequence, find_decoder, work_ahead
+from inference.domain import (
+    LABELS,
+    N_CLASSES,
+    CheckpointError,
+    DecoderName,
+    EngineName,
+    Precision,
+    Preset,
+    Sequence,
+    UsageError,
+    ViewedSequence,
+)
+from inference.engines import Engine, find_engine, load_networks
 from inference.features import FeatureFile, stacker_features
 from inference.files import output_errors
 from inference.info_strip import black_out_strip
 from inference.metadata import hour_and_month
-from inference.networks import Answers, ask_networks
+from inference.networks import Answers, LoadedNetworks, ask_networks
+from inference.precision import PROOF_SEQUENCES, PrecisionProof, prove
 from inference.records import (
     RECORDS_NAME,
     Record,
@@ -38,13 +51,12 @@ from inference.submission import FAILURES_NAME, SUBMISSION_NAME, write_failures,
 from inference.views import make_views, same_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import numpy.typing as npt
 
     from inference.bundle import Bundle, Manifest
-    from inference.decode_pillow import Preset
     from inference.domain import Probabilities
     from inference.metadata import Plan
     from inference.stopwatch import Stopwatch
@@ -68,7 +80,10 @@ class Job:
     plan: Plan
     bundle: Bundle
     preset: Preset
-    flip_tta: bool
+    flip_tta: bool = True
+    decoder: DecoderName = DecoderName.AUTO
+    engine: EngineName = EngineName.AUTO
+    precision: Precision = Precision.FLOAT32
 
 
 def predict(
@@ -85,25 +100,25 @@ def predict(
 
     Records of the same job that are already there are kept; a finished run is verified and left alone.
     """
-    # TensorFlow takes seconds to import: only a run that needs it does.
-    from inference import engine_tensorflow  # noqa: PLC0415
-
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    header = _records_header(job, engine_tensorflow.describe())
     records_path = out / RECORDS_NAME
-    n_kept = 0 if fresh else _whole_records(records_path, header)
+    existing = read_header(records_path) if records_path.exists() and not fresh else None
+    engine = find_engine(_engine_name(job, existing))
+    header = _records_header(job, engine, existing)
+    n_kept = _whole_records(records_path, header, existing)
     complete = n_kept == header.n_sequences
     if complete and features_path is None and (report := run_report.verify(out, job.bundle)):
         log.info("already complete, verified, nothing changed", out=str(out), sequences=header.n_sequences)
         return report
-    _log_job(job, n_kept)
+    _log_job(job, engine, n_kept)
     run = RunFacts(plan=job.plan)
     if not complete:
         n_kept -= n_kept % batch_size  # a continued run sees the same batches
-        writer = RecordWriter(records_path, header, keep=n_kept)
+        networks, precision = _settled_networks(job, engine, header, n_workers, run.stopwatch)
+        writer = RecordWriter(records_path, replace(header, precision=precision), keep=n_kept)
         try:
-            _photos_to_records(job, writer, n_kept, n_workers, batch_size, run.stopwatch, on_progress)
+            _photos_to_records(job, networks, writer, n_kept, n_workers, batch_size, run.stopwatch, on_progress)
         finally:
             writer.close()
     run.n_kept = n_kept
@@ -112,6 +127,7 @@ def predict(
 
 def _photos_to_records(
     job: Job,
+    networks: LoadedNetworks,
     writer: RecordWriter,
     n_kept: int,
     n_workers: int,
@@ -120,24 +136,8 @@ def _photos_to_records(
     on_progress: Progress,
 ) -> None:
     """Phase 1: every photo is read once, every network sees what exists, every sequence leaves one record."""
-    from inference import engine_tensorflow  # noqa: PLC0415  # see predict
-
-    manifest = job.bundle.manifest
     sequences = job.plan.sequences
-    with stopwatch("load networks"):
-        engine_tensorflow.prepare_devices()
-        networks = {
-            network.name: engine_tensorflow.TensorFlowNetwork(
-                job.bundle.path(network.folder), tuple(network_input.name for network_input in network.inputs)
-            )
-            for network in manifest.networks
-        }
-    viewed_sequences = work_ahead(
-        lambda sequence: photos_to_views(sequence, job, stopwatch),
-        islice(sequences, n_kept, None),
-        n_workers,
-        n_ahead=BATCHES_AHEAD * batch_size,
-    )
+    viewed_sequences = _viewed_ahead(job, sequences[n_kept:], n_workers, BATCHES_AHEAD * batch_size, stopwatch)
     n_done = n_kept
     on_progress(n_done, len(sequences))
     while True:
@@ -146,18 +146,74 @@ def _photos_to_records(
         if not batch:
             break
         with stopwatch("networks"):
-            answers = ask_networks(batch, manifest, networks, flip_tta=job.flip_tta)
+            records = _ask(job, networks, batch)
         with stopwatch("write records"):
-            writer.append([_record(viewed, answer) for viewed, answer in zip(batch, answers, strict=True)])
+            writer.append(records)
         n_done += len(batch)
         on_progress(n_done, len(sequences))
+
+
+def _viewed_ahead(
+    job: Job, sequences: Iterable[Sequence], n_workers: int, n_ahead: int, stopwatch: Stopwatch
+) -> Iterator[ViewedSequence]:
+    return work_ahead(lambda sequence: photos_to_views(sequence, job, stopwatch), sequences, n_workers, n_ahead)
+
+
+def _ask(job: Job, networks: LoadedNetworks, batch: list[ViewedSequence]) -> list[Record]:
+    answers = ask_networks(batch, job.bundle.manifest, networks, flip_tta=job.flip_tta)
+    return [_record(viewed, answer) for viewed, answer in zip(batch, answers, strict=True)]
+
+
+def _settled_networks(
+    job: Job, engine: Engine, header: RecordsHeader, n_workers: int, stopwatch: Stopwatch
+) -> tuple[LoadedNetworks, dict[str, Any]]:
+    """Load the networks in the precision that was settled when the records began, or settle it now."""
+    if header.precision:
+        with stopwatch("load networks"):
+            return load_networks(job.bundle, engine, Precision(header.precision["used"])), header.precision
+    settled: dict[str, Any] = {"asked": job.precision.value, "used": Precision.FLOAT32.value}
+    with stopwatch("load networks"):
+        networks = load_networks(job.bundle, engine, Precision.FLOAT32)
+    if job.precision is Precision.FLOAT32:
+        return networks, settled
+    if not engine.supports_mixed:
+        log.warning("mixed precision: this device has none, using float32", engine=str(engine), device=engine.device)
+        return networks, {**settled, "reason": "not supported by the device"}
+    with stopwatch("prove precision"):
+        viewed = _viewed_ahead(job, job.plan.sequences, n_workers, n_workers, stopwatch)
+        batch = list(islice((one for one in viewed if one.n_frames), PROOF_SEQUENCES))
+        if not batch:
+            return networks, {**settled, "reason": "no readable photo to prove it on"}
+        mixed, proof = _prove_mixed(job, engine, networks, batch)
+    figures = {"relative_loss_increase": proof.relative_increase, **asdict(proof)}
+    if proof.holds:
+        log.info("mixed precision: proven on the first photos", **figures)
+        return mixed, {**settled, "used": Precision.MIXED.value, **figures}
+    log.warning("mixed precision: does not hold, using float32", **figures)
+    with stopwatch("load networks"):
+        return load_networks(job.bundle, engine, Precision.FLOAT32), {**settled, **figures}
+
+
+def _prove_mixed(
+    job: Job, engine: Engine, float32: LoadedNetworks, batch: list[ViewedSequence]
+) -> tuple[LoadedNetworks, PrecisionProof]:
+    """Ask the networks in both precisions about the same photos; returns those in mixed precision."""
+
+    def final_probabilities(networks: LoadedNetworks) -> Probabilities:
+        chunks = estimate(iter(_ask(job, networks, batch)), job.bundle)
+        return np.concatenate([np.empty((0, N_CLASSES), np.float32), *(chunk.probabilities for chunk in chunks)])
+
+    expected = final_probabilities(float32)
+    mixed = load_networks(job.bundle, engine, Precision.MIXED)
+    bound = job.bundle.manifest.ensemble.max_mixed_loss_increase
+    return mixed, prove(expected, final_probabilities(mixed), bound)
 
 
 def photos_to_views(sequence: Sequence, job: Job, stopwatch: Stopwatch) -> ViewedSequence:
     """Everything that happens to one sequence before the networks: read, decode, mask, views."""
     manifest = job.bundle.manifest
     with stopwatch("decode (all workers)"):
-        decoded = decode_sequence(sequence, job.data_folder, job.preset, manifest.n_frames)
+        decoded = decode_sequence(sequence, job.data_folder, job.preset, manifest.n_frames, find_decoder(job.decoder))
     if not decoded.frames:
         return ViewedSequence(sequence, 0, {}, decoded.failures, 0)
     with stopwatch("views (all workers)"):
@@ -259,7 +315,14 @@ def _record(viewed: ViewedSequence, answers: Answers) -> Record:
     )
 
 
-def _records_header(job: Job, engine: dict[str, str]) -> RecordsHeader:
+def _engine_name(job: Job, existing: RecordsHeader | None) -> EngineName:
+    """What `auto` meant when the records began goes on."""
+    if job.engine is EngineName.AUTO and existing:
+        return EngineName(existing.fingerprint["engine"].split()[0])
+    return job.engine
+
+
+def _records_header(job: Job, engine: Engine, existing: RecordsHeader | None) -> RecordsHeader:
     """Everything that the records depend on."""
     digest = hashlib.sha256()
     for sequence in job.plan.sequences:
@@ -271,30 +334,28 @@ def _records_header(job: Job, engine: dict[str, str]) -> RecordsHeader:
             "metadata and submission format": digest.hexdigest(),
             "preprocessing": job.preset.value,
             "flip TTA": "on" if job.flip_tta else "off",
-            **engine,
+            "engine": str(engine),
+            "device": engine.device,
+            "precision": job.precision.value,
         },
         outputs=outputs_of(job.bundle.manifest),
         labels=job.plan.labels,
         n_sequences=len(job.plan.sequences),
+        precision=existing.precision if existing else {},
     )
 
 
-def _whole_records(path: Path, header: RecordsHeader) -> int:
+def _whole_records(path: Path, header: RecordsHeader, existing: RecordsHeader | None) -> int:
     """How many records of this very job are there already. Raises CheckpointError if they are another job's."""
-    if not path.exists():
+    if existing is None:
         return 0
-    existing = read_header(path)
-    if existing == header:
-        return count_whole_records(path)
-    different = sorted(
-        name
-        for name in header.fingerprint.keys() | existing.fingerprint.keys()
-        if header.fingerprint.get(name) != existing.fingerprint.get(name)
-    )
-    raise CheckpointError(
-        f"{path}: must belong to this run, but differs in {', '.join(different) or 'its columns'}; "
-        "choose another --out, or --fresh to start over"
-    )
+    different = header.differences(existing)
+    if different:
+        raise CheckpointError(
+            f"{path}: must belong to this run, but differs in {', '.join(different)}; "
+            "choose another --out, or --fresh to start over"
+        )
+    return count_whole_records(path)
 
 
 def _check_usable(path: Path, header: RecordsHeader, bundle: Bundle) -> None:
@@ -307,9 +368,17 @@ def _check_usable(path: Path, header: RecordsHeader, bundle: Bundle) -> None:
         )
 
 
-def _log_job(job: Job, n_kept: int) -> None:
+def _log_job(job: Job, engine: Engine, n_kept: int) -> None:
     plan = job.plan
-    log.info("predict", sequences=len(plan.sequences), kept=n_kept, bundle=job.bundle.manifest.name, preset=job.preset)
+    log.info(
+        "predict",
+        sequences=len(plan.sequences),
+        kept=n_kept,
+        bundle=job.bundle.manifest.name,
+        preset=job.preset.value,
+        engine=str(engine),
+        device=engine.device,
+    )
     dropped = {
         "without metadata, get the priors": plan.n_without_metadata,
         "in the metadata but not in the submission format, left out": plan.n_not_in_format,

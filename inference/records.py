@@ -43,7 +43,7 @@ class Output:
 
 @dataclass(frozen=True)
 class RecordsHeader:
-    """What made the records. Two runs whose headers are equal make equal records."""
+    """What made the records."""
 
     fingerprint: dict[str, str]
     """Everything the records depend on, each under its own name, so that a difference can be told."""
@@ -51,6 +51,16 @@ class RecordsHeader:
     labels: tuple[str, ...]
     """Order of the submission's columns."""
     n_sequences: int
+    precision: dict[str, Any]
+    """The precision that was used, and the figures that decided it; settled once, when the records begin."""
+
+    def differences(self, other: RecordsHeader) -> list[str]:
+        """What makes the two headers those of different runs, by name."""
+        names = sorted(self.fingerprint.keys() | other.fingerprint.keys())
+        different = [name for name in names if self.fingerprint.get(name) != other.fingerprint.get(name)]
+        if (self.outputs, self.labels, self.n_sequences) != (other.outputs, other.labels, other.n_sequences):
+            different.append("columns")
+        return different
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts
         **({"warning": DEMO_WARNING} if bundle.manifest.demo else {}),
         "bundle": {"id": bundle.id, "name": bundle.manifest.name, "demo": bundle.manifest.demo},
         "fingerprint": header.fingerprint,
+        "precision": header.precision,
         "versions": {
             "hakuna": hakuna_version(),
             "python": platform.python_version(),

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from inference.domain import UsageError
+from inference.domain import DecoderName, EngineName, Precision, UsageError
 
 ENVIRONMENT_PREFIX = "HAKUNA_"
 FOREIGN_VARIABLES = frozenset({"HAKUNA_REQUIRE_REFERENCE"})
@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     """Threads that read and decode photos ahead of the networks."""
     batch_size: int = Field(default=8, ge=1, le=1024)
     """Sequences that go through the networks together; does not change the result."""
+    decoder: DecoderName = DecoderName.AUTO
+    engine: EngineName = EngineName.AUTO
+    precision: Precision = Precision.FLOAT32
     log_format: Literal["auto", "console", "json"] = "auto"
     """Console lines on a terminal, JSON lines elsewhere, unless told."""
 

@@ -64,6 +64,7 @@ class EnsembleRecipe(_Strict):
 
     preprocessing: Literal["quarter", "quarter+jpeg"]
     frame_weights: tuple[float, ...]
+    max_mixed_loss_increase: float = 1e-3
 
 
 class StackingRecipe(_Strict):
@@ -105,6 +106,7 @@ class Recipe(_Strict):
         return Ensemble(
             preprocessing=self.ensemble.preprocessing,
             frame_weights=self.ensemble.frame_weights,
+            max_mixed_loss_increase=self.ensemble.max_mixed_loss_increase,
             stacking=self.stacking.as_stacking() if self.stacking else None,
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.bundle import Bundle
-from inference.decode_pillow import Preset
+from inference.domain import Preset
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.pipeline import Job, predict
 

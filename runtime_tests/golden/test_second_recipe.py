@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from inference.bundle import Bundle
-from inference.decode_pillow import Preset, decode
-from inference.domain import LABELS
+from inference.decode_pillow import decode
+from inference.domain import LABELS, Preset
 from inference.metadata import METADATA_NAME, read_metadata
 from runtime_tests.running import run
 

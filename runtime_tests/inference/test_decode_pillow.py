@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from inference.decode_pillow import DecodeError, Preset, decode, quarter_size
-from inference.domain import FrameFailure, ImageSize
+from inference.decode_pillow import DecodeError, decode, quarter_size
+from inference.domain import FrameFailure, ImageSize, Preset
 from inference.screening import read_image_file
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from inference.decode_pillow import Preset
 from inference.decoding import decode_sequence, work_ahead
-from inference.domain import FailureReason, Image, Sequence
+from inference.domain import DecoderName, FailureReason, Image, Preset, Sequence
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 4])
@@ -50,16 +49,18 @@ def test_next_photos_move_up_but_a_fourth_never_moves_in(season: Path) -> None:
     photos = sorted(path.relative_to(season).as_posix() for path in season.glob("S1/*/*.JPG"))
     whole = [name for name in photos if (season / name).stat().st_size > 9000][:3]
     images = tuple(Image(name, "") for name in ("nowhere.jpg", whole[0], whole[1], whole[2]))
-    decoded = decode_sequence(Sequence("a", images), season, Preset.QUARTER, n_frames=3)
+    decoded = decode_sequence(Sequence("a", images), season, Preset.QUARTER, n_frames=3, decoder=DecoderName.AUTO)
     assert len(decoded.frames) == 2
     assert [failure.reason for failure in decoded.failures] == [FailureReason.MISSING]
-    alone = decode_sequence(Sequence("a", (images[1],)), season, Preset.QUARTER, n_frames=3)
+    alone = decode_sequence(Sequence("a", (images[1],)), season, Preset.QUARTER, n_frames=3, decoder=DecoderName.AUTO)
     assert (decoded.frames[0] == alone.frames[0]).all()
 
 
 def test_a_photo_that_cannot_be_decoded_is_a_failure_with_its_detail(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF")
-    decoded = decode_sequence(Sequence("a", (Image("a.jpg", ""),)), tmp_path, Preset.QUARTER, n_frames=3)
+    decoded = decode_sequence(
+        Sequence("a", (Image("a.jpg", ""),)), tmp_path, Preset.QUARTER, n_frames=3, decoder=DecoderName.AUTO
+    )
     assert decoded.frames == []
     assert decoded.failures[0].reason is FailureReason.CANNOT_DECODE
     assert decoded.failures[0].detail

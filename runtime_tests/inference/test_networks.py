@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from inference.bundle import Bundle, Manifest
-from inference.domain import N_CLASSES, Sequence, View, ViewedSequence
-from inference.networks import MAX_CALL_IMAGES, MIN_CALL_IMAGES, Answers, ask_networks
+from inference.domain import N_CLASSES, OutOfMemoryError, Sequence, View, ViewedSequence
+from inference.networks import MAX_CALL_IMAGES, MIN_CALL_IMAGES, Answers, LoadedNetworks, ask_networks
 
 
 class LeftColumn:
@@ -38,7 +38,7 @@ def sequence_with(n_frames: int, manifest: Manifest, random: np.random.Generator
 
 def ask(batch: list[ViewedSequence], manifest: Manifest, *, tta: bool = True) -> tuple[list[Answers], dict]:
     networks = {network.name: LeftColumn() for network in manifest.networks}
-    return ask_networks(batch, manifest, networks, flip_tta=tta), networks
+    return ask_networks(batch, manifest, LoadedNetworks(networks), flip_tta=tta), networks
 
 
 def naive_answer(viewed: ViewedSequence, manifest: Manifest, *, tta: bool) -> tuple[list, list]:
@@ -102,3 +102,42 @@ def test_frames_that_do_not_exist_cost_nothing(tiny_bundle: Bundle, random: np.r
     assert all(network.batches == [] for network in networks.values())
     _, networks = ask([sequence_with(1, manifest, random)], manifest)
     assert networks["background"].batches == networks["two_branch"].batches == []
+
+
+def test_fixed_shapes_pad_every_call_to_the_full_size(tiny_bundle: Bundle, random: np.random.Generator) -> None:
+    manifest = tiny_bundle.manifest
+    batch = [sequence_with(n, manifest, random) for n in (3, 1, 2)]
+    networks = {network.name: LeftColumn() for network in manifest.networks}
+    padded = ask_networks(batch, manifest, LoadedNetworks(networks, fixed_shapes=True), flip_tta=True)
+    plain, _ = ask(batch, manifest)
+    assert {n for network in networks.values() for n in network.batches} == {MAX_CALL_IMAGES}
+    for one, other in zip(padded, plain, strict=True):
+        np.testing.assert_array_equal(one.frame_outputs, other.frame_outputs)
+        np.testing.assert_array_equal(one.sequence_outputs, other.sequence_outputs)
+
+
+class SmallMemory(LeftColumn):
+    """A network that runs out of memory above some number of images."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]], /) -> npt.NDArray[np.float32]:
+        if len(next(iter(inputs.values()))) > self.most:
+            raise OutOfMemoryError(f"more than {self.most}")
+        return super().__call__(inputs)
+
+
+def test_out_of_memory_halves_the_calls_and_goes_on(tiny_bundle: Bundle, random: np.random.Generator) -> None:
+    manifest = tiny_bundle.manifest
+    batch = [sequence_with(3, manifest, random)] * 8
+    networks = LoadedNetworks({network.name: SmallMemory(9) for network in manifest.networks})
+    got = ask_networks(batch, manifest, networks, flip_tta=True)
+    assert networks.max_call_images == 8
+    expected, _ = ask(batch, manifest)
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one.frame_outputs, other.frame_outputs)
+    hopeless = LoadedNetworks({network.name: SmallMemory(1) for network in manifest.networks})
+    with pytest.raises(OutOfMemoryError):
+        ask_networks(batch, manifest, hopeless, flip_tta=True)

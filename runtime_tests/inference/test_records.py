@@ -23,6 +23,7 @@ HEADER = RecordsHeader(
     outputs=(Output("v1", 360, 480, True, "0" * 64), Output("back", 360, 480, False, "1" * 64)),
     labels=("b", "a"),
     n_sequences=3,
+    precision={"used": "float32"},
 )
 
 

@@ -1,0 +1,77 @@
+"""Which engine runs the networks, and in which precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inference.domain import EngineName, Precision, UsageError
+from inference.networks import LoadedNetworks
+
+if TYPE_CHECKING:
+    from inference.bundle import Bundle, Network
+    from inference.networks import CallableNetwork
+
+GPU_DRIVER = Path("/dev/nvidiactl")
+"""There where an NVIDIA driver is loaded; asked before TensorFlow, which takes seconds to import."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that is installed: what the numbers of a run come from."""
+
+    name: EngineName
+    version: str
+    device: str
+    supports_mixed: bool
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+def find_engine(name: EngineName) -> Engine:
+    """Resolve `auto`: TensorFlow where there is a GPU, OpenVINO on CPUs where it is installed, else TensorFlow.
+
+    Raises UsageError where the engine that is asked for is not installed.
+    """
+    has_openvino = find_spec("openvino") is not None
+    if name is EngineName.AUTO:
+        name = EngineName.OPENVINO if has_openvino and not GPU_DRIVER.exists() else EngineName.TENSORFLOW
+    if name is EngineName.OPENVINO:
+        if not has_openvino:
+            raise UsageError("--engine openvino: must be installed (extra cpu), got none")
+        from inference import engine_openvino  # noqa: PLC0415  # imported by runs that use it
+
+        return Engine(name, engine_openvino.version(), engine_openvino.DEVICE, engine_openvino.supports_mixed())
+    from inference import engine_tensorflow  # noqa: PLC0415  # takes seconds
+
+    engine_tensorflow.prepare_devices()
+    return Engine(name, engine_tensorflow.version(), engine_tensorflow.device(), engine_tensorflow.supports_mixed())
+
+
+def load_networks(bundle: Bundle, engine: Engine, precision: Precision) -> LoadedNetworks:
+    """Load every network of a bundle and let it answer once, so that no later call pays for building its plan."""
+    mixed = precision is Precision.MIXED
+    networks: dict[str, CallableNetwork] = {}
+    for network in bundle.manifest.networks:
+        folder = bundle.path(network.folder)
+        names = tuple(one.name for one in network.inputs)
+        if engine.name is EngineName.OPENVINO:
+            from inference.engine_openvino import OpenVinoNetwork  # noqa: PLC0415
+
+            networks[network.name] = OpenVinoNetwork(folder, names, mixed=mixed)
+        else:
+            from inference.engine_tensorflow import TensorFlowNetwork  # noqa: PLC0415
+
+            networks[network.name] = TensorFlowNetwork(folder, names, mixed=mixed)
+        _warm_up(networks[network.name], network)
+    return LoadedNetworks(networks, fixed_shapes=engine.device != "CPU")
+
+
+def _warm_up(call: CallableNetwork, network: Network) -> None:
+    black = np.zeros((2, *network.sizes[0].as_image_size(), 3), np.float32)
+    call({one.name: black for one in network.inputs})
