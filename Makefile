@@ -2,7 +2,9 @@
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell command -v $(p))))
 VENV ?= .venv
 BIN := $(VENV)/bin
-LOCK := $(BIN)/.installed
+RUNTIME := $(BIN)/.runtime-installed
+DEV := $(BIN)/.dev-installed
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo test test-slow check format lock clean
 .DEFAULT_GOAL := help
@@ -10,27 +12,27 @@ LOCK := $(BIN)/.installed
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(LOCK)  ## Install, make demo data and an untrained bundle, predict, score
+demo: $(RUNTIME)  ## Install, make demo data and an untrained bundle, predict, score
 	$(BIN)/hakuna demo --out demo
 
-test: $(LOCK)  ## Install and run the fast tests (under 10 minutes on 2 cores)
+test: $(DEV)  ## Install and run the fast tests (under 10 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(LOCK)  ## Run the tests that take minutes: full-size networks
+test-slow: $(DEV)  ## Run the tests that take minutes: full-size networks
 	$(BIN)/python -m pytest -m slow
 
-check: $(LOCK)  ## Lint, types, import contracts
+check: $(DEV)  ## Lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(LOCK)  ## Format the code
+format: $(DEV)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 COMPILE := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
-lock: $(LOCK)  ## Renew the locked requirement sets
+lock: $(DEV)  ## Renew the locked requirement sets
 	$(COMPILE) --extra cpu -o requirements/cpu.txt
 	$(COMPILE) --extra gpu -o requirements/gpu.txt
 	$(COMPILE) --extra cpu --extra dev -o requirements/dev.txt
@@ -38,10 +40,14 @@ lock: $(LOCK)  ## Renew the locked requirement sets
 clean:  ## Remove the virtual environment and the demo
 	rm -rf $(VENV) demo
 
-$(LOCK): requirements/dev.txt pyproject.toml
+$(RUNTIME): requirements/cpu.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11 or 3.12 (Debian: apt install python3 python3-venv)"; exit 2; }
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 12); sys.exit(0 if ok else f"needs Python 3.11 or 3.12, got {sys.version.split()[0]}; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(INSTALL) --require-hashes -r requirements/cpu.txt
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): $(RUNTIME) requirements/dev.txt
+	$(INSTALL) --require-hashes -r requirements/dev.txt
 	@touch $@

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from importlib.metadata import version
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from benchmark.published import run_published
 from inference.bundle import open_bundle
-from inference.domain import Preset
+from inference.domain import Precision, Preset
 from inference.files import atomic_writer
 from inference.logs import LoggedProgress
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
@@ -24,11 +25,12 @@ from models.random_assets import write_random_assets
 from models.recipes import load_recipe
 
 if TYPE_CHECKING:
+    from benchmark.published import PublishedRun
     from inference.bundle import Bundle
-    from inference.domain import Probabilities
     from inference.records import Record
 
 SEED = 1
+LIBRARIES = ("hakuna-runtime", "tensorflow", "tensorflow-cpu", "keras", "openvino", "numpy", "pillow")
 
 
 def compare(data: Path, *, recipe_name: str, application: str, work: Path) -> dict[str, Any]:
@@ -36,18 +38,81 @@ def compare(data: Path, *, recipe_name: str, application: str, work: Path) -> di
 
     `work` gets the networks and the bundle; those of an earlier comparison are used again.
 
-    Start-up (importing, loading networks) is reported apart. `largest_difference` between the two runs' answers about
-    the frames shows that they did the same work.
+    Start-up (importing, loading networks, proving a precision) is reported apart. `largest_difference` between the
+    answers about the frames shows that both did the same work. `speedup` is that of mixed precision, None where the
+    device has none or it did not prove itself.
     """
     recipe = load_recipe(recipe_name)
     plan = plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME))
-    assets, bundle_folder, out = work / "assets", work / "bundle", work / "out"
+    assets, bundle_folder = work / "assets", work / "bundle"
     if not bundle_folder.exists():
         write_random_assets(assets, recipe, SEED, application)
         import_assets(assets, recipe, bundle_folder, demo=True)
     bundle = open_bundle(bundle_folder)
-    ours = predict(
-        Job(data, plan, bundle, Preset(recipe.ensemble.preprocessing)),
+    job = Job(data, plan, bundle, Preset(recipe.ensemble.preprocessing))
+    float32 = _run_ours(job, work / "out_float32")
+    mixed = _run_ours(replace(job, precision=Precision.MIXED), work / "out_mixed")
+    published = run_published(data, plan.sequences, assets, recipe)
+    return {
+        "application": application,
+        "sequences": len(plan.sequences),
+        "frames": float32.report["counts"]["frames"],
+        "published": {
+            "startup_seconds": round(published.startup_seconds, 1),
+            "seconds": round(published.seconds, 1),
+            "network_passes": published.n_passes,
+        },
+        "ours_float32": float32.figures(published),
+        "ours_mixed": mixed.figures(published),
+        "speedup_float32": round(published.seconds / float32.seconds, 2),
+        "speedup": round(published.seconds / mixed.seconds, 2) if mixed.used is Precision.MIXED else None,
+        "machine": describe_machine(),
+    }
+
+
+@dataclass(frozen=True)
+class OurRun:
+    """What a run of ours took and gave."""
+
+    report: dict[str, Any]
+    records: list[Record]
+    n_passes: int
+
+    @property
+    def used(self) -> Precision:
+        """The precision that was settled at the start."""
+        return Precision(self.report["precision"]["used"])
+
+    @property
+    def startup_seconds(self) -> float:
+        """Loading the networks and, where asked for, proving the precision."""
+        seconds = self.report["seconds"]
+        return float(seconds["load networks"] + seconds.get("prove precision", 0.0))
+
+    @property
+    def seconds(self) -> float:
+        """Everything else."""
+        return float(self.report["seconds"]["elapsed"] - self.startup_seconds)
+
+    def figures(self, published: PublishedRun) -> dict[str, Any]:
+        """What is worth keeping, ready for JSON."""
+        return {
+            "engine": self.report["fingerprint"]["engine"],
+            "precision": self.report["precision"],
+            "startup_seconds": round(self.startup_seconds, 1),
+            "seconds": round(self.seconds, 1),
+            "network_passes": self.n_passes,
+            "stages": self.report["seconds"],
+            "largest_difference": max(
+                float(np.abs(record.frame_outputs - published.frame_outputs[record.seq_id]).max())
+                for record in self.records
+            ),
+        }
+
+
+def _run_ours(job: Job, out: Path) -> OurRun:
+    report = predict(
+        job,
         out,
         n_workers=len(os.sched_getaffinity(0)),
         batch_size=8,
@@ -55,28 +120,9 @@ def compare(data: Path, *, recipe_name: str, application: str, work: Path) -> di
         features_path=None,
         on_progress=LoggedProgress(),
     )
-    published = run_published(data, plan.sequences, assets, recipe)
     path = out / RECORDS_NAME
     records = [record for record in read_records(path, read_header(path)) if record.n_frames]
-    seconds = ours["seconds"]["elapsed"] - ours["seconds"]["load networks"]
-    return {
-        "application": application,
-        "sequences": len(plan.sequences),
-        "frames": ours["counts"]["frames"],
-        "published": {
-            "startup_seconds": round(published.startup_seconds, 1),
-            "seconds": round(published.seconds, 1),
-            "network_passes": published.n_passes,
-        },
-        "ours_float32": {
-            "startup_seconds": round(ours["seconds"]["load networks"], 1),
-            "seconds": round(seconds, 1),
-            "network_passes": _n_passes(records, bundle),
-        },
-        "speedup_float32": round(published.seconds / seconds, 2),
-        "largest_difference": _largest_difference(records, published.frame_outputs),
-        "machine": describe_machine(),
-    }
+    return OurRun(report, records, _n_passes(records, job.bundle))
 
 
 def _n_passes(records: list[Record], bundle: Bundle) -> int:
@@ -86,10 +132,6 @@ def _n_passes(records: list[Record], bundle: Bundle) -> int:
     per_frame = sum(passes[one.network] for one in outputs_of(manifest) if one.per_frame)
     per_sequence = sum(passes[one.network] for one in outputs_of(manifest) if not one.per_frame)
     return sum(record.n_frames * per_frame + (record.n_frames > 1) * per_sequence for record in records)
-
-
-def _largest_difference(records: list[Record], expected: dict[str, Probabilities]) -> float:
-    return max(float(np.abs(record.frame_outputs - expected[record.seq_id]).max()) for record in records)
 
 
 def describe_machine() -> dict[str, Any]:
@@ -103,8 +145,15 @@ def describe_machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("hakuna-runtime", "keras", "numpy", "pillow")},
+        **{name: _version(name) for name in LIBRARIES},
     }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None  # CPU and GPU install TensorFlow under different names
 
 
 def write_json(figures: dict[str, Any], path: Path) -> None:
