@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from inference.bundle import Bundle
-from inference.domain import Preset
+from inference.domain import DecoderName, EngineName, Precision, Preset
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.pipeline import Job, predict
 
@@ -32,10 +33,13 @@ def run(
     flip_tta: bool = True,
     fresh: bool = False,
     features: Path | None = None,
+    engine: EngineName = EngineName.AUTO,
+    precision: Precision = Precision.FLOAT32,
+    decoder: DecoderName = DecoderName.AUTO,
 ) -> dict[str, Any]:
     """`hakuna predict DATA --bundle BUNDLE --out OUT`; returns `run.json`."""
     return predict(
-        job_for(data, bundle, flip_tta=flip_tta),
+        replace(job_for(data, bundle, flip_tta=flip_tta), engine=engine, precision=precision, decoder=decoder),
         out,
         n_workers=n_workers,
         batch_size=batch_size,
