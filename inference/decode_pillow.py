@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from inference.domain import ImageSize, Preset
 
@@ -75,6 +75,9 @@ def _load_rgb(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             return image.convert("RGB")
+    except UnidentifiedImageError as error:
+        # Its text names an address in memory, and failures.csv must not change from run to run.
+        raise DecodeError("UnidentifiedImageError: neither a JPEG nor a PNG that Pillow knows") from error
     # Pillow's decoders and EXIF readers raise all of these on damaged files.
     except (
         OSError,
