@@ -8,11 +8,13 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from inference.domain import ImageSize, Preset
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inference.domain import Pixels
 
 # The published program completed truncated files with grey; so does this one.
@@ -62,6 +64,14 @@ def decode(data: bytes, preset: Preset) -> Pixels:
     return finish(np.asarray(photo.resize((size.width, size.height), Image.Resampling.LANCZOS)), preset)
 
 
+def value_or_error(decode: Callable[[bytes, Preset], Pixels], data: bytes, preset: Preset) -> Pixels | DecodeError:
+    """What a decoder makes of one photo; its error is a value."""
+    try:
+        return decode(data, preset)
+    except DecodeError as error:
+        return error
+
+
 def finish(frame: Pixels, preset: Preset) -> Pixels:
     """What a preset does to a quarter frame, uint8 (H, W, 3), after the resize."""
     if preset is Preset.QUARTER:
@@ -75,6 +85,9 @@ def _load_rgb(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             return image.convert("RGB")
+    except UnidentifiedImageError as error:
+        # Its text names an address in memory, and failures.csv must not change from run to run.
+        raise DecodeError("UnidentifiedImageError: neither a JPEG nor a PNG that Pillow knows") from error
     # Pillow's decoders and EXIF readers raise all of these on damaged files.
     except (
         OSError,
