@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmark.machine import describe_machine
 from benchmark.published import run_published
 from inference.bundle import open_bundle
 from inference.domain import Precision, Preset
-from inference.files import atomic_writer
+from inference.job import Job
 from inference.logs import LoggedProgress
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
-from inference.pipeline import Job, predict
+from inference.pipeline import predict
 from inference.records import RECORDS_NAME, outputs_of, read_header, read_records
 from models.importing import import_assets
 from models.random_assets import write_random_assets
 from models.recipes import load_recipe
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchmark.published import PublishedRun
     from inference.bundle import Bundle
     from inference.records import Record
 
 SEED = 1
-LIBRARIES = ("hakuna-runtime", "tensorflow", "tensorflow-cpu", "keras", "openvino", "numpy", "pillow")
 
 
 def compare(data: Path, *, recipe_name: str, application: str, work: Path) -> dict[str, Any]:
@@ -132,32 +130,3 @@ def _n_passes(records: list[Record], bundle: Bundle) -> int:
     per_frame = sum(passes[one.network] for one in outputs_of(manifest) if one.per_frame)
     per_sequence = sum(passes[one.network] for one in outputs_of(manifest) if not one.per_frame)
     return sum(record.n_frames * per_frame + (record.n_frames > 1) * per_sequence for record in records)
-
-
-def describe_machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
-    return {
-        "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "python": platform.python_version(),
-        **{name: _version(name) for name in LIBRARIES},
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None  # CPU and GPU install TensorFlow under different names
-
-
-def write_json(figures: dict[str, Any], path: Path) -> None:
-    """Keep the figures of a comparison."""
-    with atomic_writer(path) as file:
-        json.dump(figures, file, indent=1)
-        file.write("\n")

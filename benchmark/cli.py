@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,8 +60,20 @@ def demo(
     typer.echo(DEMO_WARNING)
 
 
+class Against(StrEnum):
+    """What ours is timed against."""
+
+    PUBLISHED = "published"
+    """The whole prediction against the published program's way of working."""
+    PILLOW = "pillow"
+    """Every decoder against Pillow, on one core."""
+
+
 def bench(
     data: Annotated[Path, typer.Argument(help="Folder with photos, test_metadata.csv and submission_format.csv.")],
+    against: Annotated[Against, typer.Option(help="The published program's way of working, or Pillow's decoding.")] = (
+        Against.PUBLISHED
+    ),
     application: Annotated[str, typer.Option(help="Backbone in keras.applications, or 'tiny'.")] = "InceptionResNetV2",
     recipe: Annotated[str, typer.Option(help="Ensemble to run.")] = "third_place",
     json_file: Annotated[Path | None, typer.Option("--json", help="Keep the figures in this file.")] = None,
@@ -68,16 +81,23 @@ def bench(
         Path | None, typer.Option(help="Keep networks and bundle in this folder, and use them again.")
     ] = None,
 ) -> None:
-    """Time a prediction against the published program's way of working, both in one run, untrained networks.
+    """Time ours side by side with what it replaces, in one run. Networks are untrained.
 
-    Example: hakuna bench /data --json benchmark/results/against_published.json
+    Example: hakuna bench /data --against published --json benchmark/results/against_published.json
     """
-    from benchmark.against_published import compare, write_json
+    from benchmark.machine import write_json
     from inference.logs import configure_logging
 
     configure_logging("auto")
-    with tempfile.TemporaryDirectory(prefix="hakuna-bench-") as temporary:
-        figures = compare(data, recipe_name=recipe, application=application, work=work or Path(temporary))
+    if against is Against.PILLOW:
+        from benchmark.decoders import compare_decoders
+
+        figures = compare_decoders(data)
+    else:
+        from benchmark.against_published import compare
+
+        with tempfile.TemporaryDirectory(prefix="hakuna-bench-") as temporary:
+            figures = compare(data, recipe_name=recipe, application=application, work=work or Path(temporary))
     typer.echo(json.dumps(figures, indent=1))
     if json_file:
         write_json(figures, json_file)

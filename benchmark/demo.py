@@ -10,8 +10,9 @@ from benchmark.scoring import Score, read_labels, read_submission, score
 from benchmark.synthetic import LABELS_NAME, write_season
 from inference.domain import ImageSize, Preset, UsageError
 from inference.files import output_errors
+from inference.job import Job
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
-from inference.pipeline import Job, Progress, predict
+from inference.pipeline import predict
 from inference.submission import SUBMISSION_NAME
 from models.importing import import_assets
 from models.random_assets import write_random_assets
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inference.bundle import Bundle
+    from inference.photos_to_records import Progress
 
 RECIPE = "third_place"
 PHOTO_SIZE = ImageSize(480, 640)

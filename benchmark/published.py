@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inference.decoding import decode_sequence
+from inference.decoding import decode_sequences, find_decoder
 from inference.domain import DecoderName, Preset, View
 from inference.info_strip import black_out_strip
 from inference.views import make_views, same_size
@@ -64,8 +64,10 @@ def run_published(data: Path, sequences: tuple[Sequence, ...], assets: Path, rec
 
     preset = Preset(recipe.ensemble.preprocessing)
 
+    decoder = find_decoder(DecoderName.PILLOW)
+
     def read(sequence: Sequence) -> tuple[Sequence, npt.NDArray[np.uint8] | None]:
-        frames = decode_sequence(sequence, data, preset, n_frames, DecoderName.PILLOW).frames
+        frames = decode_sequences([sequence], data, preset, n_frames, decoder)[0].frames
         return sequence, black_out_strip(same_size(frames)[0]) if frames else None
 
     n_passes = 0

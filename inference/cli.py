@@ -83,7 +83,7 @@ def predict(  # one parameter an option
         ignored = [name for name, value in (("--tta", tta), ("--preset", preset)) if value is not None]
         if ignored:
             raise UsageError(f"{', '.join(ignored)}: settled when the records were made, must not be given")
-        from inference.pipeline import records_to_submission
+        from inference.records_to_submission import records_to_submission
 
         target = out or from_records
         report = records_to_submission(from_records, open_bundle(bundle), target, features_path=features)
@@ -113,6 +113,7 @@ def _predict_photos(
     from inference import metadata as tables
     from inference import pipeline
     from inference.bundle import open_bundle
+    from inference.job import Job
     from inference.logs import progress_for
 
     bundle = open_bundle(bundle_folder)
@@ -121,7 +122,7 @@ def _predict_photos(
         tables.read_metadata(metadata_path or data / tables.METADATA_NAME),
         tables.read_submission_format(format_path) if format_path else None,
     )
-    job = pipeline.Job(
+    job = Job(
         data_folder=data,
         plan=plan,
         bundle=bundle,

@@ -22,19 +22,28 @@ PLAIN_COLOUR = "YCbCr"
 
 def decode(data: bytes, preset: Preset) -> Pixels:
     """Decode a photo to its quarter frame: the pixels, and the errors, of `decode_pillow.decode`."""
-    photo = _decode_plain(data)
+    photo = decode_plain(data)
     if photo is None:
         return decode_pillow.decode(data, preset)
     size = decode_pillow.quarter_size(ImageSize(*photo.shape[:2]))
     return decode_pillow.finish(resize_lanczos(photo, size), preset)
 
 
-def _decode_plain(data: bytes) -> Pixels | None:
-    """uint8 (H, W, 3), RGB; None where libjpeg-turbo has anything to say about the file."""
+def decode_plain(data: bytes) -> Pixels | None:
+    """Decode a plain colour JPEG: uint8 (H, W, 3), RGB; None where libjpeg-turbo has anything to say about the file."""
+    if plain_size(data) is None:
+        return None
     try:
-        if simplejpeg.decode_jpeg_header(data)[2] != PLAIN_COLOUR:
-            return None
         photo: Pixels = simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False)
-    except ValueError:  # truncated, damaged, or no JPEG
+    except ValueError:  # truncated or damaged
         return None
     return photo
+
+
+def plain_size(data: bytes) -> ImageSize | None:
+    """Size of a colour JPEG as cameras write them, from its header; None for any other file."""
+    try:
+        height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:  # no JPEG
+        return None
+    return ImageSize(height, width) if colour_space == PLAIN_COLOUR else None

@@ -13,6 +13,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from inference.domain import ImageSize, Preset
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inference.domain import Pixels
 
 # The published program completed truncated files with grey; so does this one.
@@ -60,6 +62,14 @@ def decode(data: bytes, preset: Preset) -> Pixels:
     photo = _load_rgb(data)
     size = quarter_size(ImageSize(photo.height, photo.width))
     return finish(np.asarray(photo.resize((size.width, size.height), Image.Resampling.LANCZOS)), preset)
+
+
+def value_or_error(decode: Callable[[bytes, Preset], Pixels], data: bytes, preset: Preset) -> Pixels | DecodeError:
+    """What a decoder makes of one photo; its error is a value."""
+    try:
+        return decode(data, preset)
+    except DecodeError as error:
+        return error
 
 
 def finish(frame: Pixels, preset: Preset) -> Pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -152,6 +153,10 @@ class Preset(StrEnum):
     """The same, saved as JPEG and loaded again, as the shared training set was made."""
 
 
+GPU_DRIVER = Path("/dev/nvidiactl")
+"""There where an NVIDIA driver is loaded; asked before TensorFlow and DALI, which take seconds to import."""
+
+
 class DecoderName(StrEnum):
     """Decoders on the command line."""
 
@@ -160,6 +165,12 @@ class DecoderName(StrEnum):
     """The reference."""
     FAST = "fast"
     """The same pixels, faster: the default on CPUs."""
+    DALI = "dali"
+    """NVIDIA DALI, on the GPU if there is one: a few pixels differ by one grey level."""
+
+
+REFERENCE_PIXELS = "Pillow's"
+"""What decoders give whose pixels are the reference's."""
 
 
 class EngineName(StrEnum):

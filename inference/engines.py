@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inference.domain import EngineName, Precision, UsageError
+from inference.domain import GPU_DRIVER, EngineName, Precision, UsageError
 from inference.networks import LoadedNetworks
 
 if TYPE_CHECKING:
     from inference.bundle import Bundle, Network
     from inference.networks import CallableNetwork
-
-GPU_DRIVER = Path("/dev/nvidiactl")
-"""There where an NVIDIA driver is loaded; asked before TensorFlow, which takes seconds to import."""
 
 
 @dataclass(frozen=True)

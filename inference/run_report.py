@@ -51,6 +51,7 @@ class RunFacts:
 
     plan: Plan | None = None
     n_kept: int = 0
+    overlap: dict[str, Any] | None = None
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
 
@@ -84,6 +85,7 @@ def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts
             **(_plan_counts(run.plan) if run.plan else {}),
         },
         "seconds": {"elapsed": round(elapsed, 3), **run.stopwatch.seconds()},
+        **({"overlap": run.overlap} if run.overlap else {}),
         "sequences_per_second": round(n_done / elapsed, 3),
         "sequences_kept_from_earlier_run": run.n_kept,
         "files": {name: sha256_of_file(out / name) for name in (SUBMISSION_NAME, FAILURES_NAME)},

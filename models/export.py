@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +11,7 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 from inference.domain import N_CLASSES, BundleError, ImageSize
+from models.folding import fold_batch_norms
 from models.recipes import Scaling, input_name
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
         scaled = [scale(images, one.scaling) for images, one in zip(pixels, recipe.inputs, strict=True)]
         return network(scaled if len(scaled) > 1 else scaled[0], training=False)
 
-    frozen = convert_variables_to_constants_v2(tf.function(from_pixels).get_concrete_function(*specs))
+    frozen = _folded(convert_variables_to_constants_v2(tf.function(from_pixels).get_concrete_function(*specs)))
     module = tf.Module()
 
     def serve(**pixels: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -61,6 +62,14 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
     tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
     # A random identifier and nothing else: without it the same network gives the same files.
     (folder / "fingerprint.pb").unlink(missing_ok=True)
+
+
+def _folded(frozen: Any) -> Any:
+    """The same function without its batch normalisations, as far as they can be folded."""
+    graph, _ = fold_batch_norms(frozen.graph.as_graph_def())
+    imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+    by_name = imported.graph.as_graph_element
+    return imported.prune([by_name(one.name) for one in frozen.inputs], [by_name(one.name) for one in frozen.outputs])
 
 
 def scale(pixels: tf.Tensor, scaling: Scaling) -> tf.Tensor:

@@ -15,6 +15,9 @@ from inference.domain import CLASS_PRIORS, LABELS, BundleError, UsageError, View
 
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
+GRAPH_FORM = "batch normalisation folded"
+"""What freezing does beside freezing: part of a network's identity, as another form rounds otherwise."""
+
 
 class Scaling(StrEnum):
     """How a network wants its pixels; frozen into its graph, so that the pipeline knows only 0-255."""
@@ -49,7 +52,7 @@ class NetworkRecipe(_Strict):
         """The manifest's entry for the network frozen from a source file of that hash."""
         scalings = [one.scaling.value for one in self.inputs]
         return Network(
-            identity=hashlib.sha256(repr((source_sha256, scalings)).encode()).hexdigest(),
+            identity=hashlib.sha256(repr((GRAPH_FORM, source_sha256, scalings)).encode()).hexdigest(),
             name=self.name,
             folder=f"networks/{self.name}",
             inputs=tuple(NetworkInput(name=input_name(one.view), view=one.view) for one in self.inputs),

@@ -8,8 +8,9 @@ from typing import Any
 
 from inference.bundle import Bundle
 from inference.domain import DecoderName, EngineName, Precision, Preset
+from inference.job import Job
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
-from inference.pipeline import Job, predict
+from inference.pipeline import predict
 
 
 def job_for(data: Path, bundle: Bundle, *, flip_tta: bool = True) -> Job:

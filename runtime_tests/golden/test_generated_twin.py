@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference import pipeline
 from inference.bundle import Bundle
 from inference.domain import CLASS_PRIORS, LABELS, CheckpointError
 from inference.files import sha256_of_file
+from inference.pipeline import predict
 from inference.records import read_header, read_records
+from inference.records_to_submission import records_to_submission
 from models.importing import import_assets
 from models.random_assets import write_random_assets
 from models.recipes import Recipe
@@ -123,7 +124,7 @@ def test_one_failing_photo_changes_only_its_own_sequence(
     victim = job.plan.sequences[5]
     damaged = replace(victim, images=(replace(victim.images[0], file_name="nowhere.jpg"), *victim.images[1:]))
     sequences = tuple(damaged if sequence is victim else sequence for sequence in job.plan.sequences)
-    pipeline.predict(
+    predict(
         replace(job, plan=replace(job.plan, sequences=sequences)),
         tmp_path,
         n_workers=2,
@@ -148,7 +149,7 @@ def test_second_phase_takes_new_stackers_and_weights(
         }
     )
     bundle = import_assets(tiny_assets, other, tmp_path / "bundle")
-    pipeline.records_to_submission(finished, bundle, tmp_path / "out")
+    records_to_submission(finished, bundle, tmp_path / "out")
     path = finished / "records.jsonl"
     first = next(record for record in read_records(path, read_header(path)) if record.n_frames == 3)
     expected = np.median(first.frame_outputs, axis=1).mean(axis=0)
@@ -161,7 +162,7 @@ def test_second_phase_refuses_other_networks(finished: Path, recipe: Recipe, tmp
     write_random_assets(tmp_path / "assets", recipe, seed=99)
     other = import_assets(tmp_path / "assets", recipe, tmp_path / "bundle")
     with pytest.raises(CheckpointError, match="networks of bundle"):
-        pipeline.records_to_submission(finished, other, tmp_path / "out")
+        records_to_submission(finished, other, tmp_path / "out")
 
 
 def test_demo_bundle_says_so_in_the_run_report(finished: Path) -> None:

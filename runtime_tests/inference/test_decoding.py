@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.decoding import decode_sequence, work_ahead
+from inference.decoding import decode_sequences, find_decoder, work_ahead
 from inference.domain import DecoderName, FailureReason, Image, Preset, Sequence
 
 
@@ -49,18 +49,18 @@ def test_next_photos_move_up_but_a_fourth_never_moves_in(season: Path) -> None:
     photos = sorted(path.relative_to(season).as_posix() for path in season.glob("S1/*/*.JPG"))
     whole = [name for name in photos if (season / name).stat().st_size > 9000][:3]
     images = tuple(Image(name, "") for name in ("nowhere.jpg", whole[0], whole[1], whole[2]))
-    decoded = decode_sequence(Sequence("a", images), season, Preset.QUARTER, n_frames=3, decoder=DecoderName.AUTO)
+    fast = find_decoder(DecoderName.FAST)
+    [decoded] = decode_sequences([Sequence("a", images)], season, Preset.QUARTER, 3, fast)
     assert len(decoded.frames) == 2
     assert [failure.reason for failure in decoded.failures] == [FailureReason.MISSING]
-    alone = decode_sequence(Sequence("a", (images[1],)), season, Preset.QUARTER, n_frames=3, decoder=DecoderName.AUTO)
+    [alone] = decode_sequences([Sequence("a", (images[1],))], season, Preset.QUARTER, 3, fast)
     assert (decoded.frames[0] == alone.frames[0]).all()
 
 
 def test_a_photo_that_cannot_be_decoded_is_a_failure_with_its_detail(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF")
-    decoded = decode_sequence(
-        Sequence("a", (Image("a.jpg", ""),)), tmp_path, Preset.QUARTER, n_frames=3, decoder=DecoderName.AUTO
-    )
+    sequence = Sequence("a", (Image("a.jpg", ""),))
+    [decoded] = decode_sequences([sequence], tmp_path, Preset.QUARTER, 3, find_decoder(DecoderName.FAST))
     assert decoded.frames == []
     assert decoded.failures[0].reason is FailureReason.CANNOT_DECODE
     assert decoded.failures[0].detail

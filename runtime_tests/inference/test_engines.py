@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inference import engines, pipeline
+from inference import engines, photos_to_records, pipeline
 from inference.bundle import Bundle
 from inference.domain import CheckpointError, DecoderName, EngineName, Precision, UsageError
 from inference.engines import Engine, find_engine
@@ -34,7 +34,7 @@ def plain(season: Path, tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFa
     return out
 
 
-@pytest.mark.parametrize("decoder", [DecoderName.PILLOW, DecoderName.FAST])
+@pytest.mark.parametrize("decoder", [DecoderName.PILLOW, DecoderName.FAST, DecoderName.DALI])
 @pytest.mark.parametrize("engine", [EngineName.TENSORFLOW, EngineName.OPENVINO])
 def test_float32_answers_agree(
     engine: EngineName, decoder: DecoderName, plain: Path, season: Path, tiny_bundle: Bundle, tmp_path: Path
@@ -97,7 +97,7 @@ def test_a_continued_run_keeps_the_precision_that_was_settled(
     def no_second_proof(*_: Any) -> None:
         raise AssertionError("a settled precision must not be proven again")
 
-    monkeypatch.setattr(pipeline, "prove", no_second_proof)
+    monkeypatch.setattr(photos_to_records, "prove", no_second_proof)
     run(season, bundle, tmp_path, precision=Precision.MIXED, batch_size=2)
     assert {name: (tmp_path / name).read_bytes() for name in whole} == whole
     with pytest.raises(CheckpointError, match="differs in precision"):

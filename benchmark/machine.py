@@ -1,0 +1,53 @@
+"""The machine that a figure comes from."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from inference.files import atomic_writer
+
+LIBRARIES = (
+    "hakuna-runtime",
+    "tensorflow",
+    "tensorflow-cpu",
+    "keras",
+    "openvino",
+    "nvidia-dali-cuda120",
+    "numpy",
+    "pillow",
+    "simplejpeg",
+)
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in LIBRARIES},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None  # CPU and GPU install TensorFlow under different names
+
+
+def write_json(figures: dict[str, Any], path: Path) -> None:
+    """Keep figures."""
+    with atomic_writer(path) as file:
+        json.dump(figures, file, indent=1)
+        file.write("\n")

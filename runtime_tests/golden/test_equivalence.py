@@ -1,0 +1,64 @@
+"""The published program's submission of the `smooth` case from every decoder, engine and precision."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from inference.bundle import Bundle
+from inference.domain import DecoderName, EngineName, Precision
+from inference.engines import find_engine
+from runtime_tests.running import run
+
+LARGEST, MEAN, KL = 1e-5, {"dali": 1e-3, "mixed": 5e-3}, 2e-4
+"""Bounds of the issue "Speed"."""
+
+
+def read_probabilities(path: Path) -> npt.NDArray[np.float64]:
+    with path.open(newline="") as file:
+        return np.array([row[1:] for row in csv.reader(file)][1:], dtype=np.float64)
+
+
+def mean_kl(expected: npt.NDArray[np.float64], got: npt.NDArray[np.float64]) -> float:
+    """Expected increase of the log loss per sequence and class, both outcomes of each class counted."""
+    p, q = (np.clip(one, 1e-15, 1 - 1e-15) for one in (expected, got))
+    return float(np.mean(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))))
+
+
+@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("decoder", [DecoderName.PILLOW, DecoderName.FAST, DecoderName.DALI])
+@pytest.mark.parametrize("engine", [EngineName.TENSORFLOW, EngineName.OPENVINO])
+def test_submission_is_the_published_one(
+    engine: EngineName,
+    decoder: DecoderName,
+    precision: Precision,
+    smooth_bundle: Bundle,
+    reference_case: Path,
+    tmp_path: Path,
+) -> None:
+    if precision is Precision.MIXED and not find_engine(engine).supports_mixed:
+        pytest.skip(f"{engine} has no mixed precision on this device")
+    report: dict[str, Any] = run(
+        reference_case / "data", smooth_bundle, tmp_path, engine=engine, decoder=decoder, precision=precision
+    )
+    assert report["precision"]["used"] == precision.value
+    expected = read_probabilities(reference_case / "smooth" / "expected_submission.csv")
+    got = read_probabilities(tmp_path / "submission.csv")
+    difference = np.abs(got - expected)
+    if precision is Precision.MIXED:
+        assert difference.mean() <= MEAN["mixed"]
+        assert mean_kl(expected, got) <= KL
+    elif decoder is DecoderName.DALI:
+        assert 0 < difference.mean() <= MEAN["dali"]
+    else:
+        assert difference.max() <= LARGEST
+
+
+def test_kl_divergence_is_seen() -> None:
+    # By hand: 0.5 ln(0.5/0.6) + 0.5 ln(0.5/0.4) = 0.0204110
+    assert mean_kl(np.array([[0.5]]), np.array([[0.6]])) == pytest.approx(0.0204110, abs=1e-7)
