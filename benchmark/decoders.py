@@ -88,26 +88,28 @@ def _take_turns(
 
 
 def _cost_of_damage(decoders: list[Decoder], photos: list[bytes], share: float, rounds: int) -> dict[str, Any]:
-    """Time of a mixture of good and damaged photos, over the time of the good ones alone plus Pillow's of the others.
+    """Time of a mixture of good and damaged photos, over the time that the same photos need apart.
 
-    Above 1 is what damage costs beyond itself: a failed attempt, a pipeline built again.
+    Apart means: the good ones alone; the damaged ones as long as they would take whole, or as Pillow takes to complete
+    them, whichever is longer. Above 1 is what damage costs beyond itself: failed attempts, pipelines built again.
     """
     n_copies = max(1, round(1 / (share * len(photos))))
-    mixture = photos * n_copies
+    originals = photos * n_copies
     step = round(1 / share)
-    is_damaged = [index % step == step // 2 for index in range(len(mixture))]
-    mixture = [_damaged(photo) if bad else photo for photo, bad in zip(mixture, is_damaged, strict=True)]
-    good = [photo for photo, bad in zip(mixture, is_damaged, strict=True) if not bad]
-    bad = [photo for photo, bad in zip(mixture, is_damaged, strict=True) if bad]
+    is_damaged = [index % step == step // 2 for index in range(len(originals))]
+    mixture = [_damaged(photo) if bad else photo for photo, bad in zip(originals, is_damaged, strict=True)]
+    good = [photo for photo, bad in zip(originals, is_damaged, strict=True) if not bad]
+    whole = [photo for photo, bad in zip(originals, is_damaged, strict=True) if bad]
+    damaged = [photo for photo, bad in zip(mixture, is_damaged, strict=True) if bad]
     pillow = find_decoder(DecoderName.PILLOW)
     ratios: dict[str, list[float]] = {decoder.name.value: [] for decoder in decoders}
     for _ in range(max(1, rounds // n_copies)):
         for decoder in decoders:
-            apart = _seconds(decoder, good) + _seconds(pillow, bad)
+            apart = _seconds(decoder, good) + max(_seconds(decoder, whole), _seconds(pillow, damaged))
             ratios[decoder.name.value].append(_seconds(decoder, mixture) / apart)
     return {
         "photos": len(mixture),
-        "damaged": len(bad),
+        "damaged": len(damaged),
         "slow_down": {name: round(median(values), 3) for name, values in ratios.items()},
     }
 

@@ -2,7 +2,7 @@
 
 DALI repeats the pixels of the border where Pillow leaves them out and renormalises. So each axis, the horizontal one
 first, is padded with zeros, resized to float, divided by an equally resized mask of ones and rounded: that is Pillow's
-resize up to one grey level in a few of ten thousand pixels. What is not a plain, whole colour JPEG goes to
+resize up to one grey level in a few of ten thousand pixels. What is not a plain, whole JPEG goes to
 `decode_fast`, and from there to Pillow. The only module that imports DALI.
 """
 

@@ -1,6 +1,6 @@
 """Bytes -> quarter frame, the same pixels as Pillow's in less than half the time.
 
-libjpeg-turbo decodes without Pillow's copies, `resample` resizes. Whatever is not a plain, whole colour JPEG goes to
+libjpeg-turbo decodes without Pillow's copies, `resample` resizes. Whatever is not a plain, whole JPEG goes to
 Pillow, which repairs it as the reference did.
 """
 
@@ -17,7 +17,8 @@ from inference.resample import resize_lanczos
 if TYPE_CHECKING:
     from inference.domain import Pixels, Preset
 
-PLAIN_COLOUR = "YCbCr"
+PLAIN_COLOUR_SPACES = frozenset({"YCbCr", "Gray"})
+"""What cameras write by day and, some of them, by night."""
 
 
 def decode(data: bytes, preset: Preset) -> Pixels:
@@ -30,7 +31,7 @@ def decode(data: bytes, preset: Preset) -> Pixels:
 
 
 def decode_plain(data: bytes) -> Pixels | None:
-    """Decode a plain colour JPEG: uint8 (H, W, 3), RGB; None where libjpeg-turbo has anything to say about the file."""
+    """Decode a plain JPEG: uint8 (H, W, 3), RGB; None where libjpeg-turbo has anything to say about the file."""
     if plain_size(data) is None:
         return None
     try:
@@ -41,9 +42,9 @@ def decode_plain(data: bytes) -> Pixels | None:
 
 
 def plain_size(data: bytes) -> ImageSize | None:
-    """Size of a colour JPEG as cameras write them, from its header; None for any other file."""
+    """Size of a JPEG as cameras write them, from its header; None for any other file."""
     try:
         height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:  # no JPEG
         return None
-    return ImageSize(height, width) if colour_space == PLAIN_COLOUR else None
+    return ImageSize(height, width) if colour_space in PLAIN_COLOUR_SPACES else None

@@ -51,11 +51,11 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
         scaled = [scale(images, one.scaling) for images, one in zip(pixels, recipe.inputs, strict=True)]
         return network(scaled if len(scaled) > 1 else scaled[0], training=False)
 
-    frozen = _folded(convert_variables_to_constants_v2(tf.function(from_pixels).get_concrete_function(*specs)))
+    frozen = _folded(convert_variables_to_constants_v2(tf.function(from_pixels).get_concrete_function(*specs)), specs)
     module = tf.Module()
 
     def serve(**pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": frozen(*[pixels[name] for name in names])[0]}
+        return {"probabilities": frozen(*[pixels[name] for name in names])}
 
     module.serve = tf.function(serve)
     signature = module.serve.get_concrete_function(**dict(zip(names, specs, strict=True)))
@@ -64,12 +64,16 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
     (folder / "fingerprint.pb").unlink(missing_ok=True)
 
 
-def _folded(frozen: Any) -> Any:
-    """The same function without its batch normalisations, as far as they can be folded."""
-    graph, _ = fold_batch_norms(frozen.graph.as_graph_def())
-    imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
-    by_name = imported.graph.as_graph_element
-    return imported.prune([by_name(one.name) for one in frozen.inputs], [by_name(one.name) for one in frozen.outputs])
+def _folded(frozen: Any, specs: list[tf.TensorSpec]) -> Any:
+    """The same function with its batch normalisations folded."""
+    [output] = frozen.outputs
+    graph, _ = fold_batch_norms(frozen.graph.as_graph_def(), output.op.name)
+
+    def run(*pixels: tf.Tensor) -> tf.Tensor:
+        inputs = {placeholder.name: images for placeholder, images in zip(frozen.inputs, pixels, strict=True)}
+        return tf.graph_util.import_graph_def(graph, inputs, return_elements=[output.name], name="")[0]
+
+    return tf.compat.v1.wrap_function(run, specs)
 
 
 def scale(pixels: tf.Tensor, scaling: Scaling) -> tf.Tensor:

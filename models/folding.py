@@ -34,17 +34,18 @@ ARITHMETIC: dict[str, Callable[..., Array]] = {
 """What the constants of a batch normalisation are computed with."""
 
 
-def fold_batch_norms(graph: GraphDef) -> tuple[GraphDef, int]:
+def fold_batch_norms(graph: GraphDef, output: str) -> tuple[GraphDef, int]:
     """Fold every batch normalisation that directly follows a convolution nobody else reads.
 
     Parameters
     ----------
     graph : frozen: its weights are constants, its images NHWC; it is not changed
+    output : name of the node that is asked for
 
     Returns
     -------
-    The graph, whose nodes keep their names, and the number of batch normalisations folded: each has become the bias of
-    its convolution.
+    What the output needs of the graph, under the same names, and the number of batch normalisations folded: each has
+    become the bias of its convolution.
     """
     folded = type(graph)()
     folded.CopyFrom(graph)
@@ -58,7 +59,24 @@ def fold_batch_norms(graph: GraphDef) -> tuple[GraphDef, int]:
         convolution.input[1] = _add_constant(folded, f"{addition.name}/folded_kernel", kernel)
         _become_bias(addition, convolution.name, _add_constant(folded, f"{addition.name}/folded_bias", bias))
         n_folded += 1
-    return folded, n_folded
+    return _needed(folded, output), n_folded
+
+
+def _needed(graph: GraphDef, output: str) -> GraphDef:
+    """The nodes that an output is computed from. Nothing in a frozen graph has to happen before something else."""
+    nodes = {node.name: node for node in graph.node}
+    needed, waiting = set[str](), [output]
+    while waiting:
+        node = nodes[waiting.pop().partition(":")[0]]
+        if node.name not in needed:
+            needed.add(node.name)
+            operands = [name for name in node.input if not name.startswith("^")]
+            del node.input[:]
+            node.input.extend(operands)
+            waiting.extend(operands)
+    part = type(graph)(versions=graph.versions, library=graph.library)
+    part.node.extend(node for node in graph.node if node.name in needed)
+    return part
 
 
 class _Reading:

@@ -26,9 +26,8 @@ def run(frozen: Any, graph: Any, images: Any) -> Any:
             return session.run(frozen.outputs[0].name, {frozen.inputs[0].name: images})
 
 
-def graph_that_is_read(graph: Any, frozen: Any) -> Any:
-    output = frozen.outputs[0].name.partition(":")[0]
-    return tf.compat.v1.graph_util.extract_sub_graph(graph, [output])
+def folded_graph(frozen: Any) -> tuple[Any, int]:
+    return fold_batch_norms(frozen.graph.as_graph_def(), frozen.outputs[0].op.name)
 
 
 def randomise(network: keras.Model, seed: int) -> None:
@@ -49,10 +48,9 @@ def test_folded_network_is_the_same_function_without_normalisation(has_scale: bo
     network = keras.Model(images, keras.layers.BatchNormalization()(hidden))
     randomise(network, seed=3)
     frozen = frozen_graph(network)
-    before = frozen.graph.as_graph_def()
-    folded, n_folded = fold_batch_norms(before)
+    folded, n_folded = folded_graph(frozen)
     assert n_folded == 2
-    remaining = [node.op for node in graph_that_is_read(folded, frozen).node]
+    remaining = [node.op for node in folded.node]
     assert "Mul" not in remaining
     assert remaining.count("Conv2D") == remaining.count("BiasAdd") == 2
     pixels = np.random.default_rng(4).uniform(0, 1, (2, 17, 12, 3)).astype(np.float32)
@@ -66,7 +64,7 @@ def test_a_convolution_that_somebody_else_reads_is_left_alone() -> None:
     network = keras.Model(images, both)
     randomise(network, seed=5)
     frozen = frozen_graph(network)
-    folded, n_folded = fold_batch_norms(frozen.graph.as_graph_def())
+    folded, n_folded = folded_graph(frozen)
     assert n_folded == 0
     pixels = np.random.default_rng(4).uniform(0, 1, (1, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(run(frozen, folded, pixels), network(pixels).numpy(), rtol=1e-5)
@@ -81,7 +79,7 @@ def test_folding_multiplies_in_float64() -> None:
     kernel = network.layers[1].get_weights()[0].astype(np.float64)
     gamma, beta, mean, variance = (weight.astype(np.float64) for weight in network.layers[2].get_weights())
     factor = gamma / np.sqrt(variance + np.float64(np.float32(1e-3)))
-    folded, _ = fold_batch_norms(frozen_graph(network).graph.as_graph_def())
+    folded, _ = folded_graph(frozen_graph(network))
     values = {
         node.name.rpartition("/")[2]: tf.make_ndarray(node.attr["value"].tensor)
         for node in folded.node
