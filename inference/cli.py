@@ -206,9 +206,9 @@ def _predict_photos(photos: _Photos, out: Path, options: RunOptions, settings: S
     from inference import pipeline
     from inference.domain import DegradedError
     from inference.logs import progress_for
-    from inference.run_state import RunState, locked, stopping_on_signals
+    from inference.run_state import RunState, locked, process_start, stopping_on_signals
 
-    state = RunState()
+    state = RunState(started=process_start())
     with locked(out) as folder, stopping_on_signals(state):
         job = _job(photos, settings)
         with progress_for(human) as on_progress:
@@ -237,9 +237,9 @@ def _dry_run(photos: _Photos, out: Path, options: RunOptions, settings: Settings
 
     from inference.domain import DoesNotFitError
     from inference.dry_run import examine
-    from inference.run_state import RunState, stopping_on_signals
+    from inference.run_state import RunState, process_start, stopping_on_signals
 
-    state = RunState()
+    state = RunState(started=process_start())
     with stopping_on_signals(state):
         figures = examine(_job(photos, settings), out, options, state)
     if human:

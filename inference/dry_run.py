@@ -86,9 +86,9 @@ def examine(job: Job, out: Path, options: RunOptions, state: RunState) -> dict[s
         "disk_bytes_free": free,
         "disk_is_enough": needed <= free,
         "memory_bytes": _memory(n_sequences),
-        "startup_seconds": round(startup, 1),
+        "startup_seconds": round(startup, 3),
         "seconds_per_sequence": round(pace.seconds_per_sequence(Effort.FULL), 4),
-        "projected_seconds": {effort.label: round(value, 1) for effort, value in seconds.items()},
+        "projected_seconds": {effort.label: round(value, 3) for effort, value in seconds.items()},
         "budget_seconds": options.budget,
         "fits": fits,
     }

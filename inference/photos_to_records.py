@@ -97,6 +97,7 @@ def photos_to_records(phase: Phase1) -> None:
     ahead = BATCHES_AHEAD * work.options.batch_size
     viewed = cast("Generator[ViewedSequence]", work.viewed(sequences[state.n_done :], ahead))
     phase.on_progress(state.n_done, len(sequences))
+    state.phase_started = time.monotonic()
     with work.stopwatch(PHASE), closing(viewed):
         while state.n_done < len(sequences):
             state.check()

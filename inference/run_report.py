@@ -63,7 +63,6 @@ class RunFacts:
     """What only the run itself knows; a repeated second phase knows less."""
 
     plan: Plan | None = None
-    n_kept: int = 0
     overlap: dict[str, Any] | None = None
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     state: RunState = field(default_factory=RunState)
@@ -78,7 +77,7 @@ def hakuna_version() -> str:
 def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts, run: RunFacts) -> dict[str, Any]:
     """Write `run.json`, the last file of a run; returns its content."""
     elapsed = run.stopwatch.elapsed()
-    n_done = header.n_sequences - run.n_kept if run.plan else header.n_sequences
+    n_done = header.n_sequences - run.state.n_kept if run.plan else header.n_sequences
     report: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "status": COMPLETE,
@@ -105,7 +104,7 @@ def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts
         "seconds": {"elapsed": round(elapsed, 3), **run.stopwatch.seconds()},
         **({"overlap": run.overlap} if run.overlap else {}),
         "sequences_per_second": round(n_done / elapsed, 3),
-        "sequences_kept_from_earlier_run": run.n_kept,
+        "sequences_kept_from_earlier_run": run.state.n_kept,
         "files": {name: sha256_of_file(out / name) for name in (SUBMISSION_NAME, FAILURES_NAME)},
     }
     _write(out, report)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inference import engines, photos_to_records, pipeline
+from inference import engines, pipeline, settling
 from inference.bundle import Bundle
 from inference.domain import CheckpointError, DecoderName, EngineName, Precision, UsageError
 from inference.engines import Engine, find_engine

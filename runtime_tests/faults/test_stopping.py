@@ -1,0 +1,107 @@
+"""Signals, other runs in the same folder, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from runtime_tests.faults.commands import Season, children_of, predict, results, start
+from runtime_tests.faults.conftest import Figures
+
+SECONDS_TO_STOP = 8.0
+
+
+def wait_for_status(out: Path) -> None:
+    """Until the run has begun to work."""
+    for _ in range(6000):
+        if (out / "status.json").exists():
+            return
+        time.sleep(0.01)
+    pytest.fail("no heartbeat within a minute")
+
+
+def wait_for_records(out: Path, process: subprocess.Popen[str]) -> None:
+    """Until the first batch is done."""
+    path = out / "records.jsonl"
+    for _ in range(6000):
+        if path.exists() and path.read_bytes().count(b"\n") > 1:
+            return
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    pytest.fail("no record within a minute")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_run_in_time_and_it_goes_on_where_it_was(
+    number: signal.Signals, code: int, quick: Season, undisturbed: dict[str, bytes], tmp_path: Path, figures: Figures
+) -> None:
+    process = start(quick, tmp_path, fault="slow:0.1")
+    wait_for_records(tmp_path, process)
+    children = children_of(process.pid)
+    start_time = time.monotonic()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    seconds = time.monotonic() - start_time
+    assert process.returncode == code, said
+    assert seconds < SECONDS_TO_STOP
+    assert "progress is saved" in said
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    assert json.loads((tmp_path / "status.json").read_text())["stage"] == "interrupted"
+    n_kept = (tmp_path / "records.jsonl").read_bytes().count(b"\n") - 1
+    assert 0 < n_kept < 12
+    assert predict(quick, tmp_path)[0] == 0
+    assert results(tmp_path) == undisturbed
+    assert json.loads((tmp_path / "run.json").read_text())["sequences_kept_from_earlier_run"] == n_kept
+    figures[f"{number.name}"] = {"exit_code": code, "seconds": round(seconds, 2), "orphans": 0}
+
+
+def test_a_call_that_takes_too_long_is_cut_off(quick: Season, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    process = start(quick, tmp_path, fault="slow:30")
+    wait_for_status(tmp_path)
+    time.sleep(1)  # the first call sleeps now
+    start_time = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert 5 < time.monotonic() - start_time < SECONDS_TO_STOP
+    assert predict(quick, tmp_path)[0] == 0
+    assert results(tmp_path) == undisturbed
+
+
+def test_a_second_signal_ends_the_run_at_once(quick: Season, tmp_path: Path) -> None:
+    process = start(quick, tmp_path, fault="slow:2")
+    wait_for_status(tmp_path)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    start_time = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    # 143: it had stopped by itself. Or the second one met the end of the program, when nobody listens any more.
+    assert process.returncode in (130, 143, -signal.SIGINT)
+    assert time.monotonic() - start_time < 1.5
+
+
+@pytest.mark.parametrize("n_runs", [2, 3, 8])
+def test_of_many_runs_in_one_folder_one_wins_and_the_others_leave(
+    n_runs: int, quick: Season, undisturbed: dict[str, bytes], tmp_path: Path, figures: Figures
+) -> None:
+    winner = start(quick, tmp_path, fault="slow:0.3")
+    wait_for_status(tmp_path)
+    begun = time.monotonic()
+    others = [start(quick, tmp_path) for _ in range(n_runs - 1)]
+    codes = []
+    for other in others:
+        _, said = other.communicate(timeout=60)
+        codes.append(other.returncode)
+        assert "another run writes to it" in said
+    seconds = time.monotonic() - begun
+    assert winner.poll() is None
+    winner.communicate(timeout=120)
+    assert [winner.returncode, *codes] == [0, *[7] * (n_runs - 1)]
+    assert results(tmp_path) == undisturbed
+    figures[f"concurrency, {n_runs} runs"] = {"winners": 1, "exit_7": len(codes), "seconds_of_all": round(seconds, 2)}
