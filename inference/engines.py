@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inference.booster_trial import start_booster_trial
 from inference.domain import GPU_DRIVER, EngineName, Precision, UsageError
 from inference.networks import LoadedNetworks
 
@@ -50,7 +51,11 @@ def find_engine(name: EngineName) -> Engine:
 
 
 def load_networks(bundle: Bundle, engine: Engine, precision: Precision) -> LoadedNetworks:
-    """Load every network of a bundle and let it answer once, so that no later call pays for building its plan."""
+    """Load every network of a bundle and let it answer once, so that no later call pays for building its plan.
+
+    Meanwhile a child process tries the boosters: what would fail at the end fails here. Raises BundleError.
+    """
+    trial = start_booster_trial(bundle)
     mixed = precision is Precision.MIXED
     networks: dict[str, CallableNetwork] = {}
     for network in bundle.manifest.networks:
@@ -65,6 +70,8 @@ def load_networks(bundle: Bundle, engine: Engine, precision: Precision) -> Loade
 
             networks[network.name] = TensorFlowNetwork(folder, names, mixed=mixed)
         _warm_up(networks[network.name], network)
+    if trial is not None:
+        trial.wait()
     return LoadedNetworks(networks, fixed_shapes=engine.device != "CPU")
 
 
