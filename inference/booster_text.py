@@ -57,6 +57,7 @@ TREE_KEYS = frozenset(
     (*NEEDED_ARRAYS, *UNUSED_NODE_ARRAYS, *UNUSED_LEAF_ARRAYS, b"num_leaves", b"num_cat", b"is_linear", b"shrinkage")
 )
 INTEGER_BYTES = b"0123456789- "
+NO_INTEGERS = re.compile(rb"[^0-9 -]|-(?![0-9])|[0-9]-")
 FLOAT_BYTES = b"0123456789+-.e "
 UNUSED_BYTES = FLOAT_BYTES + b"infa"
 """Gains of forced splits may be `inf` or `nan`."""
@@ -198,14 +199,14 @@ def _read_tree(trees: _Trees, tree: int, block: bytes) -> None:
     content, _, rest = block.partition(b"\n\n")
     lines = content.split(b"\n")[1:]
     values = {key: value for key, separator, value in (line.partition(b"=") for line in lines) if separator}
-    if len(values) != len(lines) or not values.keys() <= TREE_KEYS or rest.strip(b"\n"):
-        raise trees.text.error(
-            trees.starts[tree], f"must be known lines, each once, then empty ones, got {_strange(lines, rest)!r}", tree
-        )
     for key, pattern, wanted in TREE_PATTERNS:
         value = values.get(key, b"")
         if not pattern.fullmatch(value):
             raise trees.error(tree, key, f"must be {wanted}, got {value[:20]!r}")
+    if len(values) != len(lines) or not values.keys() <= TREE_KEYS or rest.strip(b"\n"):
+        raise trees.text.error(
+            trees.starts[tree], f"must be known lines, each once, then empty ones, got {_strange(lines, rest)!r}", tree
+        )
     if not _is_finite(values.get(b"shrinkage", b"1")):
         raise trees.error(tree, b"shrinkage", f"must be a finite number, got {values[b'shrinkage'][:20]!r}")
     n_leaves = int(values[b"num_leaves"])
@@ -310,9 +311,9 @@ def _check_leaves(trees: _Trees) -> None:
 def _integers(trees: _Trees, key: bytes) -> Integers:
     """One integer array of all trees, one tree after the other."""
     joined = b" ".join(line for line in trees.lines[key] if line)
-    # What np.fromstring would only warn about: minus signs that belong to no number.
-    strange = joined.translate(None, INTEGER_BYTES) or b"--" in joined or b"- " in joined or joined.endswith(b"-")
-    values = np.empty(0, np.int64) if strange or not joined else np.fromstring(joined, np.int64, sep=" ")
+    # np.fromstring only warns about what it cannot read.
+    strange = not joined or NO_INTEGERS.search(joined)
+    values = np.empty(0, np.int64) if strange else np.fromstring(joined, np.int64, sep=" ")
     if len(values) != sum(trees.n_leaves) - len(trees.n_leaves):
         tree = next(i for i, line in enumerate(trees.lines[key]) if not _all_numbers(line, int, INTEGER_BYTES))
         raise trees.error(tree, key, f"must be whole numbers, got {trees.lines[key][tree][:40]!r}")

@@ -32,13 +32,14 @@ MESSAGES: dict[str, tuple[tuple[str, int, str | None], ...]] = {
 read as repeated: a field that is written twice is seen twice, whatever another reader makes of it."""
 
 OPERATIONS = {
-    "frame of a frozen network": "Const Placeholder NoOp Identity IdentityN PartitionedCall StatefulPartitionedCall",
+    "frame of a frozen network": "Const Placeholder NoOp Identity IdentityN StopGradient PartitionedCall "
+    "StatefulPartitionedCall",
     "layers": "AvgPool BiasAdd Conv2D DepthwiseConv2dNative FusedBatchNorm FusedBatchNormV3 MatMul MaxPool",
     "activations": "Elu Erf Erfc LeakyRelu Relu Relu6 Selu Sigmoid Softmax Softplus Softsign Tanh",
     "arithmetic": "Abs Add AddN AddV2 Exp Log Log1p Maximum Minimum Mul Neg Pow RealDiv Reciprocal Rsqrt Sqrt Square "
     "SquaredDifference Sub",
     "over axes": "Max Mean Min Prod Sum",
-    "shapes": "BroadcastTo Cast ConcatV2 ExpandDims Fill MirrorPad Pack Pad PadV2 Range Reshape Shape Slice Split SplitV "
+    "shapes": "BroadcastTo Cast ConcatV2 ExpandDims Fill GatherV2 MirrorPad Pack Pad PadV2 Range Reshape Shape Slice Split SplitV "
     "Squeeze StridedSlice Tile Transpose Unpack",
     "comparisons": "Equal Greater GreaterEqual Less LessEqual LogicalAnd LogicalNot LogicalOr NotEqual SelectV2",
 }
