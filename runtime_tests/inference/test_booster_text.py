@@ -139,8 +139,8 @@ DAMAGE: list[tuple[Callable[[bytes], bytes], str]] = [
     (replaced(b"Tree=3\n", b"Tree=4\n"), "tree_sizes must lead to a line Tree=3, got b'Tree=4"),
     (lambda data: with_tree_sizes(data.replace(b"num_cat=0\n", b"", 1)), r"\(tree 0\): num_cat must be 0: .*, got b''"),
     (
-        lambda data: with_tree_sizes(data.replace(b"num_cat=0\n", b"num_cat\n", 1)),
-        r"must be known lines.* got b'num_cat'",
+        lambda data: with_tree_sizes(data.replace(b"shrinkage=1\n", b"shrinkage\n", 1)),
+        r"must be known lines.* got b'shrinkage'",
     ),
     (
         lambda data: with_tree_sizes(data.replace(b"shrinkage=1\n", b"evil=0\n", 1)),
