@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from inference import booster_child, booster_trial
 from inference.booster_trial import BoosterTrial, start_booster_trial, try_boosters
 from inference.boosters import Stackers
 from inference.bundle import Bundle, booster_paths, open_bundle
-from inference.domain import BundleError, HakunaError
+from inference.domain import BundleError, EngineName, HakunaError, Precision
+from inference.engines import find_engine, load_networks
 from runtime_tests.damage import rewrite_manifest
 
 
@@ -76,6 +78,37 @@ def test_a_damaged_booster_is_refused_with_file_line_and_tree_before_it_is_loade
     assert stacking
     with pytest.raises(BundleError, match=f"{path.name}, line"):
         Stackers(bundle, stacking)
+
+
+def test_a_damaged_booster_ends_a_run_before_its_first_photo(copy: Path) -> None:
+    path = first_booster(copy)
+    path.write_bytes(path.read_bytes().replace(b"num_leaves=", b"num_leaves=9", 1))
+    rewrite_manifest(copy)
+    bundle = open_bundle(copy)
+    with pytest.raises(BundleError, match=f"{path.name}, line"):
+        load_networks(bundle, find_engine(EngineName.AUTO), Precision.FLOAT32)
+
+
+def test_verify_tries_the_boosters_and_reads_the_operations(copy: Path) -> None:
+    def verify() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "hakuna", "bundle", "verify", str(copy)]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    assert verify().stdout.startswith(f"{copy}: intact, ")
+    path = first_booster(copy)
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b"num_leaves=", b"num_leaves=9", 1))
+    rewrite_manifest(copy)
+    refused = verify()
+    assert (refused.returncode, refused.stdout) == (4, "")
+    assert re.search(rf"hakuna: .*{path.name}, line \d+", refused.stderr)
+    path.write_bytes(good)
+    network = copy / "networks" / "small" / "saved_model.pb"
+    network.write_bytes(network.read_bytes().replace(b"Sigmoid", b"Evilops"))
+    rewrite_manifest(copy)
+    refused = verify()
+    assert (refused.returncode, refused.stdout) == (4, "")
+    assert "must be an operation of a plain network, got 'Evilops'" in refused.stderr
 
 
 def test_a_booster_that_changes_after_the_bundle_was_opened_is_refused(copy: Path) -> None:

@@ -31,13 +31,13 @@ def write_network(folder: Path, canary: Path, change: Change) -> None:
     """A SavedModel with the signature of a bundle's network that does one thing more."""
     module = tf.Module()
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, name="images")])
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = tf.sigmoid(tf.tile(tf.reduce_mean(images, [1, 2, 3])[:, None], [1, 54]))
         return {"probabilities": change(probabilities, canary)}
 
-    module.serve = serve
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve.get_concrete_function()})
+    module.serve = tf.function(serve)
+    signature = module.serve.get_concrete_function(tf.TensorSpec([None, None, None, 3], tf.float32, name="images"))
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
     (folder / "fingerprint.pb").unlink()
     remove_saver(folder)
 
