@@ -99,6 +99,8 @@ def _phase_1(job: Job, header: RecordsHeader, around: Surroundings, hurry: Hurry
     work = PhotoPass(job, around.options, around.decoder, facts.stopwatch, state.check)
     state.stage = "loading the networks"
     networks, precision = settled_networks(work, around.engine, around.estimator, header.precision)
+    with facts.stopwatch("load stackers"):
+        around.estimator.load()  # what is wrong with them is told before the photos
     if hurry and precision["used"] == Precision.MIXED.value:
         hurry.may_mix = False
     writer = RecordWriter(around.records_path, replace(header, precision=precision), keep=state.n_kept)

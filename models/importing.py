@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from inference.booster_text import check_booster_text, feature_names_of
+from inference.booster_trial import try_boosters
 from inference.boosters import check_feature_names
 from inference.bundle import (
     MANIFEST_NAME,
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     from models.recipes import NetworkRecipe, Recipe
 
 log = structlog.get_logger()
-
-FEATURE_NAMES_PREFIX = "feature_names="
 
 
 def import_assets(assets: Path, recipe: Recipe, out: Path, *, demo: bool = False) -> Bundle:
@@ -56,6 +56,7 @@ def import_assets(assets: Path, recipe: Recipe, out: Path, *, demo: bool = False
         names = feature_names(recipe.as_ensemble(), networks)
         _copy_boosters(assets, recipe, names, work)
         _write_manifest(recipe, networks, sources, work, demo=demo)
+        try_boosters(open_bundle(work))
         work.chmod(0o755)
         with output_errors(out):
             work.replace(out)
@@ -108,22 +109,13 @@ def _copy_boosters(assets: Path, recipe: Recipe, names: tuple[str, ...], work: P
     for set_name, folder in recipe.stacking.folders.items():
         for label in recipe.stacking.classes:
             source = assets / folder / f"{label}.txt"
-            check_feature_names(str(source), _booster_feature_names(source), names)
+            data = source.read_bytes()
+            check_booster_text(str(source), data)
+            check_feature_names(str(source), feature_names_of(data), names)
             target = work / booster_path(set_name, label)
             with output_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
-
-
-def _booster_feature_names(path: Path) -> list[str]:
-    """Feature names from a booster's text, without loading it."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        if file.readline().strip() != "tree":
-            raise BundleError(f"{path}: must be a LightGBM model text, which starts with 'tree'")
-        for line in file:
-            if line.startswith(FEATURE_NAMES_PREFIX):
-                return line[len(FEATURE_NAMES_PREFIX) :].split()
-    raise BundleError(f"{path}: must be a LightGBM model text with a line {FEATURE_NAMES_PREFIX}")
+                target.write_bytes(data)
 
 
 def _write_manifest(
