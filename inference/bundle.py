@@ -26,7 +26,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Size(_Strict):
@@ -154,7 +154,7 @@ class Manifest(_Strict):
         if self.feature_names != feature_names(self.ensemble, self.networks):
             raise ValueError("feature_names: must be those of the stacking blocks, in their order")
         for path in self.files:
-            if path.startswith("/") or ".." in path.split("/"):
+            if path.startswith("/") or ".." in path.split("/") or "\0" in path:
                 raise ValueError(f"files: must lie below the bundle, got {path!r}")
         return self
 
