@@ -20,6 +20,11 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 SECOND_RECIPE = Path(__file__).parent / "second_recipe.toml"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the tests of `faults` keep their figures."""
+    parser.addoption("--faults-json", type=Path, help="write or renew the figures of the fault tests in this file")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with real photos and what the published program made of them; skips where it is absent."""
