@@ -90,7 +90,7 @@ def test_a_second_signal_ends_the_run_at_once(quick: Season, tmp_path: Path) -> 
 def test_of_many_runs_in_one_folder_one_wins_and_the_others_leave(
     n_runs: int, quick: Season, undisturbed: dict[str, bytes], tmp_path: Path, figures: Figures
 ) -> None:
-    winner = start(quick, tmp_path, fault="slow:0.3")
+    winner = start(quick, tmp_path, fault=f"slow:{0.05 + 0.03 * n_runs}")
     wait_for_status(tmp_path)
     begun = time.monotonic()
     others = [start(quick, tmp_path) for _ in range(n_runs - 1)]
