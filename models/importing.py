@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from models.recipes import NetworkRecipe, Recipe
 
 log = structlog.get_logger()
+
+LARGE_SOURCE_BYTES = 32 << 20
+"""From this size on a network is frozen in a process of its own: TensorFlow gives nothing back of what it took, and five
+full-size networks in one process needed more than 24 GB."""
 
 
 def import_assets(assets: Path, recipe: Recipe, out: Path, *, demo: bool = False) -> Bundle:
@@ -85,15 +91,13 @@ def _source_files(assets: Path, recipe: Recipe) -> dict[str, FileEntry]:
 def _import_network(
     assets: Path, recipe: NetworkRecipe, whole: Recipe, sources: dict[str, FileEntry], work: Path
 ) -> Network:
-    # Keras and TensorFlow take seconds to import; a recipe that does not fit is told before.
-    from models.export import export_difference, export_frozen  # noqa: PLC0415
-    from models.keras_files import load_keras_network  # noqa: PLC0415
-
-    keras_network = load_keras_network(assets / recipe.file)
-    folder = work / recipe.as_network().folder
-    with output_errors(folder):
-        export_frozen(keras_network, recipe, folder)
-    difference = export_difference(keras_network, recipe, folder)
+    source, folder = assets / recipe.file, work / recipe.as_network().folder
+    if sources[recipe.file].n_bytes < LARGE_SOURCE_BYTES:
+        difference = _freeze(source, recipe, folder)
+    else:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(max_workers=1, mp_context=context) as child:
+            difference = child.submit(_freeze, source, recipe, folder).result()
     if difference > whole.max_export_difference:
         raise BundleError(
             f"network {recipe.name} ({recipe.file}): frozen and source must agree within "
@@ -101,6 +105,18 @@ def _import_network(
         )
     log.info("network frozen", name=recipe.name, file=recipe.file, largest_difference=f"{difference:.2g}")
     return recipe.as_network(sources[recipe.file].sha256, difference)
+
+
+def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> float:
+    """Freeze a Keras network into a folder; returns the largest difference between the two."""
+    # Keras and TensorFlow take seconds to import; a recipe that does not fit is told before.
+    from models.export import export_difference, export_frozen  # noqa: PLC0415
+    from models.keras_files import load_keras_network  # noqa: PLC0415
+
+    keras_network = load_keras_network(source)
+    with output_errors(folder):
+        export_frozen(keras_network, recipe, folder)
+    return export_difference(keras_network, recipe, folder)
 
 
 def _copy_boosters(assets: Path, recipe: Recipe, names: tuple[str, ...], work: Path) -> None:

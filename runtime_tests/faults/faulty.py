@@ -2,11 +2,13 @@
 
 `kill-...:N` ends the process with SIGKILL at the N-th time that the run gets there, as a power cut or the kernel would.
 `fail-...:N` makes the N-th such call fail as on a full disk. `slow:S` makes every call of a network take S seconds more.
+`hang:N` lets the reading of every N-th photo never come back, as from a mount that is gone.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import sys
@@ -25,6 +27,8 @@ def main() -> None:
     fault, _, count = sys.argv.pop(1).partition(":")
     if fault == "slow":
         _slow_down(float(count))
+    elif fault == "hang":
+        _hang(int(count))
     elif fault.startswith("fail-"):
         _fail(fault.removeprefix("fail-"), int(count))
     elif fault != "none":
@@ -90,6 +94,20 @@ def _fail(call: str, count: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     setattr(os, call, _at_call(count, getattr(os, call), disk_full))
+
+
+def _hang(every: int) -> None:
+    from inference import screening
+
+    read = screening._read_regular_file
+    numbers = itertools.count(1)
+
+    def hangs(path: str) -> Any:
+        if next(numbers) % every == 0:
+            os.read(os.pipe()[0], 1)  # nobody ever writes
+        return read(path)
+
+    screening._read_regular_file = hangs
 
 
 def _slow_down(seconds: float) -> None:

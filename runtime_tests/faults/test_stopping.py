@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -105,3 +108,32 @@ def test_of_many_runs_in_one_folder_one_wins_and_the_others_leave(
     assert [winner.returncode, *codes] == [0, *[7] * (n_runs - 1)]
     assert results(tmp_path) == undisturbed
     figures[f"concurrency, {n_runs} runs"] = {"winners": 1, "exit_7": len(codes), "seconds_of_all": round(seconds, 2)}
+
+
+def test_a_run_that_is_process_1_obeys_a_signal(quick: Season, tmp_path: Path, figures: Figures) -> None:
+    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-m", "runtime_tests.faults.faulty"]
+    command += ["slow:0.1", "predict", str(quick.data), "--bundle", str(quick.bundle), "--out", str(tmp_path)]
+    if subprocess.run(["unshare", "--pid", "--fork", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to make a process namespace (root)")
+    process = subprocess.Popen([*command, "--batch-size", "2"], stderr=subprocess.PIPE, text=True)
+    wait_for_records(tmp_path, process)
+    [run] = children_of(process.pid)
+    begun = time.monotonic()
+    os.kill(run, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert time.monotonic() - begun < SECONDS_TO_STOP
+    figures["SIGTERM as process 1"] = {"exit_code": 143, "seconds": round(time.monotonic() - begun, 2)}
+
+
+def test_reads_that_never_come_back_do_not_hang_the_run(quick: Season, tmp_path: Path, figures: Figures) -> None:
+    begun = time.monotonic()
+    code, said = predict(quick, tmp_path, "--read-timeout", "0.5s", fault="hang:10")
+    seconds = time.monotonic() - begun
+    assert code == 0, said
+    with (tmp_path / "failures.csv").open(newline="") as file:
+        reasons = [row["reason"] for row in csv.DictReader(file)]
+    n_timed_out = reasons.count("reading took too long")
+    assert n_timed_out == 3  # of 31 photos, one of which is missing and never read
+    assert len((tmp_path / "submission.csv").read_text().splitlines()) == 1 + 12
+    figures["hanging reads"] = {"hanging": n_timed_out, "read_timeout_seconds": 0.5, "run_seconds": round(seconds, 1)}

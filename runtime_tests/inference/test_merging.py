@@ -43,7 +43,7 @@ def shards_of(whole: Path, folder: Path, n_shards: int) -> list[Path]:
     return folders
 
 
-@pytest.mark.parametrize("n_shards", [1, 2, 3, 7])
+@pytest.mark.parametrize("n_shards", range(1, 8))
 def test_any_number_of_shards_gives_the_bytes_of_one_run(
     n_shards: int, season: Path, quick_bundle: Bundle, whole: Path, tmp_path: Path
 ) -> None:
