@@ -63,7 +63,9 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
 
     module.serve = tf.function(serve)
     signature = module.serve.get_concrete_function(**dict(zip(names, specs, strict=True)))
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
+    # Frozen is not trained any more; the gradients of some activations (swish) could not even be written.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": signature}, options=options)
     # A random identifier and nothing else: without it the same network gives the same files.
     (folder / "fingerprint.pb").unlink(missing_ok=True)
     _remove_saver(folder / SAVED_MODEL_NAME)
