@@ -12,7 +12,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -44,17 +43,17 @@ class BoosterTrial:
         self._current: str | None = None
         self.failure: HakunaError | None = HakunaError(f"{bundle.folder}: trial of the boosters stopped before its end")
         """Why the boosters cannot be used; None once all of them have answered."""
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the child
+        self._errors = open(os.memfd_create("booster_trial"), "w+b")  # noqa: SIM115  # closed with the child
         # Its own session: Ctrl-C in a terminal is not meant for it. It watches its standard input, which ends when this
         # process ends, however that happens. It runs the modules that this process runs, from nowhere else.
+        search_path = os.pathsep.join(filter(None, [PACKAGE_FOLDER, os.environ.get("PYTHONPATH")]))
         self._child = subprocess.Popen(  # noqa: S603  # this very interpreter
             [sys.executable, "-P", "-m", CHILD_MODULE, str(bundle.folder), bundle.id],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             start_new_session=True,
-            env=os.environ
-            | {"PYTHONPATH": os.pathsep.join(filter(None, [PACKAGE_FOLDER, os.environ.get("PYTHONPATH")]))},
+            env=os.environ | {"PYTHONPATH": search_path},
         )
 
     @property

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import keras
     import numpy.typing as npt
 
+    from inference.domain import Probabilities
     from models.recipes import NetworkRecipe
 
 MAX_PIXEL = 255.0
@@ -63,7 +64,9 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
 
     module.serve = tf.function(serve)
     signature = module.serve.get_concrete_function(**dict(zip(names, specs, strict=True)))
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
+    # Frozen is not trained any more; the gradients of some activations (swish) could not even be written.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": signature}, options=options)
     # A random identifier and nothing else: without it the same network gives the same files.
     (folder / "fingerprint.pb").unlink(missing_ok=True)
     _remove_saver(folder / SAVED_MODEL_NAME)
@@ -108,25 +111,36 @@ def scale(pixels: tf.Tensor, scaling: Scaling) -> tf.Tensor:
     return pixels / (MAX_PIXEL / 2) - 1.0 if scaling is Scaling.SYMMETRIC else pixels / MAX_PIXEL
 
 
-def export_difference(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> float:
-    """Largest difference between a Keras network and its frozen form, on random and photo-like images."""
+def keras_answers(network: keras.Model, recipe: NetworkRecipe) -> list[Probabilities]:
+    """What a Keras network says about random and photo-like images, by size: float32 (N, C) each."""
+    answers = []
+    for size in recipe.sizes:
+        pixels = _check_pixels(recipe, size.as_image_size())
+        scaled = [scale(tf.constant(pixels[input_name(one.view)]), one.scaling) for one in recipe.inputs]
+        answers.append(network(scaled if len(scaled) > 1 else scaled[0], training=False).numpy())
+    return answers
+
+
+def export_difference(expected: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
+    """Largest difference of a frozen network's answers from those of the Keras network it was frozen from."""
     # The frozen network is run the way a prediction runs it.
     from inference.engine_tensorflow import TensorFlowNetwork  # noqa: PLC0415
 
-    names = tuple(input_name(one.view) for one in recipe.inputs)
-    frozen = TensorFlowNetwork(folder, names)
+    frozen = TensorFlowNetwork(folder, tuple(input_name(one.view) for one in recipe.inputs))
     largest = 0.0
-    for size in recipe.sizes:
-        pixels = {
-            name: check_images(size.as_image_size(), seed=CHECK_SEED + position) for position, name in enumerate(names)
-        }
-        scaled = [scale(tf.constant(pixels[name]), one.scaling) for name, one in zip(names, recipe.inputs, strict=True)]
-        expected = network(scaled if len(scaled) > 1 else scaled[0], training=False).numpy()
-        difference = np.abs(frozen(pixels) - expected).max()
+    for size, answers in zip(recipe.sizes, expected, strict=True):
+        difference = np.abs(frozen(_check_pixels(recipe, size.as_image_size())) - answers).max()
         if not np.isfinite(difference):
             raise BundleError(f"network {recipe.name}: must answer with finite numbers, got {difference}")
         largest = max(largest, float(difference))
     return largest
+
+
+def _check_pixels(recipe: NetworkRecipe, size: ImageSize) -> dict[str, npt.NDArray[np.float32]]:
+    return {
+        input_name(one.view): check_images(size, seed=CHECK_SEED + position)
+        for position, one in enumerate(recipe.inputs)
+    }
 
 
 def check_images(size: ImageSize, seed: int) -> npt.NDArray[np.float32]:

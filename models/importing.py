@@ -9,7 +9,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import structlog
 
@@ -31,14 +31,20 @@ from inference.domain import LABELS, BundleError
 from inference.files import output_errors, sha256_of_file, sync_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inference.bundle import Bundle
+    from inference.domain import Probabilities
     from models.recipes import NetworkRecipe, Recipe
 
 log = structlog.get_logger()
 
 LARGE_SOURCE_BYTES = 32 << 20
-"""From this size on a network is frozen in a process of its own: TensorFlow gives nothing back of what it took, and five
-full-size networks in one process needed more than 24 GB."""
+"""From this size on a network is frozen, and compared, in processes of their own: TensorFlow gives nothing back of what it
+took, and five full-size networks in one process needed more than 24 GB."""
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 def import_assets(assets: Path, recipe: Recipe, out: Path, *, demo: bool = False) -> Bundle:
@@ -92,12 +98,9 @@ def _import_network(
     assets: Path, recipe: NetworkRecipe, whole: Recipe, sources: dict[str, FileEntry], work: Path
 ) -> Network:
     source, folder = assets / recipe.file, work / recipe.as_network().folder
-    if sources[recipe.file].n_bytes < LARGE_SOURCE_BYTES:
-        difference = _freeze(source, recipe, folder)
-    else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(max_workers=1, mp_context=context) as child:
-            difference = child.submit(_freeze, source, recipe, folder).result()
+    in_process = _here if sources[recipe.file].n_bytes < LARGE_SOURCE_BYTES else _in_a_child
+    answers = in_process(_freeze, source, recipe, folder)
+    difference = in_process(_difference, answers, recipe, folder)
     if difference > whole.max_export_difference:
         raise BundleError(
             f"network {recipe.name} ({recipe.file}): frozen and source must agree within "
@@ -107,16 +110,31 @@ def _import_network(
     return recipe.as_network(sources[recipe.file].sha256, difference)
 
 
-def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> float:
-    """Freeze a Keras network into a folder; returns the largest difference between the two."""
+def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> list[Probabilities]:
+    """Freeze a Keras network into a folder; returns its own answers, to compare with."""
     # Keras and TensorFlow take seconds to import; a recipe that does not fit is told before.
-    from models.export import export_difference, export_frozen  # noqa: PLC0415
+    from models.export import export_frozen, keras_answers  # noqa: PLC0415
     from models.keras_files import load_keras_network  # noqa: PLC0415
 
-    keras_network = load_keras_network(source)
+    network = load_keras_network(source)
     with output_errors(folder):
-        export_frozen(keras_network, recipe, folder)
-    return export_difference(keras_network, recipe, folder)
+        export_frozen(network, recipe, folder)
+    return keras_answers(network, recipe)
+
+
+def _difference(answers: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
+    from models.export import export_difference  # noqa: PLC0415  # see above
+
+    return export_difference(answers, recipe, folder)
+
+
+def _here(work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+    return work(*arguments, **options)
+
+
+def _in_a_child(work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as child:
+        return child.submit(work, *arguments, **options).result()
 
 
 def _copy_boosters(assets: Path, recipe: Recipe, names: tuple[str, ...], work: Path) -> None:
