@@ -10,6 +10,7 @@ from inference.bundle import Bundle
 from inference.domain import DecoderName, EngineName, Precision, Preset
 from inference.job import Job
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
+from inference.photos_to_records import Progress
 from inference.pipeline import predict
 
 
@@ -37,6 +38,7 @@ def run(
     engine: EngineName = EngineName.AUTO,
     precision: Precision = Precision.FLOAT32,
     decoder: DecoderName = DecoderName.AUTO,
+    on_progress: Progress = lambda n_done, n_all: None,  # noqa: ARG005
 ) -> dict[str, Any]:
     """`hakuna predict DATA --bundle BUNDLE --out OUT`; returns `run.json`."""
     return predict(
@@ -46,9 +48,5 @@ def run(
         batch_size=batch_size,
         fresh=fresh,
         features_path=features,
-        on_progress=ignore_progress,
+        on_progress=on_progress,
     )
-
-
-def ignore_progress(n_done: int, n_all: int) -> None:
-    """Nobody watches."""
