@@ -29,7 +29,7 @@ def read_image_file(data_folder: Path, file_name: str) -> bytes | FrameFailure:
 
     Never opens anything outside the folder, never blocks on a pipe, never reads more than 64 MiB.
     """
-    path = _safe_path(data_folder, file_name)
+    path = safe_path(data_folder, file_name)
     if path is None:
         return FrameFailure(file_name, FailureReason.UNSAFE_PATH)
     try:
@@ -58,7 +58,7 @@ def refuse_header(data: bytes) -> FailureReason | None:
     return FailureReason.TOO_MANY_PIXELS if n_pixels > MAX_PIXELS else None
 
 
-def _safe_path(data_folder: Path, file_name: str) -> str | None:
+def safe_path(data_folder: Path, file_name: str) -> str | None:
     """Absolute path of a file below the folder after links are followed, or None."""
     parts = file_name.split("/")
     if not file_name or "\0" in file_name or "\\" in file_name or file_name.startswith("/") or ".." in parts:

@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
+from inference.bundle import SAVED_MODEL_NAME
 from inference.domain import N_CLASSES, BundleError, ImageSize
+from inference.saved_model import check_operations
 from models.folding import fold_batch_norms
 from models.recipes import Scaling, input_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import keras
@@ -37,7 +41,7 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
     Raises
     ------
     BundleError
-        The network has another number of inputs or classes than the recipe says.
+        The network has another number of inputs or classes than the recipe says, or operations that no bundle may have.
     """
     if len(network.inputs) != len(recipe.inputs) or network.output_shape[-1] != N_CLASSES:
         raise BundleError(
@@ -62,6 +66,29 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
     tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
     # A random identifier and nothing else: without it the same network gives the same files.
     (folder / "fingerprint.pb").unlink(missing_ok=True)
+    _remove_saver(folder / SAVED_MODEL_NAME)
+    check_operations(folder)
+
+
+def _remove_saver(path: Path) -> None:
+    """Take out what writes and reads checkpoints: a frozen network has nothing to save, and its files no business."""
+    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    [meta_graph] = saved_model.meta_graphs
+    saver, graph = meta_graph.saver_def, meta_graph.graph_def
+    names = {saver.filename_tensor_name.partition(":")[0], saver.save_tensor_name.partition(":")[0]}
+    names.add(saver.restore_op_name)
+    functions = {node.attr["f"].func.name for node in graph.node if node.name in names and "f" in node.attr}
+    _keep(graph.node, lambda node: node.name not in names)
+    _keep(graph.library.function, lambda function: function.signature.name not in functions)
+    meta_graph.ClearField("saver_def")
+    path.write_bytes(saved_model.SerializeToString(deterministic=True))
+
+
+def _keep(field: Any, is_kept: Callable[[Any], bool]) -> None:
+    """Drop what is not kept from a repeated field."""
+    kept = [one for one in field if is_kept(one)]
+    del field[:]
+    field.extend(kept)
 
 
 def _folded(frozen: Any, specs: list[tf.TensorSpec]) -> Any:

@@ -77,7 +77,7 @@ def _main(data: str, bundle: str, out: str, leaked_bytes: str) -> None:
         samples.append(sample(n_done))
         if leaked := int(leaked_bytes):
             lost.append(os.urandom(leaked * BATCH))
-            files.append(Path(os.devnull).open("rb"))
+            files.append(Path(os.devnull).open("rb"))  # noqa: SIM115  # it is to leak
             threading.Thread(target=end.wait, daemon=True).start()
 
     run(Path(data), open_bundle(Path(bundle)), Path(out), batch_size=BATCH, on_progress=watch)

@@ -160,7 +160,7 @@ def damaged_copy(season: Path, folder: Path, share: float, seed: int) -> dict[st
 
 
 @pytest.fixture(scope="module")
-def whole(second_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Season]:
+def whole(quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Season]:
     """Undisturbed runs of seasons of a length, each made once."""
     made: dict[int, Season] = {}
 
@@ -168,7 +168,7 @@ def whole(second_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Ca
         if n_sequences not in made:
             folder = tmp_path_factory.mktemp("whole")
             write_season(folder / "data", n_sequences=n_sequences, n_cameras=5, size=ImageSize(240, 320), seed=SEED)
-            made[n_sequences] = predicted(folder / "data", second_bundle, folder / "out")
+            made[n_sequences] = predicted(folder / "data", quick_bundle, folder / "out")
         return made[n_sequences]
 
     return season
@@ -180,13 +180,13 @@ def test_bad_photos_change_their_own_sequences_and_are_listed(
     n_sequences: int,
     share: float,
     whole: Callable[[int], Season],
-    second_bundle: Bundle,
+    quick_bundle: Bundle,
     tmp_path: Path,
     figures: Figures,
 ) -> None:
     before = whole(n_sequences)
     damages = damaged_copy(before.folder, tmp_path / "data", share, SEED)
-    after = predicted(tmp_path / "data", second_bundle, tmp_path / "out")
+    after = predicted(tmp_path / "data", quick_bundle, tmp_path / "out")
     touched = {before.owner[name] for name in damages}
     changed = changed_sequences(before, after)
     expected = {

@@ -24,7 +24,6 @@ from inference.records import (
     Record,
     RecordsHeader,
     RecordWriter,
-    count_whole_records,
     read_header,
     read_records,
 )
@@ -80,15 +79,14 @@ def edited(data: bytes, changes: list[tuple[str, float, bytes, int]]) -> bytes:
 def read_all_records(path: Path) -> None:
     """Header and records of a file."""
     header = read_header(path)
-    n_records = sum(1 for _ in read_records(path, header))
-    assert n_records <= count_whole_records(path)
+    assert sum(1 for _ in read_records(path, header)) <= 2
 
 
 def written_records(path: Path) -> bytes:
     """A file with a header and two records."""
     random = np.random.default_rng(0)
     outputs = (Output("v1", 96, 128, True, "0" * 64), Output("mean", 96, 128, False, "1" * 64))
-    writer = RecordWriter(path, RecordsHeader({"bundle": "abc"}, outputs, LABELS, 2, {"used": "float32"}))
+    writer = RecordWriter(path, RecordsHeader({"bundle": "abc"}, outputs, LABELS, 2, 0, 2, {"used": "float32"}))
     for n_frames in (2, 1):
         frames = random.uniform(0, 1, (n_frames, 1, len(LABELS))).astype(np.float32)
         sequence = random.uniform(0, 1, (n_frames - 1, len(LABELS))).astype(np.float32)

@@ -168,7 +168,7 @@ def test_a_network_with_other_inputs_is_refused(second_assets: Path, recipe: Rec
     [
         ("tree\n", "bush\n", "starts with 'tree'"),
         ("feature_names=month ", "feature_names=hour ", "feature 0 must be month, got hour"),
-        ("feature_names=", "names=", "line feature_names="),
+        ("feature_names=", "names=", "must be a line of a LightGBM header, each once, got b'names=month"),
     ],
 )
 def test_a_booster_for_something_else_is_refused(
