@@ -19,7 +19,7 @@ from inference.photo_pass import PhotoPass
 from inference.photos_to_records import Hurry, Phase1, check_failures, pace_for, photos_to_records
 from inference.provisional import Provisional, priors_row
 from inference.records import RECORDS_NAME, RecordWriter, read_header, read_records
-from inference.records_to_submission import records_to_submission
+from inference.records_to_submission import check_features_path, records_to_submission
 from inference.run_report import RunFacts
 from inference.run_state import RunState, heartbeat, last_resort
 from inference.settling import settled_networks
@@ -67,6 +67,7 @@ def predict(
     with the best submission so far.
     """
     state = state or RunState()
+    check_features_path(options.features_path, job.bundle.manifest)
     path = out.path / RECORDS_NAME
     existing = read_header(path) if path.exists() and not options.fresh else None
     engine = find_engine(_engine_name(job, existing))

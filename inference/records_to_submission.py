@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import structlog
 from inference import run_report
 from inference.batching import in_parts
 from inference.bundle import DEMO_WARNING
-from inference.domain import CheckpointError, UsageError
+from inference.domain import CheckpointError, OutputError, UsageError
 from inference.features import FeatureFile
 from inference.records import RECORDS_NAME, outputs_of, read_header, read_records
 from inference.run_report import RecordCounts, RunFacts
@@ -45,6 +46,7 @@ def records_to_submission(
     records_path = records_folder / RECORDS_NAME
     header = read_header(records_path)
     check_usable(records_path, header, bundle)
+    check_features_path(features_path, bundle.manifest)
     counts = RecordCounts()
     with run.stopwatch("aggregate, stack, write"), _feature_file(features_path, bundle.manifest) as feature_file:
         chunks = in_parts(read_records(records_path, header), CHUNK_RECORDS)
@@ -68,12 +70,18 @@ def _observed(
     return [record.seq_id for record in chunk.records], chunk.probabilities
 
 
-def _feature_file(path: Path | None, manifest: Manifest) -> AbstractContextManager[FeatureFile | None]:
+def check_features_path(path: Path | None, manifest: Manifest) -> None:
+    """Raise UsageError or OutputError, before hours of work, where the features could not be written after them."""
     if path is None:
-        return nullcontext()
+        return
     if not manifest.feature_names:
         raise UsageError(f"--features {path}: the bundle must have stackers, got {manifest.name} without")
-    return FeatureFile(path, manifest.feature_names)
+    if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise OutputError(f"--features {path}: must be in a folder that is there and writable")
+
+
+def _feature_file(path: Path | None, manifest: Manifest) -> AbstractContextManager[FeatureFile | None]:
+    return FeatureFile(path, manifest.feature_names) if path else nullcontext()
 
 
 def check_usable(path: Path, header: RecordsHeader, bundle: Bundle) -> None:

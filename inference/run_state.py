@@ -10,13 +10,14 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from inference.domain import SIGNAL_EXIT_BASE, InterruptedRunError, LockedError, OutputError
+from inference.domain import SIGNAL_EXIT_BASE, HakunaError, InterruptedRunError, LockedError, OutputError
 from inference.files import atomic_writer, output_errors
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def locked(path: Path) -> Iterator[OutputFolder]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise LockedError(f"{path}: must not be in use, but another run writes to it") from error
+        except OSError as error:
+            raise OutputError(f"{path}: must be on a file system with locks, got: {error.strerror or error}") from error
         yield OutputFolder(path)
     finally:
         os.close(descriptor)
@@ -221,9 +224,14 @@ def last_resort(state: RunState, at_seconds: float, action: Callable[[], int]) -
     def wait() -> None:
         if is_over.wait(max(0.0, at_seconds - state.seconds())):
             return
-        code = 1
+        code = HakunaError.exit_code
         try:
             code = action()
+        except HakunaError as error:
+            log.exception("the last moment", error=str(error))
+            code = error.exit_code
+        except BaseException:  # noqa: BLE001  # told, and the process ends all the same
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -99,3 +101,47 @@ def test_a_signal_stops_the_run_at_its_next_check(number: signal.Signals) -> Non
     assert error.value.exit_code == 128 + number
     assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert not [thread for thread in threading.enumerate() if thread.name == "signals"]
+
+
+LAST_RESORT = """
+import sys, time
+from inference.domain import OutputError
+from inference.run_state import RunState, last_resort
+
+def act():
+    if sys.argv[1] == "7":
+        return 7
+    raise OutputError("no room") if sys.argv[1] == "output" else ValueError("a bug")
+
+with last_resort(RunState(), float(sys.argv[2]), act):
+    time.sleep(float(sys.argv[3]))
+print("came to its end")
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "at", "works", "code", "said"),
+    [
+        ("7", 0.2, 30, 7, ""),
+        ("7", -1, 30, 7, ""),  # the moment has passed already
+        ("7", 30, 0.1, 0, "came to its end"),
+        ("output", 0.2, 30, 5, "no room"),
+        ("bug", 0.2, 30, 1, "ValueError: a bug"),
+    ],
+)
+def test_the_last_resort_ends_the_process_unless_the_run_was_faster(
+    action: str, at: float, works: float, code: int, said: str
+) -> None:
+    command = [sys.executable, "-c", LAST_RESORT, action, str(at), str(works)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(OutputError, match="must be on a file system with locks, got: No locks"), locked(tmp_path):
+        pass
