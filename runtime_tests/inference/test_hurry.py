@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,19 +124,31 @@ def test_features_leave_out_what_the_stackers_do_not_expect(
     assert np.isfinite(features["X"]).all()
 
 
-def test_before_anything_is_left_out_mixed_precision_is_tried(
-    season: Path, quick_bundle: Bundle, full: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def tries_mixed(quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Bundle]:
+    """Runs whose second batch is short of time, with a bundle that accepts mixed precision up to a bound."""
     if not find_engine(EngineName.AUTO).supports_mixed:
         pytest.skip("this processor has no bfloat16")
     wanted = itertools.chain([Effort.FULL, Effort.NO_TTA], itertools.repeat(Effort.FULL))
     monkeypatch.setattr(Pace, "effort_for", lambda *_: next(wanted))
-    ensemble = quick_bundle.manifest.ensemble.model_copy(update={"max_mixed_loss_increase": 0.5})
-    bundle = Bundle(
-        quick_bundle.folder, quick_bundle.manifest.model_copy(update={"ensemble": ensemble}), quick_bundle.id
-    )
+
+    def bundle(bound: float) -> Bundle:
+        manifest = quick_bundle.manifest
+        ensemble = manifest.ensemble.model_copy(update={"max_mixed_loss_increase": bound})
+        return Bundle(quick_bundle.folder, manifest.model_copy(update={"ensemble": ensemble}), quick_bundle.id)
+
+    return bundle
+
+
+def test_before_anything_is_left_out_mixed_precision_is_tried(
+    season: Path,
+    full: Path,
+    tries_mixed: Callable[[float], Bundle],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     monkeypatch.setattr("inference.photos_to_records.PROOF_SEQUENCES", 5)
-    report = hurried(season, bundle, tmp_path)
+    report = hurried(season, tries_mixed(0.5), tmp_path)
     assert [record.is_mixed for record in records_of(tmp_path)] == [False] * 6 + [True] * 6
     assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 6
     assert report["degraded"] is True
@@ -146,17 +159,9 @@ def test_before_anything_is_left_out_mixed_precision_is_tried(
 
 
 def test_mixed_precision_that_does_not_prove_itself_is_not_used_to_save_time(
-    season: Path, quick_bundle: Bundle, full: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    season: Path, full: Path, tries_mixed: Callable[[float], Bundle], tmp_path: Path
 ) -> None:
-    if not find_engine(EngineName.AUTO).supports_mixed:
-        pytest.skip("this processor has no bfloat16")
-    wanted = itertools.chain([Effort.FULL, Effort.NO_TTA], itertools.repeat(Effort.FULL))
-    monkeypatch.setattr(Pace, "effort_for", lambda *_: next(wanted))
-    ensemble = quick_bundle.manifest.ensemble.model_copy(update={"max_mixed_loss_increase": 1e-300})
-    bundle = Bundle(
-        quick_bundle.folder, quick_bundle.manifest.model_copy(update={"ensemble": ensemble}), quick_bundle.id
-    )
-    report = hurried(season, bundle, tmp_path)
+    report = hurried(season, tries_mixed(1e-300), tmp_path)
     assert report["degraded"] is False
     assert (tmp_path / "submission.csv").read_bytes() == (full / "submission.csv").read_bytes()
 
