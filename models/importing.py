@@ -99,7 +99,8 @@ def _import_network(
 ) -> Network:
     source, folder = assets / recipe.file, work / recipe.as_network().folder
     in_process = _here if sources[recipe.file].n_bytes < LARGE_SOURCE_BYTES else _in_a_child
-    answers = in_process(_freeze, source, recipe, folder)
+    in_process(_freeze, source, recipe, folder)
+    answers = in_process(_answers, source, recipe)
     difference = in_process(_difference, answers, recipe, folder)
     if difference > whole.max_export_difference:
         raise BundleError(
@@ -110,16 +111,20 @@ def _import_network(
     return recipe.as_network(sources[recipe.file].sha256, difference)
 
 
-def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> list[Probabilities]:
-    """Freeze a Keras network into a folder; returns its own answers, to compare with."""
+def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> None:
     # Keras and TensorFlow take seconds to import; a recipe that does not fit is told before.
-    from models.export import export_frozen, keras_answers  # noqa: PLC0415
+    from models.export import export_frozen  # noqa: PLC0415
     from models.keras_files import load_keras_network  # noqa: PLC0415
 
-    network = load_keras_network(source)
     with output_errors(folder):
-        export_frozen(network, recipe, folder)
-    return keras_answers(network, recipe)
+        export_frozen(load_keras_network(source), recipe, folder)
+
+
+def _answers(source: Path, recipe: NetworkRecipe) -> list[Probabilities]:
+    from models.export import keras_answers  # noqa: PLC0415  # see above
+    from models.keras_files import load_keras_network  # noqa: PLC0415
+
+    return keras_answers(load_keras_network(source), recipe)
 
 
 def _difference(answers: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
