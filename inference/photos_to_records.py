@@ -93,7 +93,7 @@ def photos_to_records(phase: Phase1) -> None:
     Raises TooManyFailuresError as soon as more photos failed than allowed.
     """
     work, state = phase.work, phase.state
-    sequences = work.job.sequences
+    sequences, n_photos = work.job.sequences, count_photos(work.job)
     ahead = BATCHES_AHEAD * work.options.batch_size
     viewed = cast("Generator[ViewedSequence]", work.viewed(sequences[state.n_done :], ahead))
     phase.on_progress(state.n_done, len(sequences))
@@ -108,7 +108,7 @@ def photos_to_records(phase: Phase1) -> None:
                 _try_mixed(phase, phase.hurry, viewed)
             else:
                 _ask(phase, _next(phase, viewed), effort)
-            check_failures(work.job, work.options, state)
+            check_failures(n_photos, work.options, state)
 
 
 def _next(phase: Phase1, viewed: Generator[ViewedSequence]) -> list[ViewedSequence]:
@@ -186,13 +186,13 @@ def _keep(phase: Phase1, records: list[Record]) -> None:
         with phase.work.stopwatch("write provisional submission"):
             phase.hurry.provisional.add(records)
             phase.hurry.provisional.write_if_due()
-    phase.on_progress(state.n_done, len(phase.work.job.sequences))
+    phase.on_progress(state.n_done, state.n_all)
 
 
 def _effort(phase: Phase1, hurry: Hurry) -> Effort:
     """What the next batch gets."""
     state = phase.state
-    n_all = len(phase.work.job.sequences)
+    n_all = state.n_all
     n_left = n_all - state.n_done
     before = hurry.pace.effort
     effort = hurry.pace.effort_for(n_left, n_all, min(n_left, phase.work.options.batch_size), state.seconds())
@@ -214,9 +214,14 @@ def _cost(job: Job, batch: list[ViewedSequence], effort: Effort) -> float:
     return sum(relative_cost(passes, viewed.n_frames) for viewed in batch)
 
 
-def check_failures(job: Job, options: RunOptions, state: RunState) -> None:
+def count_photos(job: Job) -> int:
+    """How many photos take part."""
+    n_frames = job.bundle.manifest.n_frames
+    return sum(len(sequence.images[:n_frames]) for sequence in job.sequences)
+
+
+def check_failures(n_photos: int, options: RunOptions, state: RunState) -> None:
     """Raise TooManyFailuresError if more photos failed so far than may fail in all."""
-    n_photos = sum(len(sequence.images[: job.bundle.manifest.n_frames]) for sequence in job.sequences)
     n_allowed = int(options.max_failures * n_photos)
     if state.n_failures > n_allowed:
         raise TooManyFailuresError(

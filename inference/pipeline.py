@@ -16,7 +16,7 @@ from inference.engines import find_engine
 from inference.estimation import Estimator
 from inference.job import records_header
 from inference.photo_pass import PhotoPass
-from inference.photos_to_records import Hurry, Phase1, check_failures, pace_for, photos_to_records
+from inference.photos_to_records import Hurry, Phase1, check_failures, count_photos, pace_for, photos_to_records
 from inference.provisional import Provisional, priors_row
 from inference.records import RECORDS_NAME, RecordWriter, read_header, read_records
 from inference.records_to_submission import check_features_path, records_to_submission
@@ -85,7 +85,7 @@ def predict(
         hurry = _hurry(job, header, around, until_the_end) if options.budget else None
         if not is_complete:
             _phase_1(job, header, around, hurry)
-        check_failures(job, options, state)
+        check_failures(count_photos(job), options, state)
         if job.is_shard:
             return run_report.write_shard(out.path, header, job.bundle, facts)
         state.stage = "records to submission"
