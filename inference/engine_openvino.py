@@ -5,13 +5,18 @@ It reads the very files that TensorFlow reads, loads them in a third of the time
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
-import openvino
 
 from inference.domain import N_CLASSES, BundleError
 from inference.saved_model import check_operations
+
+# OpenVINO's tools would report every import to a web service and keep a client id in the home folder. Where the package
+# that reports cannot be imported they use their own stub.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # that is how Python spells it
+import openvino  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

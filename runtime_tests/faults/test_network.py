@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from inference.bundle import Bundle
 from runtime_tests.faults.conftest import Figures
 
@@ -50,10 +48,6 @@ def attempts_to_connect(what: str, home: Path, *arguments: object) -> int:
     return int(child.stdout.rpartition("tried")[2])
 
 
-@pytest.mark.xfail(
-    reason="OpenVINO sends telemetry when engine_openvino imports it, and keeps a client id in the home folder",
-    strict=True,
-)
 def test_a_run_opens_no_connection_and_writes_nothing_into_the_home_folder(
     season: Path, second_bundle: Bundle, tmp_path: Path, figures: Figures
 ) -> None:
