@@ -6,7 +6,7 @@ RUNTIME := $(BIN)/.runtime-installed
 DEV := $(BIN)/.dev-installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-slow check format lock clean
+.PHONY: help demo test test-slow faults check format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -16,10 +16,13 @@ demo: $(RUNTIME)  ## Install, make demo data and an untrained bundle, predict, s
 	$(BIN)/hakuna demo --out demo
 
 test: $(DEV)  ## Install and run the fast tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not faults"
 
 test-slow: $(DEV)  ## Run the tests that take minutes: full-size networks
 	$(BIN)/python -m pytest -m slow
+
+faults: $(DEV)  ## Run the fault tests with their full counts, keep the figures (an hour)
+	$(BIN)/python -m pytest -m faults --faults-json benchmark/results/faults.json
 
 check: $(DEV)  ## Lint, types, import contracts
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(inference_cli.predict)
+app.command()(inference_cli.merge)
 app.command()(benchmark_cli.score)
 app.command()(benchmark_cli.demo)
 app.command()(benchmark_cli.bench)

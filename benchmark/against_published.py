@@ -12,11 +12,12 @@ from benchmark.machine import describe_machine
 from benchmark.published import run_published
 from inference.bundle import open_bundle
 from inference.domain import Precision, Preset
-from inference.job import Job
+from inference.job import Job, RunOptions
 from inference.logs import LoggedProgress
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.pipeline import predict
 from inference.records import RECORDS_NAME, outputs_of, read_header, read_records
+from inference.run_state import locked
 from models.importing import import_assets
 from models.random_assets import write_random_assets
 from models.recipes import load_recipe
@@ -109,15 +110,9 @@ class OurRun:
 
 
 def _run_ours(job: Job, out: Path) -> OurRun:
-    report = predict(
-        job,
-        out,
-        n_workers=len(os.sched_getaffinity(0)),
-        batch_size=8,
-        fresh=True,
-        features_path=None,
-        on_progress=LoggedProgress(),
-    )
+    with locked(out) as output:
+        options = RunOptions(n_workers=len(os.sched_getaffinity(0)), fresh=True)
+        report = predict(job, output, options, LoggedProgress())
     path = out / RECORDS_NAME
     records = [record for record in read_records(path, read_header(path)) if record.n_frames]
     return OurRun(report, records, _n_passes(records, job.bundle))

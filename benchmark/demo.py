@@ -10,9 +10,10 @@ from benchmark.scoring import Score, read_labels, read_submission, score
 from benchmark.synthetic import LABELS_NAME, write_season
 from inference.domain import ImageSize, Preset, UsageError
 from inference.files import output_errors
-from inference.job import Job
+from inference.job import Job, RunOptions
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.pipeline import predict
+from inference.run_state import locked
 from inference.submission import SUBMISSION_NAME
 from models.importing import import_assets
 from models.random_assets import write_random_assets
@@ -59,7 +60,8 @@ def run_demo(folder: Path, *, n_sequences: int, seed: int, n_workers: int, on_pr
         bundle=bundle,
         preset=Preset(bundle.manifest.ensemble.preprocessing),
     )
-    predict(job, out, n_workers=n_workers, batch_size=8, fresh=False, features_path=None, on_progress=on_progress)
+    with locked(out) as output:
+        predict(job, output, RunOptions(n_workers=n_workers), on_progress)
     result = score(read_submission(out / SUBMISSION_NAME), read_labels(data / LABELS_NAME))
     return DemoFiles(data, bundle.folder, out, result)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inference.domain import N_CLASSES, Aggregated
+from inference.domain import N_CLASSES, STACKABLE_EFFORT, Aggregated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,10 @@ def aggregate(records: Sequence[Record], manifest: Manifest) -> Aggregated:
     if len(n_frames) and n_frames.min() < 1:
         raise ValueError("records must have at least one frame each, got one without")
     frame_outputs = _frame_outputs(records, manifest)
+    is_complete = np.array([record.effort <= STACKABLE_EFFORT for record in records], dtype=np.bool_)
     medians = np.median(frame_outputs, axis=1)  # NaN for frames that do not exist
+    for row in np.flatnonzero(~is_complete):
+        medians[row, : n_frames[row]] = np.nanmedian(frame_outputs[row, :, : n_frames[row]], axis=0)
     estimate = _weighted_mean(medians, n_frames, manifest.ensemble.frame_weights)
     absent = np.arange(manifest.n_frames) >= n_frames[:, None]
     return Aggregated(
@@ -35,6 +38,7 @@ def aggregate(records: Sequence[Record], manifest: Manifest) -> Aggregated:
         n_frames=n_frames,
         hours=np.array([record.hour for record in records], dtype=np.int64),
         months=np.array([record.month for record in records], dtype=np.int64),
+        is_complete=is_complete,
     )
 
 
@@ -70,7 +74,9 @@ def _sequence_medians(
         first = columns.stop
         rows = estimate.copy()
         for row, record in enumerate(records):
-            if record.n_frames > 1:
-                rows[row] = np.median(record.sequence_outputs[columns], axis=0)
+            outputs = record.sequence_outputs[columns]
+            asked = outputs[~np.isnan(outputs).any(axis=1)]
+            if len(asked):  # with one frame nobody was asked
+                rows[row] = np.median(asked, axis=0)
         medians[network.name] = rows
     return medians

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING
 
 import lightgbm
 import numpy as np
 
+from inference.booster_text import text_of_trees
+from inference.booster_trial import try_boosters
 from inference.bundle import booster_path
 from inference.domain import LABELS, BundleError
 
@@ -24,21 +27,12 @@ class Stackers:
     """The boosters of a bundle in memory: one per set and class."""
 
     def __init__(self, bundle: Bundle, stacking: Stacking) -> None:
-        """Load every booster. Raises BundleError where one expects other features than the bundle's."""
+        """Load every booster, after a child process has. Raises BundleError where one cannot be used."""
+        try_boosters(bundle)
         self._columns = [LABELS.index(label) for label in stacking.classes]
         self._boosters = [
-            [self._load(bundle, booster_path(name, label)) for name in stacking.sets] for label in stacking.classes
+            [_read_and_load(bundle, booster_path(name, label)) for name in stacking.sets] for label in stacking.classes
         ]
-
-    @staticmethod
-    def _load(bundle: Bundle, relative: str) -> lightgbm.Booster:
-        path = bundle.path(relative)
-        try:
-            booster = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
-        except (lightgbm.basic.LightGBMError, OSError, ValueError) as error:
-            raise BundleError(f"{path}: must be a LightGBM model, got: {error}") from error
-        check_feature_names(str(path), booster.feature_name(), bundle.manifest.feature_names)
-        return booster
 
     def restack(self, estimate: Probabilities, features: npt.NDArray[np.float64]) -> Probabilities:
         """Replace the stacked classes of an estimate.
@@ -57,6 +51,34 @@ class Stackers:
             answers = [np.asarray(booster.predict(features)) for booster in boosters]
             stacked[:, column] = np.mean(answers, axis=0)
         return stacked
+
+
+def read_booster(bundle: Bundle, relative: str) -> bytes:
+    """The content of a booster's file. Raises BundleError unless it is what the manifest says, at this very moment."""
+    path = bundle.path(relative)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: must be readable, got: {error.strerror or error}") from error
+    digest, wanted = hashlib.sha256(data).hexdigest(), bundle.manifest.files[relative].sha256
+    if digest != wanted:
+        raise BundleError(f"{path}: must have SHA-256 {wanted}, got {digest}")
+    return data
+
+
+def load_booster(bundle: Bundle, relative: str, data: bytes) -> lightgbm.Booster:
+    """Load a booster from its text. LightGBM must not see a text that `check_booster_text` has not passed."""
+    path = bundle.path(relative)
+    try:
+        booster = lightgbm.Booster(model_str=text_of_trees(data))
+    except (lightgbm.basic.LightGBMError, ValueError) as error:
+        raise BundleError(f"{path}: must be a LightGBM model, got: {error}") from error
+    check_feature_names(str(path), booster.feature_name(), bundle.manifest.feature_names)
+    return booster
+
+
+def _read_and_load(bundle: Bundle, relative: str) -> lightgbm.Booster:
+    return load_booster(bundle, relative, read_booster(bundle, relative))
 
 
 def check_feature_names(where: str, got: list[str], expected: tuple[str, ...]) -> None:

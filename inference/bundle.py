@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import stat
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +22,9 @@ MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
 DEMO_WARNING = "demo model: not for conclusions"
 N_LABELS = len(LABELS)
+SAVED_MODEL_NAME = "saved_model.pb"
+NETWORK_FILES = (SAVED_MODEL_NAME, "variables/variables.index", "variables/variables.data-00000-of-00001")
+"""All that a network's folder may hold: TensorFlow reads other names too (assets, debug, saved_model.cpb ...)."""
 
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -26,7 +33,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Size(_Strict):
@@ -154,8 +161,13 @@ class Manifest(_Strict):
         if self.feature_names != feature_names(self.ensemble, self.networks):
             raise ValueError("feature_names: must be those of the stacking blocks, in their order")
         for path in self.files:
-            if path.startswith("/") or ".." in path.split("/"):
-                raise ValueError(f"files: must lie below the bundle, got {path!r}")
+            if not is_plain_path(path):
+                raise ValueError(f"files: must be plain paths below the bundle, got {path!r}")
+        for network in self.networks:
+            own = {f"{network.folder}/{name}" for name in NETWORK_FILES}
+            strange = [path for path in self.files if path.startswith(f"{network.folder}/") and path not in own]
+            if strange:
+                raise ValueError(f"files: network {network.name} must consist of {NETWORK_FILES}, got {strange[0]!r}")
         return self
 
     @property
@@ -183,6 +195,12 @@ class Manifest(_Strict):
             for size in network.sizes
         }
         return tuple(keys)
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether a path leads below a folder, and is written in the only way there is."""
+    pure = PurePosixPath(path)
+    return path.isprintable() and pure.parts[:1] not in ((), ("/",)) and ".." not in pure.parts and str(pure) == path
 
 
 def check_ensemble(ensemble: Ensemble, networks: tuple[Network, ...]) -> None:
@@ -246,8 +264,29 @@ class Bundle:
         return self.folder / relative
 
 
+def booster_paths(manifest: Manifest) -> list[str]:
+    """Where all boosters of a bundle lie below it."""
+    stacking = manifest.ensemble.stacking
+    return [booster_path(name, label) for name in stacking.sets for label in stacking.classes] if stacking else []
+
+
 def open_bundle(folder: Path) -> Bundle:
     """Read a bundle's manifest and verify every file it lists. Raises BundleError naming what is wrong."""
+    manifest, identity = read_manifest(folder)
+    needed = [f"{network.folder}/{SAVED_MODEL_NAME}" for network in manifest.networks] + booster_paths(manifest)
+    for relative in needed:
+        if relative not in manifest.files:
+            raise BundleError(f"{folder / MANIFEST_NAME}: files must list {relative}")
+    for relative, entry in manifest.files.items():
+        _verify_file(folder / relative, entry)
+    unlisted = sorted(_files_below(folder) - set(manifest.files) - {MANIFEST_NAME})
+    if unlisted:
+        raise BundleError(f"{folder}: every file must be listed in the manifest, got {unlisted[:3]} besides")
+    return Bundle(folder, manifest, identity)
+
+
+def read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """A bundle's manifest and the bundle's identity, without a look at the other files."""
     path = folder / MANIFEST_NAME
     try:
         text = path.read_bytes()
@@ -259,33 +298,30 @@ def open_bundle(folder: Path) -> Bundle:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BundleError(f"{path}: {where or 'manifest'}: {first['msg']} ({error.error_count()} errors)") from error
-    _verify_files(folder, manifest)
-    return Bundle(folder, manifest, sha256_of_file(path))
+    return manifest, hashlib.sha256(text).hexdigest()
 
 
-def _verify_files(folder: Path, manifest: Manifest) -> None:
-    needed = [f"{network.folder}/saved_model.pb" for network in manifest.networks]
-    stacking = manifest.ensemble.stacking
-    if stacking:
-        needed += [booster_path(name, label) for name in stacking.sets for label in stacking.classes]
-    for relative in needed:
-        if relative not in manifest.files:
-            raise BundleError(f"{folder / MANIFEST_NAME}: files must list {relative}")
-    for relative, entry in manifest.files.items():
-        path = folder / relative
-        try:
-            n_bytes = path.stat().st_size
-            digest = sha256_of_file(path) if n_bytes == entry.n_bytes else None
-        except OSError as error:
-            raise BundleError(f"{path}: must be readable, got: {error.strerror or error}") from error
-        if digest is None:
-            raise BundleError(f"{path}: must have {entry.n_bytes} bytes, got {n_bytes}")
-        if digest != entry.sha256:
-            raise BundleError(f"{path}: must have SHA-256 {entry.sha256}, got {digest}")
-    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    unlisted = sorted(present - set(manifest.files) - {MANIFEST_NAME})
-    if unlisted:
-        raise BundleError(f"{folder}: every file must be listed in the manifest, got {unlisted[:3]} besides")
+def _verify_file(path: Path, entry: FileEntry) -> None:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path}: must be a regular file")
+        digest = sha256_of_file(path) if status.st_size == entry.n_bytes else None
+    except OSError as error:
+        raise BundleError(f"{path}: must be readable, got: {error.strerror or error}") from error
+    if digest is None:
+        raise BundleError(f"{path}: must have {entry.n_bytes} bytes, got {status.st_size}")
+    if digest != entry.sha256:
+        raise BundleError(f"{path}: must have SHA-256 {entry.sha256}, got {digest}")
+
+
+def _files_below(folder: Path) -> set[str]:
+    """Every file below a folder, and links to folders, which are none of a bundle's."""
+    found = set()
+    for parent, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        found |= {os.path.relpath(os.path.join(parent, name), folder) for name in files + links}
+    return found
 
 
 def manifest_text(manifest: Manifest) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ import typer
 from inference.domain import DecoderName, EngineName, Precision, Preset
 
 if TYPE_CHECKING:
+    from inference.job import Job, RunOptions
     from inference.settings import Settings
 
 NO_FORMAT = "none"
@@ -52,6 +54,21 @@ def predict(  # one parameter an option
     precision: Annotated[
         Precision | None, typer.Option(help="mixed is faster, and used only if it proves itself at the start.")
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time for everything, such as 8h or 90m: a complete submission exists before it ends."),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 6 if the budget degraded any sequence.")] = False,
+    max_failures: Annotated[
+        str | None, typer.Option(help="Largest share of photos that may fail, such as 5%; more is exit 9.")
+    ] = None,
+    read_timeout: Annotated[str | None, typer.Option(help="Time after which reading a photo is given up: 60s.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="I/N: only the I-th of N parts of the sequences; `hakuna merge` joins them.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check files, disk, memory and time, and touch nothing; exit 11: no fit.")
+    ] = False,
     log_format: Annotated[LogFormat | None, typer.Option(help="Log as console lines or as JSON.")] = None,
 ) -> None:
     """Predict every sequence of a folder of camera-trap photos and write submission.csv.
@@ -59,9 +76,10 @@ def predict(  # one parameter an option
     Examples:
         hakuna predict /data --bundle bundles/third_place --out results
 
+        hakuna predict /data --bundle bundles/third_place --out results --budget 8h --max-failures 5%
+
         hakuna predict --from-records results --bundle bundles/new_stackers --out results2
     """
-    from inference.bundle import open_bundle
     from inference.domain import UsageError
     from inference.logs import configure_logging
     from inference.settings import load_settings
@@ -72,6 +90,9 @@ def predict(  # one parameter an option
         decoder=decoder,
         engine=engine,
         precision=precision,
+        budget=budget,
+        max_failures=max_failures,
+        read_timeout=read_timeout,
         log_format=log_format,
     )
     human = configure_logging(settings.log_format)
@@ -79,69 +100,168 @@ def predict(  # one parameter an option
         raise UsageError("--bundle: must be given")
     if (data is None) == (from_records is None):
         raise UsageError("DATA or --from-records: one of them must be given")
-    if from_records is not None:
-        ignored = [name for name, value in (("--tta", tta), ("--preset", preset)) if value is not None]
-        if ignored:
-            raise UsageError(f"{', '.join(ignored)}: settled when the records were made, must not be given")
-        from inference.records_to_submission import records_to_submission
+    target = out or from_records
+    if target is None:
+        raise UsageError("--out: must be given")
+    if data is not None:
+        photos = _Photos(data, bundle, metadata, submission_format, tta is not False, preset, shard)
+        options = _options(settings, fresh=fresh, features_path=features, strict=strict)
+        if dry_run:
+            _dry_run(photos, target, options, settings, human)
+        else:
+            _predict_photos(photos, target, options, settings, human)
+        return
+    photo_options = {
+        "--tta": tta, "--preset": preset, "--shard": shard, "--budget": budget, "--fresh": fresh, "--dry-run": dry_run
+    }  # fmt: skip
+    given = [name for name, value in photo_options.items() if value not in (None, False)]
+    if tta is False:
+        given.insert(0, "--tta")
+    if given:
+        raise UsageError(f"{', '.join(given)}: settled when the records were made, must not be given")
+    _predict_records(from_records or target, bundle, target, features, human)
 
-        target = out or from_records
-        report = records_to_submission(from_records, open_bundle(bundle), target, features_path=features)
-    else:
-        if out is None or data is None:
-            raise UsageError("--out: must be given")
-        target = out
-        report = _predict_photos(
-            data, bundle, out, metadata, submission_format, features, tta is not False, preset, fresh, settings, human
-        )
-    _print_summary(report, target, human)
+
+def merge(
+    shards: Annotated[list[Path], typer.Argument(help="Output folders of the shards, in any order.")],
+    bundle: Annotated[Path, typer.Option(help="Model bundle that the shards were made with.")],
+    out: Annotated[Path, typer.Option(help="Output folder of the whole run.")],
+    features: Annotated[Path | None, typer.Option(help="Also write the stacker matrix to this .npz file.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="Log as console lines or as JSON.")] = None,
+) -> None:
+    """Join the records of shards and write the submission: the bytes of a run that was not cut.
+
+    Example: hakuna merge part1 part2 part3 --bundle bundles/third_place --out results
+    """
+    from inference.logs import configure_logging
+    from inference.merging import merge_records
+    from inference.run_state import RunState, locked, stopping_on_signals
+    from inference.settings import load_settings
+
+    human = configure_logging(load_settings(log_format=log_format).log_format)
+    with locked(out), stopping_on_signals(RunState()):
+        merge_records(shards, out)
+    _predict_records(out, bundle, out, features, human)
 
 
-def _predict_photos(
-    data: Path,
-    bundle_folder: Path,
-    out: Path,
-    metadata_path: Path | None,
-    format_option: str | None,
-    features: Path | None,
-    flip_tta: bool,
-    preset: Preset | None,
-    fresh: bool,
-    settings: Settings,
-    human: bool,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Photos:
+    """What of the command line makes a job."""
+
+    data: Path
+    bundle: Path
+    metadata: Path | None
+    submission_format: str | None
+    flip_tta: bool
+    preset: Preset | None
+    shard: str | None
+
+
+def _options(settings: Settings, *, fresh: bool, features_path: Path | None, strict: bool) -> RunOptions:
+    from inference.job import RunOptions
+    from inference.patience import Patience
+
+    return RunOptions(
+        n_workers=settings.workers,
+        batch_size=settings.batch_size,
+        fresh=fresh,
+        features_path=features_path,
+        budget=settings.budget,
+        max_failures=settings.max_failures,
+        patience=Patience(settings.read_timeout),
+        strict=strict,
+    )
+
+
+def _job(photos: _Photos, settings: Settings) -> Job:
     from inference import metadata as tables
-    from inference import pipeline
     from inference.bundle import open_bundle
-    from inference.job import Job
-    from inference.logs import progress_for
+    from inference.job import WHOLE, Job, parse_shard
 
-    bundle = open_bundle(bundle_folder)
-    format_path = None if format_option == NO_FORMAT else Path(format_option or data / tables.FORMAT_NAME)
+    shard = parse_shard(photos.shard) if photos.shard else WHOLE
+    bundle = open_bundle(photos.bundle)
+    format_path = (
+        None
+        if photos.submission_format == NO_FORMAT
+        else Path(photos.submission_format or photos.data / tables.FORMAT_NAME)
+    )
     plan = tables.plan_sequences(
-        tables.read_metadata(metadata_path or data / tables.METADATA_NAME),
+        tables.read_metadata(photos.metadata or photos.data / tables.METADATA_NAME),
         tables.read_submission_format(format_path) if format_path else None,
     )
-    job = Job(
-        data_folder=data,
+    return Job(
+        data_folder=photos.data,
         plan=plan,
         bundle=bundle,
-        preset=Preset(preset or bundle.manifest.ensemble.preprocessing),
-        flip_tta=flip_tta,
+        preset=Preset(photos.preset or bundle.manifest.ensemble.preprocessing),
+        flip_tta=photos.flip_tta,
         decoder=settings.decoder,
         engine=settings.engine,
         precision=settings.precision,
+        shard=shard,
     )
-    with progress_for(human) as on_progress:
-        return pipeline.predict(
-            job,
-            out,
-            n_workers=settings.workers,
-            batch_size=settings.batch_size,
-            fresh=fresh,
-            features_path=features,
-            on_progress=on_progress,
+
+
+def _predict_photos(photos: _Photos, out: Path, options: RunOptions, settings: Settings, human: bool) -> None:
+    from inference import pipeline
+    from inference.domain import DegradedError
+    from inference.logs import progress_for
+    from inference.run_state import RunState, locked, process_start, stopping_on_signals
+
+    state = RunState(started=process_start())
+    with locked(out) as folder, stopping_on_signals(state):
+        job = _job(photos, settings)
+        with progress_for(human) as on_progress:
+            report = pipeline.predict(job, folder, options, on_progress, state)
+    _print_summary(report, out, human)
+    if options.strict and report["degraded"]:
+        raise DegradedError(f"{out}: must not be degraded (--strict), but the time budget was too short; see run.json")
+
+
+def _predict_records(records: Path, bundle: Path, out: Path, features: Path | None, human: bool) -> None:
+    from inference.bundle import open_bundle
+    from inference.estimation import Estimator
+    from inference.records_to_submission import records_to_submission
+    from inference.run_report import RunFacts
+    from inference.run_state import RunState, locked, stopping_on_signals
+
+    state = RunState()
+    with locked(out), stopping_on_signals(state):
+        estimator = Estimator(open_bundle(bundle))
+        report = records_to_submission(records, estimator, out, features, RunFacts(state=state))
+    _print_summary(report, out, human)
+
+
+def _dry_run(photos: _Photos, out: Path, options: RunOptions, settings: Settings, human: bool) -> None:
+    import json
+
+    from inference.domain import DoesNotFitError
+    from inference.dry_run import examine
+    from inference.run_state import RunState, process_start, stopping_on_signals
+
+    state = RunState(started=process_start())
+    with stopping_on_signals(state):
+        figures = examine(_job(photos, settings), out, options, state)
+    if human:
+        _print_figures(figures)
+    else:
+        typer.echo(json.dumps(figures, indent=1))
+    if figures["fits"] is False:
+        raise DoesNotFitError(
+            f"--budget {options.budget:g} s: must be enough for every sequence at full effort, "
+            f"got a projection of {figures['projected_seconds']['full']:g} s"
         )
+
+
+def _print_figures(figures: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("what", "figure")
+    for name, value in figures.items():
+        shown = ", ".join(f"{key}: {one:,}" for key, one in value.items()) if isinstance(value, dict) else value
+        table.add_row(name.replace("_", " "), f"{shown:,}" if isinstance(shown, int) else str(shown))
+    Console().print(table)
 
 
 def _print_summary(report: dict[str, Any], out: Path, human: bool) -> None:
@@ -153,6 +273,11 @@ def _print_summary(report: dict[str, Any], out: Path, human: bool) -> None:
     console = Console(stderr=True)
     if "warning" in report:
         console.print(f"[bold red]{report['warning']}[/]")
+    if report["degraded"]:
+        console.print("[bold red]degraded: the time budget was too short for everything, see run.json[/]")
+    if "shard" in report:
+        console.print(f"{counts['sequences']} sequences; `hakuna merge` makes the submission", highlight=False)
+        return
     console.print(
         f"{counts['sequences']} sequences, {sum(counts['failed_photos'].values())} photos not used, "
         f"{counts['sequences_with_priors']} sequences with priors -> {out / 'submission.csv'}",

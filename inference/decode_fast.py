@@ -12,6 +12,7 @@ import simplejpeg
 
 from inference import decode_pillow
 from inference.domain import ImageSize
+from inference.jpeg_segments import has_unknown_marker
 from inference.resample import resize_lanczos
 
 if TYPE_CHECKING:
@@ -42,9 +43,11 @@ def decode_plain(data: bytes) -> Pixels | None:
 
 
 def plain_size(data: bytes) -> ImageSize | None:
-    """Size of a JPEG as cameras write them, from its header; None for any other file."""
+    """Size of a JPEG as cameras write them, from its header; None for any other file, and for what Pillow refuses."""
     try:
         height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:  # no JPEG
         return None
-    return ImageSize(height, width) if colour_space in PLAIN_COLOUR_SPACES else None
+    if colour_space not in PLAIN_COLOUR_SPACES or has_unknown_marker(data):
+        return None
+    return ImageSize(height, width)

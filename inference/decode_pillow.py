@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from inference.domain import ImageSize, Preset
+from inference.jpeg_segments import JPEG_MAGIC, without_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +83,17 @@ def finish(frame: Pixels, preset: Preset) -> Pixels:
 
 
 def _load_rgb(data: bytes) -> Image.Image:
+    try:
+        return _open_rgb(data)
+    except DecodeError:
+        # Damaged EXIF or profiles must not lose a photo whose pixels are fine: other decoders do not read them at all.
+        bare = without_metadata(data) if data.startswith(JPEG_MAGIC) else data
+        if bare == data:
+            raise
+    return _open_rgb(bare)
+
+
+def _open_rgb(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             return image.convert("RGB")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from inference import decode_fast, decode_pillow
 from inference.decode_pillow import DecodeError
 from inference.domain import GPU_DRIVER, REFERENCE_PIXELS, DecoderName, FailureReason, FrameFailure, UsageError
+from inference.patience import GaveUpError
 from inference.screening import read_image_file
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inference.domain import Pixels, Preset, Sequence
+    from inference.patience import Patience
 
 DALI_PHOTOS = 24
 """Most photos in DALI at once: 24 of 2048x1536 take 0.8 GB with the floats in between."""
@@ -87,14 +89,20 @@ def find_decoder(name: DecoderName, n_workers: int = 1) -> Decoder:
 
 
 def decode_sequences(
-    sequences: list[Sequence], data_folder: Path, preset: Preset, n_frames: int, decoder: Decoder
+    sequences: list[Sequence],
+    data_folder: Path,
+    preset: Preset,
+    n_frames: int,
+    decoder: Decoder,
+    patience: Patience | None = None,
 ) -> list[DecodedSequence]:
     """Read and decode the first `n_frames` photos of each sequence.
 
     A photo that cannot be read is left out and the next ones move up; a photo beyond `n_frames` never moves in.
+    `patience` limits how long the reading of each may take.
     """
     files = [
-        [(image.file_name, read_image_file(data_folder, image.file_name)) for image in sequence.images[:n_frames]]
+        [(image.file_name, _read(data_folder, image.file_name, patience)) for image in sequence.images[:n_frames]]
         for sequence in sequences
     ]
     answers = iter(decoder.decode([data for photos in files for _, data in photos if isinstance(data, bytes)], preset))
@@ -114,11 +122,13 @@ def decode_sequences(
     return decoded
 
 
-def in_parts(items: Iterable[Item], n_items: int) -> Iterator[list[Item]]:
-    """Lists of `n_items` items, in order; the last one may be shorter."""
-    source = iter(items)
-    while part := list(islice(source, n_items)):
-        yield part
+def _read(data_folder: Path, file_name: str, patience: Patience | None) -> bytes | FrameFailure:
+    if patience is None:
+        return read_image_file(data_folder, file_name)
+    try:
+        return patience(lambda: read_image_file(data_folder, file_name))
+    except GaveUpError:
+        return FrameFailure(file_name, FailureReason.TIMED_OUT)
 
 
 def work_ahead(work: Callable[[Item], Result], items: Iterable[Item], n_workers: int, n_ahead: int) -> Iterator[Result]:

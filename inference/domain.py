@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -87,6 +87,9 @@ N_CLASSES = len(LABELS)
 
 METADATA_COLUMNS = ("seq_id", "datetime", "file_name")
 
+SIGNAL_EXIT_BASE = 128
+"""Exit code of a program that a signal ended, less the signal's number."""
+
 
 class HakunaError(Exception):
     """An outcome that a person has to know about; `exit_code` tells it to programs."""
@@ -118,6 +121,12 @@ class OutputError(HakunaError):
     exit_code = 5
 
 
+class DegradedError(HakunaError):
+    """Complete, but degraded by the time budget, and that was not allowed."""
+
+    exit_code = 6
+
+
 class LockedError(HakunaError):
     """The output folder is in use by another run."""
 
@@ -128,6 +137,26 @@ class CheckpointError(HakunaError):
     """The output folder belongs to another run."""
 
     exit_code = 8
+
+
+class TooManyFailuresError(HakunaError):
+    """More photos could not be used than allowed."""
+
+    exit_code = 9
+
+
+class DoesNotFitError(HakunaError):
+    """The work does not fit the time budget."""
+
+    exit_code = 11
+
+
+class InterruptedRunError(HakunaError):
+    """A signal stopped the run; what was done is saved."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = SIGNAL_EXIT_BASE + signal_number
 
 
 class OutOfMemoryError(HakunaError):
@@ -221,6 +250,33 @@ class FailureReason(StrEnum):
     TOO_MANY_PIXELS = "too many pixels"
     TOO_MANY_SCANS = "too many scans"
     CANNOT_DECODE = "cannot be decoded"
+    TIMED_OUT = "reading took too long"
+
+
+class Effort(IntEnum):
+    """How much a sequence is worth when time is short, from everything to nothing: the order of degrading."""
+
+    FULL = 0
+    """What the bundle says."""
+    NO_LARGE_TTA = 1
+    """No mirror images at the largest size."""
+    NO_TTA = 2
+    """No mirror images."""
+    ONE_SIZE = 3
+    """Each network at its smallest size only."""
+    FIRST_NETWORK = 4
+    """Only the first network on frames."""
+    PRIORS = 5
+    """Nobody looks at the photos."""
+
+    @property
+    def label(self) -> str:
+        """Its name for people and for `run.json`."""
+        return self.name.lower().replace("_", " ")
+
+
+STACKABLE_EFFORT = Effort.NO_TTA
+"""Up to here every output is there, as the stackers expect; they were trained without mirror images anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +336,7 @@ class Aggregated:
     estimate : float32 (N, C), the weighted mean of the frames' medians
     n_frames : int (N,)
     hours, months : int (N,)
+    is_complete : bool (N,); False where some outputs were left out because time was short
     """
 
     frame_outputs: Probabilities
@@ -289,3 +346,4 @@ class Aggregated:
     n_frames: npt.NDArray[np.int64]
     hours: npt.NDArray[np.int64]
     months: npt.NDArray[np.int64]
+    is_complete: npt.NDArray[np.bool_]

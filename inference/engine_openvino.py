@@ -11,6 +11,7 @@ import numpy as np
 import openvino
 
 from inference.domain import N_CLASSES, BundleError
+from inference.saved_model import check_operations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,10 +30,11 @@ class OpenVinoNetwork:
     """A frozen network in memory."""
 
     def __init__(self, folder: Path, input_names: tuple[str, ...], *, mixed: bool) -> None:
-        """Load a SavedModel. Raises BundleError where it has not the signature of a bundle's network.
+        """Load a SavedModel. Raises BundleError where it has other operations or another signature than a network of a bundle.
 
         `mixed` multiplies in bfloat16; otherwise everything is float32.
         """
+        check_operations(folder)
         core = openvino.Core()
         try:
             model = core.read_model(str(folder))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from inference.domain import N_CLASSES, BundleError, OutOfMemoryError
+from inference.saved_model import check_operations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,11 +26,12 @@ class TensorFlowNetwork:
     """A frozen network in memory."""
 
     def __init__(self, folder: Path, input_names: tuple[str, ...], *, mixed: bool = False) -> None:
-        """Load a SavedModel. Raises BundleError where it has not the signature of a bundle's network.
+        """Load a SavedModel. Raises BundleError where it has other operations or another signature than a network of a bundle.
 
         `mixed` multiplies in float16 on a GPU and in bfloat16 on a CPU; otherwise everything is float32. It is one
         setting of the whole process, so networks of both kinds must be used one after the other.
         """
+        check_operations(folder)
         option = "auto_mixed_precision" if _gpus() else "auto_mixed_precision_onednn_bfloat16"
         tf.config.optimizer.set_experimental_options({option: mixed})
         try:

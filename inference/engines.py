@@ -12,6 +12,8 @@ from inference.domain import GPU_DRIVER, EngineName, Precision, UsageError
 from inference.networks import LoadedNetworks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inference.bundle import Bundle, Network
     from inference.networks import CallableNetwork
 
@@ -49,11 +51,15 @@ def find_engine(name: EngineName) -> Engine:
     return Engine(name, engine_tensorflow.version(), engine_tensorflow.device(), engine_tensorflow.supports_mixed())
 
 
-def load_networks(bundle: Bundle, engine: Engine, precision: Precision) -> LoadedNetworks:
-    """Load every network of a bundle and let it answer once, so that no later call pays for building its plan."""
+def load_networks(bundle: Bundle, engine: Engine, precision: Precision, check: Callable[[], None]) -> LoadedNetworks:
+    """Load every network of a bundle and let it answer once, so that no later call pays for building its plan.
+
+    `check` is called before every network that is loaded and before every later call of one.
+    """
     mixed = precision is Precision.MIXED
     networks: dict[str, CallableNetwork] = {}
     for network in bundle.manifest.networks:
+        check()
         folder = bundle.path(network.folder)
         names = tuple(one.name for one in network.inputs)
         if engine.name is EngineName.OPENVINO:
@@ -65,7 +71,7 @@ def load_networks(bundle: Bundle, engine: Engine, precision: Precision) -> Loade
 
             networks[network.name] = TensorFlowNetwork(folder, names, mixed=mixed)
         _warm_up(networks[network.name], network)
-    return LoadedNetworks(networks, fixed_shapes=engine.device != "CPU")
+    return LoadedNetworks(networks, fixed_shapes=engine.device != "CPU", before_call=check)
 
 
 def _warm_up(call: CallableNetwork, network: Network) -> None:

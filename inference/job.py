@@ -1,13 +1,14 @@
-"""What to compute, and the header of the records that it leaves."""
+"""What to compute, how to run it, and the header of the records that it leaves."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from inference import run_report
-from inference.domain import DecoderName, EngineName, Precision, Preset
+from inference.domain import DecoderName, EngineName, Precision, Preset, UsageError
+from inference.patience import Patience
 from inference.records import RecordsHeader, outputs_of
 
 if TYPE_CHECKING:
@@ -15,8 +16,35 @@ if TYPE_CHECKING:
 
     from inference.bundle import Bundle
     from inference.decoding import Decoder
+    from inference.domain import Sequence
     from inference.engines import Engine
     from inference.metadata import Plan
+
+READ_SECONDS = 60.0
+"""How long the reading of a photo may take before it is given up, unless told."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The `number`-th of `n_shards` parts of the sequences, counted from 1."""
+
+    number: int = 1
+    n_shards: int = 1
+
+    def bounds(self, n_sequences: int) -> tuple[int, int]:
+        """First index and the one after the last; the parts of all shards are everything, each once."""
+        return (n_sequences * (self.number - 1) // self.n_shards, n_sequences * self.number // self.n_shards)
+
+
+WHOLE = Shard()
+
+
+def parse_shard(text: str) -> Shard:
+    """`2/7`: the second of seven. Raises UsageError."""
+    number, _, n_shards = text.partition("/")
+    if not (number.isdecimal() and n_shards.isdecimal() and 1 <= int(number) <= int(n_shards)):
+        raise UsageError(f"--shard: must be I/N with 1 <= I <= N, such as 1/4, got {text!r}")
+    return Shard(int(number), int(n_shards))
 
 
 @dataclass(frozen=True)
@@ -31,6 +59,49 @@ class Job:
     decoder: DecoderName = DecoderName.AUTO
     engine: EngineName = EngineName.AUTO
     precision: Precision = Precision.FLOAT32
+    shard: Shard = WHOLE
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether it is only a part of a run."""
+        return self.shard.n_shards > 1
+
+    @property
+    def first(self) -> int:
+        """Index of this shard's first sequence among all."""
+        return self.shard.bounds(len(self.plan.sequences))[0]
+
+    @property
+    def sequences(self) -> tuple[Sequence, ...]:
+        """The sequences of this shard."""
+        first, end = self.shard.bounds(len(self.plan.sequences))
+        return self.plan.sequences[first:end]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run a job; nothing here changes the answers of a run that is not short of time.
+
+    Attributes
+    ----------
+    n_workers : threads that read and decode photos
+    batch_size : sequences that go through the networks together
+    fresh : start over where there are records
+    features_path : also write the stackers' matrix there
+    budget : seconds within which a submission must exist; None: take all the time it needs
+    max_failures : share of the photos that may fail
+    patience : with reading a photo
+    strict : a run that its budget ends with a degraded submission exits with 6 instead of 0
+    """
+
+    n_workers: int = 1
+    batch_size: int = 8
+    fresh: bool = False
+    features_path: Path | None = None
+    budget: float | None = None
+    max_failures: float = 1.0
+    patience: Patience = field(default_factory=lambda: Patience(READ_SECONDS))
+    strict: bool = False
 
 
 def records_header(job: Job, engine: Engine, decoder: Decoder, existing: RecordsHeader | None) -> RecordsHeader:
@@ -52,6 +123,8 @@ def records_header(job: Job, engine: Engine, decoder: Decoder, existing: Records
         },
         outputs=outputs_of(job.bundle.manifest),
         labels=job.plan.labels,
-        n_sequences=len(job.plan.sequences),
+        n_sequences=len(job.sequences),
+        first=job.first,
+        n_all=len(job.plan.sequences),
         precision=existing.precision if existing else {},
     )

@@ -117,6 +117,9 @@ def check_labels(path: Path, labels: tuple[str, ...]) -> None:
             f"{path}, row 1: must have the {len(LABELS)} labels, "
             f"got {len(missing)} missing {missing[:5]} and {len(unknown)} unknown {unknown[:5]}"
         )
+    if len(labels) > len(LABELS):
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        raise InputError(f"{path}, row 1: must have each label once, got {twice[:5]} more than once")
 
 
 def plan_sequences(metadata: Metadata, submission_format: SubmissionFormat | None) -> Plan:

@@ -10,12 +10,13 @@ import numpy as np
 from inference.domain import N_CLASSES, ImageSize, OutOfMemoryError, View
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from inference.bundle import Manifest, Network
+    from inference.bundle import Network
     from inference.domain import Probabilities, ViewedSequence
+    from inference.passes import Pass
 
     Image = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     """(H, W, 3), RGB, 0-255."""
@@ -44,11 +45,13 @@ class LoadedNetworks:
     by_name : the networks
     fixed_shapes : pad every call to `max_call_images`, because each new shape costs time (GPUs)
     max_call_images : most images in one call, mirror images included; halved when memory runs out
+    before_call : called before every call, which may take seconds; what it raises ends the batch
     """
 
     by_name: Mapping[str, CallableNetwork]
     fixed_shapes: bool = False
     max_call_images: int = MAX_CALL_IMAGES
+    before_call: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,28 +68,24 @@ class Answers:
     sequence_outputs: Probabilities
 
 
-def ask_networks(
-    batch: Sequence[ViewedSequence],
-    manifest: Manifest,
-    networks: LoadedNetworks,
-    *,
-    flip_tta: bool,
-) -> list[Answers]:
-    """Ask every network at every size about a batch of sequences; frames and views that do not exist cost nothing.
+def ask_networks(batch: Sequence[ViewedSequence], passes: Sequence[Pass], networks: LoadedNetworks) -> list[Answers]:
+    """Ask the networks about a batch of sequences; frames and views that do not exist cost nothing.
 
     Parameters
     ----------
     batch : sequences with their views, any number of frames, none included
+    passes : every output of the bundle; those not asked answer NaN
     networks : the bundle's; `max_call_images` becomes smaller where memory runs out
-    flip_tta : average each image with its mirror image, for the networks that the manifest says
     """
     frame_columns: list[Probabilities] = []
     sequence_columns: list[Probabilities] = []
-    for network in manifest.networks:
-        for size in network.sizes:
-            images = _gather(batch, network, size.as_image_size())
-            answers = _call_in_parts(networks, network.name, images, mirror=flip_tta and network.flip_tta)
-            (frame_columns if network.per_frame else sequence_columns).append(answers)
+    for one in passes:
+        images = _gather(batch, one.network, one.size.as_image_size())
+        if one.is_asked:
+            answers = _call_in_parts(networks, one.network.name, images, mirror=one.mirror)
+        else:
+            answers = np.full((len(next(iter(images.values()))), N_CLASSES), np.nan, np.float32)
+        (frame_columns if one.network.per_frame else sequence_columns).append(answers)
     by_frame = np.stack(frame_columns, axis=1)  # (frames of all sequences, O, C)
     by_sequence = np.stack(sequence_columns, axis=1) if sequence_columns else None  # (sequences with F > 1, S, C)
     return _hand_out(batch, by_frame, by_sequence)
@@ -113,6 +112,8 @@ def _call_in_parts(
     start = 0
     while start < n_images:
         step = networks.max_call_images // 2 if mirror else networks.max_call_images
+        if networks.before_call:
+            networks.before_call()
         part = {key: np.stack(stack[start : start + step]).astype(np.float32) for key, stack in images.items()}
         try:
             parts.append(_call_once(networks, name, part, mirror=mirror))

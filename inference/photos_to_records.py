@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
 import structlog
 
-from inference.decoding import decode_sequences, in_parts, work_ahead
-from inference.domain import N_CLASSES, Precision, ViewedSequence
+from inference.batching import in_parts
+from inference.budget import Batch, Pace
+from inference.domain import Effort, Precision, TooManyFailuresError
 from inference.engines import load_networks
-from inference.info_strip import black_out_strip
-from inference.metadata import hour_and_month
-from inference.networks import ask_networks
-from inference.precision import PROOF_SEQUENCES, prove
-from inference.records import Record
-from inference.records_to_submission import estimate
-from inference.stopwatch import Stopwatch
-from inference.views import make_views, same_size
+from inference.passes import passes_for, relative_cost
+from inference.photo_pass import PHASE, WAIT, unseen_record
+from inference.precision import PROOF_SEQUENCES
+from inference.settling import LOAD, PROVE, prove_mixed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator
 
-    from inference.decoding import DecodedSequence, Decoder
-    from inference.domain import Probabilities, Sequence
+    from inference.domain import ViewedSequence
     from inference.engines import Engine
-    from inference.job import Job
-    from inference.networks import Answers, LoadedNetworks
-    from inference.precision import PrecisionProof
-    from inference.records import RecordWriter
+    from inference.estimation import Estimator
+    from inference.job import Job, RunOptions
+    from inference.networks import LoadedNetworks
+    from inference.photo_pass import PhotoPass
+    from inference.provisional import Provisional
+    from inference.records import Record, RecordWriter
+    from inference.run_state import RunState
 
 log = structlog.get_logger()
 
@@ -40,143 +40,191 @@ Progress = Callable[[int, int], None]
 
 BATCHES_AHEAD = 2
 """Batches of decoded sequences that may wait for the networks: bounds memory."""
-DECODE, VIEWS = "decode (all workers)", "views (all workers)"
-WAIT, PHASE = "wait for photos", "photos to records"
-"""Stages on the stopwatch."""
+UNSEEN_TOGETHER = 1024
+MIXED_LOAD_SHARE = 0.1
+"""Largest share of the time left that loading the networks in mixed precision may take."""
 
 
-@dataclass(frozen=True)
-class PhotoPass:
-    """What phase 1 works with."""
+@dataclass
+class Hurry:
+    """What a run with a time budget has in addition.
 
-    job: Job
-    decoder: Decoder
-    n_workers: int
-    batch_size: int
-    stopwatch: Stopwatch
+    Attributes
+    ----------
+    may_mix : whether mixed precision can still be tried
+    is_mixed : whether it was turned on to save time
+    photo_seconds : what the decoding threads had worked after the last batch
+    """
 
-    def viewed(self, sequences: Iterable[Sequence], n_ahead: int) -> Iterator[ViewedSequence]:
-        """Sequences ready for the networks, in order, at most about `n_ahead` of them waiting."""
-        together = self.decoder.sequences_together
-        n_workers = self.decoder.max_workers or self.n_workers
-        parts = in_parts(sequences, together)
-        for viewed in work_ahead(lambda part: photos_to_views(part, self), parts, n_workers, -(-n_ahead // together)):
-            yield from viewed
-
-    def ask(self, networks: LoadedNetworks, batch: list[ViewedSequence]) -> list[Record]:
-        """What the networks say about some sequences."""
-        answers = ask_networks(batch, self.job.bundle.manifest, networks, flip_tta=self.job.flip_tta)
-        return [_record(viewed, answer) for viewed, answer in zip(batch, answers, strict=True)]
-
-    def overlap(self) -> dict[str, Any]:
-        """How long networks and decoding waited for each other, in seconds, and which of them held up the other."""
-        seconds = self.stopwatch.seconds()
-        n_workers = self.decoder.max_workers or self.n_workers
-        wall = seconds.get(PHASE, 0.0)
-        networks_waited = seconds.get(WAIT, 0.0)
-        workers_waited = wall - (seconds.get(DECODE, 0.0) + seconds.get(VIEWS, 0.0)) / n_workers
-        return {
-            "workers": n_workers,
-            "networks_waited_seconds": networks_waited,
-            "each_worker_waited_seconds": round(max(0.0, workers_waited), 3),
-            "bottleneck": "networks" if networks_waited < workers_waited else "photos",
-        }
+    pace: Pace
+    provisional: Provisional | None
+    may_mix: bool
+    is_mixed: bool = False
+    photo_seconds: float = 0.0
 
 
-def photos_to_records(
-    work: PhotoPass, networks: LoadedNetworks, writer: RecordWriter, n_kept: int, on_progress: Progress
-) -> None:
-    """Write the record of every sequence after the first `n_kept`."""
-    sequences = work.job.plan.sequences
-    viewed = work.viewed(sequences[n_kept:], BATCHES_AHEAD * work.batch_size)
-    n_done = n_kept
-    on_progress(n_done, len(sequences))
-    with work.stopwatch(PHASE):
-        while True:
-            with work.stopwatch(WAIT):
-                batch = list(islice(viewed, work.batch_size))
-            if not batch:
-                break
-            with work.stopwatch("networks"):
-                records = work.ask(networks, batch)
-            with work.stopwatch("write records"):
-                writer.append(records)
-            n_done += len(batch)
-            on_progress(n_done, len(sequences))
+@dataclass
+class Phase1:
+    """Phase 1 at work. `networks` changes when mixed precision is turned on."""
+
+    work: PhotoPass
+    engine: Engine
+    estimator: Estimator
+    networks: LoadedNetworks
+    writer: RecordWriter
+    state: RunState
+    on_progress: Progress
+    hurry: Hurry | None = None
 
 
-def photos_to_views(sequences: list[Sequence], work: PhotoPass) -> list[ViewedSequence]:
-    """Everything that happens to sequences before the networks: read, decode, mask, views."""
-    n_frames = work.job.bundle.manifest.n_frames
-    with work.stopwatch(DECODE):
-        decoded = decode_sequences(sequences, work.job.data_folder, work.job.preset, n_frames, work.decoder)
-    with work.stopwatch(VIEWS):
-        return [_viewed(one, work.job) for one in decoded]
+def pace_for(job: Job, budget: float) -> Pace:
+    """The pace of a job within a budget in seconds, with what its efforts cost."""
+    manifest = job.bundle.manifest
+    costs = {
+        effort: relative_cost(passes_for(manifest, effort, flip_tta=job.flip_tta), manifest.n_frames)
+        for effort in Effort
+    }
+    return Pace(budget, costs)
 
 
-def settled_networks(work: PhotoPass, engine: Engine, settled: dict[str, Any]) -> tuple[LoadedNetworks, dict[str, Any]]:
-    """Load the networks in the precision that was settled when the records began, or settle it now."""
-    job, stopwatch = work.job, work.stopwatch
-    if settled:
-        with stopwatch("load networks"):
-            return load_networks(job.bundle, engine, Precision(settled["used"])), settled
-    settled = {"asked": job.precision.value, "used": Precision.FLOAT32.value}
-    with stopwatch("load networks"):
-        networks = load_networks(job.bundle, engine, Precision.FLOAT32)
-    if job.precision is Precision.FLOAT32:
-        return networks, settled
-    if not engine.supports_mixed:
-        log.warning("mixed precision: this device has none, using float32", engine=str(engine), device=engine.device)
-        return networks, {**settled, "reason": "not supported by the device"}
-    with stopwatch("prove precision"):
-        work = replace(work, stopwatch=Stopwatch())  # what it decodes is not part of phase 1
-        viewed = work.viewed(job.plan.sequences, work.n_workers)
-        batch = list(islice((one for one in viewed if one.n_frames), PROOF_SEQUENCES))
-        if not batch:
-            return networks, {**settled, "reason": "no readable photo to prove it on"}
-        mixed, proof = _prove_mixed(work, engine, networks, batch)
-    figures = {"relative_loss_increase": proof.relative_increase, **asdict(proof)}
+def photos_to_records(phase: Phase1) -> None:
+    """Write the record of every sequence that has none yet; the first `state.n_done` have one.
+
+    Raises TooManyFailuresError as soon as more photos failed than allowed.
+    """
+    work, state = phase.work, phase.state
+    sequences, n_photos = work.job.sequences, count_photos(work.job)
+    ahead = BATCHES_AHEAD * work.options.batch_size
+    viewed = cast("Generator[ViewedSequence]", work.viewed(sequences[state.n_done :], ahead))
+    phase.on_progress(state.n_done, len(sequences))
+    state.phase_started = time.monotonic()
+    with work.stopwatch(PHASE), closing(viewed):
+        while state.n_done < len(sequences):
+            state.check()
+            effort = _effort(phase, phase.hurry) if phase.hurry else Effort.FULL
+            if effort is Effort.PRIORS:
+                _give_priors(phase)
+            elif phase.hurry and effort > Effort.FULL and _is_mixing_worth_it(phase, phase.hurry):
+                _try_mixed(phase, phase.hurry, viewed)
+            else:
+                _ask(phase, _next(phase, viewed), effort)
+            check_failures(n_photos, work.options, state)
+
+
+def _next(phase: Phase1, viewed: Generator[ViewedSequence]) -> list[ViewedSequence]:
+    """The next batch, cut by the index of the sequence, so that a run that goes on sees the same batches.
+
+    The first one of a run in a hurry is a single sequence: a whole batch might take all the time there is.
+    """
+    batch_size = phase.work.options.batch_size
+    n_next = batch_size - phase.state.n_done % batch_size
+    if phase.hurry and not phase.hurry.pace.is_measured:
+        n_next = 1
+    with phase.work.stopwatch(WAIT):
+        return list(islice(viewed, n_next))
+
+
+def _ask(phase: Phase1, batch: list[ViewedSequence], effort: Effort) -> list[Record]:
+    """Ask the networks about a batch and keep its records."""
+    work, hurry = phase.work, phase.hurry
+    start = time.perf_counter()
+    with work.stopwatch("networks"):
+        records = work.ask(phase.networks, batch, effort, is_mixed=bool(hurry and hurry.is_mixed))
+    asked = time.perf_counter()
+    _keep(phase, records)
+    if hurry:
+        photo_seconds = work.photo_seconds()
+        hurry.pace.observe(
+            Batch(
+                n_sequences=len(batch),
+                cost=_cost(work.job, batch, effort),
+                full_cost=_cost(work.job, batch, Effort.FULL),
+                network_seconds=asked - start,
+                other_seconds=time.perf_counter() - asked,
+                photo_seconds=photo_seconds - hurry.photo_seconds,
+            )
+        )
+        hurry.photo_seconds = photo_seconds
+        if hurry.provisional:
+            hurry.pace.finish_seconds_per_sequence = hurry.provisional.seconds_per_record
+    return records
+
+
+def _is_mixing_worth_it(phase: Phase1, hurry: Hurry) -> bool:
+    """Whether mixed precision is there and not tried, and loading the networks again does not take too long."""
+    if not hurry.may_mix:
+        return False
+    load_seconds = phase.work.stopwatch.seconds().get(LOAD, 0.0)
+    return load_seconds <= MIXED_LOAD_SHARE * (hurry.pace.budget - phase.state.seconds())
+
+
+def _try_mixed(phase: Phase1, hurry: Hurry, viewed: Generator[ViewedSequence]) -> None:
+    """Turn mixed precision on, if it proves itself on the next sequences, which get float32 at full effort once more."""
+    work, hurry.may_mix = phase.work, False
+    batch = list(islice(viewed, PROOF_SEQUENCES))
+    float32 = _ask(phase, batch, Effort.FULL)
+    if not any(record.n_frames for record in float32):
+        return
+    with work.stopwatch(PROVE):
+        mixed, proof = prove_mixed(work, phase.engine, phase.estimator, batch, float32)
     if proof.holds:
-        log.info("mixed precision: proven on the first photos", **figures)
-        return mixed, {**settled, "used": Precision.MIXED.value, **figures}
-    log.warning("mixed precision: does not hold, using float32", **figures)
-    with stopwatch("load networks"):
-        return load_networks(job.bundle, engine, Precision.FLOAT32), {**settled, **figures}
+        phase.networks, hurry.is_mixed = mixed, True
+        hurry.pace.forget()
+    else:
+        with work.stopwatch(LOAD):
+            phase.networks = load_networks(work.job.bundle, phase.engine, Precision.FLOAT32, work.check)
 
 
-def _prove_mixed(
-    work: PhotoPass, engine: Engine, float32: LoadedNetworks, batch: list[ViewedSequence]
-) -> tuple[LoadedNetworks, PrecisionProof]:
-    """Ask the networks in both precisions about the same photos; returns those in mixed precision."""
-    bundle = work.job.bundle
-
-    def final_probabilities(networks: LoadedNetworks) -> Probabilities:
-        chunks = estimate(iter(work.ask(networks, batch)), bundle)
-        return np.concatenate([np.empty((0, N_CLASSES), np.float32), *(chunk.probabilities for chunk in chunks)])
-
-    expected = final_probabilities(float32)
-    mixed = load_networks(bundle, engine, Precision.MIXED)
-    bound = bundle.manifest.ensemble.max_mixed_loss_increase
-    return mixed, prove(expected, final_probabilities(mixed), bound)
+def _keep(phase: Phase1, records: list[Record]) -> None:
+    state = phase.state
+    with phase.work.stopwatch("write records"):
+        phase.writer.append(records)
+    state.n_done += len(records)
+    state.n_failures += sum(len(record.failures) for record in records)
+    state.n_degraded += sum(record.is_degraded for record in records)
+    if phase.hurry and phase.hurry.provisional:
+        with phase.work.stopwatch("write provisional submission"):
+            phase.hurry.provisional.add(records)
+            phase.hurry.provisional.write_if_due()
+    phase.on_progress(state.n_done, state.n_all)
 
 
-def _viewed(decoded: DecodedSequence, job: Job) -> ViewedSequence:
-    if not decoded.frames:
-        return ViewedSequence(decoded.sequence, 0, {}, decoded.failures, 0)
-    frames, n_resized = same_size(decoded.frames)
-    views = make_views(black_out_strip(frames), job.bundle.manifest.view_keys)
-    return ViewedSequence(decoded.sequence, len(frames), views, decoded.failures, n_resized)
+def _effort(phase: Phase1, hurry: Hurry) -> Effort:
+    """What the next batch gets."""
+    state = phase.state
+    n_all = state.n_all
+    n_left = n_all - state.n_done
+    before = hurry.pace.effort
+    effort = hurry.pace.effort_for(n_left, n_all, min(n_left, phase.work.options.batch_size), state.seconds())
+    if effort != before:
+        log.warning("time budget", effort=effort.label, sequences_left=n_left, seconds=round(state.seconds()))
+    return effort
 
 
-def _record(viewed: ViewedSequence, answers: Answers) -> Record:
-    hour, month = hour_and_month(viewed.sequence)
-    return Record(
-        seq_id=viewed.sequence.seq_id,
-        frame_outputs=answers.frame_outputs,
-        sequence_outputs=answers.sequence_outputs,
-        hour=hour,
-        month=month,
-        failures=viewed.failures,
-        n_resized=viewed.n_resized,
-        has_metadata=bool(viewed.sequence.images),
-    )
+def _give_priors(phase: Phase1) -> None:
+    """There is no time to look at the rest."""
+    left = phase.work.job.sequences[phase.state.n_done :]
+    log.warning("time budget: the rest gets the priors", sequences=len(left))
+    for part in in_parts(left, UNSEEN_TOGETHER):
+        _keep(phase, [unseen_record(sequence, phase.work.job.bundle.manifest) for sequence in part])
+
+
+def _cost(job: Job, batch: list[ViewedSequence], effort: Effort) -> float:
+    passes = passes_for(job.bundle.manifest, effort, flip_tta=job.flip_tta)
+    return sum(relative_cost(passes, viewed.n_frames) for viewed in batch)
+
+
+def count_photos(job: Job) -> int:
+    """How many photos take part."""
+    n_frames = job.bundle.manifest.n_frames
+    return sum(len(sequence.images[:n_frames]) for sequence in job.sequences)
+
+
+def check_failures(n_photos: int, options: RunOptions, state: RunState) -> None:
+    """Raise TooManyFailuresError if more photos failed so far than may fail in all."""
+    n_allowed = int(options.max_failures * n_photos)
+    if state.n_failures > n_allowed:
+        raise TooManyFailuresError(
+            f"photos: at most {100 * options.max_failures:g}% may fail, {n_allowed} of {n_photos}, got {state.n_failures} "
+            f"failures in {state.n_done} of {state.n_all} sequences; records are kept, no submission is written"
+        )

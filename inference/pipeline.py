@@ -2,74 +2,165 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from inference import run_report
 from inference.decoding import find_decoder
-from inference.domain import REFERENCE_PIXELS, CheckpointError, DecoderName, EngineName
+from inference.domain import REFERENCE_PIXELS, CheckpointError, DecoderName, DegradedError, EngineName, Precision
 from inference.engines import find_engine
-from inference.files import output_errors
+from inference.estimation import Estimator
 from inference.job import records_header
-from inference.photos_to_records import PhotoPass, photos_to_records, settled_networks
-from inference.records import RECORDS_NAME, RecordWriter, count_whole_records, read_header
-from inference.records_to_submission import records_to_submission
+from inference.photo_pass import PhotoPass
+from inference.photos_to_records import Hurry, Phase1, check_failures, count_photos, pace_for, photos_to_records
+from inference.provisional import Provisional, priors_row
+from inference.records import RECORDS_NAME, RecordWriter, read_header, read_records
+from inference.records_to_submission import check_features_path, records_to_submission
 from inference.run_report import RunFacts
+from inference.run_state import RunState, heartbeat, last_resort
+from inference.settling import settled_networks
+from inference.submission import FAILURES_NAME, write_failures
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from inference.decoding import Decoder
     from inference.engines import Engine
-    from inference.job import Job
+    from inference.job import Job, RunOptions
     from inference.photos_to_records import Progress
     from inference.records import RecordsHeader
+    from inference.run_state import OutputFolder
 
 log = structlog.get_logger()
 
 
-def predict(
-    job: Job,
-    out: Path,
-    *,
-    n_workers: int,
-    batch_size: int,
-    fresh: bool,
-    features_path: Path | None,
-    on_progress: Progress,
-) -> dict[str, Any]:
-    """Predict every sequence of the plan and write everything into `out`; returns the content of `run.json`.
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run was given and found: everything but the job."""
 
-    Records of the same job that are already there are kept; a finished run is verified and left alone.
+    out: OutputFolder
+    options: RunOptions
+    state: RunState
+    engine: Engine
+    decoder: Decoder
+    estimator: Estimator
+    facts: RunFacts
+    on_progress: Progress
+
+    @property
+    def records_path(self) -> Path:
+        """Where the records are."""
+        return self.out.path / RECORDS_NAME
+
+
+def predict(
+    job: Job, out: OutputFolder, options: RunOptions, on_progress: Progress, state: RunState | None = None
+) -> dict[str, Any]:
+    """Predict every sequence of the job and write everything into `out`; returns the content of `run.json`.
+
+    Records of the same job that are already there are kept; a finished run is verified and left alone. A shard leaves
+    records only: `hakuna merge` makes the submission. With a budget the process may end in here, at the last moment,
+    with the best submission so far.
     """
-    with output_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    records_path = out / RECORDS_NAME
-    existing = read_header(records_path) if records_path.exists() and not fresh else None
+    state = state or RunState()
+    check_features_path(options.features_path, job.bundle.manifest)
+    path = out.path / RECORDS_NAME
+    existing = read_header(path) if path.exists() and not options.fresh else None
     engine = find_engine(_engine_name(job, existing))
-    decoder = find_decoder(_decoder_name(job, existing), n_workers)
+    decoder = find_decoder(_decoder_name(job, existing), options.n_workers)
     header = records_header(job, engine, decoder, existing)
-    n_kept = _whole_records(records_path, header, existing)
-    complete = n_kept == header.n_sequences
-    if complete and features_path is None and (report := run_report.verify(out, job.bundle)):
-        log.info("already complete, verified, nothing changed", out=str(out), sequences=header.n_sequences)
+    _count_kept(path, header, existing, options, state)
+    is_complete = state.n_kept == header.n_sequences
+    if is_complete and options.features_path is None and (report := run_report.verify(out.path, job.bundle)):
+        log.info("already complete, verified, nothing changed", out=str(out.path), sequences=header.n_sequences)
         return report
-    _log_job(job, engine, decoder, n_kept)
-    run = RunFacts(plan=job.plan)
-    if not complete:
-        n_kept -= n_kept % batch_size  # a continued run sees the same batches
-        work = PhotoPass(job, decoder, n_workers, batch_size, run.stopwatch)
-        networks, precision = settled_networks(work, engine, header.precision)
-        writer = RecordWriter(records_path, replace(header, precision=precision), keep=n_kept)
-        try:
-            photos_to_records(work, networks, writer, n_kept, on_progress)
-        finally:
-            writer.close()
-        run.overlap = work.overlap()
-    run.n_kept = n_kept
-    return records_to_submission(out, job.bundle, out, features_path=features_path, run=run)
+    _log_job(job, engine, decoder, state.n_kept)
+    facts = RunFacts(plan=job.plan, state=state, budget=options.budget)
+    around = Surroundings(out, options, state, engine, decoder, Estimator(job.bundle), facts, on_progress)
+    with heartbeat(state, out), ExitStack() as until_the_end:
+        hurry = _hurry(job, header, around, until_the_end) if options.budget else None
+        if not is_complete:
+            _phase_1(job, header, around, hurry)
+        check_failures(count_photos(job), options, state)
+        if job.is_shard:
+            return run_report.write_shard(out.path, header, job.bundle, facts)
+        state.stage = "records to submission"
+        report = records_to_submission(out.path, around.estimator, out.path, options.features_path, facts)
+        if hurry and hurry.provisional:
+            hurry.provisional.discard()
+    return report
+
+
+def _phase_1(job: Job, header: RecordsHeader, around: Surroundings, hurry: Hurry | None) -> None:
+    state, facts = around.state, around.facts
+    work = PhotoPass(job, around.options, around.decoder, facts.stopwatch, state.check)
+    state.stage = "loading the networks"
+    networks, precision = settled_networks(work, around.engine, around.estimator, header.precision)
+    with facts.stopwatch("load stackers"):
+        around.estimator.load()  # what is wrong with them is told before the photos
+    if hurry and precision["used"] == Precision.MIXED.value:
+        hurry.may_mix = False
+    writer = RecordWriter(around.records_path, replace(header, precision=precision), keep=state.n_kept)
+    state.stage = "photos to records"
+    try:
+        photos_to_records(
+            Phase1(work, around.engine, around.estimator, networks, writer, state, around.on_progress, hurry)
+        )
+    finally:
+        writer.close()
+        facts.overlap = work.overlap()
+
+
+def _hurry(job: Job, header: RecordsHeader, around: Surroundings, until_the_end: ExitStack) -> Hurry:
+    """What a time budget adds: a pace, and a submission that is complete from now on and final at the last moment."""
+    budget = around.options.budget
+    if budget is None:
+        raise ValueError("a run without a budget has no hurry")
+    pace = pace_for(job, budget)
+    provisional = None
+    if not job.is_shard:
+        provisional = Provisional(
+            around.out.path,
+            [sequence.seq_id for sequence in job.sequences],
+            job.plan.labels,
+            priors_row(job.bundle.manifest.priors),
+            lambda records: around.estimator(records).probabilities,
+        )
+        if around.state.n_kept:
+            for record in islice(read_records(around.records_path, header), around.state.n_kept):
+                provisional.add([record])
+        provisional.write_if_due()
+
+    def end_now() -> int:
+        return _end_now(job, header, around, provisional, budget)
+
+    until_the_end.enter_context(last_resort(around.state, pace.last_moment, end_now))
+    return Hurry(pace, provisional, may_mix=around.engine.supports_mixed)
+
+
+def _end_now(
+    job: Job, header: RecordsHeader, around: Surroundings, provisional: Provisional | None, budget: float
+) -> int:
+    """The last moment has come: the best submission so far is the submission. Returns the exit code."""
+    out, state = around.out.path, around.state
+    if provisional is None:
+        log.error("time budget: over before the shard was complete; its records are kept, run again to go on")
+        return DegradedError.exit_code
+    n_real = provisional.make_final()
+    log.warning(
+        "time budget: over, the best submission so far is final",
+        finished=n_real,
+        with_priors=state.n_all - n_real,
+        stage=state.stage,
+    )
+    if around.records_path.exists():
+        write_failures(out / FAILURES_NAME, read_records(around.records_path, header))
+    run_report.write_out_of_time(out, job.bundle, n_real, state, budget)
+    return DegradedError.exit_code if around.options.strict else 0
 
 
 def _engine_name(job: Job, existing: RecordsHeader | None) -> EngineName:
@@ -87,17 +178,26 @@ def _decoder_name(job: Job, existing: RecordsHeader | None) -> DecoderName:
     return job.decoder
 
 
-def _whole_records(path: Path, header: RecordsHeader, existing: RecordsHeader | None) -> int:
-    """How many records of this very job are there already. Raises CheckpointError if they are another job's."""
+def _count_kept(
+    path: Path, header: RecordsHeader, existing: RecordsHeader | None, options: RunOptions, state: RunState
+) -> None:
+    """Tell `state` what an earlier run of this very job left. Raises CheckpointError if it was another job's."""
+    state.n_all = header.n_sequences
     if existing is None:
-        return 0
+        return
     different = header.differences(existing)
     if different:
         raise CheckpointError(
             f"{path}: must belong to this run, but differs in {', '.join(different)}; "
             "choose another --out, or --fresh to start over"
         )
-    return count_whole_records(path)
+    n_whole = sum(1 for _ in read_records(path, header))
+    if n_whole < header.n_sequences:
+        n_whole -= n_whole % options.batch_size  # a run that goes on sees the same batches
+    for record in islice(read_records(path, header), n_whole):
+        state.n_failures += len(record.failures)
+        state.n_degraded += record.is_degraded
+    state.n_done = state.n_kept = n_whole
 
 
 def _log_job(job: Job, engine: Engine, decoder: Decoder, n_kept: int) -> None:

@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import threading
+import time
 import zlib
 from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as validated_dataclass
 
-from inference.domain import N_CLASSES, CheckpointError, FailureReason, FrameFailure
-from inference.files import output_errors
+from inference.domain import N_CLASSES, CheckpointError, Effort, FailureReason, FrameFailure
+from inference.files import atomic_writer, output_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from inference.bundle import Manifest
     from inference.domain import Probabilities
 
 RECORDS_NAME = "records.jsonl"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+FSYNC_SECONDS = 30.0
+"""Most time that records wait before they are on disk; a killed process loses none, a crashed machine these."""
 LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
 
 
-@dataclass(frozen=True, slots=True)
+@validated_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Output:
     """One column of a record: a network at a size. `per_frame` outputs come once per frame."""
 
@@ -41,7 +48,7 @@ class Output:
     """What the network was made from; see `inference.bundle.Network`."""
 
 
-@dataclass(frozen=True)
+@validated_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class RecordsHeader:
     """What made the records."""
 
@@ -51,6 +58,11 @@ class RecordsHeader:
     labels: tuple[str, ...]
     """Order of the submission's columns."""
     n_sequences: int
+    """How many records belong into the file."""
+    first: int
+    """Index of the first of them among all sequences of the plan."""
+    n_all: int
+    """How many sequences the plan has; more than `n_sequences` in a shard."""
     precision: dict[str, Any]
     """The precision that was used, and the figures that decided it; settled once, when the records begin."""
 
@@ -58,9 +70,14 @@ class RecordsHeader:
         """What makes the two headers those of different runs, by name."""
         names = sorted(self.fingerprint.keys() | other.fingerprint.keys())
         different = [name for name in names if self.fingerprint.get(name) != other.fingerprint.get(name)]
-        if (self.outputs, self.labels, self.n_sequences) != (other.outputs, other.labels, other.n_sequences):
+        if (self.outputs, self.labels) != (other.outputs, other.labels):
             different.append("columns")
+        if (self.first, self.n_sequences, self.n_all) != (other.first, other.n_sequences, other.n_all):
+            different.append("shard")
         return different
+
+
+HEADER_FORMAT = TypeAdapter(RecordsHeader)
 
 
 @dataclass(frozen=True)
@@ -74,6 +91,8 @@ class Record:
     hour, month : 0-23, 1-12
     failures : photos that could not be used
     n_resized : frames whose size differed from the first one's
+    effort : how much of the ensemble was asked; outputs that were not are NaN
+    is_mixed : whether mixed precision was turned on to save time
     """
 
     seq_id: str
@@ -84,11 +103,18 @@ class Record:
     failures: tuple[FrameFailure, ...]
     n_resized: int
     has_metadata: bool
+    effort: Effort = Effort.FULL
+    is_mixed: bool = False
 
     @property
     def n_frames(self) -> int:
         """Frames that could be read."""
         return len(self.frame_outputs)
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether it got less than the bundle says, for lack of time."""
+        return self.effort > Effort.FULL or self.is_mixed
 
 
 def outputs_of(manifest: Manifest) -> tuple[Output, ...]:
@@ -101,33 +127,46 @@ def outputs_of(manifest: Manifest) -> tuple[Output, ...]:
 
 
 class RecordWriter:
-    """Appends records to a file, continuing after the whole records that are already there."""
+    """Appends records to a file, continuing after the whole records that are already there. Threads may share it."""
 
-    def __init__(self, path: Path, header: RecordsHeader, keep: int = 0) -> None:
+    def __init__(
+        self, path: Path, header: RecordsHeader, keep: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Open for appending after the first `keep` records."""
         self._path = path
+        self._clock = clock
+        self._lock = threading.Lock()
+        if not keep:
+            # Complete or absent: a header is never torn.
+            with atomic_writer(path) as file:
+                file.write(_line(_header_to_json(header)).decode())
         with output_errors(path):
-            if keep:
-                self._file: IO[bytes] = path.open("r+b")
-                for _ in range(keep + 1):
-                    self._file.readline()
-                self._file.truncate()
-            else:
-                self._file = path.open("wb")
-                self._file.write(_line(_header_to_json(header)))
-                self._file.flush()
+            self._file: IO[bytes] = path.open("r+b")
+            for _ in range(keep + 1):
+                self._file.readline()
+            self._file.truncate()
+        self._synced = clock()
 
     def append(self, records: list[Record]) -> None:
-        """Add records and hand them to the operating system."""
-        with output_errors(self._path):
+        """Add records and hand them to the operating system; at most every 30 s they are forced to disk."""
+        with self._lock, output_errors(self._path):
             for record in records:
                 self._file.write(_line(_record_to_json(record)))
             self._file.flush()
+            if self._clock() - self._synced >= FSYNC_SECONDS:
+                self._sync()
 
     def close(self) -> None:
-        """Finish the file."""
-        with output_errors(self._path):
-            self._file.close()
+        """Finish the file: everything is on disk."""
+        with self._lock, output_errors(self._path):
+            if not self._file.closed:
+                self._file.flush()
+                self._sync()
+                self._file.close()
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._synced = self._clock()
 
 
 def read_header(path: Path) -> RecordsHeader:
@@ -137,11 +176,13 @@ def read_header(path: Path) -> RecordsHeader:
             content = _checked(file.readline())
     except OSError as error:
         raise CheckpointError(f"{path}: must be readable records, got: {error.strerror or error}") from error
-    if content is None or content.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(f"{path}, line 1: must be the header of records of format {FORMAT_VERSION}")
-    del content["format_version"]
-    outputs = tuple(Output(**output) for output in content.pop("outputs"))
-    return RecordsHeader(outputs=outputs, labels=tuple(content.pop("labels")), **content)
+    wanted = f"{path}, line 1: must be the header of records of format {FORMAT_VERSION}"
+    if content is None or content.pop("format_version", None) != FORMAT_VERSION:
+        raise CheckpointError(wanted)
+    try:
+        return HEADER_FORMAT.validate_python(content)
+    except ValidationError as error:
+        raise CheckpointError(f"{wanted}, got: {error.errors()[0]['loc']} {error.errors()[0]['msg']}") from error
 
 
 def read_records(path: Path, header: RecordsHeader) -> Iterator[Record]:
@@ -151,21 +192,10 @@ def read_records(path: Path, header: RecordsHeader) -> Iterator[Record]:
         file.readline()
         for line in file:
             content = _checked(line)
-            if content is None:
+            record = None if content is None else _record_from_json(content, n_frame_outputs)
+            if record is None:
                 return
-            yield _record_from_json(content, n_frame_outputs)
-
-
-def count_whole_records(path: Path) -> int:
-    """Number of records before the first that is torn or damaged."""
-    n_whole = 0
-    with path.open("rb") as file:
-        file.readline()
-        for line in file:
-            if _checked(line) is None:
-                break
-            n_whole += 1
-    return n_whole
+            yield record
 
 
 def _line(content: dict[str, Any]) -> bytes:
@@ -179,8 +209,11 @@ def _checked(line: bytes) -> dict[str, Any] | None:
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
         return None
-    content: dict[str, Any] = json.loads(text)
-    return content
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _header_to_json(header: RecordsHeader) -> dict[str, Any]:
@@ -202,10 +235,22 @@ def _record_to_json(record: Record) -> dict[str, Any]:
         content["n_resized"] = record.n_resized
     if not record.has_metadata:
         content["has_metadata"] = False
+    if record.effort:
+        content["effort"] = int(record.effort)
+    if record.is_mixed:
+        content["is_mixed"] = True
     return content
 
 
-def _record_from_json(content: dict[str, Any], n_frame_outputs: int) -> Record:
+def _record_from_json(content: dict[str, Any], n_frame_outputs: int) -> Record | None:
+    """The record of a line with the right checksum, or None if it says something else all the same."""
+    try:
+        return _parsed(content, n_frame_outputs)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _parsed(content: dict[str, Any], n_frame_outputs: int) -> Record:
     frame_outputs = _unpack(content["frame_outputs"]).reshape(content["n_frames"], n_frame_outputs, N_CLASSES)
     return Record(
         seq_id=content["seq_id"],
@@ -219,6 +264,8 @@ def _record_from_json(content: dict[str, Any], n_frame_outputs: int) -> Record:
         ),
         n_resized=content.get("n_resized", 0),
         has_metadata=content.get("has_metadata", True),
+        effort=Effort(content.get("effort", Effort.FULL)),
+        is_mixed=content.get("is_mixed", False),
     )
 
 
@@ -227,4 +274,4 @@ def _pack(values: Probabilities) -> str:
 
 
 def _unpack(text: str) -> Probabilities:
-    return np.frombuffer(base64.b64decode(text), LITTLE_ENDIAN_FLOAT32)
+    return np.frombuffer(base64.b64decode(text, validate=True), LITTLE_ENDIAN_FLOAT32)

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import structlog
 
 from inference import run_report
-from inference.aggregation import aggregate
-from inference.boosters import Stackers
+from inference.batching import in_parts
 from inference.bundle import DEMO_WARNING
-from inference.domain import LABELS, CheckpointError, UsageError
-from inference.features import FeatureFile, stacker_features
-from inference.files import output_errors
-from inference.records import RECORDS_NAME, Record, count_whole_records, outputs_of, read_header, read_records
+from inference.domain import CheckpointError, OutputError, UsageError
+from inference.features import FeatureFile
+from inference.records import RECORDS_NAME, outputs_of, read_header, read_records
 from inference.run_report import RecordCounts, RunFacts
 from inference.submission import FAILURES_NAME, SUBMISSION_NAME, write_failures, write_submission
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-    import numpy.typing as npt
 
     from inference.bundle import Bundle, Manifest
     from inference.domain import Probabilities
+    from inference.estimation import Estimated, Estimator
     from inference.records import RecordsHeader
 
 log = structlog.get_logger()
@@ -39,86 +33,66 @@ CHUNK_RECORDS = 1024
 
 def records_to_submission(
     records_folder: Path,
-    bundle: Bundle,
+    estimator: Estimator,
     out: Path,
-    *,
     features_path: Path | None = None,
     run: RunFacts | None = None,
 ) -> dict[str, Any]:
     """Write `submission.csv`, `failures.csv` and `run.json`; returns the content of the last.
 
-    `bundle` may be another one than the records were made with, as long as its networks are the same.
+    The estimator's bundle may be another one than the records were made with, as long as its networks are the same.
     """
-    run = run or RunFacts()
+    run, bundle = run or RunFacts(), estimator.bundle
     records_path = records_folder / RECORDS_NAME
     header = read_header(records_path)
-    _check_usable(records_path, header, bundle)
-    with output_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    check_usable(records_path, header, bundle)
+    check_features_path(features_path, bundle.manifest)
     counts = RecordCounts()
     with run.stopwatch("aggregate, stack, write"), _feature_file(features_path, bundle.manifest) as feature_file:
-        chunks = estimate(read_records(records_path, header), bundle)
-        rows = (_observed(chunk, counts, feature_file) for chunk in chunks)
+        chunks = in_parts(read_records(records_path, header), CHUNK_RECORDS)
+        rows = (_observed(estimator(chunk), counts, feature_file, run) for chunk in chunks)
         write_submission(out / SUBMISSION_NAME, header.labels, header.n_sequences, rows)
         write_failures(out / FAILURES_NAME, read_records(records_path, header))
     _log_counts(counts, bundle)
     return run_report.write(out, header, bundle, counts, run)
 
 
-@dataclass(frozen=True)
-class EstimatedChunk:
-    """Final probabilities of some records, float32 (N, C), and the features of those with a readable frame."""
-
-    records: list[Record]
-    probabilities: Probabilities
-    seen: list[Record]
-    features: npt.NDArray[np.float64] | None
-
-
-def estimate(records: Iterator[Record], bundle: Bundle) -> Iterator[EstimatedChunk]:
-    """Aggregate and stack records, a chunk at a time; a sequence without a readable frame gets the priors."""
-    manifest = bundle.manifest
-    stacking = manifest.ensemble.stacking
-    stackers = Stackers(bundle, stacking) if stacking else None
-    priors = np.array([manifest.priors[label] for label in LABELS], np.float32)
-    while chunk := list(islice(records, CHUNK_RECORDS)):
-        seen = [record for record in chunk if record.n_frames]
-        probabilities = np.tile(priors, (len(chunk), 1))
-        features = None
-        if seen:
-            aggregated = aggregate(seen, manifest)
-            estimates = aggregated.estimate
-            if stacking and stackers:
-                features = stacker_features(aggregated, manifest, stacking)
-                estimates = stackers.restack(estimates, features)
-            probabilities[[record.n_frames > 0 for record in chunk]] = estimates
-        yield EstimatedChunk(chunk, probabilities, seen, features)
-
-
 def _observed(
-    chunk: EstimatedChunk, counts: RecordCounts, feature_file: FeatureFile | None
+    chunk: Estimated, counts: RecordCounts, feature_file: FeatureFile | None, run: RunFacts
 ) -> tuple[list[str], Probabilities]:
     """Count a chunk and keep its features on its way to the submission."""
+    run.state.check()
     counts.add(chunk.records)
     if feature_file and chunk.features is not None:
         feature_file.append(
-            [record.seq_id for record in chunk.seen], [record.n_frames for record in chunk.seen], chunk.features
+            [record.seq_id for record in chunk.stacked], [record.n_frames for record in chunk.stacked], chunk.features
         )
     return [record.seq_id for record in chunk.records], chunk.probabilities
 
 
-def _feature_file(path: Path | None, manifest: Manifest) -> AbstractContextManager[FeatureFile | None]:
+def check_features_path(path: Path | None, manifest: Manifest) -> None:
+    """Raise UsageError or OutputError, before hours of work, where the features could not be written after them."""
     if path is None:
-        return nullcontext()
+        return
     if not manifest.feature_names:
         raise UsageError(f"--features {path}: the bundle must have stackers, got {manifest.name} without")
-    return FeatureFile(path, manifest.feature_names)
+    if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise OutputError(f"--features {path}: must be in a folder that is there and writable")
 
 
-def _check_usable(path: Path, header: RecordsHeader, bundle: Bundle) -> None:
+def _feature_file(path: Path | None, manifest: Manifest) -> AbstractContextManager[FeatureFile | None]:
+    return FeatureFile(path, manifest.feature_names) if path else nullcontext()
+
+
+def check_usable(path: Path, header: RecordsHeader, bundle: Bundle) -> None:
+    """Raise CheckpointError where the records are not those of every sequence by the networks of this bundle."""
     if header.outputs != outputs_of(bundle.manifest):
         raise CheckpointError(f"{path}: must have been made with the networks of bundle {bundle.folder}")
-    n_whole = count_whole_records(path)
+    if header.n_sequences != header.n_all:
+        raise CheckpointError(
+            f"{path}: must hold all {header.n_all} sequences, got a shard of {header.n_sequences}; `hakuna merge` joins them"
+        )
+    n_whole = sum(1 for _ in read_records(path, header))
     if n_whole != header.n_sequences:
         raise CheckpointError(
             f"{path}: must have {header.n_sequences} whole records, got {n_whole}; run predict to the end first"
@@ -130,6 +104,10 @@ def _log_counts(counts: RecordCounts, bundle: Bundle) -> None:
         log.warning("photos that could not be used", **{reason.value: n for reason, n in counts.failures.items()})
     if counts.n_priors:
         log.warning("sequences without a readable photo, get the priors", count=counts.n_priors)
+    if counts.efforts:
+        log.warning("sequences degraded for lack of time", **{one.label: n for one, n in counts.efforts.items()})
+    if counts.n_mixed:
+        log.warning("sequences in mixed precision for lack of time", count=counts.n_mixed)
     if counts.n_resized:
         log.warning("frames resized to the first frame's size", count=counts.n_resized)
     if bundle.manifest.demo:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from inference.bundle import DEMO_WARNING
 from inference.files import atomic_writer, sha256_of_file
+from inference.run_state import RunState
 from inference.stopwatch import Stopwatch
 from inference.submission import FAILURES_NAME, SUBMISSION_NAME
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inference.bundle import Bundle
-    from inference.domain import FailureReason
+    from inference.domain import Effort, FailureReason
     from inference.metadata import Plan
     from inference.records import Record, RecordsHeader
 
 RUN_REPORT_NAME = "run.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+COMPLETE, OUT_OF_TIME, SHARD_COMPLETE = "complete", "out of time", "shard complete"
+"""How a run ended: every sequence has its record, the budget ended before that, or it was only a part."""
 LIBRARIES = ("numpy", "pillow", "opencv-python-headless", "lightgbm")
 
 
@@ -34,7 +37,10 @@ class RecordCounts:
     n_frames: int = 0
     n_priors: int = 0
     n_resized: int = 0
+    n_mixed: int = 0
     failures: Counter[FailureReason] = field(default_factory=Counter)
+    efforts: Counter[Effort] = field(default_factory=Counter)
+    """Sequences that got less than full effort."""
 
     def add(self, records: list[Record]) -> None:
         """Count some more records."""
@@ -42,7 +48,14 @@ class RecordCounts:
             self.n_frames += record.n_frames
             self.n_priors += record.n_frames == 0
             self.n_resized += record.n_resized
+            self.n_mixed += record.is_mixed
             self.failures.update(failure.reason for failure in record.failures)
+            self.efforts.update([record.effort] if record.effort else [])
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether any sequence got less than the bundle says, for lack of time."""
+        return bool(self.efforts or self.n_mixed)
 
 
 @dataclass
@@ -50,9 +63,10 @@ class RunFacts:
     """What only the run itself knows; a repeated second phase knows less."""
 
     plan: Plan | None = None
-    n_kept: int = 0
     overlap: dict[str, Any] | None = None
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    state: RunState = field(default_factory=RunState)
+    budget: float | None = None
 
 
 def hakuna_version() -> str:
@@ -63,12 +77,11 @@ def hakuna_version() -> str:
 def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts, run: RunFacts) -> dict[str, Any]:
     """Write `run.json`, the last file of a run; returns its content."""
     elapsed = run.stopwatch.elapsed()
-    n_done = header.n_sequences - run.n_kept if run.plan else header.n_sequences
+    n_done = header.n_sequences - run.state.n_kept if run.plan else header.n_sequences
     report: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
-        "status": "complete",
-        **({"warning": DEMO_WARNING} if bundle.manifest.demo else {}),
-        "bundle": {"id": bundle.id, "name": bundle.manifest.name, "demo": bundle.manifest.demo},
+        "status": COMPLETE,
+        **_bundle_facts(bundle),
         "fingerprint": header.fingerprint,
         "precision": header.precision,
         "versions": {
@@ -80,20 +93,74 @@ def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts
             "sequences": header.n_sequences,
             "frames": counts.n_frames,
             "sequences_with_priors": counts.n_priors,
+            "sequences_by_effort": {one.label: n for one, n in sorted(counts.efforts.items())},
+            "sequences_in_mixed_precision_for_lack_of_time": counts.n_mixed,
             "frames_resized": counts.n_resized,
             "failed_photos": {reason.value: n for reason, n in sorted(counts.failures.items())},
             **(_plan_counts(run.plan) if run.plan else {}),
         },
+        "degraded": counts.is_degraded,
+        **({"budget": _budget_facts(run.budget, run.state)} if run.budget else {}),
         "seconds": {"elapsed": round(elapsed, 3), **run.stopwatch.seconds()},
         **({"overlap": run.overlap} if run.overlap else {}),
         "sequences_per_second": round(n_done / elapsed, 3),
-        "sequences_kept_from_earlier_run": run.n_kept,
+        "sequences_kept_from_earlier_run": run.state.n_kept,
         "files": {name: sha256_of_file(out / name) for name in (SUBMISSION_NAME, FAILURES_NAME)},
     }
+    _write(out, report)
+    return report
+
+
+def write_shard(out: Path, header: RecordsHeader, bundle: Bundle, run: RunFacts) -> dict[str, Any]:
+    """Write the `run.json` of a shard, which leaves records and no submission; returns its content."""
+    report: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "status": SHARD_COMPLETE,
+        **_bundle_facts(bundle),
+        "fingerprint": header.fingerprint,
+        "shard": {"first": header.first, "sequences": header.n_sequences, "of": header.n_all},
+        "counts": {"sequences": header.n_sequences, "failed_photos": run.state.n_failures},
+        "degraded": run.state.n_degraded > 0,
+        "seconds": {"elapsed": round(run.stopwatch.elapsed(), 3), **run.stopwatch.seconds()},
+        "sequences_kept_from_earlier_run": run.state.n_kept,
+    }
+    _write(out, report)
+    return report
+
+
+def write_out_of_time(out: Path, bundle: Bundle, n_real: int, state: RunState, budget: float) -> None:
+    """Write the `run.json` of a run that the last moment of its budget ended."""
+    _write(
+        out,
+        {
+            "format_version": FORMAT_VERSION,
+            "status": OUT_OF_TIME,
+            **_bundle_facts(bundle),
+            "counts": {"sequences": state.n_all, "sequences_finished": n_real, "failed_photos": state.n_failures},
+            "degraded": True,
+            "stage": state.stage,
+            "budget": _budget_facts(budget, state),
+            "files": {SUBMISSION_NAME: sha256_of_file(out / SUBMISSION_NAME)},
+        },
+    )
+
+
+def _write(out: Path, report: dict[str, Any]) -> None:
     with atomic_writer(out / RUN_REPORT_NAME) as file:
         json.dump(report, file, indent=1)
         file.write("\n")
-    return report
+
+
+def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        **({"warning": DEMO_WARNING} if manifest.demo else {}),
+        "bundle": {"id": bundle.id, "name": manifest.name, "demo": manifest.demo},
+    }
+
+
+def _budget_facts(budget: float, state: RunState) -> dict[str, float]:
+    return {"seconds": budget, "used_seconds": round(state.seconds(), 1)}
 
 
 def _plan_counts(plan: Plan) -> dict[str, int]:
@@ -111,6 +178,6 @@ def verify(out: Path, bundle: Bundle) -> dict[str, Any] | None:
         intact = all(sha256_of_file(out / name) == digest for name, digest in report["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # unreadable or not ours: the files are written again
-    if not intact or report.get("status") != "complete" or report["bundle"]["id"] != bundle.id:
+    if not intact or report.get("status") != COMPLETE or report["bundle"]["id"] != bundle.id:
         return None
     return report

@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from inference import jpeg_segments
 from inference.domain import FailureReason, FrameFailure
 
 if TYPE_CHECKING:
@@ -16,14 +17,11 @@ MAX_PIXELS = 50_000_000
 MAX_SCANS = 256
 """Limits of RELIABILITY.md "Images"; the largest real photos have 8 MP, 1.5 MB and 1 scan."""
 
-JPEG_MAGIC = b"\xff\xd8"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-PNG_SIZE_OFFSET = 16
+PNG_FRAMING_BYTES = 12
+"""Length, type and checksum around the content of a chunk."""
+PNG_HEADER_BYTES = 13
 SCAN_MARKER = b"\xff\xda"
-MARKERS_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
-"""TEM, RSTn, SOI, EOI; and the two bytes that make an FF no marker: a stuffed zero, a fill byte."""
-FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""JPEG SOF0..SOF15 without DHT, JPG and DAC (ITU-T T.81, table B.1)."""
 
 
 def read_image_file(data_folder: Path, file_name: str) -> bytes | FrameFailure:
@@ -31,7 +29,7 @@ def read_image_file(data_folder: Path, file_name: str) -> bytes | FrameFailure:
 
     Never opens anything outside the folder, never blocks on a pipe, never reads more than 64 MiB.
     """
-    path = _safe_path(data_folder, file_name)
+    path = safe_path(data_folder, file_name)
     if path is None:
         return FrameFailure(file_name, FailureReason.UNSAFE_PATH)
     try:
@@ -48,30 +46,33 @@ def read_image_file(data_folder: Path, file_name: str) -> bytes | FrameFailure:
 
 def refuse_header(data: bytes) -> FailureReason | None:
     """Why these bytes must not reach a decoder, from their first few; None if they may."""
-    if data.startswith(JPEG_MAGIC):
-        n_pixels = _jpeg_pixels(data)
-        if data.count(SCAN_MARKER) > MAX_SCANS:
+    if data.startswith(jpeg_segments.JPEG_MAGIC):
+        # A scan cannot hide from the count of its marker; the marker's bytes may be there without a scan.
+        if data.count(SCAN_MARKER) > MAX_SCANS and jpeg_segments.count_scans(data) > MAX_SCANS:
             return FailureReason.TOO_MANY_SCANS
+        n_pixels = jpeg_segments.count_pixels(data)
     elif data.startswith(PNG_MAGIC):
-        width = int.from_bytes(data[PNG_SIZE_OFFSET : PNG_SIZE_OFFSET + 4], "big")
-        height = int.from_bytes(data[PNG_SIZE_OFFSET + 4 : PNG_SIZE_OFFSET + 8], "big")
-        n_pixels = width * height
+        n_pixels = _png_pixels(data)
     else:
         return FailureReason.NOT_AN_IMAGE
     return FailureReason.TOO_MANY_PIXELS if n_pixels > MAX_PIXELS else None
 
 
-def _safe_path(data_folder: Path, file_name: str) -> str | None:
+def safe_path(data_folder: Path, file_name: str) -> str | None:
     """Absolute path of a file below the folder after links are followed, or None."""
     parts = file_name.split("/")
     if not file_name or "\0" in file_name or "\\" in file_name or file_name.startswith("/") or ".." in parts:
         return None
     root = os.path.realpath(data_folder)
     try:
+        os.fsencode(file_name)  # half a surrogate pair is no name of a file
         path = os.path.realpath(os.path.join(root, file_name))
     except (OSError, ValueError):
         return None
-    return path if path.startswith(root.rstrip("/") + "/") else None
+    # Behind a loop of links, realpath leaves links as they are, which may lead outside: its answer must be final.
+    if not path.startswith(root.rstrip("/") + "/") or os.path.realpath(path) != path:
+        return None
+    return path
 
 
 def _read_regular_file(path: str) -> bytes | FailureReason:
@@ -91,19 +92,17 @@ def _read_regular_file(path: str) -> bytes | FailureReason:
         os.close(descriptor)
 
 
-def _jpeg_pixels(data: bytes) -> int:
-    """Largest height x width that a frame header before the first scan announces; 0 if there is none."""
-    position, largest = len(JPEG_MAGIC), 0
-    while 0 <= (position := data.find(b"\xff", position)) < len(data) - 9:
-        marker = data[position + 1]
-        if marker in MARKERS_WITHOUT_LENGTH:
-            position += 1
-            continue
-        if marker == SCAN_MARKER[1]:
+def _png_pixels(data: bytes) -> int:
+    """Height x width of the last header before the pixels, which is the one that Pillow takes; 0 if there is none."""
+    position, n_pixels = len(PNG_MAGIC), 0
+    while position < len(data):
+        n_bytes = int.from_bytes(data[position : position + 4], "big")
+        chunk_type, content = data[position + 4 : position + 8], position + 8
+        if chunk_type in (b"IDAT", b"fdAT", b"IEND"):
             break
-        if marker in FRAME_MARKERS:
-            height = int.from_bytes(data[position + 5 : position + 7], "big")
-            width = int.from_bytes(data[position + 7 : position + 9], "big")
-            largest = max(largest, height * width)
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return largest
+        if chunk_type == b"IHDR" and n_bytes >= PNG_HEADER_BYTES:
+            width = int.from_bytes(data[content : content + 4], "big")
+            height = int.from_bytes(data[content + 4 : content + 8], "big")
+            n_pixels = width * height
+        position += PNG_FRAMING_BYTES + n_bytes
+    return n_pixels

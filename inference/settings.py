@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inference.domain import DecoderName, EngineName, Precision, UsageError
@@ -13,6 +14,35 @@ from inference.domain import DecoderName, EngineName, Precision, UsageError
 ENVIRONMENT_PREFIX = "HAKUNA_"
 FOREIGN_VARIABLES = frozenset({"HAKUNA_REQUIRE_REFERENCE"})
 """Variables of the test suite, which share the prefix."""
+
+
+UNIT_SECONDS = {"h": 3600, "m": 60, "s": 1}
+DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
+
+
+def seconds_of(value: object) -> object:
+    """`8h`, `1h30m`, `90s`, `90` -> seconds; anything that is no text passes."""
+    if not isinstance(value, str):
+        return value
+    match = DURATION.fullmatch(value.strip())
+    if not match or not any(match.groups()):
+        raise ValueError("must be a duration such as 8h, 1h30m, 45m or 90s")
+    return sum(
+        float(number) * factor
+        for number, factor in zip(match.groups(), UNIT_SECONDS.values(), strict=True)
+        if number is not None
+    )
+
+
+def share_of(value: object) -> object:
+    """`5%` -> 0.05; anything else passes."""
+    match = PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    return float(match.group(1)) / 100 if match else value
+
+
+Seconds = Annotated[float, BeforeValidator(seconds_of)]
+Share = Annotated[float, BeforeValidator(share_of)]
 
 
 class Settings(BaseSettings):
@@ -27,6 +57,12 @@ class Settings(BaseSettings):
     decoder: DecoderName = DecoderName.AUTO
     engine: EngineName = EngineName.AUTO
     precision: Precision = Precision.FLOAT32
+    budget: Seconds | None = Field(default=None, gt=0)
+    """Seconds, or a text such as `8h`, within which a complete submission must exist."""
+    max_failures: Share = Field(default=1.0, ge=0, le=1)
+    """Share of the photos that may fail, or a text such as `5%`; with more there is no submission."""
+    read_timeout: Seconds = Field(default=60.0, gt=0)
+    """Seconds after which the reading of a photo is given up."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """Console lines on a terminal, JSON lines elsewhere, unless told."""
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from inference.records import Record
 
 SUBMISSION_NAME = "submission.csv"
+PARTIAL_NAME = "submission.partial.csv"
+"""The best so far while a run with a time budget goes on."""
 FAILURES_NAME = "failures.csv"
 FAILURES_COLUMNS = ("seq_id", "file_name", "reason")
 NUMBER_FORMAT = "%.9g"

@@ -31,13 +31,17 @@ def import_(
 
 @app.command()
 def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:
-    """Check every file of a bundle against its manifest.
+    """Check every file of a bundle against its manifest, the operations of its networks and the text of its boosters.
 
     Example: hakuna bundle verify bundles/third_place
     """
+    from inference.booster_trial import try_boosters
     from inference.bundle import open_bundle
+    from inference.saved_model import check_networks
 
     opened = open_bundle(bundle)
+    check_networks(opened)
+    try_boosters(opened)
     typer.echo(f"{bundle}: intact, {len(opened.manifest.files)} files, bundle {opened.id[:12]}")
 
 

@@ -6,20 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
+from inference.bundle import SAVED_MODEL_NAME
 from inference.domain import N_CLASSES, BundleError, ImageSize
+from inference.saved_model import check_operations
 from models.folding import fold_batch_norms
 from models.recipes import Scaling, input_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import keras
     import numpy.typing as npt
 
+    from inference.domain import Probabilities
     from models.recipes import NetworkRecipe
 
 MAX_PIXEL = 255.0
@@ -37,7 +42,7 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
     Raises
     ------
     BundleError
-        The network has another number of inputs or classes than the recipe says.
+        The network has another number of inputs or classes than the recipe says, or operations that no bundle may have.
     """
     if len(network.inputs) != len(recipe.inputs) or network.output_shape[-1] != N_CLASSES:
         raise BundleError(
@@ -59,9 +64,34 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
 
     module.serve = tf.function(serve)
     signature = module.serve.get_concrete_function(**dict(zip(names, specs, strict=True)))
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
+    # Frozen is not trained any more; the gradients of some activations (swish) could not even be written.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": signature}, options=options)
     # A random identifier and nothing else: without it the same network gives the same files.
     (folder / "fingerprint.pb").unlink(missing_ok=True)
+    _remove_saver(folder / SAVED_MODEL_NAME)
+    check_operations(folder)
+
+
+def _remove_saver(path: Path) -> None:
+    """Take out what writes and reads checkpoints: a frozen network has nothing to save, and its files no business."""
+    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    [meta_graph] = saved_model.meta_graphs
+    saver, graph = meta_graph.saver_def, meta_graph.graph_def
+    names = {saver.filename_tensor_name.partition(":")[0], saver.save_tensor_name.partition(":")[0]}
+    names.add(saver.restore_op_name)
+    functions = {node.attr["f"].func.name for node in graph.node if node.name in names and "f" in node.attr}
+    _keep(graph.node, lambda node: node.name not in names)
+    _keep(graph.library.function, lambda function: function.signature.name not in functions)
+    meta_graph.ClearField("saver_def")
+    path.write_bytes(saved_model.SerializeToString(deterministic=True))
+
+
+def _keep(field: Any, is_kept: Callable[[Any], bool]) -> None:
+    """Drop what is not kept from a repeated field."""
+    kept = [one for one in field if is_kept(one)]
+    del field[:]
+    field.extend(kept)
 
 
 def _folded(frozen: Any, specs: list[tf.TensorSpec]) -> Any:
@@ -81,25 +111,36 @@ def scale(pixels: tf.Tensor, scaling: Scaling) -> tf.Tensor:
     return pixels / (MAX_PIXEL / 2) - 1.0 if scaling is Scaling.SYMMETRIC else pixels / MAX_PIXEL
 
 
-def export_difference(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> float:
-    """Largest difference between a Keras network and its frozen form, on random and photo-like images."""
+def keras_answers(network: keras.Model, recipe: NetworkRecipe) -> list[Probabilities]:
+    """What a Keras network says about random and photo-like images, by size: float32 (N, C) each."""
+    answers = []
+    for size in recipe.sizes:
+        pixels = _check_pixels(recipe, size.as_image_size())
+        scaled = [scale(tf.constant(pixels[input_name(one.view)]), one.scaling) for one in recipe.inputs]
+        answers.append(network(scaled if len(scaled) > 1 else scaled[0], training=False).numpy())
+    return answers
+
+
+def export_difference(expected: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
+    """Largest difference of a frozen network's answers from those of the Keras network it was frozen from."""
     # The frozen network is run the way a prediction runs it.
     from inference.engine_tensorflow import TensorFlowNetwork  # noqa: PLC0415
 
-    names = tuple(input_name(one.view) for one in recipe.inputs)
-    frozen = TensorFlowNetwork(folder, names)
+    frozen = TensorFlowNetwork(folder, tuple(input_name(one.view) for one in recipe.inputs))
     largest = 0.0
-    for size in recipe.sizes:
-        pixels = {
-            name: check_images(size.as_image_size(), seed=CHECK_SEED + position) for position, name in enumerate(names)
-        }
-        scaled = [scale(tf.constant(pixels[name]), one.scaling) for name, one in zip(names, recipe.inputs, strict=True)]
-        expected = network(scaled if len(scaled) > 1 else scaled[0], training=False).numpy()
-        difference = np.abs(frozen(pixels) - expected).max()
+    for size, answers in zip(recipe.sizes, expected, strict=True):
+        difference = np.abs(frozen(_check_pixels(recipe, size.as_image_size())) - answers).max()
         if not np.isfinite(difference):
             raise BundleError(f"network {recipe.name}: must answer with finite numbers, got {difference}")
         largest = max(largest, float(difference))
     return largest
+
+
+def _check_pixels(recipe: NetworkRecipe, size: ImageSize) -> dict[str, npt.NDArray[np.float32]]:
+    return {
+        input_name(one.view): check_images(size, seed=CHECK_SEED + position)
+        for position, one in enumerate(recipe.inputs)
+    }
 
 
 def check_images(size: ImageSize, seed: int) -> npt.NDArray[np.float32]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import structlog
 
+from inference.booster_text import check_booster_text, feature_names_of
+from inference.booster_trial import try_boosters
 from inference.boosters import check_feature_names
 from inference.bundle import (
     MANIFEST_NAME,
@@ -27,12 +31,20 @@ from inference.domain import LABELS, BundleError
 from inference.files import output_errors, sha256_of_file, sync_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inference.bundle import Bundle
+    from inference.domain import Probabilities
     from models.recipes import NetworkRecipe, Recipe
 
 log = structlog.get_logger()
 
-FEATURE_NAMES_PREFIX = "feature_names="
+LARGE_SOURCE_BYTES = 32 << 20
+"""From this size on a network is frozen, and compared, in processes of their own: TensorFlow gives nothing back of what it
+took, and five full-size networks in one process needed more than 24 GB."""
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 def import_assets(assets: Path, recipe: Recipe, out: Path, *, demo: bool = False) -> Bundle:
@@ -56,6 +68,7 @@ def import_assets(assets: Path, recipe: Recipe, out: Path, *, demo: bool = False
         names = feature_names(recipe.as_ensemble(), networks)
         _copy_boosters(assets, recipe, names, work)
         _write_manifest(recipe, networks, sources, work, demo=demo)
+        try_boosters(open_bundle(work))
         work.chmod(0o755)
         with output_errors(out):
             work.replace(out)
@@ -84,15 +97,11 @@ def _source_files(assets: Path, recipe: Recipe) -> dict[str, FileEntry]:
 def _import_network(
     assets: Path, recipe: NetworkRecipe, whole: Recipe, sources: dict[str, FileEntry], work: Path
 ) -> Network:
-    # Keras and TensorFlow take seconds to import; a recipe that does not fit is told before.
-    from models.export import export_difference, export_frozen  # noqa: PLC0415
-    from models.keras_files import load_keras_network  # noqa: PLC0415
-
-    keras_network = load_keras_network(assets / recipe.file)
-    folder = work / recipe.as_network().folder
-    with output_errors(folder):
-        export_frozen(keras_network, recipe, folder)
-    difference = export_difference(keras_network, recipe, folder)
+    source, folder = assets / recipe.file, work / recipe.as_network().folder
+    in_process = _here if sources[recipe.file].n_bytes < LARGE_SOURCE_BYTES else _in_a_child
+    in_process(_freeze, source, recipe, folder)
+    answers = in_process(_answers, source, recipe)
+    difference = in_process(_difference, answers, recipe, folder)
     if difference > whole.max_export_difference:
         raise BundleError(
             f"network {recipe.name} ({recipe.file}): frozen and source must agree within "
@@ -102,28 +111,50 @@ def _import_network(
     return recipe.as_network(sources[recipe.file].sha256, difference)
 
 
+def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> None:
+    # Keras and TensorFlow take seconds to import; a recipe that does not fit is told before.
+    from models.export import export_frozen  # noqa: PLC0415
+    from models.keras_files import load_keras_network  # noqa: PLC0415
+
+    with output_errors(folder):
+        export_frozen(load_keras_network(source), recipe, folder)
+
+
+def _answers(source: Path, recipe: NetworkRecipe) -> list[Probabilities]:
+    from models.export import keras_answers  # noqa: PLC0415  # see above
+    from models.keras_files import load_keras_network  # noqa: PLC0415
+
+    return keras_answers(load_keras_network(source), recipe)
+
+
+def _difference(answers: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
+    from models.export import export_difference  # noqa: PLC0415  # see above
+
+    return export_difference(answers, recipe, folder)
+
+
+def _here(work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+    return work(*arguments, **options)
+
+
+def _in_a_child(work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as child:
+        return child.submit(work, *arguments, **options).result()
+
+
 def _copy_boosters(assets: Path, recipe: Recipe, names: tuple[str, ...], work: Path) -> None:
     if recipe.stacking is None:
         return
     for set_name, folder in recipe.stacking.folders.items():
         for label in recipe.stacking.classes:
             source = assets / folder / f"{label}.txt"
-            check_feature_names(str(source), _booster_feature_names(source), names)
+            data = source.read_bytes()
+            check_booster_text(str(source), data)
+            check_feature_names(str(source), feature_names_of(data), names)
             target = work / booster_path(set_name, label)
             with output_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
-
-
-def _booster_feature_names(path: Path) -> list[str]:
-    """Feature names from a booster's text, without loading it."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        if file.readline().strip() != "tree":
-            raise BundleError(f"{path}: must be a LightGBM model text, which starts with 'tree'")
-        for line in file:
-            if line.startswith(FEATURE_NAMES_PREFIX):
-                return line[len(FEATURE_NAMES_PREFIX) :].split()
-    raise BundleError(f"{path}: must be a LightGBM model text with a line {FEATURE_NAMES_PREFIX}")
+                target.write_bytes(data)
 
 
 def _write_manifest(

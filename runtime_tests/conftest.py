@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from benchmark.synthetic import write_season
-from inference.bundle import Bundle
+from inference.bundle import Bundle, Size
 from inference.domain import ImageSize
 from models.importing import import_assets
 from models.random_assets import write_random_assets
@@ -18,6 +18,11 @@ from models.recipes import Recipe, load_recipe
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SECOND_RECIPE = Path(__file__).parent / "second_recipe.toml"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--faults-json FILE` keeps the figures of the fault tests."""
+    parser.addoption("--faults-json", type=Path, default=None, help="keep the figures of the fault tests in this file")
 
 
 @pytest.fixture(scope="session")
@@ -109,3 +114,17 @@ def read_only(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The same array, which no stage may change."""
     array.setflags(write=False)
     return array
+
+
+@pytest.fixture(scope="session")
+def quick_bundle(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The published ensemble with tiny networks that look at tiny views: a run takes seconds, most of them imports."""
+    small = {360: Size(height=48, width=64), 384: Size(height=60, width=80)}
+    networks = tuple(
+        network.model_copy(update={"sizes": tuple(small[size.height] for size in network.sizes)})
+        for network in recipe.networks
+    )
+    quick = recipe.model_copy(update={"networks": networks})
+    assets = tmp_path_factory.mktemp("quick_assets")
+    write_random_assets(assets, quick, seed=3)
+    return import_assets(assets, quick, tmp_path_factory.mktemp("quick") / "bundle", demo=True)

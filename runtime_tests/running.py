@@ -8,9 +8,11 @@ from typing import Any
 
 from inference.bundle import Bundle
 from inference.domain import DecoderName, EngineName, Precision, Preset
-from inference.job import Job
+from inference.job import Job, RunOptions
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
+from inference.photos_to_records import Progress
 from inference.pipeline import predict
+from inference.run_state import locked
 
 
 def job_for(data: Path, bundle: Bundle, *, flip_tta: bool = True) -> Job:
@@ -37,17 +39,20 @@ def run(
     engine: EngineName = EngineName.AUTO,
     precision: Precision = Precision.FLOAT32,
     decoder: DecoderName = DecoderName.AUTO,
+    on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """`hakuna predict DATA --bundle BUNDLE --out OUT`; returns `run.json`."""
-    return predict(
-        replace(job_for(data, bundle, flip_tta=flip_tta), engine=engine, precision=precision, decoder=decoder),
-        out,
-        n_workers=n_workers,
-        batch_size=batch_size,
-        fresh=fresh,
-        features_path=features,
-        on_progress=ignore_progress,
-    )
+    job = replace(job_for(data, bundle, flip_tta=flip_tta), engine=engine, precision=precision, decoder=decoder)
+    options = RunOptions(n_workers=n_workers, batch_size=batch_size, fresh=fresh, features_path=features)
+    return run_job(job, out, options, on_progress)
+
+
+def run_job(
+    job: Job, out: Path, options: RunOptions | None = None, on_progress: Progress | None = None
+) -> dict[str, Any]:
+    """A job in this process; returns `run.json`."""
+    with locked(out) as output:
+        return predict(job, output, options or RunOptions(n_workers=2), on_progress or ignore_progress)
 
 
 def ignore_progress(n_done: int, n_all: int) -> None:

@@ -15,15 +15,15 @@ import pytest
 
 from inference.bundle import Bundle
 from inference.domain import CLASS_PRIORS, LABELS, CheckpointError
+from inference.estimation import Estimator
 from inference.files import sha256_of_file
-from inference.pipeline import predict
 from inference.records import read_header, read_records
 from inference.records_to_submission import records_to_submission
 from models.importing import import_assets
 from models.random_assets import write_random_assets
 from models.recipes import Recipe
 from runtime_tests import naive
-from runtime_tests.running import job_for, run
+from runtime_tests.running import job_for, run, run_job
 
 TOLERANCE = 1e-5
 """Keras against frozen graphs: the tiny networks differ by 1e-7, measured at import."""
@@ -124,15 +124,7 @@ def test_one_failing_photo_changes_only_its_own_sequence(
     victim = job.plan.sequences[5]
     damaged = replace(victim, images=(replace(victim.images[0], file_name="nowhere.jpg"), *victim.images[1:]))
     sequences = tuple(damaged if sequence is victim else sequence for sequence in job.plan.sequences)
-    predict(
-        replace(job, plan=replace(job.plan, sequences=sequences)),
-        tmp_path,
-        n_workers=2,
-        batch_size=8,
-        fresh=False,
-        features_path=None,
-        on_progress=lambda done, total: None,  # noqa: ARG005
-    )
+    run_job(replace(job, plan=replace(job.plan, sequences=sequences)), tmp_path)
     before, after = submission_rows(finished), submission_rows(tmp_path)
     changed = [seq_id for seq_id in before if (before[seq_id] != after[seq_id]).any()]
     assert changed == [victim.seq_id]
@@ -149,7 +141,7 @@ def test_second_phase_takes_new_stackers_and_weights(
         }
     )
     bundle = import_assets(tiny_assets, other, tmp_path / "bundle")
-    records_to_submission(finished, bundle, tmp_path / "out")
+    records_to_submission(finished, Estimator(bundle), tmp_path / "out")
     path = finished / "records.jsonl"
     first = next(record for record in read_records(path, read_header(path)) if record.n_frames == 3)
     expected = np.median(first.frame_outputs, axis=1).mean(axis=0)
@@ -162,7 +154,7 @@ def test_second_phase_refuses_other_networks(finished: Path, recipe: Recipe, tmp
     write_random_assets(tmp_path / "assets", recipe, seed=99)
     other = import_assets(tmp_path / "assets", recipe, tmp_path / "bundle")
     with pytest.raises(CheckpointError, match="networks of bundle"):
-        records_to_submission(finished, other, tmp_path / "out")
+        records_to_submission(finished, Estimator(other), tmp_path / "out")
 
 
 def test_demo_bundle_says_so_in_the_run_report(finished: Path) -> None:

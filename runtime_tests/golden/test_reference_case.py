@@ -12,6 +12,7 @@ import pytest
 from inference.bundle import Bundle
 from inference.decoding import decode_sequences, find_decoder
 from inference.domain import LABELS, DecoderName, ImageSize, Preset, Sequence, View
+from inference.estimation import Estimator
 from inference.info_strip import black_out_strip
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.records_to_submission import records_to_submission
@@ -88,7 +89,7 @@ def test_photos_that_cannot_be_used_are_listed(finished: tuple[str, Path, Path, 
 
 def test_second_phase_alone_writes_the_same_bytes(finished: tuple[str, Path, Path, Bundle], tmp_path: Path) -> None:
     _, _, out, bundle = finished
-    records_to_submission(out, bundle, tmp_path / "again")
+    records_to_submission(out, Estimator(bundle), tmp_path / "again")
     for name in ("submission.csv", "failures.csv"):
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inference import engines, photos_to_records, pipeline
+from inference import engines, pipeline, settling
 from inference.bundle import Bundle
 from inference.domain import CheckpointError, DecoderName, EngineName, Precision, UsageError
 from inference.engines import Engine, find_engine
@@ -97,7 +97,7 @@ def test_a_continued_run_keeps_the_precision_that_was_settled(
     def no_second_proof(*_: Any) -> None:
         raise AssertionError("a settled precision must not be proven again")
 
-    monkeypatch.setattr(photos_to_records, "prove", no_second_proof)
+    monkeypatch.setattr(settling, "prove", no_second_proof)
     run(season, bundle, tmp_path, precision=Precision.MIXED, batch_size=2)
     assert {name: (tmp_path / name).read_bytes() for name in whole} == whole
     with pytest.raises(CheckpointError, match="differs in precision"):

@@ -52,7 +52,17 @@ def test_links_inside_the_folder_are_followed(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "../secret.jpg", "sub/../../secret.jpg", "sub/../sub/ok.jpg", "a\0b.jpg", "sub\\ok.jpg", "/etc/passwd"]
+    "name",
+    [
+        "",
+        "../secret.jpg",
+        "sub/../../secret.jpg",
+        "sub/../sub/ok.jpg",
+        "a\0b.jpg",
+        "sub\\ok.jpg",
+        "/etc/passwd",
+        "\ud800",
+    ],
 )
 def test_paths_that_leave_the_folder_are_not_opened(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(screening, "_read_regular_file", lambda path: pytest.fail(f"opened {path}"))
@@ -61,6 +71,15 @@ def test_paths_that_leave_the_folder_are_not_opened(name: str, data: Path, monke
 
 @pytest.mark.parametrize("target", ["../secret.jpg", "../data-too/secret.jpg", "/etc/passwd"])
 def test_links_that_leave_the_folder_are_not_opened(target: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / "link.jpg").symlink_to(target)
+    monkeypatch.setattr(screening, "_read_regular_file", lambda path: pytest.fail(f"opened {path}"))
+    assert reason(data, "link.jpg") is FailureReason.UNSAFE_PATH
+
+
+@pytest.mark.parametrize("target", ["loop/../way_out.jpg", "nowhere/../loop/../way_out.jpg"])
+def test_a_loop_of_links_hides_no_way_out(target: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / "loop").symlink_to("loop")
+    (data / "way_out.jpg").symlink_to("../secret.jpg")
     (data / "link.jpg").symlink_to(target)
     monkeypatch.setattr(screening, "_read_regular_file", lambda path: pytest.fail(f"opened {path}"))
     assert reason(data, "link.jpg") is FailureReason.UNSAFE_PATH
@@ -100,7 +119,29 @@ def test_headers_that_announce_too_much_are_refused() -> None:
     flat = bytearray(png())
     flat[16:24] = (10_000).to_bytes(4, "big") * 2
     assert refuse_header(bytes(flat)) is FailureReason.TOO_MANY_PIXELS
-    assert refuse_header(jpeg() + b"\xff\xda" * 300) is FailureReason.TOO_MANY_SCANS
+    scans = b"\xff\xda\x00\x02" * 300
+    assert refuse_header(jpeg()[:-2] + scans + jpeg()[-2:]) is FailureReason.TOO_MANY_SCANS
+
+
+def test_what_is_no_scan_is_not_counted_as_one() -> None:
+    scans = b"\xff\xda\x00\x02" * 300
+    comment = b"\xff\xfe" + (len(scans) + 2).to_bytes(2, "big") + scans
+    assert refuse_header(jpeg() + scans) is None  # behind the end of the photo, as in photos with a film
+    assert refuse_header(jpeg()[:2] + comment + jpeg()[2:]) is None
+
+
+def test_the_header_that_counts_is_the_one_that_pillow_takes() -> None:
+    large = (20_000).to_bytes(2, "big") * 2
+    frame = b"\xff\xc0\x00\x11\x08" + large + b"\x03" + bytes(9)
+    start = jpeg().index(b"\xff\xc0")
+    hidden = jpeg()[:start] + b"\xff\xf0\x00\x20" + jpeg()[start : start + 19] + frame + jpeg()[start + 19 :]
+    assert refuse_header(hidden) is FailureReason.TOO_MANY_PIXELS
+    assert refuse_header(jpeg()[:start] + frame + jpeg()[start:]) is None
+    chunk = b"\x00\x00\x00\x08teXt" + bytes(12)
+    flat = bytearray(png())
+    flat[16:24] = (10_000).to_bytes(4, "big") * 2
+    assert refuse_header(bytes(flat[:8] + chunk + flat[8:])) is FailureReason.TOO_MANY_PIXELS
+    assert refuse_header(png()[:8] + b"\x00\x00\x00\x08teXt" + large * 3 + png()[8:]) is None
 
 
 @pytest.mark.parametrize("data", [jpeg(), png(), jpeg((3264, 2448)), jpeg()[:200], b"\xff\xd8", b"\x89PNG\r\n\x1a\n"])

@@ -31,3 +31,28 @@ def test_settings_that_make_no_sense_are_refused(
     with pytest.raises(UsageError, match=message) as error:
         load_settings()
     assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("8h", 28800), ("1h30m", 5400), ("90m", 5400), ("45s", 45), ("45", 45), ("1.5h", 5400), ("1h0m5s", 3605)],
+)
+def test_durations_are_written_as_people_do(text: str, seconds: float) -> None:
+    assert load_settings(budget=text).budget == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "8 hours", "-1h", "30m1h", "0", "nan"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="setting budget"):
+        load_settings(budget=text)
+
+
+@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("0%", 0), ("100%", 1), ("0.02", 0.02)])
+def test_shares_can_be_percentages(text: str, share: float) -> None:
+    assert load_settings(max_failures=text).max_failures == share
+
+
+@pytest.mark.parametrize("text", ["101%", "-1%", "5", "some"])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="setting max_failures"):
+        load_settings(max_failures=text)

@@ -19,8 +19,8 @@ from inference.bundle import Bundle, open_bundle
 from inference.domain import BundleError
 from inference.engine_tensorflow import TensorFlowNetwork
 from inference.files import sha256_of_file
-from models import export
-from models.export import export_difference, export_frozen
+from models import export, importing
+from models.export import export_difference, export_frozen, keras_answers
 from models.importing import import_assets
 from models.keras_files import load_keras_network
 from models.recipes import Recipe, load_recipe
@@ -101,7 +101,7 @@ def test_a_network_that_answers_nan_fails(assets: Path, second: Recipe, tmp_path
     network.layers[-1].set_weights([weights * np.nan for weights in network.layers[-1].get_weights()])
     export_frozen(network, second.networks[0], tmp_path / "frozen")
     with pytest.raises(BundleError, match="finite"):
-        export_difference(network, second.networks[0], tmp_path / "frozen")
+        export_difference(keras_answers(network, second.networks[0]), second.networks[0], tmp_path / "frozen")
 
 
 def test_a_lambda_layer_is_refused_and_its_bytecode_never_runs(assets: Path, second: Recipe, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_network_with_other_inputs_is_refused(second_assets: Path, recipe: Rec
     [
         ("tree\n", "bush\n", "starts with 'tree'"),
         ("feature_names=month ", "feature_names=hour ", "feature 0 must be month, got hour"),
-        ("feature_names=", "names=", "line feature_names="),
+        ("feature_names=", "names=", "must be a line of a LightGBM header, each once, got b'names=month"),
     ],
 )
 def test_a_booster_for_something_else_is_refused(
@@ -195,3 +195,14 @@ def test_a_graph_with_another_signature_is_refused(second_bundle: Bundle) -> Non
         TensorFlowNetwork(folder, ("background", "mean"))
     with pytest.raises(BundleError, match="must be a SavedModel"):
         TensorFlowNetwork(second_bundle.path("stackers"), ("images",))
+
+
+def test_a_large_network_is_frozen_in_processes_of_its_own(
+    assets: Path, second: Recipe, second_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(importing, "LARGE_SOURCE_BYTES", 0)
+    monkeypatch.setattr(importing, "_here", lambda *_: pytest.fail("must not run in this process"))
+    bundle = import_assets(assets, second, tmp_path / "bundle")
+    assert [network.identity for network in bundle.manifest.networks] == [
+        network.identity for network in second_bundle.manifest.networks
+    ]

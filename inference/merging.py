@@ -1,0 +1,101 @@
+"""The records of shards -> the records of one run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from inference.domain import CheckpointError
+from inference.files import output_errors, sync_folder
+from inference.records import RECORDS_NAME, RecordWriter, read_header, read_records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from inference.records import Record, RecordsHeader
+
+WRITE_TOGETHER = 256
+"""Records handed to the operating system at once."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of records, and which sequences it holds."""
+
+    path: Path
+    header: RecordsHeader
+    n_whole: int
+
+    @property
+    def end(self) -> int:
+        """Index after its last sequence."""
+        return self.header.first + self.n_whole
+
+
+def merge_records(folders: list[Path], out: Path) -> RecordsHeader:
+    """Join the records of shards, in any order, some of them twice or overlapping; returns the header of the whole.
+
+    Writes `records.jsonl` in `out`, which may be one of the folders only if it holds no other records.
+
+    Raises
+    ------
+    CheckpointError
+        The shards belong to different runs, were made in different precisions, or leave sequences out.
+    """
+    parts = [_part(folder / RECORDS_NAME) for folder in folders]
+    first = parts[0]
+    for part in parts[1:]:
+        different = replace(first.header, first=0, n_sequences=0).differences(
+            replace(part.header, first=0, n_sequences=0)
+        )
+        if part.header.precision.get("used") != first.header.precision.get("used"):
+            different.append("used precision")
+        if different:
+            raise CheckpointError(
+                f"{part.path}: must belong to the same run as {first.path}, but differs in {', '.join(different)}"
+            )
+    whole = replace(first.header, first=0, n_sequences=first.header.n_all)
+    temporary = out / f".{RECORDS_NAME}.merging"
+    with output_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    try:
+        writer = RecordWriter(temporary, whole)
+        try:
+            _copy(parts, whole.n_all, writer)
+        finally:
+            writer.close()
+        with output_errors(out):
+            os.replace(temporary, out / RECORDS_NAME)
+            sync_folder(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return whole
+
+
+def _part(path: Path) -> Part:
+    header = read_header(path)
+    return Part(path, header, sum(1 for _ in read_records(path, header)))
+
+
+def _copy(parts: list[Part], n_all: int, writer: RecordWriter) -> None:
+    """Append every sequence once: always from the part that goes on furthest."""
+    position = 0
+    while position < n_all:
+        candidates = [part for part in parts if part.header.first <= position < part.end]
+        if not candidates:
+            following = [part.header.first for part in parts if part.header.first > position and part.n_whole]
+            raise CheckpointError(
+                f"shards: must hold all {n_all} sequences, got none for those from {position + 1} "
+                f"to {min(following, default=n_all)}; finish or add the shard that has them"
+            )
+        best = max(candidates, key=lambda part: part.end)
+        waiting: list[Record] = []
+        for index, record in enumerate(read_records(best.path, best.header), start=best.header.first):
+            if index >= position:
+                waiting.append(record)
+            if len(waiting) == WRITE_TOGETHER:
+                writer.append(waiting)
+                waiting = []
+        writer.append(waiting)
+        position = best.end

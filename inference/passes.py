@@ -1,0 +1,57 @@
+"""Which network looks at which size, with or without mirror images, when a sequence is worth so much effort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inference.domain import Effort
+
+if TYPE_CHECKING:
+    from inference.bundle import Manifest, Network, Size
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One output of the records: a network at a size.
+
+    Attributes
+    ----------
+    is_asked : False where the output is left out to save time
+    mirror : average each image with its mirror image
+    """
+
+    network: Network
+    size: Size
+    is_asked: bool
+    mirror: bool
+
+
+def passes_for(manifest: Manifest, effort: Effort, *, flip_tta: bool) -> tuple[Pass, ...]:
+    """Every output of the bundle in its order, and what is done about it."""
+    largest = max(_pixels(size) for network in manifest.networks for size in network.sizes)
+    passes = []
+    for network in manifest.networks:
+        smallest = min(network.sizes, key=_pixels)
+        for size in network.sizes:
+            mirror = flip_tta and network.flip_tta and effort < Effort.NO_TTA
+            if effort == Effort.NO_LARGE_TTA and _pixels(size) == largest:
+                mirror = False
+            is_asked = effort < Effort.ONE_SIZE or (effort < Effort.PRIORS and size == smallest)
+            if effort == Effort.FIRST_NETWORK and network != manifest.frame_networks[0]:
+                is_asked = False
+            passes.append(Pass(network, size, is_asked, mirror))
+    return tuple(passes)
+
+
+def relative_cost(passes: tuple[Pass, ...], n_frames: int) -> float:
+    """Work of the networks on a sequence with so many frames, in pixels that a backbone looks at."""
+    cost = 0.0
+    for one in passes:
+        n_images = n_frames if one.network.per_frame else (n_frames > 1) * len(one.network.inputs)
+        cost += one.is_asked * (1 + one.mirror) * n_images * _pixels(one.size)
+    return cost
+
+
+def _pixels(size: Size) -> int:
+    return size.height * size.width

@@ -1,0 +1,1 @@
+"""The promises of RELIABILITY: each a test, with a positive control that shows it can fail."""

@@ -1,0 +1,70 @@
+"""A run talks to nobody and leaves nothing in the home folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inference.bundle import Bundle
+from runtime_tests.faults.conftest import Figures
+
+PROBE = """
+import sys
+
+tried = []
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        tried.append(event)
+        raise OSError("no network in this test")
+
+sys.addaudithook(refuse)
+try:
+    {what}
+finally:
+    print("tried", len(tried))
+"""
+PREDICT = "import hakuna; hakuna.main()"
+CONNECT = "import socket; socket.create_connection(('127.0.0.1', 9))"
+CI_VARIABLES = frozenset({"CI", "TF_BUILD", "JENKINS_URL"})
+"""Where OpenVINO's telemetry keeps quiet; it has to be quiet without them."""
+
+
+def attempts_to_connect(what: str, home: Path, *arguments: object) -> int:
+    """How often a program tried to reach the network; every attempt fails."""
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name not in CI_VARIABLES}
+    child = subprocess.run(
+        [sys.executable, "-c", PROBE.format(what=what), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**environment, "HOME": str(home)},
+    )
+    assert "tried" in child.stdout, child.stderr
+    return int(child.stdout.rpartition("tried")[2])
+
+
+@pytest.mark.xfail(
+    reason="OpenVINO sends telemetry when engine_openvino imports it, and keeps a client id in the home folder",
+    strict=True,
+)
+def test_a_run_opens_no_connection_and_writes_nothing_into_the_home_folder(
+    season: Path, second_bundle: Bundle, tmp_path: Path, figures: Figures
+) -> None:
+    home = tmp_path / "home"
+    arguments = ("predict", season, "--bundle", second_bundle.folder, "--out", tmp_path / "out")
+    n_attempts = attempts_to_connect(PREDICT, home, *arguments)
+    assert (tmp_path / "out" / "submission.csv").exists()
+    written = sorted(path.name for path in home.rglob("*"))
+    figures["network: attempts to connect"] = {"attempts": n_attempts, "files_in_the_home_folder": len(written)}
+    assert (n_attempts, written) == (0, [])
+
+
+def test_an_attempt_to_connect_would_be_seen(tmp_path: Path) -> None:
+    assert attempts_to_connect(CONNECT, tmp_path / "home") == 1
