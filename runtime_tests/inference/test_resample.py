@@ -14,7 +14,7 @@ from PIL import Image
 from inference import decode_fast, decode_pillow
 from inference.decode_pillow import DecodeError
 from inference.domain import FrameFailure, ImageSize, Preset
-from inference.resample import resize_lanczos, vertical_first
+from inference.resample import PRECISION_BITS, axis_kernel, resize_lanczos, vertical_first
 from inference.screening import read_image_file
 from runtime_tests.conftest import read_only
 
@@ -53,6 +53,31 @@ def test_every_pixel_is_pillows_at_the_sizes_of_cameras(height: int, width: int)
     photo = read_only(textured(height, width, seed=3))
     size = decode_pillow.quarter_size(ImageSize(height, width))
     np.testing.assert_array_equal(resize_lanczos(photo, size), pillow(photo, size))
+
+
+@pytest.mark.parametrize(
+    ("full", "size"),
+    [((3000, 1), (7, 1)), ((1, 3000), (1, 7)), ((5, 3000), (97, 2)), ((2000, 3), (1, 97)), ((1, 1), (5, 700))],
+)
+def test_every_pixel_is_pillows_at_the_oddest_shapes(full: tuple[int, int], size: tuple[int, int]) -> None:
+    photo = read_only(textured(*full, seed=3))
+    np.testing.assert_array_equal(resize_lanczos(photo, ImageSize(*size)), pillow(photo, ImageSize(*size)))
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(2048, 512), (1494, 373), (1280, 512), (97, 131), (900, 1)])
+def test_float32_is_within_the_tolerance_of_exact_sums(n_in: int, n_out: int, random: np.random.Generator) -> None:
+    kernel = axis_kernel(n_in, n_out)
+    pixels = random.choice([0, 1, 127, 254, 255], (n_in, 400)).astype(np.int64)
+    for first, coefficients in zip(kernel.firsts, kernel.coefficients, strict=True):
+        own = pixels[first : first + len(coefficients)]
+        exact = (coefficients @ own) / 2**PRECISION_BITS  # below 2^53: no rounding in float64
+        weights = (coefficients / 2**PRECISION_BITS).astype(np.float32)
+        assert np.abs(weights @ own.astype(np.float32) - exact).max() < kernel.tolerance
+
+
+def test_an_axis_that_float32_cannot_decide_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be below half a grey level, got 1 for 65535 taps"):
+        axis_kernel(65_535, 1)
 
 
 @pytest.mark.parametrize("preset", Preset)
