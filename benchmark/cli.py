@@ -70,7 +70,9 @@ class Against(StrEnum):
 
 
 def bench(
-    data: Annotated[Path, typer.Argument(help="Folder with photos, test_metadata.csv and submission_format.csv.")],
+    data: Annotated[
+        Path | None, typer.Argument(help="Folder with photos, test_metadata.csv and submission_format.csv.")
+    ] = None,
     against: Annotated[Against, typer.Option(help="The published program's way of working, or Pillow's decoding.")] = (
         Against.PUBLISHED
     ),
@@ -80,16 +82,33 @@ def bench(
     work: Annotated[
         Path | None, typer.Option(help="Keep networks and bundle in this folder, and use them again.")
     ] = None,
+    scaling: Annotated[
+        bool, typer.Option("--scaling", help="Instead: time and memory of 100 to 10,000 synthetic sequences.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw what --scaling measured into this SVG file.")] = None,
 ) -> None:
     """Time ours side by side with what it replaces, in one run. Networks are untrained.
 
-    Example: hakuna bench /data --against published --json benchmark/results/against_published.json
+    Examples:
+        hakuna bench /data --against published --json benchmark/results/against_published.json
+
+        hakuna bench --scaling --json benchmark/results/scaling.json --plot benchmark/results/scaling.svg
     """
     from benchmark.machine import write_json
+    from inference.domain import UsageError
     from inference.logs import configure_logging
 
     configure_logging("auto")
-    if against is Against.PILLOW:
+    if plot and not scaling:
+        raise UsageError("--plot: must come with --scaling")
+    if scaling:
+        from benchmark.scaling import measure_scaling
+
+        with tempfile.TemporaryDirectory(prefix="hakuna-bench-") as temporary:
+            figures = measure_scaling(Path(temporary))
+    elif data is None:
+        raise UsageError("DATA: must be given, except with --scaling")
+    elif against is Against.PILLOW:
         from benchmark.decoders import compare_decoders
 
         figures = compare_decoders(data)
@@ -101,6 +120,10 @@ def bench(
     typer.echo(json.dumps(figures, indent=1))
     if json_file:
         write_json(figures, json_file)
+    if plot:
+        from benchmark.scaling import plot as draw
+
+        draw(figures, plot)
 
 
 def _print_score(result: Score, most: int | None = None) -> None:
