@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+COMMAND = "hakuna bench --scaling"
 COUNTS = (100, 300, 1_000, 3_000, 10_000)
 """Sequences of each run."""
 SMALL, LARGE = 1_000, 10_000
@@ -96,6 +97,7 @@ def measure_scaling(folder: Path, counts: Sequence[int] = COUNTS, repeats: int =
         "repeats": repeats,
         "runs": [asdict(run) for run in runs],
         **growth(runs),
+        "command": COMMAND,
         "machine": describe_machine(),
     }
 
