@@ -6,7 +6,7 @@ RUNTIME := $(BIN)/.runtime-installed
 DEV := $(BIN)/.dev-installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-slow faults check format lock clean
+.PHONY: help demo test test-faults test-slow faults check format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -16,7 +16,10 @@ demo: $(RUNTIME)  ## Install, make demo data and an untrained bundle, predict, s
 	$(BIN)/hakuna demo --out demo
 
 test: $(DEV)  ## Install and run the fast tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest -m "not slow and not faults"
+	$(BIN)/python -m pytest -m "not slow and not faults" --ignore runtime_tests/faults
+
+test-faults: $(DEV)  ## Run the fault tests with small counts: kills, full disks, signals, damage (under 7 minutes)
+	$(BIN)/python -m pytest -m "not slow and not faults" runtime_tests/faults
 
 test-slow: $(DEV)  ## Run the tests that take minutes: full-size networks
 	$(BIN)/python -m pytest -m slow
