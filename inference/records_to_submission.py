@@ -13,6 +13,7 @@ from inference.batching import in_parts
 from inference.bundle import DEMO_WARNING
 from inference.domain import CheckpointError, OutputError, UsageError
 from inference.features import FeatureFile
+from inference.files import output_errors
 from inference.records import RECORDS_NAME, outputs_of, read_header, read_records
 from inference.run_report import RecordCounts, RunFacts
 from inference.submission import FAILURES_NAME, SUBMISSION_NAME, write_failures, write_submission
@@ -47,6 +48,8 @@ def records_to_submission(
     header = read_header(records_path)
     check_usable(records_path, header, bundle)
     check_features_path(features_path, bundle.manifest)
+    with output_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
     counts = RecordCounts()
     with run.stopwatch("aggregate, stack, write"), _feature_file(features_path, bundle.manifest) as feature_file:
         chunks = in_parts(read_records(records_path, header), CHUNK_RECORDS)
