@@ -25,7 +25,7 @@ test-slow: $(DEV)  ## Run the tests that take minutes: full-size networks
 	$(BIN)/python -m pytest -m slow
 
 faults: $(DEV)  ## Run the fault tests with their full counts, keep the figures (an hour)
-	$(BIN)/python -m pytest -m faults --faults-json benchmark/results/faults.json
+	$(BIN)/python -m pytest runtime_tests -m faults --faults-json=benchmark/results/faults.json
 
 check: $(DEV)  ## Lint, types, import contracts
 	$(BIN)/ruff check .

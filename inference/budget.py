@@ -15,6 +15,8 @@ MARGIN_SHARE = 0.05
 """Share of the budget that plans leave unused."""
 LAST_MOMENT_SHARE = 0.97
 """At this share of the budget the best submission so far becomes final, whatever the run is doing."""
+MAX_FINISH_SHARE = 0.2
+"""Largest share of the budget that is kept for the second phase."""
 UPGRADE_SLACK = 0.9
 """More effort again only if it would end within this share of the time left: no wavering between two levels."""
 WINDOW_BATCHES = 20
@@ -30,15 +32,14 @@ class Batch:
     n_sequences : in the batch, those without a readable photo included
     cost : work that the networks did, `passes.relative_cost` added up
     full_cost : work that they would have done at full effort
-    network_seconds, other_seconds : in the networks; everything else but waiting for photos
-    photo_seconds : work of the decoding threads during the batch, divided by their number
+    network_seconds : in the networks
+    photo_seconds : what the decoding threads need for so many sequences, divided by their number
     """
 
     n_sequences: int
     cost: float
     full_cost: float
     network_seconds: float
-    other_seconds: float
     photo_seconds: float
 
 
@@ -89,9 +90,8 @@ class Pace:
             batch.cost for batch in self._batches
         )
         full_cost = sum(batch.full_cost for batch in self._batches) / n_sequences
-        others = sum(batch.other_seconds for batch in self._batches) / n_sequences
         photos = sum(batch.photo_seconds for batch in self._batches) / n_sequences
-        return max(seconds_per_cost * full_cost * self._shares[effort] + others, photos)
+        return max(seconds_per_cost * full_cost * self._shares[effort], photos)
 
     def effort_for(self, n_left: int, n_all: int, n_batch: int, now: float) -> Effort:
         """The most effort at which the sequences that are left are done in time.
@@ -99,7 +99,9 @@ class Pace:
         If even the cheapest network cannot look at all of them, it looks at as many as it can; the rest gets the
         priors. `n_batch` sequences come next; the second phase handles all `n_all`.
         """
-        left = self.budget * (1 - MARGIN_SHARE) - now - n_all * self.finish_seconds_per_sequence
+        # A projection of the second phase alone never takes the photos all their time.
+        finish = min(n_all * self.finish_seconds_per_sequence, self.budget * MAX_FINISH_SHARE)
+        left = self.budget * (1 - MARGIN_SHARE) - now - finish
         if left <= n_batch * self.seconds_per_sequence(Effort.FIRST_NETWORK):
             self._effort = Effort.PRIORS
             return self._effort

@@ -19,6 +19,7 @@ from inference.estimation import Estimator
 from inference.passes import passes_for, relative_cost
 from inference.photo_pass import PhotoPass
 from inference.photos_to_records import pace_for
+from inference.records_to_submission import CHUNK_RECORDS
 from inference.screening import MAX_FILE_BYTES, safe_path
 from inference.stopwatch import Stopwatch
 
@@ -57,23 +58,26 @@ class FileCensus:
 def examine(job: Job, out: Path, options: RunOptions, state: RunState) -> dict[str, Any]:
     """Look at the files, measure a few batches, and project the run; returns figures ready for JSON.
 
-    `fits` is None without a budget.
+    `fits` is None without a budget, and where no photo could be read to measure with.
     """
     engine = find_engine(job.engine)
     decoder = find_decoder(job.decoder, options.n_workers)
-    census = take_census(job)
     estimator = Estimator(job.bundle)
     stopwatch = Stopwatch()
+    with stopwatch("census"):
+        census = take_census(job)
     work = PhotoPass(job, options, decoder, stopwatch, state.check)
     with stopwatch("load networks"):
         networks = load_networks(job.bundle, engine, Precision.FLOAT32, state.check)
     pace = pace_for(job, options.budget or float("inf"))
     _measure(work, networks, estimator, pace)
     n_sequences = len(job.sequences)
-    startup = state.seconds() - stopwatch.seconds().get("measure", 0.0)
+    spent = stopwatch.seconds()
+    startup = state.seconds() - spent["measure"] - spent["census"]  # a run does neither
     seconds = {effort: _projected(pace, effort, n_sequences, startup) for effort in Effort if effort != Effort.PRIORS}
     needed, free = _disk(job, out)
-    fits = None if options.budget is None else seconds[Effort.FULL] <= options.budget * (1 - MARGIN_SHARE)
+    unknown = options.budget is None or (not pace.is_measured and n_sequences > 0)
+    fits = None if unknown or options.budget is None else seconds[Effort.FULL] <= options.budget * (1 - MARGIN_SHARE)
     return {
         "sequences": n_sequences,
         "photos": census.n_photos,
@@ -138,17 +142,20 @@ def _measure(work: PhotoPass, networks: LoadedNetworks, estimator: Estimator, pa
             photo_seconds = photos.photo_seconds()
             with watch("networks"):
                 records = work.ask(networks, viewed)
+            together = (records * -(-CHUNK_RECORDS // len(records)))[:CHUNK_RECORDS]  # as the second phase does
             with watch("estimate"):
-                estimator(records)
+                estimator(together)
             if not number:
                 continue  # the first one warms up
             seconds, cost = watch.seconds(), sum(relative_cost(passes, one.n_frames) for one in viewed)
-            pace.observe(Batch(len(viewed), cost, cost, seconds["networks"], 0.0, photo_seconds))
-            pace.finish_seconds_per_sequence = seconds["estimate"] / len(viewed)
+            pace.observe(Batch(len(viewed), cost, cost, seconds["networks"], photo_seconds))
+            pace.finish_seconds_per_sequence = seconds["estimate"] / len(together)
 
 
 def _samples(sequences: tuple[Sequence, ...], batch_size: int) -> list[list[Sequence]]:
     """Batches evenly from all sequences; the first one twice, for warming up."""
+    if not sequences:
+        return []
     n_batches = min(MEASURED_BATCHES, -(-len(sequences) // batch_size))
     starts = [len(sequences) * number // n_batches for number in range(n_batches)]
     batches = [list(islice(sequences, start, start + batch_size)) for start in starts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from inference.domain import CheckpointError
@@ -36,7 +37,7 @@ class Part:
 def merge_records(folders: list[Path], out: Path) -> RecordsHeader:
     """Join the records of shards, in any order, some of them twice or overlapping; returns the header of the whole.
 
-    Writes `records.jsonl` in `out`, which may be one of the folders only if it holds no other records.
+    Writes `records.jsonl` in `out`, which must not hold another run's, or a shard's.
 
     Raises
     ------
@@ -56,6 +57,11 @@ def merge_records(folders: list[Path], out: Path) -> RecordsHeader:
                 f"{part.path}: must belong to the same run as {first.path}, but differs in {', '.join(different)}"
             )
     whole = replace(first.header, first=0, n_sequences=first.header.n_all)
+    target = out / RECORDS_NAME
+    if target.exists() and (different := whole.differences(read_header(target))):
+        raise CheckpointError(
+            f"{target}: must be absent or of this very run, but differs in {', '.join(different)}; choose another --out"
+        )
     temporary = out / f".{RECORDS_NAME}.merging"
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -66,7 +72,7 @@ def merge_records(folders: list[Path], out: Path) -> RecordsHeader:
         finally:
             writer.close()
         with output_errors(out):
-            os.replace(temporary, out / RECORDS_NAME)
+            os.replace(temporary, target)
             sync_folder(out)
     finally:
         temporary.unlink(missing_ok=True)
@@ -91,7 +97,8 @@ def _copy(parts: list[Part], n_all: int, writer: RecordWriter) -> None:
             )
         best = max(candidates, key=lambda part: part.end)
         waiting: list[Record] = []
-        for index, record in enumerate(read_records(best.path, best.header), start=best.header.first):
+        records = islice(read_records(best.path, best.header), best.n_whole)  # it may still grow
+        for index, record in enumerate(records, start=best.header.first):
             if index >= position:
                 waiting.append(record)
             if len(waiting) == WRITE_TOGETHER:

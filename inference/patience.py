@@ -5,18 +5,24 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from inference.domain import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Result = TypeVar("Result")
 
 MAX_HANGING = 64
-"""Threads that may hang at once. When so many reads do not come back the mount is gone, and waiting again would only
-add up: further work is given up at once until some of them return."""
+"""Threads that may hang at once. When so many reads do not come back the mount is gone: going on would only turn all
+that is left into failures."""
 
 
 class GaveUpError(Exception):
     """The work took too long."""
+
+
+class MountGoneError(InputError):
+    """So much work hangs that none can be expected to come back."""
 
 
 class Patience:
@@ -29,10 +35,21 @@ class Patience:
         self._n_hanging = 0
 
     def __call__(self, work: Callable[[], Result]) -> Result:
-        """The result, or error, of the work. Raises GaveUpError when it takes too long; it then goes on unheeded."""
+        """The result, or error, of the work.
+
+        Raises
+        ------
+        GaveUpError
+            It takes too long; it then goes on unheeded.
+        MountGoneError
+            Too many others hang already.
+        """
         with self._lock:
             if self._n_hanging >= MAX_HANGING:
-                raise GaveUpError(f"{self._n_hanging} reads hang already")
+                raise MountGoneError(
+                    f"photos: must be readable, but {self._n_hanging} reads hang for more than {self.seconds:g} s; "
+                    "progress is saved, run again when they are"
+                )
         attempt = _Attempt(work, self._came_back)
         # A thread that hangs in the kernel cannot be ended; as a daemon it does not keep the program from ending.
         threading.Thread(target=attempt.run, name="read", daemon=True).start()

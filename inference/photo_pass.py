@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from inference.stopwatch import Stopwatch
 
 DECODE, VIEWS = "decode (all workers)", "views (all workers)"
+BATCHES_AHEAD = 2
+"""Batches of decoded sequences that may wait for the networks, and sequences a worker."""
 WAIT, PHASE = "wait for photos", "photos to records"
 """Stages on the stopwatch."""
 
@@ -68,6 +70,16 @@ class PhotoPass:
             _record(viewed, answer, effort, is_mixed=is_mixed) for viewed, answer in zip(batch, answers, strict=True)
         ]
 
+    def photo_seconds_per_sequence(self) -> float:
+        """What the decoding threads need for a sequence, divided by as many of them as can be at work."""
+        n_working = min(self.n_workers, self.n_ahead)
+        return (self.stopwatch.seconds_per_item(DECODE) + self.stopwatch.seconds_per_item(VIEWS)) / n_working
+
+    @property
+    def n_ahead(self) -> int:
+        """Sequences that may be decoded before the networks want them: bounds memory."""
+        return max(BATCHES_AHEAD * self.options.batch_size, BATCHES_AHEAD * self.n_workers)
+
     def photo_seconds(self) -> float:
         """How long the decoding threads have worked, divided by their number."""
         seconds = self.stopwatch.seconds()
@@ -88,7 +100,7 @@ class PhotoPass:
     def _views(self, sequences: list[Sequence]) -> list[ViewedSequence]:
         """Everything that happens to sequences before the networks: read, decode, mask, views."""
         job = self.job
-        with self.stopwatch(DECODE):
+        with self.stopwatch(DECODE, len(sequences)):
             decoded = decode_sequences(
                 sequences,
                 job.data_folder,
@@ -97,7 +109,7 @@ class PhotoPass:
                 self.decoder,
                 self.options.patience,
             )
-        with self.stopwatch(VIEWS):
+        with self.stopwatch(VIEWS, len(sequences)):
             return [_viewed(one, job) for one in decoded]
 
 

@@ -13,7 +13,7 @@ import structlog
 
 from inference.batching import in_parts
 from inference.budget import Batch, Pace
-from inference.domain import Effort, Precision, TooManyFailuresError
+from inference.domain import Effort, OutOfMemoryError, Precision, TooManyFailuresError
 from inference.engines import load_networks
 from inference.passes import passes_for, relative_cost
 from inference.photo_pass import PHASE, WAIT, unseen_record
@@ -38,8 +38,6 @@ log = structlog.get_logger()
 Progress = Callable[[int, int], None]
 """Called with the number of sequences done and of all."""
 
-BATCHES_AHEAD = 2
-"""Batches of decoded sequences that may wait for the networks: bounds memory."""
 UNSEEN_TOGETHER = 1024
 MIXED_LOAD_SHARE = 0.1
 """Largest share of the time left that loading the networks in mixed precision may take."""
@@ -53,14 +51,14 @@ class Hurry:
     ----------
     may_mix : whether mixed precision can still be tried
     is_mixed : whether it was turned on to save time
-    photo_seconds : what the decoding threads had worked after the last batch
+    is_warm : whether the networks have answered before
     """
 
     pace: Pace
     provisional: Provisional | None
     may_mix: bool
     is_mixed: bool = False
-    photo_seconds: float = 0.0
+    is_warm: bool = False
 
 
 @dataclass
@@ -94,8 +92,7 @@ def photos_to_records(phase: Phase1) -> None:
     """
     work, state = phase.work, phase.state
     sequences, n_photos = work.job.sequences, count_photos(work.job)
-    ahead = BATCHES_AHEAD * work.options.batch_size
-    viewed = cast("Generator[ViewedSequence]", work.viewed(sequences[state.n_done :], ahead))
+    viewed = cast("Generator[ViewedSequence]", work.viewed(sequences[state.n_done :], work.n_ahead))
     phase.on_progress(state.n_done, len(sequences))
     state.phase_started = time.monotonic()
     with work.stopwatch(PHASE), closing(viewed):
@@ -114,11 +111,12 @@ def photos_to_records(phase: Phase1) -> None:
 def _next(phase: Phase1, viewed: Generator[ViewedSequence]) -> list[ViewedSequence]:
     """The next batch, cut by the index of the sequence, so that a run that goes on sees the same batches.
 
-    The first one of a run in a hurry is a single sequence: a whole batch might take all the time there is.
+    The first ones of a run in a hurry are single sequences: a whole batch might take all the time there is. Not where
+    every call is padded to the same shape: there a single one takes as long.
     """
     batch_size = phase.work.options.batch_size
     n_next = batch_size - phase.state.n_done % batch_size
-    if phase.hurry and not phase.hurry.pace.is_measured:
+    if phase.hurry and not phase.hurry.pace.is_measured and not phase.networks.fixed_shapes:
         n_next = 1
     with phase.work.stopwatch(WAIT):
         return list(islice(viewed, n_next))
@@ -130,23 +128,23 @@ def _ask(phase: Phase1, batch: list[ViewedSequence], effort: Effort) -> list[Rec
     start = time.perf_counter()
     with work.stopwatch("networks"):
         records = work.ask(phase.networks, batch, effort, is_mixed=bool(hurry and hurry.is_mixed))
-    asked = time.perf_counter()
+    seconds = time.perf_counter() - start
     _keep(phase, records)
-    if hurry:
-        photo_seconds = work.photo_seconds()
+    if hurry and not hurry.is_warm:
+        # Its shapes were new to the networks, which costs time once.
+        hurry.is_warm = any(record.n_frames for record in records)
+    elif hurry:
         hurry.pace.observe(
             Batch(
                 n_sequences=len(batch),
                 cost=_cost(work.job, batch, effort),
                 full_cost=_cost(work.job, batch, Effort.FULL),
-                network_seconds=asked - start,
-                other_seconds=time.perf_counter() - asked,
-                photo_seconds=photo_seconds - hurry.photo_seconds,
+                network_seconds=seconds,
+                photo_seconds=len(batch) * work.photo_seconds_per_sequence(),
             )
         )
-        hurry.photo_seconds = photo_seconds
-        if hurry.provisional:
-            hurry.pace.finish_seconds_per_sequence = hurry.provisional.seconds_per_record
+    if hurry and hurry.provisional:
+        hurry.pace.finish_seconds_per_sequence = hurry.provisional.seconds_per_record
     return records
 
 
@@ -165,10 +163,15 @@ def _try_mixed(phase: Phase1, hurry: Hurry, viewed: Generator[ViewedSequence]) -
     float32 = _ask(phase, batch, Effort.FULL)
     if not any(record.n_frames for record in float32):
         return
+    holds = False
     with work.stopwatch(PROVE):
-        mixed, proof = prove_mixed(work, phase.engine, phase.estimator, batch, float32)
-    if proof.holds:
-        phase.networks, hurry.is_mixed = mixed, True
+        try:
+            mixed, proof = prove_mixed(work, phase.engine, phase.estimator, batch, float32)
+            holds = proof.holds
+        except OutOfMemoryError as error:
+            log.warning("mixed precision: no memory to try it, using float32", error=str(error))
+    if holds:
+        phase.networks, hurry.is_mixed, hurry.is_warm = mixed, True, False
         hurry.pace.forget()
     else:
         with work.stopwatch(LOAD):

@@ -11,7 +11,18 @@ import structlog
 
 from inference import run_report
 from inference.decoding import find_decoder
-from inference.domain import REFERENCE_PIXELS, CheckpointError, DecoderName, DegradedError, EngineName, Precision
+from inference.domain import (
+    REFERENCE_PIXELS,
+    CheckpointError,
+    DecoderName,
+    DegradedError,
+    Effort,
+    EngineName,
+    FailureReason,
+    InterruptedRunError,
+    Precision,
+    TooManyFailuresError,
+)
 from inference.engines import find_engine
 from inference.estimation import Estimator
 from inference.job import records_header
@@ -23,10 +34,12 @@ from inference.records_to_submission import check_features_path, records_to_subm
 from inference.run_report import RunFacts
 from inference.run_state import RunState, heartbeat, last_resort
 from inference.settling import settled_networks
-from inference.submission import FAILURES_NAME, write_failures
+from inference.submission import FAILURES_NAME, SUBMISSION_NAME, write_failures
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from types import TracebackType
 
     from inference.decoding import Decoder
     from inference.engines import Engine
@@ -36,6 +49,11 @@ if TYPE_CHECKING:
     from inference.run_state import OutputFolder
 
 log = structlog.get_logger()
+
+WRITES_RESERVED = 3
+"""Times that writing a whole submission took at the beginning, which the last moment leaves for the last one."""
+READING_TROUBLE = frozenset({FailureReason.TIMED_OUT, FailureReason.UNREADABLE})
+"""Failures of the disk or mount rather than of the photo."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +91,16 @@ def predict(
     engine = find_engine(_engine_name(job, existing))
     decoder = find_decoder(_decoder_name(job, existing), options.n_workers)
     header = records_header(job, engine, decoder, existing)
-    _count_kept(path, header, existing, options, state)
-    is_complete = state.n_kept == header.n_sequences
+    _check_same_run(path, header, existing)
+    is_complete = _count_kept(path, header, existing, options, state)
+    check_failures(count_photos(job), options, state)
     if is_complete and options.features_path is None and (report := run_report.verify(out.path, job.bundle)):
-        log.info("already complete, verified, nothing changed", out=str(out.path), sequences=header.n_sequences)
+        log.info(
+            "already complete, verified, nothing changed",
+            out=str(out.path),
+            sequences=header.n_sequences,
+            degraded=state.n_degraded,
+        )
         return report
     _log_job(job, engine, decoder, state.n_kept)
     facts = RunFacts(plan=job.plan, state=state, budget=options.budget)
@@ -130,16 +154,35 @@ def _hurry(job: Job, header: RecordsHeader, around: Surroundings, until_the_end:
             priors_row(job.bundle.manifest.priors),
             lambda records: around.estimator(records).probabilities,
         )
-        if around.state.n_kept:
-            for record in islice(read_records(around.records_path, header), around.state.n_kept):
-                provisional.add([record])
         provisional.write_if_due()
 
     def end_now() -> int:
         return _end_now(job, header, around, provisional, budget)
 
-    until_the_end.enter_context(last_resort(around.state, pace.last_moment, end_now))
+    last_moment = min(pace.last_moment, budget - WRITES_RESERVED * (provisional.write_seconds if provisional else 0.0))
+    until_the_end.enter_context(last_resort(around.state, last_moment, end_now))
+    if provisional:
+        until_the_end.push(_final_if_there_is_none(around.out.path, provisional))
+        if around.state.n_kept:
+            around.estimator.load()
+            for record in islice(read_records(around.records_path, header), around.state.n_kept):
+                around.state.check()
+                provisional.add([record])
     return Hurry(pace, provisional, may_mix=around.engine.supports_mixed)
+
+
+def _final_if_there_is_none(
+    out: Path, provisional: Provisional
+) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], bool]:
+    """A run with a budget that dies of an error leaves its best submission, unless an older one is there."""
+
+    def on_end(_: object, error: BaseException | None, __: object) -> bool:
+        no_submission_wanted = (TooManyFailuresError, InterruptedRunError)
+        if error and not isinstance(error, no_submission_wanted) and not (out / SUBMISSION_NAME).exists():
+            provisional.make_final()
+        return False
+
+    return on_end
 
 
 def _end_now(
@@ -151,15 +194,15 @@ def _end_now(
         log.error("time budget: over before the shard was complete; its records are kept, run again to go on")
         return DegradedError.exit_code
     n_real = provisional.make_final()
+    if around.records_path.exists():
+        write_failures(out / FAILURES_NAME, read_records(around.records_path, header))
+    run_report.write_out_of_time(out, job.bundle, n_real, state, budget)
     log.warning(
         "time budget: over, the best submission so far is final",
         finished=n_real,
         with_priors=state.n_all - n_real,
         stage=state.stage,
     )
-    if around.records_path.exists():
-        write_failures(out / FAILURES_NAME, read_records(around.records_path, header))
-    run_report.write_out_of_time(out, job.bundle, n_real, state, budget)
     return DegradedError.exit_code if around.options.strict else 0
 
 
@@ -178,26 +221,41 @@ def _decoder_name(job: Job, existing: RecordsHeader | None) -> DecoderName:
     return job.decoder
 
 
-def _count_kept(
-    path: Path, header: RecordsHeader, existing: RecordsHeader | None, options: RunOptions, state: RunState
-) -> None:
-    """Tell `state` what an earlier run of this very job left. Raises CheckpointError if it was another job's."""
-    state.n_all = header.n_sequences
-    if existing is None:
-        return
-    different = header.differences(existing)
+def _check_same_run(path: Path, header: RecordsHeader, existing: RecordsHeader | None) -> None:
+    """Raise CheckpointError if the records that are there are another job's."""
+    different = header.differences(existing) if existing else []
     if different:
         raise CheckpointError(
             f"{path}: must belong to this run, but differs in {', '.join(different)}; "
             "choose another --out, or --fresh to start over"
         )
-    n_whole = sum(1 for _ in read_records(path, header))
-    if n_whole < header.n_sequences:
-        n_whole -= n_whole % options.batch_size  # a run that goes on sees the same batches
-    for record in islice(read_records(path, header), n_whole):
+
+
+def _count_kept(
+    path: Path, header: RecordsHeader, existing: RecordsHeader | None, options: RunOptions, state: RunState
+) -> bool:
+    """Tell `state` what an earlier run of this very job left; whether it left nothing to do.
+
+    At the end of the records, sequences that there was no time to look at, and of an unfinished run those whose photos
+    the disk did not give, are done again.
+    """
+    state.n_all = header.n_sequences
+    if existing is None:
+        return False
+    n_whole = n_looked_at = n_read = 0
+    for n_whole, record in enumerate(read_records(path, header), start=1):
+        if record.effort < Effort.PRIORS or not record.has_metadata:
+            n_looked_at = n_whole
+        if not READING_TROUBLE.intersection(failure.reason for failure in record.failures):
+            n_read = n_whole
+    n_kept = n_looked_at if n_whole == header.n_sequences else min(n_looked_at, n_read)
+    if n_kept < header.n_sequences:
+        n_kept -= n_kept % options.batch_size  # a run that goes on sees the same batches
+    for record in islice(read_records(path, header), n_kept):
         state.n_failures += len(record.failures)
         state.n_degraded += record.is_degraded
-    state.n_done = state.n_kept = n_whole
+    state.n_done = state.n_kept = n_kept
+    return n_kept == header.n_sequences
 
 
 def _log_job(job: Job, engine: Engine, decoder: Decoder, n_kept: int) -> None:

@@ -30,6 +30,8 @@ COST_SHARE = 0.01
 """Share of the time that writing provisional submissions may take."""
 CHUNK_ROWS = 1024
 """Records that wait for their estimate at most: 10 MB."""
+TELLING_RECORDS = 256
+"""Fewest records whose estimate tells what the second phase takes: asking 26 boosters about a few costs most for asking."""
 
 
 class Estimate(Protocol):
@@ -63,8 +65,14 @@ class Provisional:
         self._n_known = 0
         self._written_at = -np.inf
         self._interval = 0.0
-        self.seconds_per_record = 0.0
-        """What a final estimate takes."""
+        self._measured_records, self._measured_seconds = 0, 0.0
+        self.write_seconds = 0.0
+        """What the last writing took."""
+
+    @property
+    def seconds_per_record(self) -> float:
+        """What a final estimate takes; 0 until enough of them were made together to tell."""
+        return self._measured_seconds / self._measured_records if self._measured_records else 0.0
 
     def add(self, records: list[Record]) -> None:
         """The next records of the run, in its order."""
@@ -80,7 +88,8 @@ class Provisional:
             return
         self.write()
         self._written_at = self._clock()
-        self._interval = max(SMALLEST_INTERVAL_SECONDS, (self._written_at - start) / COST_SHARE)
+        self.write_seconds = self._written_at - start
+        self._interval = max(SMALLEST_INTERVAL_SECONDS, self.write_seconds / COST_SHARE)
 
     def write(self) -> Path:
         """Write `submission.partial.csv` now; returns its path."""
@@ -115,7 +124,9 @@ class Provisional:
         self._rows[self._n_known : self._n_known + n_records] = self._estimate(self._waiting)
         self._n_known += n_records
         self._waiting = []
-        self.seconds_per_record = (self._clock() - start) / n_records
+        if n_records >= TELLING_RECORDS:
+            self._measured_records += n_records
+            self._measured_seconds += self._clock() - start
 
 
 def priors_row(priors: dict[str, float]) -> npt.NDArray[np.float32]:

@@ -19,12 +19,14 @@ from inference.run_report import RecordCounts, RunFacts
 from inference.submission import FAILURES_NAME, SUBMISSION_NAME, write_failures, write_submission
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from inference.bundle import Bundle, Manifest
     from inference.domain import Probabilities
     from inference.estimation import Estimated, Estimator
     from inference.records import RecordsHeader
+    from inference.run_state import RunState
 
 log = structlog.get_logger()
 
@@ -53,11 +55,19 @@ def records_to_submission(
     counts = RecordCounts()
     with run.stopwatch("aggregate, stack, write"), _feature_file(features_path, bundle.manifest) as feature_file:
         chunks = in_parts(read_records(records_path, header), CHUNK_RECORDS)
-        rows = (_observed(estimator(chunk), counts, feature_file, run) for chunk in chunks)
+        rows = _rows((_observed(estimator(chunk), counts, feature_file, run) for chunk in chunks), run.state)
         write_submission(out / SUBMISSION_NAME, header.labels, header.n_sequences, rows)
         write_failures(out / FAILURES_NAME, read_records(records_path, header))
     _log_counts(counts, bundle)
     return run_report.write(out, header, bundle, counts, run)
+
+
+def _rows(
+    chunks: Iterator[tuple[list[str], Probabilities]], state: RunState
+) -> Iterator[tuple[list[str], Probabilities]]:
+    """All rows of the submission; behind the last one nobody else may give it its name any more."""
+    yield from chunks
+    state.end.acquire()
 
 
 def _observed(

@@ -30,6 +30,7 @@ STATUS_NAME = "status.json"
 FORMAT_VERSION = 1
 HEARTBEAT_SECONDS = 10.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+FLUSH_SECONDS = 0.1
 START_TIME_FIELD = 19
 """Of /proc/PID/stat, behind the name of the program (proc(5): field 22 of all)."""
 GRACE_SECONDS = 6.0
@@ -58,6 +59,8 @@ class RunState:
     stop_signal: int | None = None
     started: float = field(default_factory=time.monotonic)
     phase_started: float | None = None
+    end: threading.Lock = field(default_factory=threading.Lock)
+    """Whoever has it gives the submission its final name: the run when it is done, or the last resort. It is kept."""
 
     def seconds(self) -> float:
         """Since the run began."""
@@ -202,7 +205,6 @@ def stopping_on_signals(state: RunState) -> Iterator[None]:
 
 def _on_first_signal(state: RunState, number: int, reading: socket.socket) -> None:
     state.stop_signal = number
-    log.warning("stopping", signal=signal.Signals(number).name, at_most_seconds=GRACE_SECONDS)
     reading.settimeout(GRACE_SECONDS)
     try:
         second = reading.recv(1)
@@ -210,6 +212,11 @@ def _on_first_signal(state: RunState, number: int, reading: socket.socket) -> No
         second = bytes([number])
     if second:  # else the run has ended by itself
         os._exit(SIGNAL_EXIT_BASE + second[0])
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 @contextmanager
@@ -222,7 +229,7 @@ def last_resort(state: RunState, at_seconds: float, action: Callable[[], int]) -
     is_over = threading.Event()
 
     def wait() -> None:
-        if is_over.wait(max(0.0, at_seconds - state.seconds())):
+        if is_over.wait(max(0.0, at_seconds - state.seconds())) or not state.end.acquire(blocking=False):
             return
         code = HakunaError.exit_code
         try:
@@ -233,8 +240,9 @@ def last_resort(state: RunState, at_seconds: float, action: Callable[[], int]) -
         except BaseException:  # noqa: BLE001  # told, and the process ends all the same
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            # Nobody may read what the run says any more: that must not keep it from ending.
+            threading.Thread(target=_flush, daemon=True).start()
+            time.sleep(FLUSH_SECONDS)
             os._exit(code)
 
     thread = threading.Thread(target=wait, name="last resort", daemon=True)

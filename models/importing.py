@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import threading
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -32,6 +34,7 @@ from inference.files import output_errors, sha256_of_file, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from multiprocessing.process import BaseProcess
 
     from inference.bundle import Bundle
     from inference.domain import Probabilities
@@ -138,8 +141,24 @@ def _here(work: Callable[Arguments, Result], *arguments: Arguments.args, **optio
 
 
 def _in_a_child(work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
-    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as child:
-        return child.submit(work, *arguments, **options).result()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_end_with_parent) as child:
+        try:
+            return child.submit(work, *arguments, **options).result()
+        except BrokenProcessPool as error:
+            raise BundleError(f"{arguments[0]}: must fit into memory, but the process that froze it died") from error
+
+
+def _end_with_parent() -> None:
+    """In the child: end when the parent does, however that ends."""
+    parent = multiprocessing.parent_process()
+
+    def watch(parent: BaseProcess) -> None:
+        parent.join()
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=watch, args=(parent,), daemon=True).start()
 
 
 def _copy_boosters(assets: Path, recipe: Recipe, names: tuple[str, ...], work: Path) -> None:

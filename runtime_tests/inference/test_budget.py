@@ -24,7 +24,7 @@ def measured(budget: float, effort: Effort = Effort.FULL, **changes: float) -> P
     """A pace that knows 10 sequences, which took 36 s in the networks at full effort: a second a unit of cost."""
     pace = Pace(budget, COSTS)
     cost = 10 * COSTS[effort]
-    facts = {"network_seconds": cost, "other_seconds": 0.0, "photo_seconds": 0.0} | changes
+    facts = {"network_seconds": cost, "photo_seconds": 0.0} | changes
     pace.observe(Batch(n_sequences=10, cost=cost, full_cost=360.0, **facts))
     return pace
 
@@ -59,6 +59,12 @@ def test_the_second_phase_is_part_of_the_plan() -> None:
     assert pace.effort_for(100, 100, 8, 0.0) is Effort.NO_LARGE_TTA
 
 
+def test_a_wild_guess_about_the_second_phase_does_not_take_all_the_time() -> None:
+    pace = measured(10_000.0)
+    pace.finish_seconds_per_sequence = 1e6
+    assert pace.effort_for(100, 100, 8, 0.0) is Effort.FULL  # 3600 s of the 7500 s that are left
+
+
 def test_no_time_for_another_batch_of_the_cheapest_network_means_priors() -> None:
     pace = measured(100.0)
     assert pace.effort_for(100, 100, 8, 95 - 8 * 3 - 1) is Effort.FIRST_NETWORK
@@ -81,7 +87,7 @@ def test_more_effort_comes_back_only_with_slack() -> None:
 def test_old_batches_are_forgotten() -> None:
     pace = measured(1e6)
     for _ in range(WINDOW_BATCHES):
-        pace.observe(Batch(10, 360.0, 360.0, 720.0, 0.0, 0.0))
+        pace.observe(Batch(10, 360.0, 360.0, 720.0, 0.0))
     assert pace.seconds_per_sequence(Effort.FULL) == pytest.approx(72.0)
     pace.forget()
     assert not pace.is_measured

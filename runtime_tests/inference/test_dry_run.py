@@ -45,7 +45,7 @@ def test_it_projects_the_time_of_every_effort(figures: dict[str, Any]) -> None:
     seconds = list(figures["projected_seconds"].values())
     assert list(figures["projected_seconds"]) == ["full", "no large tta", "no tta", "one size", "first network"]
     assert seconds == sorted(seconds, reverse=True)
-    assert figures["startup_seconds"] <= seconds[-1] < seconds[0] < 600
+    assert figures["startup_seconds"] < seconds[-1] <= seconds[0] < 600  # photos may be slower than tiny networks
     assert figures["fits"] is True
 
 

@@ -16,10 +16,10 @@ import pytest
 from inference import pipeline
 from inference.budget import Pace
 from inference.bundle import Bundle
-from inference.domain import CLASS_PRIORS, LABELS, Effort, EngineName, TooManyFailuresError
+from inference.domain import CLASS_PRIORS, LABELS, Effort, EngineName, FailureReason, FrameFailure, TooManyFailuresError
 from inference.engines import find_engine
 from inference.job import RunOptions
-from inference.records import Record, read_header, read_records
+from inference.records import Record, RecordWriter, read_header, read_records
 from runtime_tests.running import job_for, run, run_job
 
 STACKED = LABELS.index("zebra")
@@ -97,12 +97,12 @@ def quick_stacked(bundle: Bundle) -> set[str]:
 def test_effort_can_change_from_batch_to_batch_and_end_in_priors(
     season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
 ) -> None:
-    forced[:] = [Effort.FULL, Effort.NO_TTA, Effort.ONE_SIZE, Effort.PRIORS]
+    forced[:] = [Effort.FULL, Effort.NO_TTA, Effort.ONE_SIZE, Effort.ONE_SIZE, Effort.PRIORS]
     report = hurried(season, quick_bundle, tmp_path)
     efforts = [record.effort for record in records_of(tmp_path)]
-    # A single sequence first, then up to the next multiple of the batch size, 4.
-    assert efforts == [Effort.FULL] + [Effort.NO_TTA] * 3 + [Effort.ONE_SIZE] * 4 + [Effort.PRIORS] * 4
-    assert report["counts"]["sequences_by_effort"] == {"no tta": 3, "one size": 4, "priors": 4}
+    # Single sequences until one of them tells what they take, then up to the next multiple of the batch size, 4.
+    assert efforts == [Effort.FULL, Effort.NO_TTA] + [Effort.ONE_SIZE] * 6 + [Effort.PRIORS] * 4
+    assert report["counts"]["sequences_by_effort"] == {"no tta": 1, "one size": 6, "priors": 4}
     rows = submission(tmp_path)
     priors = np.array(list(CLASS_PRIORS.values()), np.float32)
     for record in records_of(tmp_path)[8:]:
@@ -110,6 +110,59 @@ def test_effort_can_change_from_batch_to_batch_and_end_in_priors(
     first = records_of(full)[0].seq_id
     np.testing.assert_array_equal(rows[first], submission(full)[first])
     assert json.loads((tmp_path / "run.json").read_text())["budget"]["seconds"] == BUDGET
+
+
+def test_sequences_that_nobody_looked_at_are_done_when_there_is_time(
+    season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+) -> None:
+    forced[:] = [Effort.FULL, Effort.FULL, Effort.FULL, Effort.PRIORS]
+    assert hurried(season, quick_bundle, tmp_path)["counts"]["sequences_by_effort"] == {"priors": 8}
+    report = run(season, quick_bundle, tmp_path)
+    assert report["sequences_kept_from_earlier_run"] == 4 - 4 % 8
+    assert (tmp_path / "submission.csv").read_bytes() == (full / "submission.csv").read_bytes()
+
+
+def test_a_run_with_a_budget_that_goes_on_counts_what_was_kept_as_real(
+    season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+) -> None:
+    whole = (full / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_bytes(b"".join(whole[: 1 + 8]))
+    forced[:] = [Effort.PRIORS]
+    report = hurried(season, quick_bundle, tmp_path)
+    assert report["counts"]["sequences_by_effort"] == {"priors": 4}
+    rows, full_rows = submission(tmp_path), submission(full)
+    same = [seq_id for seq_id in rows if (rows[seq_id] == full_rows[seq_id]).all()]
+    assert len(same) >= 8
+
+
+def test_sequences_whose_photos_the_disk_did_not_give_are_tried_again(
+    season: Path, quick_bundle: Bundle, full: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "records.jsonl"
+    header, records = read_header(full / "records.jsonl"), records_of(full)
+    trouble = (FrameFailure("x.jpg", FailureReason.TIMED_OUT),)
+    writer = RecordWriter(path, header)
+    writer.append([*records[:8], *(replace(record, failures=trouble) for record in records[8:10])])
+    writer.close()
+    report = run(season, quick_bundle, tmp_path)
+    assert report["sequences_kept_from_earlier_run"] == 8
+    assert path.read_bytes() == (full / "records.jsonl").read_bytes()
+
+
+def test_an_error_under_a_budget_leaves_the_best_so_far_unless_there_is_an_older_submission(
+    season: Path, quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def breaks(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the GPU fell off the bus")
+
+    monkeypatch.setattr("inference.pipeline.photos_to_records", breaks)
+    with pytest.raises(RuntimeError, match="fell off the bus"):
+        hurried(season, quick_bundle, tmp_path)
+    assert len(submission(tmp_path)) == 12
+    (tmp_path / "submission.csv").write_bytes(b"an older one")
+    with pytest.raises(RuntimeError, match="fell off the bus"):
+        hurried(season, quick_bundle, tmp_path)
+    assert (tmp_path / "submission.csv").read_bytes() == b"an older one"
 
 
 def test_features_leave_out_what_the_stackers_do_not_expect(

@@ -127,3 +127,21 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
 
 def test_a_shard_is_counted_from_one() -> None:
     assert parse_shard("2/7") == Shard(2, 7)
+
+
+def test_records_of_another_run_are_not_replaced(whole: Path, tmp_path: Path) -> None:
+    folders = shards_of(whole, tmp_path, 2)
+    before = (folders[0] / "records.jsonl").read_bytes()
+    with pytest.raises(CheckpointError, match="must be absent or of this very run, but differs in shard"):
+        merge_records(folders, folders[0])
+    assert (folders[0] / "records.jsonl").read_bytes() == before
+
+
+def test_more_shards_than_sequences_are_merged_too(
+    season: Path, quick_bundle: Bundle, whole: Path, tmp_path: Path
+) -> None:
+    folders = shards_of(whole, tmp_path, 11)
+    run_job(replace(job_for(season, quick_bundle), shard=Shard(1, 20)), tmp_path / "empty")
+    assert Shard(1, 20).bounds(12) == (0, 0)
+    merge_records([tmp_path / "empty", *folders], tmp_path / "merged")
+    assert (tmp_path / "merged" / "records.jsonl").read_bytes() == (whole / "records.jsonl").read_bytes()

@@ -11,7 +11,7 @@ import pytest
 from inference import decoding, patience
 from inference.decoding import decode_sequences, find_decoder
 from inference.domain import DecoderName, FailureReason, FrameFailure, Image, Preset, Sequence
-from inference.patience import GaveUpError, Patience
+from inference.patience import GaveUpError, MountGoneError, Patience
 from inference.screening import read_image_file
 
 
@@ -48,8 +48,9 @@ def test_when_nothing_comes_back_waiting_ends(hang: threading.Event, monkeypatch
     patient = Patience(60.0)
     patient._n_hanging = wait._n_hanging
     start = time.monotonic()
-    with pytest.raises(GaveUpError, match="3 reads hang already"):
+    with pytest.raises(MountGoneError, match="3 reads hang for more than 60 s; progress is saved") as error:
         patient(lambda: 1)
+    assert error.value.exit_code == 3
     assert time.monotonic() - start < 5
     hang.set()
     for _ in range(500):
