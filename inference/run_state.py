@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -30,6 +29,8 @@ STATUS_NAME = "status.json"
 FORMAT_VERSION = 1
 HEARTBEAT_SECONDS = 10.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+WAKE_UP = signal.SIGUSR2
+"""Tells the thread that waits for signals that the run is over."""
 FLUSH_SECONDS = 0.1
 START_TIME_FIELD = 19
 """Of /proc/PID/stat, behind the name of the program (proc(5): field 22 of all)."""
@@ -175,43 +176,33 @@ def write_status(state: RunState, path: Path) -> None:
 def stopping_on_signals(state: RunState) -> Iterator[None]:
     """SIGTERM and SIGINT ask the run to stop: at the next call of a network, or for good after 6 s or a second signal.
 
-    Python's own handlers only run between two steps of the main thread, which may sit in a network for seconds. So the
-    signal also wakes a thread. Must be entered in the main thread.
+    The signals are blocked, here and in all threads to come, and a thread waits for them: Python's own handlers only run
+    between two steps of the main thread, which may sit in a network for seconds, and on the alternate stack that
+    TensorFlow or DALI gives that thread they do not even fit (a signal then ends the process with SIGSEGV). So this must
+    be entered in the main thread, before libraries make threads of their own.
     """
-    reading, writing = socket.socketpair()
-    writing.setblocking(False)
-
-    def watch() -> None:
-        for number in reading.recv(1):
-            _on_first_signal(state, number, reading)
-
-    def remember(number: int, _: object) -> None:
-        state.stop_signal = number
-
-    earlier = {number: signal.signal(number, remember) for number in SIGNALS}
-    earlier_descriptor = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-    thread = threading.Thread(target=watch, name="signals", daemon=True)
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, WAKE_UP})
+    thread = threading.Thread(target=_wait_for_signals, args=(state,), name="signals", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        signal.set_wakeup_fd(earlier_descriptor)
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
-        writing.close()  # ends the thread
+        if thread.ident is not None and thread.is_alive():
+            signal.pthread_kill(thread.ident, WAKE_UP)
         thread.join()
-        reading.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
-def _on_first_signal(state: RunState, number: int, reading: socket.socket) -> None:
-    state.stop_signal = number
-    reading.settimeout(GRACE_SECONDS)
-    try:
-        second = reading.recv(1)
-    except TimeoutError:
-        second = bytes([number])
-    if second:  # else the run has ended by itself
-        os._exit(SIGNAL_EXIT_BASE + second[0])
+def _wait_for_signals(state: RunState) -> None:
+    """Until the run has ended by itself, or does not after a signal."""
+    waited_for = {*SIGNALS, WAKE_UP}
+    first = signal.sigwait(waited_for)
+    if first == WAKE_UP:
+        return
+    state.stop_signal = int(first)
+    second = signal.sigtimedwait(waited_for, GRACE_SECONDS)
+    if second is None or second.si_signo != WAKE_UP:
+        os._exit(SIGNAL_EXIT_BASE + (second.si_signo if second else int(first)))
 
 
 def _flush() -> None:
