@@ -47,7 +47,7 @@ def test_a_network_whose_shapes_do_not_follow_from_its_input_is_refused() -> Non
     import keras
     import tensorflow as tf
 
-    class Unknown(keras.layers.Layer):
+    class Unknown(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         def call(self, x: tf.Tensor) -> tf.Tensor:
             return tf.nn.conv2d(tf.compat.v1.placeholder_with_default(x, None), tf.ones((1, 1, 3, 2)), 1, "SAME")
 
