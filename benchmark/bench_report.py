@@ -34,6 +34,10 @@ class StageFigures(Strict):
     kernel: str
     ratio: Spread
     """Its time over that of the calibration kernel just before and after: what comparisons are on."""
+    cpu_ratio: Spread
+    """The same in processor time: what comparisons are on where other processes take the cores."""
+    kernel_load: float
+    """Share of all cores that the kernel got: less than in another run means that the cores were taken."""
     height: int | None = None
     width: int | None = None
     n_frames: int | None = None

@@ -9,6 +9,7 @@ import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,8 +45,9 @@ class Kernel:
     work: Callable[[], object]
 
 
+@cache
 def calibration_kernels() -> dict[str, Kernel]:
-    """The kernels by name, ready to run."""
+    """The kernels by name, ready to run; made once, as their memory and threads stay."""
     random = np.random.default_rng(SEED)
     left, right = (random.random((MATRIX_SIDE, MATRIX_SIDE), np.float32) for _ in range(2))
     product = np.empty_like(left)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAX_REGRESSION = 1.3
 SECOND_LOOKS = 2
 """How often a stage that seems slower is timed again before that is believed; its best look counts."""
+UNDISTURBED = 0.9
+"""A kernel that gets less than this share of the processor time that it got in the baseline is disturbed."""
 KERNEL_OF = {
     "decode": JPEG,
     "resample, networks": MATRIX,
@@ -34,17 +36,24 @@ class Judged:
     Attributes
     ----------
     now, baseline : first quartile of its time over its kernel's: what it takes when nobody interrupts it
+    cpu_now, cpu_baseline : the same in processor time
+    is_disturbed : whether other processes took cores from the kernel, and so from the stage. Waiting is then no fault
+        of the stage's: it counts as slower only if it also works longer
     """
 
     name: str
     kernel: str
     now: float
     baseline: float
+    cpu_now: float
+    cpu_baseline: float
+    is_disturbed: bool
 
     @property
     def regression(self) -> float:
         """How many times slower than in the baseline."""
-        return self.now / self.baseline
+        on_the_clock, at_work = self.now / self.baseline, self.cpu_now / self.cpu_baseline
+        return min(on_the_clock, at_work) if self.is_disturbed else on_the_clock
 
 
 def compare_reports(now: BenchReport, baseline: BenchReport) -> list[Judged]:
@@ -54,7 +63,17 @@ def compare_reports(now: BenchReport, baseline: BenchReport) -> list[Judged]:
         old = baseline.stage(stage.name)
         if old is None or not _is_comparable(stage, old):
             continue
-        judged.append(Judged(stage.name, stage.kernel, stage.ratio.low, old.ratio.low))
+        judged.append(
+            Judged(
+                name=stage.name,
+                kernel=stage.kernel,
+                now=stage.ratio.low,
+                baseline=old.ratio.low,
+                cpu_now=stage.cpu_ratio.low,
+                cpu_baseline=old.cpu_ratio.low,
+                is_disturbed=stage.kernel_load < UNDISTURBED * old.kernel_load,
+            )
+        )
     if not judged:
         raise UsageError("--compare: the baseline must have stages of this timing run, got none; time it again")
     return sorted(judged, key=lambda one: -one.regression)

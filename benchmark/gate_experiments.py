@@ -78,11 +78,13 @@ def _seconds(report: BenchReport, name: str) -> float:
 
 def slowed_harness(harness: Harness, name: str, factor: float) -> Harness:
     """The same harness with one stage that takes `factor` times as long."""
-    stages = [replace(one, work=_slowed(one.work, factor)) if one.name == name else one for one in harness.stages]
+    stages = [replace(one, work=slowed(one.work, factor)) if one.name == name else one for one in harness.stages]
     return replace(harness, stages=stages)
 
 
-def _slowed(work: Callable[[], object], factor: float) -> Callable[[], object]:
+def slowed(work: Callable[[], object], factor: float) -> Callable[[], object]:
+    """The same work, after which the time is worked away that makes it `factor` times as long."""
+
     def slow() -> None:
         start = time.perf_counter()
         work()

@@ -98,6 +98,8 @@ def _figures(stage: Stage, times: Times) -> StageFigures:
         load=spread(times.loads).median,
         kernel=stage.kernel,
         ratio=spread(times.ratios),
+        cpu_ratio=spread(times.cpu_ratios),
+        kernel_load=spread(times.kernel_loads).median,
         height=stage.height,
         width=stage.width,
         n_frames=stage.n_frames,

@@ -39,6 +39,7 @@ STYLE: Any = {
     "savefig.facecolor": "white",
     "text.color": "black",
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#d0d0d0",
     "svg.fonttype": "none",
     "svg.hashsalt": "hakuna",
@@ -83,6 +84,7 @@ def stage_plot(report: BenchReport) -> Figure:
         axes.set_yticks(range(len(shown)), [f"{one.name}, per {one.unit.rstrip('s')}" for one in shown])
         axes.invert_yaxis()
         axes.set_xscale("log")
+        axes.set_xlim(right=2 * axes.get_xlim()[1])  # room for the last number
         axes.set_xlabel("milliseconds (median; whiskers: quartiles)")
         axes.set_title(f"Stages, {_where(report)}")
     return figure

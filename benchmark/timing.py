@@ -83,12 +83,15 @@ class Times:
     ----------
     seconds : of one call
     ratios : seconds over those of the kernel just before and after
-    loads : share of all cores that this process kept busy, 0-1
+    cpu_ratios : the same in seconds of processor time, all threads together
+    loads, kernel_loads : share of all cores that this process kept busy, 0-1
     """
 
     seconds: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
+    cpu_ratios: list[float] = field(default_factory=list)
     loads: list[float] = field(default_factory=list)
+    kernel_loads: list[float] = field(default_factory=list)
 
 
 def take_turns(
@@ -123,15 +126,24 @@ def _time_between(kernel: Kernel, n_kernel_calls: int, stage: Stage, n_calls: in
 
     Both run about equally long: other processes interrupt what runs long, and would spare a kernel of 2 ms.
     """
-    before = _seconds(kernel.work, n_kernel_calls) / n_kernel_calls
-    cpu = time.process_time()
-    seconds = _seconds(stage.work, n_calls)
-    cpu = time.process_time() - cpu
-    after = _seconds(kernel.work, n_kernel_calls) / n_kernel_calls
-    times.seconds.append(seconds / n_calls)
-    times.ratios.append(times.seconds[-1] / ((before + after) / 2))
-    times.loads.append(min(1.0, cpu / (seconds * len(os.sched_getaffinity(0)))))
+    before, cpu_before = _both(kernel.work, n_kernel_calls)
+    seconds, cpu = _both(stage.work, n_calls)
+    after, cpu_after = _both(kernel.work, n_kernel_calls)
+    kernel_seconds, kernel_cpu = (before + after) / 2, (cpu_before + cpu_after) / 2
+    n_cores = len(os.sched_getaffinity(0))
+    times.seconds.append(seconds)
+    times.ratios.append(seconds / kernel_seconds)
+    times.cpu_ratios.append(cpu / kernel_cpu)
+    times.loads.append(min(1.0, cpu / (seconds * n_cores)))
+    times.kernel_loads.append(min(1.0, kernel_cpu / (kernel_seconds * n_cores)))
     return [before, after]
+
+
+def _both(work: Callable[[], object], n_calls: int) -> tuple[float, float]:
+    """Seconds of one call, on the clock and of all processors."""
+    cpu = time.process_time()
+    seconds = _seconds(work, n_calls)
+    return seconds / n_calls, (time.process_time() - cpu) / n_calls
 
 
 def _burnt_in(work: Callable[[], object]) -> float:
