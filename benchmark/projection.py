@@ -139,7 +139,7 @@ def network_seconds(passes: Iterable[Pass], frame_shares: Mapping[int, float], r
         for n_images, share in enumerate(frames if one.network.per_frame else moving):
             n_full, rest = divmod(n_images, step)
             seconds += share * (n_full * full_call + (rates.call(name, size, rest * copies) if rest else 0.0))
-    return seconds / n_sequences
+    return float(seconds) / n_sequences
 
 
 def sums_of(shares: Mapping[int, float], n_terms: int) -> npt.NDArray[np.float64]:
