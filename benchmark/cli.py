@@ -155,11 +155,11 @@ def bench(
 
         typer.echo(write_page(history))
         return
-    from benchmark import bench_command
-
     seconds = _seconds(budget)
     if (budget or device_profile) and not workload:
         raise UsageError("--budget, --device-profile: must come with --workload")
+    from benchmark import bench_command
+
     request = bench_command.BenchRequest(
         data=data,
         bundle=bundle,

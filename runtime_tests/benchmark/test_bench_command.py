@@ -40,7 +40,7 @@ def test_a_profile_projects_every_ensemble_in_both_precisions(tmp_path: Path, ti
 def test_a_budget_that_is_too_short_is_exit_11_and_names_what_would_fit(tmp_path: Path, tiny_bundle: Bundle) -> None:
     with pytest.raises(
         DoesNotFitError,
-        match=r"--budget 1.0 min: .* season11, full in float32 on v100 \(low\), got .* nothing would fit",
+        match=r"--budget 60.0 s: .* season11, full in float32 on v100 \(low\), got .* nothing would fit",
     ) as caught:
         project_workload(request(tmp_path, tiny_bundle), "season11", 60.0, "v100", Effort.FULL, Precision.FLOAT32)
     assert caught.value.exit_code == 11
@@ -66,7 +66,6 @@ def test_this_machine_is_timed_and_projected(
     [
         (("--budget", "8h"), 2, "--budget, --device-profile: must come with --workload"),
         (("--workload", "season11", "--budget", "soon"), 2, "must be a duration such as 8h"),
-        (("--workload", "season99", "--device-profile", "v100"), 2, "must be one of minutes, season10, season11"),
         (("--against", "pillow"), 2, "DATA: must be given with --against"),
         (("--history", "/nowhere"), 2, "must hold JSON files"),
     ],
