@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from benchmark.bench_report import BenchReport, StageFigures
 
 MAX_REGRESSION = 1.3
-SECOND_LOOKS = 2
+SECOND_LOOKS = 3
 """How often a stage that seems slower is timed again before that is believed; its best look counts."""
 UNDISTURBED = 0.9
 """A kernel that gets less than this share of the processor time that it got in the baseline is disturbed."""

@@ -146,7 +146,7 @@ def test_a_run_that_fails_is_no_timing(tmp_path: Path, quick_bundle: Bundle) -> 
 def test_a_slowed_stage_fails_and_a_busy_second_process_passes(harness: Harness) -> None:
     only = ["decode 480x640", "views x3", "stackers"]
     baseline = harness.time(15, only=only)
-    slow = slowed_harness(harness, "views x3", 2.0)
+    slow = slowed_harness(harness, "views x3", 2)
     failed = [
         one.name
         for one in judge(slow.time(15, only=only), baseline, 1.3, lambda names: slow.time(15, only=names))

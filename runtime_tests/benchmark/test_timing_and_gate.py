@@ -151,7 +151,6 @@ def test_a_stage_slowed_on_purpose_is_found_in_process(monkeypatch: pytest.Monke
     """The clock is this thread's processor time, so that other processes do not matter."""
     clock = SimpleNamespace(perf_counter=time.thread_time, process_time=time.thread_time)
     monkeypatch.setattr(timing, "time", clock)
-    monkeypatch.setattr(gate_experiments, "time", clock)
     array = np.random.default_rng(1).random(400_000)
     kernels = calibration_kernels()
     stage = Stage("sorting", "views", "sequences", 1, JPEG, lambda: np.sort(array))
@@ -160,7 +159,7 @@ def test_a_stage_slowed_on_purpose_is_found_in_process(monkeypatch: pytest.Monke
         times, _ = take_turns([one], kernels, 7)
         return report({one.name: spread(times[one.name].ratios).low})
 
-    baseline, slow = time_it(stage), replace(stage, work=gate_experiments.slowed(stage.work, 2.5))
+    baseline, slow = time_it(stage), replace(stage, work=gate_experiments.slowed(stage.work, 3))
     gate.check(gate.judge(time_it(stage), baseline, 1.5, lambda _: time_it(stage)), 1.5)
     with pytest.raises(DoesNotFitError, match="sorting: "):
         gate.check(gate.judge(time_it(slow), baseline, 1.5, lambda _: time_it(slow)), 1.5)
