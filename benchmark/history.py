@@ -63,7 +63,7 @@ def _section(path: Path) -> str:
     if "schema_version" in content:
         parts += _report_plots(read_report(path))
     elif "trials" in content:
-        parts.append(svg(trials_plot(content["trials"])))
+        parts.append(_inline(trials_plot(content["trials"])))
     elif "experiments" in content:
         parts.append(_experiments(content["experiments"], content["max_regression"]))
     elif "projections" in content:
@@ -74,7 +74,13 @@ def _section(path: Path) -> str:
 
 
 def _report_plots(report: BenchReport) -> list[str]:
-    return [svg(stage_plot(report)), svg(throughput_plot(report))]
+    return [_inline(stage_plot(report)), _inline(throughput_plot(report))]
+
+
+def _inline(figure: Figure) -> str:
+    """A figure without what only a file of its own needs."""
+    text = svg(figure)
+    return text[text.index("<svg") :]
 
 
 def trials_plot(trials: list[dict[str, Any]]) -> Figure:

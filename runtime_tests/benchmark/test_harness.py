@@ -120,6 +120,7 @@ def test_plots_and_the_page_need_nothing_but_themselves(
     page = write_page(tmp_path).read_text()
     assert page.count("<svg") == 2
     assert "<code>hakuna &lt;x&gt;</code>" in page
+    assert page.count("<!DOCTYPE") == 1
     for loads in ("src=", "<script", "<link", "@import", "url(http"):
         assert loads not in page
 
