@@ -24,7 +24,8 @@ test-faults: $(DEV)  ## Run the fault tests with small counts: kills, full disks
 test-slow: $(DEV)  ## Run the tests that take minutes: full-size networks
 	$(BIN)/python -m pytest -m slow
 
-faults: $(DEV)  ## Run the fault tests with their full counts, keep the figures (an hour)
+faults: $(DEV)  ## Run the fault tests with their full counts, keep the figures (half an hour)
+	$(BIN)/python -m pytest runtime_tests/faults -m "not slow and not faults" --faults-json=benchmark/results/faults.json
 	$(BIN)/python -m pytest runtime_tests -m faults --faults-json=benchmark/results/faults.json
 
 check: $(DEV)  ## Lint, types, import contracts

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import structlog
 from PIL import Image as PillowImage
 from PIL import ImageFile
 
@@ -94,6 +95,7 @@ def _plain_pillow(folder: Path) -> Callable[[str], Outcome]:
 
 
 def _main(decoder_name: str, folder: str, abort_at: str) -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is for outcomes
     decode = _plain_pillow(Path(folder)) if decoder_name == PLAIN_PILLOW else _ours(decoder_name, Path(folder))
     for line in sys.stdin:
         name = json.loads(line)
