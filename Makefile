@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 RUNTIME := $(BIN)/.runtime-installed
 DEV := $(BIN)/.dev-installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Where a timing run keeps its figures, and what it is compared with.
+BENCH_JSON ?= build/bench.json
+BENCH_BASELINE ?= benchmark/results/baseline.json
 
-.PHONY: help demo test test-faults test-slow faults check format lock clean
+.PHONY: help demo test test-faults test-slow faults bench check format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -27,6 +30,9 @@ test-slow: $(DEV)  ## Run the tests that take minutes: full-size networks
 faults: $(DEV)  ## Run the fault tests with their full counts, keep the figures (half an hour)
 	$(BIN)/python -m pytest runtime_tests/faults -m "not slow and not faults" --faults-json=benchmark/results/faults.json
 	$(BIN)/python -m pytest runtime_tests -m faults --faults-json=benchmark/results/faults.json
+
+bench: $(DEV)  ## Time every stage, compare with the committed baseline (under 3 minutes)
+	$(BIN)/hakuna bench --short --compare $(BENCH_BASELINE) --json $(BENCH_JSON)
 
 check: $(DEV)  ## Lint, types, import contracts
 	$(BIN)/ruff check .

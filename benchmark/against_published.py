@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.machine import describe_machine
+from benchmark.machine import origin
 from benchmark.published import run_published
 from inference.bundle import open_bundle
 from inference.domain import Precision, Preset
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SEED = 1
 
 
-def compare(data: Path, *, recipe_name: str, application: str, work: Path) -> dict[str, Any]:
+def compare(data: Path, *, recipe_name: str, application: str, work: Path, command: str) -> dict[str, Any]:
     """Time both on the photos of `data` with untrained networks; returns figures ready for JSON.
 
     `work` gets the networks and the bundle; those of an earlier comparison are used again.
@@ -65,7 +65,7 @@ def compare(data: Path, *, recipe_name: str, application: str, work: Path) -> di
         "ours_mixed": mixed.figures(published),
         "speedup_float32": round(published.seconds / float32.seconds, 2),
         "speedup": round(published.seconds / mixed.seconds, 2) if mixed.used is Precision.MIXED else None,
-        "machine": describe_machine(),
+        **origin(command),
     }
 
 

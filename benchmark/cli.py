@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from inference.domain import Effort, Precision, UsageError
 
 if TYPE_CHECKING:
     from benchmark.scoring import Score
@@ -69,61 +71,156 @@ class Against(StrEnum):
     """Every decoder against Pillow, on one core."""
 
 
+class EnsembleName(StrEnum):
+    """Ensembles on the command line: the order in which a run short of time degrades."""
+
+    FULL = "full"
+    NO_LARGE_TTA = "no-large-tta"
+    NO_TTA = "no-tta"
+    ONE_SIZE = "one-size"
+    FIRST_NETWORK = "first-network"
+
+
 def bench(
     data: Annotated[
-        Path | None, typer.Argument(help="Folder with photos, test_metadata.csv and submission_format.csv.")
+        Path | None,
+        typer.Argument(help="Folder with photos, test_metadata.csv and submission_format.csv; default: drawn photos."),
     ] = None,
-    against: Annotated[Against, typer.Option(help="The published program's way of working, or Pillow's decoding.")] = (
-        Against.PUBLISHED
-    ),
-    application: Annotated[str, typer.Option(help="Backbone in keras.applications, or 'tiny'.")] = "InceptionResNetV2",
+    against: Annotated[
+        Against | None, typer.Option(help="Side by side with the published program's way of working, or with Pillow.")
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Model bundle; default: untrained networks.")] = None,
+    application: Annotated[
+        str | None,
+        typer.Option(
+            help="Backbone of untrained networks: 'tiny' (default for timings here), or one in keras.applications "
+            "(default elsewhere: InceptionResNetV2)."
+        ),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="Ensemble to run.")] = "third_place",
+    workload: Annotated[str | None, typer.Option(help="Project this workload: season11, ... or a .toml file.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Exit with 11 if the workload does not fit: 8h, 90m.")] = None,
+    device_profile: Annotated[
+        str | None, typer.Option(help="Project on a device that is not here: v100, a100 or a .toml file.")
+    ] = None,
+    ensemble: Annotated[
+        EnsembleName, typer.Option(help="What has to fit: everything, or what a run short of time falls back to.")
+    ] = EnsembleName.FULL,
+    precision: Annotated[Precision, typer.Option(help="What has to fit.")] = Precision.FLOAT32,
+    short: Annotated[bool, typer.Option("--short", help="Few repeats, float32 only, one size of photos: for CI.")] = (
+        False
+    ),
+    repeats: Annotated[int | None, typer.Option(min=1, help="Repeats of every stage; default 9, 7 with --short.")] = (
+        None
+    ),
+    compare: Annotated[Path | None, typer.Option(help="Exit with 11 if a stage is slower than in this report.")] = None,
+    max_regression: Annotated[
+        float, typer.Option(min=1.0, help="How many times slower, relative to its calibration kernel.")
+    ] = 1.3,
+    plots: Annotated[Path | None, typer.Option(help="Write plots (SVG) into this folder; needs Matplotlib.")] = None,
+    scaling: Annotated[
+        bool, typer.Option("--scaling", help="Time and memory of whole runs of 100 to 10,000 synthetic sequences.")
+    ] = False,
+    validate: Annotated[
+        int | None, typer.Option(min=10, metavar="SEQUENCES", help="Project three workloads, run them, compare.")
+    ] = None,
+    try_gate: Annotated[
+        bool, typer.Option("--try-gate", help="Try --compare with slowed stages and on a busy machine.")
+    ] = False,
+    history: Annotated[
+        Path | None, typer.Option(help="Draw all figures of this folder into its index.html; needs Matplotlib.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Keep the figures in this file.")] = None,
     work: Annotated[
-        Path | None, typer.Option(help="Keep networks and bundle in this folder, and use them again.")
+        Path | None, typer.Option(help="Keep networks, bundle and photos in this folder, and use them again.")
     ] = None,
-    scaling: Annotated[
-        bool, typer.Option("--scaling", help="Instead: time and memory of 100 to 10,000 synthetic sequences.")
-    ] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw what --scaling measured into this SVG file.")] = None,
 ) -> None:
-    """Time ours side by side with what it replaces, in one run. Networks are untrained.
+    """Time every stage of a run; project a workload; tell what has become slower, or does not fit (exit 11).
 
     Examples:
+        hakuna bench --bundle bundles/third_place --json bench.json --plots plots
+
+        hakuna bench --short --compare benchmark/results/baseline.json --max-regression 1.3
+
+        hakuna bench --workload season11 --budget 8h --device-profile v100 --precision mixed
+
         hakuna bench /data --against published --json benchmark/results/against_published.json
 
-        hakuna bench --scaling --json benchmark/results/scaling.json --plot benchmark/results/scaling.svg
+        hakuna bench --scaling --json benchmark/results/scaling.json --plots benchmark/results
     """
-    from benchmark.machine import write_json
-    from inference.domain import UsageError
     from inference.logs import configure_logging
 
     configure_logging("auto")
-    if plot and not scaling:
-        raise UsageError("--plot: must come with --scaling")
-    if scaling:
-        from benchmark.scaling import measure_scaling
+    _only_one(
+        {
+            "--against": against is not None,
+            "--workload": workload is not None,
+            "--scaling": scaling,
+            "--validate": validate is not None,
+            "--try-gate": try_gate,
+            "--history": history is not None,
+            "--compare": compare is not None,
+        }
+    )
+    if (budget or device_profile) and not workload:
+        raise UsageError("--budget, --device-profile: must come with --workload")
+    from benchmark import bench_command
 
-        with tempfile.TemporaryDirectory(prefix="hakuna-bench-") as temporary:
-            figures = measure_scaling(Path(temporary))
-    elif data is None:
-        raise UsageError("DATA: must be given, except with --scaling")
-    elif against is Against.PILLOW:
-        from benchmark.decoders import compare_decoders
-
-        figures = compare_decoders(data)
+    request = bench_command.BenchRequest(
+        data=data,
+        bundle=bundle,
+        application=application,
+        recipe=recipe,
+        short=short,
+        repeats=repeats,
+        work=work,
+        json_file=json_file,
+        command=_command_line(),
+    )
+    if against is Against.PILLOW:
+        bench_command.time_decoders(request)
+    elif against is Against.PUBLISHED:
+        bench_command.time_against_published(request)
+    elif scaling:
+        bench_command.time_scaling(request, plots)
+    elif history is not None:
+        bench_command.draw_history(history)
+    elif validate is not None:
+        bench_command.validate_projections(request, validate)
+    elif try_gate:
+        bench_command.try_gate(request)
+    elif workload:
+        chosen, seconds = Effort[ensemble.name], _seconds(budget)
+        bench_command.project_workload(request, workload, seconds, device_profile, chosen, precision)
     else:
-        from benchmark.against_published import compare
+        bench_command.time_stages(request, plots, compare, max_regression)
 
-        with tempfile.TemporaryDirectory(prefix="hakuna-bench-") as temporary:
-            figures = compare(data, recipe_name=recipe, application=application, work=work or Path(temporary))
-    typer.echo(json.dumps(figures, indent=1))
-    if json_file:
-        write_json(figures, json_file)
-    if plot:
-        from benchmark.scaling import plot as draw
 
-        draw(figures, plot)
+def _only_one(modes: dict[str, bool]) -> None:
+    """Raise UsageError where two options ask for different things."""
+    given = [name for name, is_given in modes.items() if is_given]
+    if len(given) > 1:
+        raise UsageError(f"{', '.join(given)}: at most one of them must be given")
+
+
+def _seconds(budget: str | None) -> float | None:
+    """A duration of the command line in seconds. Raises UsageError."""
+    from inference.settings import seconds_of
+
+    try:
+        seconds = seconds_of(budget)
+    except ValueError as error:
+        raise UsageError(f"--budget: {error}, got {budget!r}") from error
+    return float(str(seconds)) if seconds else None
+
+
+def _command_line() -> str:
+    """The command as a reader can repeat it: folders of this machine are left out."""
+    words = ["hakuna"]
+    for word in sys.argv[1:]:
+        path = Path(word)
+        words.append(path.name if path.is_absolute() else word)
+    return " ".join(words)
 
 
 def _print_score(result: Score, most: int | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.machine import describe_machine
+from benchmark.machine import origin
 from inference.decode_pillow import DecodeError
 from inference.decoding import find_decoder
 from inference.domain import DecoderName, FrameFailure, Preset, UsageError
@@ -30,7 +30,7 @@ DAMAGE = b"\xff\xc0\x00\x04"
 """A frame header amid the scan: whatever decodes strictly refuses the file, Pillow completes it."""
 
 
-def compare_decoders(data: Path, rounds: int = ROUNDS) -> dict[str, Any]:
+def compare_decoders(data: Path, command: str, rounds: int = ROUNDS) -> dict[str, Any]:
     """Time every decoder on the photos of a folder, on one core, taking turns; returns figures ready for JSON."""
     photos = _photos(data)
     core = min(os.sched_getaffinity(0))
@@ -57,7 +57,7 @@ def compare_decoders(data: Path, rounds: int = ROUNDS) -> dict[str, Any]:
         "rounds": rounds,
         "decoders": by_decoder,
         "damage": damage,
-        "machine": describe_machine(),
+        **origin(command),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,11 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: _version(name) for name in LIBRARIES},
     }
+
+
+def origin(command: str) -> dict[str, Any]:
+    """Where figures come from: what every file of figures tells beside them."""
+    return {"date": datetime.now(UTC).date().isoformat(), "command": command, "machine": describe_machine()}
 
 
 def _version(name: str) -> str | None:

@@ -19,7 +19,7 @@ import numpy as np
 import structlog
 
 from benchmark.demo import RECIPE
-from benchmark.machine import describe_machine
+from benchmark.machine import origin
 from benchmark.synthetic import write_season
 from inference.bundle import Size
 from inference.domain import METADATA_COLUMNS, HakunaError, ImageSize
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-COMMAND = "hakuna bench --scaling"
 COUNTS = (100, 300, 1_000, 3_000, 10_000)
 """Sequences of each run."""
 SMALL, LARGE = 1_000, 10_000
@@ -82,7 +81,9 @@ class RunFailedError(HakunaError):
     """A run did not end with 0, so there is nothing to measure."""
 
 
-def measure_scaling(folder: Path, counts: Sequence[int] = COUNTS, repeats: int = REPEATS) -> dict[str, Any]:
+def measure_scaling(
+    folder: Path, command: str, counts: Sequence[int] = COUNTS, repeats: int = REPEATS
+) -> dict[str, Any]:
     """Run `hakuna predict` on every number of sequences, in processes of their own; figures ready for JSON."""
     data = folder / "data"
     write_season(data, n_sequences=N_BURSTS, n_cameras=N_CAMERAS, size=PHOTO_SIZE, seed=SEED)
@@ -97,8 +98,7 @@ def measure_scaling(folder: Path, counts: Sequence[int] = COUNTS, repeats: int =
         "repeats": repeats,
         "runs": [asdict(run) for run in runs],
         **growth(runs),
-        "command": COMMAND,
-        "machine": describe_machine(),
+        **origin(command),
     }
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from inference.networks import CallableNetwork
 
 
+CPU = "CPU"
+"""The device of an engine that shares the cores with everything else."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """An engine that is installed: what the numbers of a run come from."""
@@ -71,7 +75,7 @@ def load_networks(bundle: Bundle, engine: Engine, precision: Precision, check: C
 
             networks[network.name] = TensorFlowNetwork(folder, names, mixed=mixed)
         _warm_up(networks[network.name], network)
-    return LoadedNetworks(networks, fixed_shapes=engine.device != "CPU", before_call=check)
+    return LoadedNetworks(networks, fixed_shapes=engine.device != CPU, before_call=check)
 
 
 def _warm_up(call: CallableNetwork, network: Network) -> None:

@@ -107,8 +107,7 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
         ),
         (("score", season / "test_labels.csv", tmp_path / "nowhere.csv"), 3, "nowhere.csv"),
         (("demo", "--out", tmp_path), 2, "must be new, empty or an earlier demo's"),
-        (("bench",), 2, "DATA: must be given, except with --scaling"),
-        (("bench", season, "--plot", out), 2, "--plot: must come with --scaling"),
+        (("bench", "--scaling", "--try-gate"), 2, "--scaling, --try-gate: at most one of them must be given"),
     ]
     for arguments, code, message in cases:
         result = hakuna(*arguments)

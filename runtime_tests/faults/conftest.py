@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmark.machine import describe_machine, write_json
+from benchmark.machine import origin, write_json
 from inference.bundle import Bundle
 from runtime_tests.faults.commands import Season, predict, results
 
@@ -37,8 +36,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def merged(earlier: Figures, figures: Figures, command: str) -> Figures:
     """All figures, each with where it comes from; those of this session take the place of their earlier ones."""
-    origin = {"date": datetime.now(UTC).date().isoformat(), "command": command, "machine": describe_machine()}
-    return dict(sorted({**earlier, **{name: {**values, **origin} for name, values in figures.items()}}.items()))
+    came_from = origin(command)
+    return dict(sorted({**earlier, **{name: {**values, **came_from} for name, values in figures.items()}}.items()))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,77 @@
+"""Fixed work that tells how fast this machine is at this moment; stages are judged by their ratio to it.
+
+Nothing of the project runs in here, so only the machine, its load and its libraries change what it takes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from benchmark.synthetic import landscape
+from inference.domain import ImageSize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MATRIX_SIDE = 768
+"""0.9 G operations: about 10 ms on two cores."""
+COPY_BYTES = 48 << 20
+"""More than the caches of most processors."""
+JPEG_SIZE = ImageSize(768, 1024)
+JPEG_QUALITY = 85
+SEED = 20191216
+
+MATRIX, COPY, JPEG, JPEG_ALL = (
+    "matrix product",
+    "memory copy",
+    "JPEG decode, one core",
+    "JPEG decode, all cores",
+)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A piece of fixed work."""
+
+    name: str
+    work: Callable[[], object]
+
+
+@cache
+def calibration_kernels() -> dict[str, Kernel]:
+    """The kernels by name, ready to run; made once, as their memory and threads stay."""
+    random = np.random.default_rng(SEED)
+    left, right = (random.random((MATRIX_SIDE, MATRIX_SIDE), np.float32) for _ in range(2))
+    product = np.empty_like(left)
+    source = np.zeros(COPY_BYTES, np.uint8)
+    target = np.ones_like(source)
+    photo = _jpeg(random)
+    n_cores = len(os.sched_getaffinity(0))
+    pool = ThreadPoolExecutor(n_cores, thread_name_prefix="calibration")
+
+    def decode(_: int = 0) -> None:
+        with Image.open(io.BytesIO(photo)) as image:
+            image.load()
+
+    kernels = (
+        Kernel(MATRIX, lambda: np.matmul(left, right, out=product)),
+        Kernel(COPY, lambda: np.copyto(target, source)),
+        Kernel(JPEG, decode),
+        Kernel(JPEG_ALL, lambda: list(pool.map(decode, range(2 * n_cores)))),
+    )
+    return {kernel.name: kernel for kernel in kernels}
+
+
+def _jpeg(random: np.random.Generator) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.clip(landscape(JPEG_SIZE, random) + random.normal(0, 3, (*JPEG_SIZE, 3)), 0, 255)
+    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()

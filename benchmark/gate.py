@@ -1,0 +1,114 @@
+"""Has anything become slower? Judged by ratios to calibration kernels, so that the machine's own speed drops out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmark.calibration import COPY, JPEG, JPEG_ALL, MATRIX
+from inference.domain import DoesNotFitError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from benchmark.bench_report import BenchReport, StageFigures
+
+MAX_REGRESSION = 1.3
+SECOND_LOOKS = 3
+"""How often a stage that seems slower is timed again before that is believed; its best look counts."""
+UNDISTURBED = 0.9
+"""A kernel that gets less than this share of the processor time that it got in the baseline is disturbed."""
+KERNEL_OF = {
+    "decode": JPEG,
+    "resample, networks": MATRIX,
+    "views": COPY,
+    "photos to views, stackers, submission, end to end": JPEG_ALL,
+    "write records": JPEG,
+}
+"""Which kernel stands beside which stage: the one that uses cores and memory in the same way. For readers; each stage
+names its own."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A stage now and in the baseline.
+
+    Attributes
+    ----------
+    now, baseline : first quartile of its time over its kernel's: what it takes when nobody interrupts it
+    cpu_now, cpu_baseline : the same in processor time
+    is_disturbed : whether other processes took cores from the kernel, and so from the stage. Waiting is then no fault
+        of the stage's: it counts as slower only if it also works longer
+    """
+
+    name: str
+    kernel: str
+    now: float
+    baseline: float
+    cpu_now: float
+    cpu_baseline: float
+    is_disturbed: bool
+
+    @property
+    def regression(self) -> float:
+        """How many times slower than in the baseline."""
+        on_the_clock, at_work = self.now / self.baseline, self.cpu_now / self.cpu_baseline
+        return min(on_the_clock, at_work) if self.is_disturbed else on_the_clock
+
+
+def compare_reports(now: BenchReport, baseline: BenchReport) -> list[Judged]:
+    """Every stage that both reports have, the slowest-grown first. Raises UsageError where they do not compare."""
+    judged = []
+    for stage in now.stages:
+        old = baseline.stage(stage.name)
+        if old is None or not _is_comparable(stage, old):
+            continue
+        judged.append(
+            Judged(
+                name=stage.name,
+                kernel=stage.kernel,
+                now=stage.ratio.low,
+                baseline=old.ratio.low,
+                cpu_now=stage.cpu_ratio.low,
+                cpu_baseline=old.cpu_ratio.low,
+                is_disturbed=stage.kernel_load < UNDISTURBED * old.kernel_load,
+            )
+        )
+    if not judged:
+        raise UsageError("--compare: the baseline must have stages of this timing run, got none; time it again")
+    return sorted(judged, key=lambda one: -one.regression)
+
+
+def _is_comparable(now: StageFigures, baseline: StageFigures) -> bool:
+    return (now.kernel, now.n_units) == (baseline.kernel, baseline.n_units)
+
+
+def judge(
+    now: BenchReport,
+    baseline: BenchReport,
+    max_regression: float,
+    time_again: Callable[[Collection[str]], BenchReport],
+) -> list[Judged]:
+    """Compare, and time again what seems slower; returns every stage with its best look."""
+    best = {one.name: one for one in compare_reports(now, baseline)}
+    for _ in range(SECOND_LOOKS):
+        slower = [one.name for one in best.values() if one.regression > max_regression]
+        if not slower:
+            break
+        for one in compare_reports(time_again(slower), baseline):
+            best[one.name] = min(best[one.name], one, key=lambda look: look.regression)
+    return sorted(best.values(), key=lambda one: -one.regression)
+
+
+def check(judged: list[Judged], max_regression: float) -> None:
+    """Raise DoesNotFitError naming every stage that is more than `max_regression` times slower."""
+    slower = [one for one in judged if one.regression > max_regression]
+    if slower:
+        told = "; ".join(
+            f"{one.name}: {one.regression:.2f} times ({one.baseline:.3g} -> {one.now:.3g} of '{one.kernel}')"
+            for one in slower
+        )
+        raise DoesNotFitError(
+            f"--max-regression {max_regression:g}: no stage must take more than that many times the baseline, "
+            f"relative to its calibration kernel, got {told}"
+        )
