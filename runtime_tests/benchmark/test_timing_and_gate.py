@@ -30,6 +30,7 @@ def report(
     return BenchReport.model_validate(
         {
             "schema_version": 1,
+            "date": "2026-11-25",
             "command": "hakuna bench",
             "machine": {"cpu": "made up", "cores": 2},
             "bundle": {"name": "third_place", "id": "0", "demo": True, "frames": 3},
