@@ -10,6 +10,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +23,10 @@ from inference.domain import ImageSize
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+
 MATRIX_SIDE = 768
 """0.9 G operations: about 10 ms on two cores."""
 COPY_BYTES = 48 << 20
@@ -29,8 +35,16 @@ JPEG_SIZE = ImageSize(768, 1024)
 JPEG_QUALITY = 85
 SEED = 20191216
 
-MATRIX, COPY, JPEG, JPEG_ALL = (
+LAYERS = 12
+CHANNELS = 32
+LAYER_SIZE = ImageSize(48, 64)
+"""Of the convolutions: 57 M operations each, 7 ms in all on two cores. As in a network, all cores wait for the slowest one
+after every layer, so other processes slow both alike."""
+KERNEL_SIDE = 3
+
+MATRIX, CONVOLUTIONS, COPY, JPEG, JPEG_ALL = (
     "matrix product",
+    "convolutions",
     "memory copy",
     "JPEG decode, one core",
     "JPEG decode, all cores",
@@ -63,11 +77,48 @@ def calibration_kernels() -> dict[str, Kernel]:
 
     kernels = (
         Kernel(MATRIX, lambda: np.matmul(left, right, out=product)),
+        Kernel(CONVOLUTIONS, _convolutions(random)),
         Kernel(COPY, lambda: np.copyto(target, source)),
         Kernel(JPEG, decode),
         Kernel(JPEG_ALL, lambda: list(pool.map(decode, range(2 * n_cores)))),
     )
     return {kernel.name: kernel for kernel in kernels}
+
+
+def _convolutions(random: np.random.Generator) -> Callable[[], object]:
+    """Layers of convolutions with the library that runs networks here: OpenVINO, or TensorFlow where that is missing."""
+    images = random.random((1, CHANNELS, *LAYER_SIZE), np.float32)
+    shape = (LAYERS, CHANNELS, CHANNELS, KERNEL_SIDE, KERNEL_SIDE)
+    weights = random.normal(0, (CHANNELS * KERNEL_SIDE**2) ** -0.5, shape).astype(np.float32)
+    return _with_openvino(images, weights) if find_spec("openvino") else _with_tensorflow(images, weights)
+
+
+def _with_openvino(images: Floats, weights: Floats) -> Callable[[], object]:
+    import_module("inference.engine_openvino")  # first: it keeps OpenVINO from reporting to a web service
+    import openvino  # noqa: PLC0415
+    from openvino import opset13  # noqa: PLC0415
+
+    here = entry = opset13.parameter(images.shape, np.float32)
+    for one in weights:
+        here = opset13.relu(opset13.convolution(here, one, [1, 1], [1, 1], [1, 1], [1, 1]))
+    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.compile_model(openvino.Model([here], [entry]), "CPU", options)
+    return lambda: compiled([images])
+
+
+def _with_tensorflow(images: Floats, weights: Floats) -> Callable[[], object]:
+    import tensorflow as tf  # noqa: PLC0415
+
+    kernels = [tf.constant(one.transpose(2, 3, 1, 0)) for one in weights]
+    entry = tf.constant(images.transpose(0, 2, 3, 1))
+
+    def layers(here: tf.Tensor) -> tf.Tensor:
+        for one in kernels:
+            here = tf.nn.relu(tf.nn.conv2d(here, one, 1, "SAME"))
+        return here
+
+    compiled = tf.function(layers)
+    return lambda: compiled(entry).numpy()
 
 
 def _jpeg(random: np.random.Generator) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmark.calibration import COPY, JPEG, JPEG_ALL, MATRIX
+from benchmark.machine import PROCESSOR
 from inference.domain import DoesNotFitError, UsageError
 
 if TYPE_CHECKING:
@@ -18,15 +18,6 @@ SECOND_LOOKS = 3
 """How often a stage that seems slower is timed again before that is believed; its best look counts."""
 UNDISTURBED = 0.9
 """A kernel that gets less than this share of the processor time that it got in the baseline is disturbed."""
-KERNEL_OF = {
-    "decode": JPEG,
-    "resample, networks": MATRIX,
-    "views": COPY,
-    "photos to views, stackers, submission, end to end": JPEG_ALL,
-    "write records": JPEG,
-}
-"""Which kernel stands beside which stage: the one that uses cores and memory in the same way. For readers; each stage
-names its own."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +72,22 @@ def compare_reports(now: BenchReport, baseline: BenchReport) -> list[Judged]:
 
 def _is_comparable(now: StageFigures, baseline: StageFigures) -> bool:
     return (now.kernel, now.n_units) == (baseline.kernel, baseline.n_units)
+
+
+def other_processor(now: BenchReport, baseline: BenchReport) -> str | None:
+    """What to know before ratios of two machines are believed, or None where the processors are of one kind."""
+    here, there = ([report.machine.get(one) for one in PROCESSOR] for report in (now, baseline))
+    if here == there:
+        return None
+    return (
+        f"the baseline comes from {_words(there)}, this run from {_words(here)}: ratios of networks differ between "
+        "processors whatever the code does; a baseline of this machine judges better (hakuna bench --json)"
+    )
+
+
+def _words(facts: list[str | int | None]) -> str:
+    cpu, instructions, cores = facts
+    return f"{cores} cores of {cpu} with {instructions or 'instructions unknown'}"
 
 
 def judge(

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from benchmark.calibration import COPY, JPEG, JPEG_ALL, MATRIX
+from benchmark.calibration import CONVOLUTIONS, COPY, JPEG, JPEG_ALL, MATRIX
 from benchmark.timing import Stage
 from inference.batching import in_parts
 from inference.decode_fast import decode_plain, plain_size
@@ -185,7 +185,7 @@ def _network_stages(
                 "network",
                 "images",
                 len(batch) * copies,
-                MATRIX,
+                CONVOLUTIONS,
                 partial(ask_networks, batch, passes, loaded),
                 height=size.height,
                 width=size.width,

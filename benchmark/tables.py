@@ -52,13 +52,16 @@ def print_report(report: BenchReport) -> None:
         console.print("untrained networks: the times mean something, the answers do not", highlight=False)
 
 
-def print_judged(judged: list[Judged], max_regression: float) -> None:
-    """The stages that grew most."""
+def print_judged(judged: list[Judged], max_regression: float, note: str | None) -> None:
+    """The stages that grew most, and what to know about the baseline."""
     table = Table("stage", "times the baseline", "of its kernel now", "before", "kernel")
     for one in judged[:SHOWN_JUDGED]:
         regression = f"{one.regression:.2f}{' !' if one.regression > max_regression else ''}"
         table.add_row(one.name, regression, f"{one.now:.3g}", f"{one.baseline:.3g}", one.kernel)
-    _console().print(table)
+    console = _console()
+    console.print(table)
+    if note:
+        console.print(note, highlight=False)
 
 
 def print_projections(workload: Workload, projections: list[Projection], budget: float | None, what: str) -> None:

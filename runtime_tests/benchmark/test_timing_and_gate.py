@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmark import gate, gate_experiments, timing
+from benchmark import calibration, gate, gate_experiments, timing
 from benchmark.bench_report import BenchReport, read_report, write_report
-from benchmark.calibration import COPY, JPEG, JPEG_ALL, MATRIX, calibration_kernels
+from benchmark.calibration import CONVOLUTIONS, COPY, JPEG, JPEG_ALL, MATRIX, calibration_kernels
 from benchmark.timing import Spread, Stage, spread, take_turns
 from inference.domain import DoesNotFitError, UsageError
 
@@ -76,7 +76,7 @@ def test_a_spread_is_median_and_quartiles() -> None:
 
 def test_every_kernel_runs() -> None:
     kernels = calibration_kernels()
-    assert set(kernels) == {MATRIX, COPY, JPEG, JPEG_ALL}
+    assert set(kernels) == {MATRIX, CONVOLUTIONS, COPY, JPEG, JPEG_ALL}
     for kernel in kernels.values():
         kernel.work()
 
@@ -127,6 +127,27 @@ def test_a_stage_that_seems_slower_is_timed_again_before_that_is_believed() -> N
     judged = gate.judge(report({**QUIET, "views": 3.0}), report(QUIET), 1.3, time_again)
     gate.check(judged, 1.3)
     assert asked == [["views"]]
+
+
+def test_a_baseline_of_another_kind_of_processor_is_told() -> None:
+    here = report(QUIET)
+    assert gate.other_processor(here, report(QUIET)) is None
+    with_amx = here.model_copy(update={"machine": {"cpu": "made up", "cores": 2, "instructions": "amx_bf16"}})
+    told = gate.other_processor(with_amx, here)
+    assert told is not None
+    assert (
+        "comes from 2 cores of made up with instructions unknown, this run from 2 cores of made up with amx_bf16"
+        in told
+    )
+
+
+def test_convolutions_are_timed_without_openvino_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "find_spec", lambda _: None)
+    answer = calibration._convolutions(np.random.default_rng(1))()
+    monkeypatch.undo()
+    expected = calibration._convolutions(np.random.default_rng(1))()
+    assert isinstance(answer, np.ndarray)
+    np.testing.assert_allclose(answer.transpose(0, 3, 1, 2), expected[0], rtol=1e-4, atol=1e-5)  # type: ignore[index]
 
 
 def test_reports_without_a_common_stage_are_refused() -> None:
