@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -46,12 +47,14 @@ class LoadedNetworks:
     fixed_shapes : pad every call to `max_call_images`, because each new shape costs time (GPUs)
     max_call_images : most images in one call, mirror images included; halved when memory runs out
     before_call : called before every call, which may take seconds; what it raises ends the batch
+    memory : what inputs were last written into, by their number: to ask the system for 100 MB takes as long as to fill them
     """
 
     by_name: Mapping[str, CallableNetwork]
     fixed_shapes: bool = False
     max_call_images: int = MAX_CALL_IMAGES
     before_call: Callable[[], None] | None = None
+    memory: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def _call_in_parts(
         step = networks.max_call_images // 2 if mirror else networks.max_call_images
         if networks.before_call:
             networks.before_call()
-        part = {key: np.stack(stack[start : start + step]).astype(np.float32) for key, stack in images.items()}
+        part = {key: one[start : start + step] for key, one in images.items()}
         try:
             parts.append(_call_once(networks, name, part, mirror=mirror))
         except OutOfMemoryError:
@@ -126,20 +129,34 @@ def _call_in_parts(
     return np.concatenate(parts)
 
 
-def _call_once(
-    networks: LoadedNetworks, name: str, part: dict[str, npt.NDArray[np.float32]], *, mirror: bool
-) -> Probabilities:
+def _call_once(networks: LoadedNetworks, name: str, part: dict[str, list[Image]], *, mirror: bool) -> Probabilities:
     n_part = len(next(iter(part.values())))
-    n_padded = networks.max_call_images if networks.fixed_shapes else MIN_CALL_IMAGES
-    if mirror:
-        part = {key: np.concatenate([stack, stack[:, :, ::-1]]) for key, stack in part.items()}
-    answers = networks.by_name[name]({key: _padded(stack, n_padded) for key, stack in part.items()})
+    n_rows = max(
+        2 * n_part if mirror else n_part, networks.max_call_images if networks.fixed_shapes else MIN_CALL_IMAGES
+    )
+    inputs = {
+        key: _filled(networks.memory, number, images, n_rows, mirror=mirror)
+        for number, (key, images) in enumerate(part.items())
+    }
+    answers = networks.by_name[name](inputs)
     return (answers[:n_part] + answers[n_part : 2 * n_part]) / 2 if mirror else answers[:n_part]
 
 
-def _padded(stack: npt.NDArray[np.float32], n_images: int) -> npt.NDArray[np.float32]:
-    missing = n_images - len(stack)
-    return stack if missing <= 0 else np.pad(stack, ((0, missing), (0, 0), (0, 0), (0, 0)))
+def _filled(
+    memory: dict[int, npt.NDArray[np.float32]], number: int, images: list[Image], n_rows: int, *, mirror: bool
+) -> npt.NDArray[np.float32]:
+    """Images, then their mirror images if asked for, then zeros: (n_rows, H, W, 3), valid until input `number` is next filled."""
+    shape = (n_rows, *images[0].shape)
+    size = math.prod(shape)
+    if number not in memory or memory[number].size < size:
+        memory[number] = np.empty(size, np.float32)
+    rows = memory[number][:size].reshape(shape)
+    for row, image in enumerate(images):
+        rows[row] = image
+        if mirror:
+            rows[len(images) + row] = image[:, ::-1]
+    rows[len(images) * (1 + mirror) :] = 0
+    return rows
 
 
 def _hand_out(
