@@ -15,7 +15,7 @@ from inference.domain import UsageError
 from inference.files import atomic_writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 PAGE_NAME = "index.html"
@@ -61,7 +61,7 @@ def _section(path: Path) -> str:
         parts.append(f"<p>{html.escape(str(content['what']))}</p>")
     if "command" in content:
         parts.append(f"<p><code>{html.escape(str(content['command']))}</code></p>")
-    parts.append(_machine(content.get("machine")))
+    parts.append(_machine({"date": content.get("date"), **content.get("machine", {})}))
     if "schema_version" in content:
         parts += _report_plots(read_report(path))
     elif "trials" in content:
@@ -150,24 +150,27 @@ def _projections(projections: list[dict[str, Any]]) -> str:
     return _table(("ensemble", *(" ".join(kind) for kind in kinds)), rows) + "<p>* fits the budget</p>"
 
 
-def _machine(machine: Any) -> str:
-    facts = machine if isinstance(machine, dict) else {}
+def _machine(facts: dict[str, Any]) -> str:
     return f"<p>{html.escape(', '.join(f'{name} {value}' for name, value in facts.items() if value is not None))}</p>"
 
 
 def _facts(content: dict[str, Any]) -> str:
-    """Anything else: its plain numbers, and one level below."""
-    rows = []
-    for name, value in content.items():
-        if name in ORIGIN:
-            continue
-        below = value.items() if isinstance(value, dict) else [("", value)]
-        rows += [
-            (f"{name} {key}".replace("_", " "), f"{one}")
-            for key, one in below
-            if key not in ORIGIN and isinstance(one, int | float | str | bool)
-        ]
-    return _table(("figure", "value"), rows)
+    """Anything else: every plain value with the names that lead to it."""
+    shown = {name: value for name, value in content.items() if name not in ORIGIN}
+    return _table(("figure", "value"), list(_plain_values(shown)))
+
+
+def _plain_values(value: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, one in value.items():
+            if name not in ORIGIN:
+                yield from _plain_values(one, (*names, name))
+    elif isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        for number, one in enumerate(value, 1):
+            yield from _plain_values(one, (*names, f"{number}"))
+    else:
+        told = ", ".join(f"{one}" for one in value) if isinstance(value, list) else f"{value}"
+        yield " ".join(names).replace("_", " "), told
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -126,7 +126,7 @@ def throughput_plot(report: BenchReport) -> Figure:
         axes.set_xlabel("images in a call, mirror images included")
         axes.set_ylabel("images a second")
         axes.set_title(f"Networks, {_where(report)}")
-        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=4)
     return figure
 
 
