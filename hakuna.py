@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(inference_cli.predict)
 app.command()(inference_cli.merge)
+app.command()(models_cli.pack)
 app.command()(benchmark_cli.score)
 app.command()(benchmark_cli.demo)
 app.command()(benchmark_cli.bench)
