@@ -13,7 +13,10 @@ from inference.domain import DecoderName, EngineName, Precision, UsageError
 
 ENVIRONMENT_PREFIX = "HAKUNA_"
 FOREIGN_VARIABLES = frozenset(
-    {"HAKUNA_REQUIRE_REFERENCE", "HAKUNA_REQUIRE_DOCKER", "HAKUNA_IMAGE", "HAKUNA_SCRATCH", "HAKUNA_DEMO_BUNDLE"}
+    {
+        *("HAKUNA_REQUIRE_REFERENCE", "HAKUNA_REQUIRE_DOCKER", "HAKUNA_REQUIRE_CONTAINER", "HAKUNA_CONTAINER_CACHE"),
+        *("HAKUNA_IMAGE", "HAKUNA_SCRATCH", "HAKUNA_DEMO_BUNDLE"),
+    }
 )
 """Variables of the test suite, and of the container and its rehearsals, which share the prefix."""
 
