@@ -22,7 +22,7 @@ RUN python -m venv /opt/venv \
  && /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes ${PIP_ARGS} \
     -r "/requirements/${FLAVOUR}.txt" \
  && /opt/venv/bin/pip check \
- && rm -r /opt/venv/lib/python3*/site-packages/tensorflow/include
+ && rm -rf /opt/venv/lib/python3*/site-packages/tensorflow/include
 # The headers just removed (190 MB) are for compiling operations of one's own.
 
 # --- 3. the program beside the environment, not in it: entrants' programs run without it --------------------------

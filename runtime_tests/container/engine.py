@@ -44,7 +44,7 @@ RUN rm -f /usr/lib/python3*/EXTERNALLY-MANAGED \\
 
 
 class NoEngineError(RuntimeError):
-    """This machine cannot have an engine; the message says what is missing."""
+    """No engine can be had on this machine; the message says what is missing."""
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,8 @@ def home(engine: Engine, photos: Path, models: Path, quick_bundle: Bundle) -> Pa
     shutil.copytree(photos, folder / "data")
     shutil.copytree(models, folder / "bundle")
     (folder / "results").mkdir()
-    (folder / "rehearsal").mkdir()
-    pack(quick_bundle.folder, folder / "rehearsal" / "submission.zip")
+    (folder / "entry").mkdir()
+    pack(quick_bundle.folder, folder / "entry" / "submission.zip")
     return folder
 
 
@@ -90,7 +90,8 @@ def test_readmes_lines_do_what_readme_says(engine: Engine, image: str, home: Pat
         )
         assert result.returncode == 0, f"{shlex.join([line])}\n{result.stdout}\n{result.stderr}"
     assert (home / "results" / "submission.csv").read_bytes() == expected["submission.csv"]
-    assert (home / "rehearsal" / "submission.csv").read_bytes() == expected["submission.csv"]
+    assert (home / "entry" / "submission.csv").read_bytes() == expected["submission.csv"]
+    assert (home / "entry" / "rehearsal" / "submission.csv").read_bytes() == expected["submission.csv"]
 
 
 @pytest.mark.parametrize("line", GPU_LINES)
