@@ -19,7 +19,6 @@ from inference.files import output_errors
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-    from types import TracebackType
 
 SAMPLE_SECONDS = 0.25
 """How often the memory of all processes is looked at."""
@@ -132,7 +131,7 @@ class RunLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._file)
 
 
