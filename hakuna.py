@@ -24,6 +24,9 @@ app.command()(models_cli.pack)
 app.command()(benchmark_cli.score)
 app.command()(benchmark_cli.demo)
 app.command()(benchmark_cli.bench)
+app.command()(benchmark_cli.rehearse)
+app.command()(benchmark_cli.entrypoint)
+app.command()(benchmark_cli.health)
 app.add_typer(models_cli.app, name="bundle")
 
 

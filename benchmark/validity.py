@@ -48,14 +48,14 @@ def _opened(path: Path, submission_format: SubmissionFormat) -> IO[bytes]:
     names_bytes = sum(len(seq_id.encode()) for seq_id in submission_format.seq_ids)
     n_lines = len(submission_format.seq_ids) + 1
     most = n_lines * (len(submission_format.labels) + 1) * BYTES_A_NUMBER + names_bytes
-    with_complaint = None
+    complaint = None
     if not stat.S_ISREG(status.st_mode):
-        with_complaint = "must be a regular file"
+        complaint = "must be a regular file"
     elif status.st_size > most:
-        with_complaint = f"must have at most {most:,} bytes, got {status.st_size:,}"
-    if with_complaint:
+        complaint = f"must have at most {most:,} bytes, got {status.st_size:,}"
+    if complaint:
         file.close()
-        raise InvalidEntryError(f"{path.name}: {with_complaint}")
+        raise InvalidEntryError(f"{path.name}: {complaint}")
     return file
 
 
@@ -107,6 +107,6 @@ def _check_row(where: str, row: list[str], seq_id: str, columns: list[str]) -> N
 
 def _is_probability(text: str) -> bool:
     try:
-        return 0 <= float(text) <= 1 and "_" not in text  # NaN is not between anything; Python alone reads 0_1
+        return 0 <= float(text) <= 1 and text.isascii() and "_" not in text  # NaN is not in between
     except ValueError:
         return False
