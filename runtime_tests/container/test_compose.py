@@ -87,7 +87,7 @@ def test_unknown_key_is_refused(compose: Compose, tmp_path: Path) -> None:
 
 
 def test_compose_file_follows_the_schema_of_compose(linters: Path) -> None:
-    command = [linters / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", FILE]
+    command = (linters / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", FILE)
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 
 from inference.bundle import Bundle
 from models.packing import pack
+from runtime_tests.container.conftest import PROJECT
+from runtime_tests.container.engine import Engine
 from runtime_tests.container.service import USER, Mounts, Service, until, writable_folder
 
 pytestmark = pytest.mark.container
@@ -76,6 +80,39 @@ def test_packed_bundle_can_be_rehearsed_in_the_image(
     assert result.returncode == 0, result.stdout + result.stderr
     assert (out / "rehearsal" / "submission.csv").read_bytes() == expected["submission.csv"]
     assert "log loss" in result.stdout
+
+
+def test_rehearsal_outside_runs_the_archive_in_the_image_if_there_is_an_engine(
+    engine: Engine, image: str, quick_bundle: Bundle, photos: Path, tmp_path: Path, expected: dict[str, bytes]
+) -> None:
+    pack(quick_bundle.folder, tmp_path / "submission.zip")
+    command = (sys.executable, PROJECT / "hakuna.py", "rehearse", tmp_path / "submission.zip", "--data", photos)
+    options = (
+        "--labels",
+        photos / "test_labels.csv",
+        "--out",
+        tmp_path / "out",
+        "--runner",
+        "docker",
+        "--image",
+        image,
+    )
+    result = subprocess.run(
+        [*command, *options, "--budget", "5m"],
+        env={**engine.environment, "TMPDIR": str(engine.work)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (tmp_path / "out" / "submission.csv").read_bytes() == expected["submission.csv"]
+    report = json.loads((tmp_path / "out" / "rehearsal.json").read_text())
+    assert report["verdict"] == "valid"
+    assert report["runner"] == f"docker, image {image}"
+    assert {"no network", "data is read-only", "the labels are out of sight"} <= set(report["enforced"])
+    assert 0 < report["log_loss"] < 1
+    assert report["peak_memory_bytes"] > 100 << 20
 
 
 def test_entrants_program_does_not_see_the_runtimes_own_packages(service: Service, photos: Path, place: Path) -> None:
