@@ -4,11 +4,13 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 # --- 1. what the wheels expect of the system -------------------------------------------------------------------
 FROM ${BASE_IMAGE} AS system
-USER root
+# For the stages to come; the last one has another user.
+# hadolint ignore=DL3002
+USER 0:0
 # LightGBM's wheel brings everything but OpenMP. A base that has it needs no package index.
 # The release of Debian decides about its version:
 # hadolint ignore=DL3008
-RUN ldconfig -p | grep -q libgomp.so.1 \
+RUN test -e /usr/lib/x86_64-linux-gnu/libgomp.so.1 \
  || { apt-get update && apt-get install -y --no-install-recommends libgomp1 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin; }
 
