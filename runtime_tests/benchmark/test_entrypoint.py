@@ -69,13 +69,13 @@ print("relative", open("data/x.csv").read().strip())
 print("absolute", open({str(root / "data" / "x.csv")!r}).read().strip())
 print("folder", os.getcwd(), sys.argv, sys.path[0])
 print("ours", [name for name in ("hakuna", "inference", "models", "benchmark") if importlib.util.find_spec(name)])
-print("variables", sorted(name for name in os.environ if name.startswith(("HAKUNA", "PYTHONPATH", "SECRET"))))
+print("variables", sorted(name for name in os.environ if name.startswith(("HAKUNA", "PYTHONPATH", "USERS"))))
 import numpy
 print("numpy", numpy.__name__)
 print("last")
 """
     )
-    result = run(root, main, SECRET_TOKEN="x")
+    result = run(root, main, USERS_OWN="x")
     assert result.returncode == 0, result.stderr + result.stdout
     assert accepted(root).splitlines()[1] == "SER_S1#A01#1#2" + ",0.5" * 54
     lines = log(root).splitlines()
