@@ -85,7 +85,7 @@ class Card:
 
 def examine(*, gpu: bool, folders: Mapping[str, Path]) -> list[Check]:
     """Every check, in order; `folders` by what they are for must be writable."""
-    installed = {one.metadata["Name"].lower(): one.version for one in distributions() if one.metadata["Name"]}
+    installed = {one.name.lower().replace("_", "-"): one.version for one in distributions()}
     checks = list(check_versions(installed, sys.version_info[:2]))
     cards = _cards_of_driver()
     engines = [name for name in (EngineName.OPENVINO, EngineName.TENSORFLOW) if find_spec(name.value)]

@@ -162,10 +162,8 @@ def test_the_expected_convolution_is_that_of_its_definition() -> None:
     image, kernel = convolution.IMAGE, convolution.KERNEL
     answer = convolution.naive_convolution(image, kernel)
     assert answer.shape == (1, 5, 6, 4)
-    windows = np.lib.stride_tricks.sliding_window_view(
-        image[0], (3, 3), axis=(0, 1)
-    )  # (5, 6, 3, 3, 3): rows, columns last
-    assert np.array_equal(answer[0], np.einsum("rcihw,hwio->rco", windows, kernel))
+    windows = np.lib.stride_tricks.sliding_window_view(image[0], (3, 3, 3))  # (5, 6, 1, 3, 3, 3)
+    assert np.array_equal(answer[0], np.einsum("rcxhwi,hwio->rco", windows, kernel))
     assert np.abs(answer).max() > 50  # a device that answers nothing does not pass
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
@@ -15,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from benchmark.contract_settings import ContractSettings
+from benchmark.entrypoint import find_bundle, run_entrypoint
 from benchmark.health import why_unhealthy
+from benchmark.supervision import RunLog, catching_signals
 from inference.bundle import Bundle
+from inference.domain import BundleError
 from inference.settings import FOREIGN_VARIABLES, Settings
 from runtime_tests.entrants import (
     GOOD,
@@ -30,6 +32,8 @@ from runtime_tests.entrants import (
     write_data,
 )
 
+STDERR = 2
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -42,6 +46,14 @@ def root(tmp_path: Path) -> Path:
 def run(root: Path, main: str, **variables: str) -> subprocess.CompletedProcess[str]:
     write_archive(root / "submission" / "submission.zip", main)
     return hakuna("entrypoint", "--root", root, **variables)
+
+
+def run_here(root: Path) -> int:
+    """The same in this process: the exit code that `hakuna entrypoint` hands on."""
+    with catching_signals() as signals:
+        return run_entrypoint(
+            root, budget=60, started=time.monotonic(), scratch=None, demo_bundle=None, signals=signals
+        )
 
 
 def log(root: Path) -> str:
@@ -126,8 +138,8 @@ def test_defect_1_the_exit_code_is_not_always_0(root: Path) -> None:
 )
 def test_defect_2_not_any_submission_is_accepted(main: str, message: str, root: Path) -> None:
     (root / "submission" / "submission.csv").write_text("an older one")
-    result = run(root, main)
-    assert result.returncode == 12
+    write_archive(root / "submission" / "submission.zip", main)
+    assert run_here(root) == 12
     assert message in log(root)
     assert accepted(root) == "an older one"
 
@@ -168,14 +180,13 @@ def test_defect_4_nobody_is_asked_about_collisions(root: Path) -> None:
         process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
     with zipfile.ZipFile(archive, "a") as file:
         file.writestr("a.txt", "2")
-    result = hakuna("entrypoint", "--root", root)
-    assert result.returncode == 12
+    assert run_here(root) == 12
     assert "'a.txt' must be there once" in log(root)
 
 
 def test_a_submission_that_the_archive_brings_does_not_count(root: Path) -> None:
     write_archive(root / "submission" / "submission.zip", "print('idle')", **{"submission.csv": "from home"})
-    assert hakuna("entrypoint", "--root", root).returncode == 12
+    assert run_here(root) == 12
     assert "submission.csv came with the archive and was removed" in log(root)
     assert "the program must write it" in log(root)
 
@@ -203,14 +214,13 @@ time.sleep(60)
 def test_an_archive_that_leaves_its_folder_is_refused(root: Path) -> None:
     archive = root / "submission" / "submission.zip"
     write_archive(archive, GOOD, **{"../../escaped.txt": "x"})
-    result = hakuna("entrypoint", "--root", root)
-    assert result.returncode == 12
+    assert run_here(root) == 12
     assert "member '../../escaped.txt': its path must not have '..'" in log(root)
     assert not list(root.parent.rglob("escaped.txt"))
 
 
 def test_without_an_archive_the_bundle_predicts_with_the_bytes_of_predict(
-    season: Path, quick_bundle: Bundle, tmp_path: Path
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
     (root / "submission").mkdir(parents=True)
@@ -221,31 +231,31 @@ def test_without_an_archive_the_bundle_predicts_with_the_bytes_of_predict(
     assert '"event": "predict"' in log(root)
     assert why_unhealthy(root / "submission") is None
     assert hakuna("health", "--folder", root / "submission").returncode == 0
-    plain = hakuna("predict", season, "--bundle", quick_bundle.folder, "--out", tmp_path / "plain")
-    assert plain.returncode == 0, plain.stderr
     for name in ("submission.csv", "failures.csv"):
-        expected = hashlib.sha256((tmp_path / "plain" / name).read_bytes()).hexdigest()
-        assert hashlib.sha256((root / "submission" / name).read_bytes()).hexdigest() == expected
+        assert (root / "submission" / name).read_bytes() == (quick_prediction / name).read_bytes()
 
 
 def test_which_bundle_predicts(root: Path, quick_bundle: Bundle) -> None:
     result = hakuna("entrypoint", "--root", root)
     assert result.returncode == 4
     assert "models: must hold a model bundle, got none" in result.stderr
-    # The metadata are missing, so each of these ends with 3, after the bundle was chosen.
+    # The metadata are missing, so this ends with 3, after the bundle was chosen.
     result = hakuna("entrypoint", "--root", root, HAKUNA_DEMO_BUNDLE=str(quick_bundle.folder))
     assert result.returncode == 3
     assert log(root).count("demo model: not for conclusions") == 1
     assert "this is the untrained" in log(root)
-    shutil.copytree(quick_bundle.folder, root / "models" / "one")
-    result = hakuna("entrypoint", "--root", root)
-    assert result.returncode == 3
     assert "test_metadata.csv: must be a readable CSV file" in log(root)
-    (root / "models" / "two").mkdir()
-    shutil.copy(quick_bundle.path("manifest.json"), root / "models" / "two")
-    result = hakuna("entrypoint", "--root", root)
-    assert result.returncode == 4
-    assert "must hold one bundle, got ['one', 'two']" in result.stderr
+    models = root / "models"
+    with RunLog(root / "submission" / "log.txt", STDERR, fresh=True) as said:
+        for name in ("one", "two"):
+            (models / name).mkdir(parents=True)
+            shutil.copy(quick_bundle.path("manifest.json"), models / name)
+            if name == "one":
+                assert find_bundle(models, quick_bundle.folder, said) == models / "one"
+        with pytest.raises(BundleError, match="must hold one bundle, got .'one', 'two'."):
+            find_bundle(models, None, said)
+        shutil.copy(quick_bundle.path("manifest.json"), models)
+        assert find_bundle(models, None, said) == models
 
 
 def test_a_mount_that_is_missing_is_named(tmp_path: Path) -> None:
