@@ -27,6 +27,7 @@ app.command()(benchmark_cli.bench)
 app.command()(benchmark_cli.rehearse)
 app.command()(benchmark_cli.entrypoint)
 app.command()(benchmark_cli.health)
+app.command()(benchmark_cli.doctor)
 app.add_typer(models_cli.app, name="bundle")
 
 

@@ -113,9 +113,10 @@ def _opened(path: Path, limits: ArchiveLimits) -> Iterator[zipfile.ZipFile]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise InvalidEntryError(f"{path}: must be a readable archive, got: {error.strerror or error}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidEntryError(f"{path}: must be a regular file")
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InvalidEntryError(f"{path}: must be a regular file")
         size = _list_bytes(file)
         if size is None:
             raise InvalidEntryError(f"{path}: must be a ZIP archive, got none")

@@ -264,11 +264,9 @@ class _Watch:
         """Take note of every process that ended, orphans too."""
         for pid in set(_children(_processes(), os.getpid())) - self._not_ours:
             try:
-                ended, status, usage = os.wait4(pid, os.WNOHANG)
+                ended, status = os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 continue
-            if ended:
-                self.peak_bytes = max(self.peak_bytes, usage.ru_maxrss * 1024)
             if ended == self._process.pid:
                 self._process.returncode = os.waitstatus_to_exitcode(status)
         return self._process.returncode is not None

@@ -43,7 +43,6 @@ def _opened(path: Path, submission_format: SubmissionFormat) -> IO[bytes]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise InvalidEntryError(f"{path.name}: the program must write it, got: {error.strerror or error}") from error
-    file = open(descriptor, "rb")  # noqa: SIM115  # the caller closes it
     status = os.fstat(descriptor)
     names_bytes = sum(len(seq_id.encode()) for seq_id in submission_format.seq_ids)
     n_lines = len(submission_format.seq_ids) + 1
@@ -54,9 +53,9 @@ def _opened(path: Path, submission_format: SubmissionFormat) -> IO[bytes]:
     elif status.st_size > most:
         complaint = f"must have at most {most:,} bytes, got {status.st_size:,}"
     if complaint:
-        file.close()
+        os.close(descriptor)
         raise InvalidEntryError(f"{path.name}: {complaint}")
-    return file
+    return open(descriptor, "rb")
 
 
 def check_submission(path: Path, file: IO[bytes], submission_format: SubmissionFormat) -> None:

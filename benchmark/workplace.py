@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DATA_NAME, SUBMISSION_FOLDER, MODELS_FOLDER = "data", "submission", "models"
+CONTRACT_OUT = Path(namespaces.CONTRACT_ROOT) / SUBMISSION_FOLDER
 OWN_FOLDERS = CONTRACT_FOLDERS | {MODELS_FOLDER}
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "TF_", "XLA_", "OMP_", "MKL_", "KMP_", "OPENBLAS_")
