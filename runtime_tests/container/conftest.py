@@ -19,8 +19,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 IMAGE = "hakuna-runtime:cpu"
 """As README calls it."""
 BUILD_SECONDS = 1500.0
-LONG_SEASON = 240
-"""Sequences of a run that is still going on when something happens to it."""
+LONG_SEASON = 1_500
+"""Sequences of a run that is still going on when something happens to it: half a minute."""
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +91,7 @@ def many_photos(photos: Path, open_folder: Path) -> Path:
     for row in rows:
         bursts.setdefault(row["seq_id"], []).append(row)
     names = list(bursts)
-    ids = {f"SER_S1#X{number:03d}#1#1": bursts[names[number % len(names)]] for number in range(LONG_SEASON)}
+    ids = {f"SER_S1#X{number:04d}#1#1": bursts[names[number % len(names)]] for number in range(LONG_SEASON)}
     with open(folder / "test_metadata.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()

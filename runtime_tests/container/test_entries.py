@@ -155,7 +155,8 @@ def test_stopped_container_stops_the_entrants_program_which_is_told_first(
 def test_archive_is_unpacked_on_disk_not_in_memory(service: Service, photos: Path, place: Path) -> None:
     out = entry(place / "out", main_py=READ_AND_ANSWER.format(path="data/submission_format.csv"))
     block = place / "block"
-    subprocess.run(["head", "-c", "400M", "/dev/urandom"], stdout=block.open("wb"), check=True)
+    with block.open("wb") as file:
+        subprocess.run(["head", "-c", "400M", "/dev/urandom"], stdout=file, check=True)
     with zipfile.ZipFile(out / "submission.zip", "a", zipfile.ZIP_STORED) as archive:
         archive.write(block, "weights.bin")
     (out / "submission.zip").chmod(0o644)

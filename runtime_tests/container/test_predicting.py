@@ -53,28 +53,24 @@ def test_container_that_is_stopped_saves_its_progress_and_the_next_one_goes_on(
     seconds = time.monotonic() - start
     assert container.state()["ExitCode"] == 143, container.said()
     assert seconds < STOP_SECONDS
-    kept = n_records(out)
-    assert 5 <= kept < n_records_of(expected_of_many)
     assert not (out / "submission.csv").exists()
-    assert json.loads((out / "status.json").read_text())["stage"] == "interrupted"
+    interrupted = json.loads((out / "status.json").read_text())
+    assert interrupted["stage"] == "interrupted"
+    assert 0 < interrupted["done"] < interrupted["total"]
     container.remove()
 
     result = service.run(mounts)
     assert result.returncode == 0, result.stdout
-    assert json.loads((out / "status.json").read_text())["kept_from_earlier_run"] >= kept
+    assert json.loads((out / "status.json").read_text())["kept_from_earlier_run"] >= interrupted["done"]
     assert {name: (out / name).read_bytes() for name in expected_of_many} == expected_of_many
 
 
-def n_records_of(files: dict[str, bytes]) -> int:
-    return files["records.jsonl"].count(b"\n") - 1
-
-
-@pytest.mark.parametrize("moment", [0.0, 0.3, 1.0, 2.0])
+@pytest.mark.parametrize("moment", [0.1, 0.4, 1.0])
 def test_container_that_is_stopped_before_its_run_began_stops_too(
-    service: Service, photos: Path, models: Path, place: Path, moment: float
+    service: Service, many_photos: Path, models: Path, place: Path, moment: float
 ) -> None:
     out = writable_folder(place / "out")
-    container = service.start(Mounts(photos, out, models))
+    container = service.start(Mounts(many_photos, out, models))
     time.sleep(moment)
     start = time.monotonic()
     service.engine.query("stop", "--time", 20, container.name)
@@ -86,7 +82,7 @@ def test_container_that_is_stopped_before_its_run_began_stops_too(
 def test_container_that_needs_more_memory_than_it_may_is_killed(
     service: Service, photos: Path, models: Path, place: Path
 ) -> None:
-    little = tuple("160m" if part == "3g" else part for part in HARDENED)
+    little = tuple("64m" if part == "3g" else part for part in HARDENED)
     out = writable_folder(place / "out")
     command = ("predict", "/inference/data", "--bundle", "/inference/models", "--out", "/inference/submission")
     container = Service(service.engine, service.image, little).start(Mounts(photos, out, models), *command)
