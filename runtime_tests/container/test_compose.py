@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runtime_tests.container.conftest import IMAGE, PROJECT
+from runtime_tests.container.conftest import BUILD_SECONDS, IMAGE, PROJECT
 from runtime_tests.container.engine import Engine
 from runtime_tests.container.service import USER, until, writable_folder
 
@@ -105,6 +105,18 @@ def test_compose_up_predicts_and_down_leaves_nothing(compose: Compose, expected:
     assert {file: (compose.out / file).read_bytes() for file in expected} == expected
     assert compose("down", "--volumes").returncode == 0
     assert compose("ps", "--all", "--quiet").stdout.strip() == ""
+
+
+def test_tests_run_in_the_image_too(compose: Compose) -> None:
+    # Built beforehand: this engine has no network but the host's, which Compose does not give to builds.
+    options = ("--network", "host", "--file", "runtime_tests/Dockerfile", "--tag", "hakuna-runtime:tests")
+    built = compose.engine.docker("build", *options, ".", cwd=PROJECT, timeout=BUILD_SECONDS)
+    assert built.returncode == 0, built.stderr[-3000:]
+    few = ("runtime_tests/inference/test_submission.py", "runtime_tests/test_requirements.py")
+    result = compose("run", "--rm", "--no-deps", "runtime-tests", "--quiet", *few)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert " passed" in result.stdout
+    assert "skipped" not in result.stdout
 
 
 def test_rehearsal_score_and_benchmark_run_by_their_names(compose: Compose, photos: Path) -> None:

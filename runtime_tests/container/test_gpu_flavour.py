@@ -93,7 +93,7 @@ def test_lock_of_the_gpu_flavour_can_be_installed_with_its_hashes(resolved: list
 
 def test_tensorflow_of_the_gpu_flavour_is_built_for_cuda_12_and_volta(resolved: list[dict[str, Any]]) -> None:
     [wheel] = [one["download_info"] for one in resolved if one["metadata"]["name"].lower() == "tensorflow"]
-    with zipfile.ZipFile(RemoteFile(wheel["url"])) as archive:
+    with zipfile.ZipFile(io.BufferedReader(RemoteFile(wheel["url"]))) as archive:
         text = archive.read(BUILD_INFO).decode()
     assert re.search(r"['\"]cuda_version['\"]\s*[:,]\s*['\"]12\.", text), text
     assert "'sm_70'" in text.replace('"', "'"), text

@@ -14,6 +14,8 @@ pytestmark = pytest.mark.container
 
 STOP_SECONDS = 8.0
 """From a signal to the end of the container, as RELIABILITY.md promises."""
+BATCH_SIZE = 8
+"""Of a run that is not told another one."""
 
 
 @pytest.mark.parametrize("user", [USER, STRANGER])
@@ -47,7 +49,7 @@ def test_container_that_is_stopped_saves_its_progress_and_the_next_one_goes_on(
     out = writable_folder(place / "out")
     mounts = Mounts(many_photos, out, models)
     container = service.start(mounts, environment={"HAKUNA_BATCH_SIZE": "1"})
-    until(lambda: n_records(out) >= 5, 90, "records of five sequences")
+    until(lambda: n_records(out) >= 2 * BATCH_SIZE, 90, "records of two batches")
     start = time.monotonic()
     service.engine.query("stop", "--time", 20, container.name)
     seconds = time.monotonic() - start
@@ -56,12 +58,13 @@ def test_container_that_is_stopped_saves_its_progress_and_the_next_one_goes_on(
     assert not (out / "submission.csv").exists()
     interrupted = json.loads((out / "status.json").read_text())
     assert interrupted["stage"] == "interrupted"
-    assert 0 < interrupted["done"] < interrupted["total"]
+    assert BATCH_SIZE <= interrupted["done"] < interrupted["total"]
     container.remove()
 
     result = service.run(mounts)
     assert result.returncode == 0, result.stdout
-    assert json.loads((out / "status.json").read_text())["kept_from_earlier_run"] >= interrupted["done"]
+    kept = json.loads((out / "status.json").read_text())["kept_from_earlier_run"]
+    assert kept == interrupted["done"] // BATCH_SIZE * BATCH_SIZE, "whole batches are kept"
     assert {name: (out / name).read_bytes() for name in expected_of_many} == expected_of_many
 
 
