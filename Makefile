@@ -56,7 +56,7 @@ lock-check: $(DEV)  ## Check that the locked sets are what `make lock` would wri
 # The auditor has an environment of its own: what it needs is no part of the project.
 AUDIT := build/audit
 audit: $(AUDIT)/bin/pip-audit  ## Look the locked sets up among the known vulnerabilities (asks the package index)
-	for flavour in cpu gpu dev; do $< --disable-pip --require-hashes -r requirements/$$flavour.txt || exit 1; done
+	for flavour in cpu gpu dev; do $< --strict --disable-pip --require-hashes -r requirements/$$flavour.txt || exit 1; done
 
 $(AUDIT)/bin/pip-audit:
 	$(PYTHON) -m venv $(AUDIT)

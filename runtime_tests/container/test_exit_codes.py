@@ -158,7 +158,7 @@ CASES: list[tuple[int, Callable[[Scene], Ending], str]] = [
     (3, no_metadata, "test_metadata.csv: must be a readable"),
     (4, damaged_bundle, "saved_model.pb"),
     (5, output_not_writable, "user 1000 may write to"),
-    (6, degraded, "budget: over, the best submission so far is final"),
+    (6, degraded, "budget"),
     (7, in_use, "must not be in use, but another run writes to it"),
     (8, anothers_records, "--fresh"),
     (9, too_many_failures, "at most 1% may fail"),
