@@ -17,7 +17,7 @@ from inference.domain import InvalidEntryError, OutputError
 from inference.files import HASH_BLOCK_BYTES, output_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 MAIN_NAME = "main.py"
@@ -82,10 +82,13 @@ def check_archive(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> Archive
         return _check_members(path, archive.infolist(), limits)
 
 
-def unpack(path: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> ArchiveFacts:
+def unpack(
+    path: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS, check: Callable[[], None] = lambda: None
+) -> ArchiveFacts:
     """Check an archive and write its members below a folder in which none of their names exists.
 
-    Nothing is overwritten, no link is followed, and a member goes through memory in blocks.
+    Nothing is overwritten, no link is followed, and a member goes through memory in blocks. `check` is called before each
+    of them, and may raise.
 
     Raises
     ------
@@ -102,7 +105,7 @@ def unpack(path: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> 
         if free < facts.unpacked_bytes:
             raise OutputError(f"{folder}: must have {facts.unpacked_bytes:,} bytes free to unpack, got {free:,}")
         for member in members:
-            _unpack_member(path, archive, member, folder)
+            _unpack_member(path, archive, member, folder, check)
     return facts
 
 
@@ -242,7 +245,9 @@ def _same_place(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _unpack_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
+def _unpack_member(
+    path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, check: Callable[[], None]
+) -> None:
     target = folder / member.filename
     with output_errors(target):
         if member.is_dir():
@@ -253,6 +258,7 @@ def _unpack_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with open(descriptor, "wb") as file:
         for block in _content(path, archive, member):
+            check()
             with output_errors(target):
                 file.write(block)
 

@@ -129,7 +129,7 @@ def run_entry(
                 submission_format = read_submission_format(entry.data / FORMAT_NAME)
                 place = until_the_end.enter_context(workplace)
                 state.stage = f"unpacking {entry.archive.name}"
-                facts = _unpack(entry, place, log)
+                facts = _unpack(entry, place, log, signals)
                 state.stage = f"running {MAIN_NAME}"
                 outcome = _run(entry, place, log, signals)
                 state.stage = f"checking {SUBMISSION_NAME}"
@@ -145,8 +145,8 @@ def run_entry(
     return report
 
 
-def _unpack(entry: Entry, place: Workplace, log: RunLog) -> ArchiveFacts:
-    facts = unpack(entry.archive, place.work)
+def _unpack(entry: Entry, place: Workplace, log: RunLog, signals: Signals) -> ArchiveFacts:
+    facts = unpack(entry.archive, place.work, check=signals.check)
     log.say(f"{entry.archive.name}: {facts.n_members} members, {facts.unpacked_bytes:,} bytes, runner: {place.runner}")
     brought = place.work / SUBMISSION_NAME
     if brought.exists():

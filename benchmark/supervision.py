@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
 import signal
 import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -28,6 +28,11 @@ READ_BYTES = 1 << 16
 LOG_LIMIT_BYTES = 256 << 20
 """A program that never stops talking must not fill the disk: log.txt holds this much, the console everything."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+WAITED_FOR = (*STOP_SIGNALS, signal.SIGCHLD)
+LAUNCHER = (
+    "import os, signal, sys; signal.pthread_sigmask(signal.SIG_SETMASK, ()); os.execvp(sys.argv[1], sys.argv[1:])"
+)
+"""Signals that are blocked here would be blocked in every program that is started from here."""
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): processes whose parent ended become children of this one, not of process 1."""
 # Of /proc/PID/stat behind the name of the program (proc(5), fields 4 and 24).
@@ -38,55 +43,39 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 class Signals:
     """SIGTERM and SIGINT while a program is prepared, run and judged. Made by `catching_signals`."""
 
-    def __init__(self, wake_up: int) -> None:
+    def __init__(self) -> None:
         self.caught: list[int] = []
-        self._raising = True
-        self._wake_up = wake_up
 
-    def on_signal(self, number: int, _: object) -> None:
-        """Note it; outside of `held` nothing is going on that could not be left at once."""
-        if number in STOP_SIGNALS:
-            self.caught.append(number)
-            if self._raising:
-                self.check()
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """In here signals are noted only, and end `sleep`."""
-        self._raising = False
-        try:
-            yield
-        finally:
-            self._raising = True
+    def wait(self, seconds: float) -> None:
+        """Until a signal comes or a child ends, or the time is over; then note all that came."""
+        one = signal.sigtimedwait(WAITED_FOR, max(0.0, seconds))
+        while one is not None:
+            if one.si_signo in STOP_SIGNALS:
+                self.caught.append(one.si_signo)
+            one = signal.sigtimedwait(WAITED_FOR, 0)
 
     def check(self) -> None:
         """Raise InterruptedRunError if one came."""
+        self.wait(0)
         if self.caught:
             number = self.caught[0]
             raise InterruptedRunError(f"{signal.Signals(number).name}: stopped", number)
 
-    def sleep(self, seconds: float) -> None:
-        """Until a signal comes or a child ends, or the time is over."""
-        ready, _, _ = select.select([self._wake_up], [], [], max(0.0, seconds))
-        if ready:
-            os.read(self._wake_up, READ_BYTES)
-
 
 @contextmanager
 def catching_signals() -> Iterator[Signals]:
-    """Take SIGTERM and SIGINT, as process 1 must, from now on. Only in the main thread."""
-    read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signals = Signals(read_end)
-    earlier_wake_up = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    earlier = {number: signal.signal(number, signals.on_signal) for number in (*STOP_SIGNALS, signal.SIGCHLD)}
+    """Take SIGTERM and SIGINT, as process 1 must, from now on.
+
+    They are blocked and asked for, not handled: a handler may not even fit on the stack that a library left for it (see
+    `inference.run_state`), and nothing is torn apart in the middle.
+    """
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
+    signals = Signals()
     try:
         yield signals
     finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(earlier_wake_up)
-        os.close(read_end)
-        os.close(write_end)
+        signals.wait(0)  # what came too late to be of interest must not end the process either
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 class RunLog:
@@ -185,26 +174,25 @@ def supervise(
     read_end, write_end = os.pipe()
     pump = threading.Thread(target=_pump, args=(read_end, log), name="output", daemon=True)
     pump.start()
-    with signals.held():
-        started = time.monotonic()
-        try:
-            process = subprocess.Popen(  # noqa: S603  # an entrant's program is what this is for
-                command,
-                cwd=folder,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=write_end,
-                stderr=write_end,
-                start_new_session=True,
-            )
-        finally:
-            os.close(write_end)
-        watch = _Watch(process, not_ours)
-        try:
-            timed_out = watch.until_it_ends(signals, None if limit is None else started + limit, grace)
-        finally:
-            n_left_behind = watch.end_everything()
-        seconds = time.monotonic() - started
+    started = time.monotonic()
+    try:
+        process = subprocess.Popen(  # noqa: S603  # an entrant's program is what this is for
+            [sys.executable, "-I", "-S", "-c", LAUNCHER, *command],
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=write_end,
+            stderr=write_end,
+            start_new_session=True,
+        )
+    finally:
+        os.close(write_end)
+    watch = _Watch(process, not_ours)
+    try:
+        timed_out = watch.until_it_ends(signals, None if limit is None else started + limit, grace)
+    finally:
+        n_left_behind = watch.end_everything()
+    seconds = time.monotonic() - started
     pump.join(LAST_SECONDS)
     return Outcome(watch.exit_code(), seconds, timed_out, watch.peak_bytes, n_left_behind)
 
@@ -244,7 +232,7 @@ class _Watch:
             if now >= kill_at:
                 self._kill(self._descendants())
             next_look = min(now + SAMPLE_SECONDS, kill_at if kill_at > now else now + SAMPLE_SECONDS)
-            signals.sleep(min(next_look, deadline if deadline and deadline > now else next_look) - now)
+            signals.wait(min(next_look, deadline if deadline and deadline > now else next_look) - now)
         return timed_out
 
     def end_everything(self) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.archive import ArchiveLimits, check_archive, unpack
-from inference.domain import InvalidEntryError, OutputError
+from inference.domain import InterruptedRunError, InvalidEntryError, OutputError
 
 MAIN = zipfile.ZipInfo("main.py")
 
@@ -272,3 +272,11 @@ def test_a_large_member_does_not_go_through_memory_as_a_whole(tmp_path: Path) ->
         tracemalloc.stop()
     assert (folder / "weights.bin").stat().st_size == 96 << 20
     assert peak < 8 << 20
+
+
+def test_unpacking_can_be_stopped(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise InterruptedRunError("SIGTERM: stopped", 15)
+
+    with pytest.raises(InterruptedRunError):
+        unpack(archive_of(tmp_path / "a.zip"), tmp_path, check=stop)

@@ -178,7 +178,7 @@ def test_a_signal_is_passed_on_and_known_afterwards(
 
     def send() -> None:
         wait_for(tmp_path / "log.txt", "ready")
-        os.kill(os.getpid(), number)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
 
     thread = threading.Thread(target=send)
     thread.start()
@@ -196,9 +196,9 @@ def test_a_program_that_ignores_a_signal_is_killed_and_at_once_by_the_second(
 ) -> None:
     def send() -> None:
         wait_for(tmp_path / "log.txt", "deaf")
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     thread = threading.Thread(target=send)
     thread.start()
@@ -208,11 +208,19 @@ def test_a_program_that_ignores_a_signal_is_killed_and_at_once_by_the_second(
     assert outcome.seconds < 5
 
 
-def test_outside_of_a_program_a_signal_ends_what_is_going_on(signals: Signals) -> None:
-    with pytest.raises(InterruptedRunError, match="SIGTERM: stopped"):  # noqa: PT012
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
+def test_outside_of_a_program_a_signal_waits_until_it_is_asked_for(signals: Signals) -> None:
+    signals.check()
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    with pytest.raises(InterruptedRunError, match="SIGTERM: stopped"):
+        signals.check()
     assert signals.caught == [signal.SIGTERM]
+
+
+def test_a_signal_that_came_before_the_program_ends_it(tmp_path: Path, signals: Signals, silent: int) -> None:
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    outcome = run("import time; time.sleep(60)", tmp_path, signals, silent)
+    assert outcome.code == 143
+    assert outcome.seconds < 5
 
 
 def test_peak_memory_is_that_of_all_processes_together(tmp_path: Path, signals: Signals, silent: int) -> None:
