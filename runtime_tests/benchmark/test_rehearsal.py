@@ -290,6 +290,7 @@ def test_a_container_that_dies_is_told_from_a_program_that_fails(data: Path, doc
         (docker / "root").rmdir()
         result = hakuna(*arguments, PATH=path, die=str(code))
         assert (result.returncode, message in result.stderr) == (expected, True), result.stderr
+        assert message in report(tmp_path / "out")["message"]
 
 
 def test_an_engine_without_the_image_is_no_engine(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
