@@ -135,6 +135,8 @@ def run_entry(
                 state.stage = f"checking {SUBMISSION_NAME}"
                 signals.check()
                 _judge(entry, place, outcome, submission_format)
+                if log.failure:
+                    raise log.failure
                 n_rows = len(submission_format.seq_ids)
         except HakunaError as caught:
             error = caught
