@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.entry import ARCHIVE_NAME, LOG_NAME, REPORT_NAME, Entry, EntryReport, Verdict
+from benchmark.entry import ARCHIVE_NAME, LOG_NAME, REPORT_NAME, Entry, EntryReport, Verdict, report_on
 from benchmark.supervision import RunLog, Signals, supervise
 from benchmark.validity import accept_submission
-from benchmark.workplace import BUDGET_VARIABLE
+from benchmark.workplace import BUDGET_VARIABLE, SUBMISSION_FOLDER
 from inference.domain import GPU_DRIVER, EntrantFailedError, HakunaError, InvalidEntryError, OutputError
 from inference.files import output_errors
 from inference.metadata import FORMAT_NAME, read_submission_format
@@ -53,21 +53,10 @@ def find_image(name: str) -> DockerImage | str:
     """The image, or why it cannot be used."""
     if shutil.which("docker") is None:
         return "no docker command on the path"
-    for arguments, complaint in (
-        (("info",), "no engine answers `docker info`"),
-        (("image", "inspect", name), f"the engine has no image {name}"),
-    ):
-        try:
-            result = subprocess.run(  # noqa: S603
-                ["docker", *arguments],  # noqa: S607  # the user's own
-                check=False,
-                capture_output=True,
-                timeout=PROBE_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            return f"{complaint} within {PROBE_SECONDS:g} s"
-        if result.returncode:
-            return complaint
+    if not _docker("info"):
+        return "no engine answers `docker info`"
+    if not _docker("image", "inspect", name):
+        return f"the engine has no image {name}"
     return DockerImage(name)
 
 
@@ -76,46 +65,60 @@ def run_in_docker(
 ) -> EntryReport:
     """Let the image's own entrypoint run the entry, and look at what it leaves once more."""
     submission_format = read_submission_format(entry.data / FORMAT_NAME)
-    with locked(entry.out), RunLog(entry.out / LOG_NAME, console, fresh=True) as log, _staged(entry, scratch) as staged:
-        name = f"hakuna-rehearsal-{secrets.token_hex(4)}"
-        command = docker_command(entry, image, name, staged, hidden)
+    with locked(entry.out), RunLog(entry.out / LOG_NAME, console, fresh=True) as log:
         log.say(f"runner: docker, image {image.name}")
         try:
-            outcome = supervise(
-                command,
-                folder=staged,
-                environment=os.environ,
-                log=log,
-                signals=signals,
-                limit=entry.budget + START_SECONDS,
-                grace=STOP_SECONDS,
-            )
-        finally:
-            subprocess.run(  # noqa: S603
-                ["docker", "rm", "--force", name],  # noqa: S607
-                check=False,
-                capture_output=True,
-                timeout=PROBE_SECONDS,
-            )
-        signals.check()
-        report = _read_report(staged / "submission" / REPORT_NAME, outcome.code)
-        report = replace(
-            report,
-            runner=f"docker, image {image.name}",
-            enforced=ENFORCED,
-            not_enforced=(),
-            seconds=round(entry.seconds(), 2),
+            with _staged(entry, scratch) as staged:
+                code = _run_container(entry, image, staged, hidden, log, signals)
+                signals.check()
+                left = staged / SUBMISSION_FOLDER
+                report = _read_report(left / REPORT_NAME, code)
+                if report.verdict is Verdict.VALID:
+                    accept_submission(left / SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
+        except HakunaError as error:
+            log.say(str(error))
+            report = report_on(entry, error=error)
+    return replace(
+        report,
+        runner=f"docker, image {image.name}",
+        enforced=ENFORCED,
+        not_enforced=(),
+        seconds=round(entry.seconds(), 2),
+    )
+
+
+def _run_container(
+    entry: Entry, image: DockerImage, staged: Path, hidden: tuple[Path, ...], log: RunLog, signals: Signals
+) -> int:
+    """Exit code of `docker run`; the container is gone afterwards, whatever happened."""
+    name = f"hakuna-rehearsal-{secrets.token_hex(4)}"
+    try:
+        outcome = supervise(
+            docker_command(entry, image, name, staged, hidden),
+            folder=staged,
+            environment=os.environ,
+            log=log,
+            signals=signals,
+            limit=entry.budget + START_SECONDS,
+            grace=STOP_SECONDS,
         )
-        if report.verdict is Verdict.VALID:
-            try:
-                accept_submission(
-                    staged / "submission" / SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format
-                )
-            except InvalidEntryError as error:
-                report = replace(
-                    report, verdict=Verdict.INVALID, exit_code=error.exit_code, message=str(error), rows=None
-                )
-    return report
+    finally:
+        _docker("rm", "--force", name)
+    return outcome.code
+
+
+def _docker(*arguments: str) -> bool:
+    """Whether a short command of Docker's succeeded in time."""
+    try:
+        result = subprocess.run(  # noqa: S603
+            ["docker", *arguments],  # noqa: S607  # the user's own
+            check=False,
+            capture_output=True,
+            timeout=PROBE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return result.returncode == 0
 
 
 def docker_command(entry: Entry, image: DockerImage, name: str, staged: Path, hidden: tuple[Path, ...]) -> list[str]:
@@ -126,7 +129,12 @@ def docker_command(entry: Entry, image: DockerImage, name: str, staged: Path, hi
     command = ["docker", "run", "--rm", "--name", name, "--network", "none", "--read-only", "--user", user]
     command += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", str(MAX_PROCESSES)]
     command += ["--memory", str(memory), "--memory-swap", str(memory), "--tmpfs", TEMPORARY_FILES]
-    command += ["--volume", f"{data}:/inference/data:ro", "--volume", f"{staged / 'submission'}:/inference/submission"]
+    command += [
+        "--volume",
+        f"{data}:/inference/data:ro",
+        "--volume",
+        f"{staged / SUBMISSION_FOLDER}:/inference/submission",
+    ]
     command += ["--volume", f"{staged / 'scratch'}:/scratch"]
     for path in hidden:
         if path.resolve().is_relative_to(data):
@@ -147,9 +155,9 @@ def _staged(entry: Entry, scratch: Path | None) -> Iterator[Path]:
         raise OutputError(f"{scratch or tempfile.gettempdir()} must be writable, got: {error.strerror}") from error
     try:
         folder.chmod(0o755)
-        archive = folder / "submission" / ARCHIVE_NAME
+        archive = folder / SUBMISSION_FOLDER / ARCHIVE_NAME
         with output_errors(folder):
-            for name in ("submission", "scratch"):
+            for name in (SUBMISSION_FOLDER, "scratch"):
                 (folder / name).mkdir()
                 (folder / name).chmod(0o777)
         try:

@@ -135,11 +135,13 @@ def run_entry(
                 state.stage = f"checking {SUBMISSION_NAME}"
                 signals.check()
                 _judge(entry, place, outcome, submission_format)
+                if log.failure:
+                    raise log.failure
                 n_rows = len(submission_format.seq_ids)
         except HakunaError as caught:
             error = caught
             log.say(str(error))
-        report = _report(entry, place, facts, outcome, error, n_rows)
+        report = report_on(entry, place=place, facts=facts, outcome=outcome, error=error, n_rows=n_rows)
         log.say(f"verdict: {report.verdict}, {report.seconds:.0f} of {entry.budget:g} s")
         write_json(report.as_json(), entry.out / REPORT_NAME)
     return report
@@ -185,14 +187,16 @@ def _judge(entry: Entry, place: Workplace, outcome: Outcome, submission_format: 
     accept_submission(place.work / SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
 
 
-def _report(
+def report_on(
     entry: Entry,
-    place: Workplace | None,
-    facts: ArchiveFacts | None,
-    outcome: Outcome | None,
-    error: HakunaError | None,
-    n_rows: int | None,
+    *,
+    place: Workplace | None = None,
+    facts: ArchiveFacts | None = None,
+    outcome: Outcome | None = None,
+    error: HakunaError | None = None,
+    n_rows: int | None = None,
 ) -> EntryReport:
+    """What came of an entry, as far as it came."""
     verdict = next((one for kind, one in VERDICTS if isinstance(error, kind)), Verdict.NOT_JUDGED)
     return EntryReport(
         verdict=verdict if error else Verdict.VALID,

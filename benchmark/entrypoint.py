@@ -53,7 +53,11 @@ def _predict(root: Path, demo_bundle: Path | None, signals: Signals) -> int:
     """
     data, out = root / DATA_NAME, root / SUBMISSION_FOLDER
     with RunLog(out / LOG_NAME, STDOUT, fresh=False) as log:
-        bundle = find_bundle(root / MODELS_FOLDER, demo_bundle, log)
+        try:
+            bundle = find_bundle(root / MODELS_FOLDER, demo_bundle, log)
+        except BundleError as error:
+            log.say(str(error))
+            return error.exit_code
         if os.access(data, os.W_OK):
             log.say(f"{data} is writable: mount it read-only, nothing needs to write there")
         outcome = supervise(

@@ -34,7 +34,7 @@ CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x1000, 0x4000, 0x40000
 MNT_DETACH = 2
 AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1
-PR_SET_NO_NEW_PRIVS = 38
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 SIOCSIFFLAGS, IFF_UP_AND_RUNNING = 0x8914, 0x41
 SYS_MOUNT_SETATTR = 442
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
@@ -91,6 +91,7 @@ def main() -> None:
 def _become_first_process(config: Config, command: list[str]) -> None:
     """Process 1 of the namespace: when it ends the kernel kills all others in there."""
     try:
+        _call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         _build_root(config)
         _loopback_up()
         _call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

@@ -29,10 +29,13 @@ LOG_LIMIT_BYTES = 256 << 20
 """A program that never stops talking must not fill the disk: log.txt holds this much, the console everything."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 WAITED_FOR = (*STOP_SIGNALS, signal.SIGCHLD)
-LAUNCHER = (
-    "import os, signal, sys; signal.pthread_sigmask(signal.SIG_SETMASK, ()); os.execvp(sys.argv[1], sys.argv[1:])"
-)
-"""Signals that are blocked here would be blocked in every program that is started from here."""
+LAUNCHER = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""What becomes the program: signals that are blocked here are not blocked there, and it ends if this process is killed."""
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): processes whose parent ended become children of this one, not of process 1."""
 # Of /proc/PID/stat behind the name of the program (proc(5), fields 4 and 24).
@@ -169,32 +172,36 @@ def supervise(
 
     A signal that comes meanwhile is passed on; a second one kills at once. The caller sees it in `signals`.
     """
-    _become_subreaper()
     not_ours = set(_children(_processes(), os.getpid()))
     read_end, write_end = os.pipe()
     pump = threading.Thread(target=_pump, args=(read_end, log), name="output", daemon=True)
     pump.start()
     started = time.monotonic()
-    try:
-        process = subprocess.Popen(  # noqa: S603  # an entrant's program is what this is for
-            [sys.executable, "-I", "-S", "-c", LAUNCHER, *command],
-            cwd=folder,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=write_end,
-            stderr=write_end,
-            start_new_session=True,
-        )
-    finally:
-        os.close(write_end)
-    watch = _Watch(process, not_ours)
-    try:
-        timed_out = watch.until_it_ends(signals, None if limit is None else started + limit, grace)
-    finally:
-        n_left_behind = watch.end_everything()
+    with _orphans_come_here():
+        try:
+            process = _start(command, folder, environment, write_end)
+        finally:
+            os.close(write_end)
+        watch = _Watch(process, not_ours)
+        try:
+            timed_out = watch.until_it_ends(signals, None if limit is None else started + limit, grace)
+        finally:
+            n_left_behind = watch.end_everything()
     seconds = time.monotonic() - started
     pump.join(LAST_SECONDS)
     return Outcome(watch.exit_code(), seconds, timed_out, watch.peak_bytes, n_left_behind)
+
+
+def _start(command: list[str], folder: Path, environment: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  # an entrant's program is what this is for
+        [sys.executable, "-I", "-S", "-c", LAUNCHER, *command],
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
 
 
 class _Watch:
@@ -316,9 +323,19 @@ def _children(processes: Mapping[int, _Process], parent: int) -> list[int]:
     return [pid for pid, one in processes.items() if one.parent == parent]
 
 
-def _become_subreaper() -> None:
+@contextmanager
+def _orphans_come_here() -> Iterator[None]:
+    """In here processes whose parent ended become children of this one."""
+    _set_subreaper(1)
+    try:
+        yield
+    finally:
+        _set_subreaper(0)
+
+
+def _set_subreaper(value: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, value, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 

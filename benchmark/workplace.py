@@ -198,7 +198,8 @@ def _remove_all_but_mounts(root: Path) -> None:
         if one.is_dir() and not one.is_symlink():
             _remove(one)
         else:
-            one.unlink()
+            with output_errors(one):
+                one.unlink()
 
 
 def _with_data_link(folder: Path, data: Path) -> Path:

@@ -238,7 +238,7 @@ def test_without_an_archive_the_bundle_predicts_with_the_bytes_of_predict(
 def test_which_bundle_predicts(root: Path, quick_bundle: Bundle) -> None:
     result = hakuna("entrypoint", "--root", root)
     assert result.returncode == 4
-    assert "models: must hold a model bundle, got none" in result.stderr
+    assert "models: must hold a model bundle, got none" in log(root)
     # The metadata are missing, so this ends with 3, after the bundle was chosen.
     result = hakuna("entrypoint", "--root", root, HAKUNA_DEMO_BUNDLE=str(quick_bundle.folder))
     assert result.returncode == 3

@@ -23,6 +23,7 @@ from benchmark.workplace import in_process
 from inference.bundle import Bundle
 from models.packing import pack
 from runtime_tests.entrants import GOOD, HAKUNA, WRITE_SUBMISSION, hakuna, report, start, write_archive, write_data
+from runtime_tests.faults.commands import children_of
 
 STDERR = 2
 
@@ -53,6 +54,14 @@ def rehearse(tmp_path: Path, main: str, *options: object, **files: str) -> tuple
 
 def log(tmp_path: Path) -> str:
     return (tmp_path / "out" / "log.txt").read_text()
+
+
+def wait_for_log(tmp_path: Path, text: str) -> None:
+    for _ in range(2000):
+        if (tmp_path / "out" / "log.txt").exists() and text in log(tmp_path):
+            return
+        time.sleep(0.01)
+    pytest.fail(f"no {text!r} in log.txt within 20 s")
 
 
 def test_a_packed_bundle_gives_the_bytes_of_predict_and_their_score(
@@ -183,11 +192,8 @@ def test_a_signal_ends_the_rehearsal_and_the_program(
     main = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('ready', flush=True)\nwhile True: time.sleep(0.1); open('alive', 'w')"
     archive = write_archive(tmp_path / "submission.zip", main)
     process = start("rehearse", archive, "--data", data, "--out", tmp_path / "out", "--runner", "process")
-    for _ in range(2000):
-        if (tmp_path / "out" / "log.txt").exists() and "ready" in log(tmp_path):
-            break
-        time.sleep(0.01)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    wait_for_log(tmp_path, "ready")
+    children = children_of(process.pid)
     assert children
     begun = time.monotonic()
     process.send_signal(number)
@@ -196,6 +202,30 @@ def test_a_signal_ends_the_rehearsal_and_the_program(
     assert time.monotonic() - begun < 8
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
     assert report(tmp_path / "out")["verdict"] == "interrupted"
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_rehearsal_that_is_killed_takes_the_program_with_it(data: Path, tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "submission.zip", "import time\nprint('ready')\ntime.sleep(60)")
+    process = start("rehearse", archive, "--data", data, "--out", tmp_path / "out", "--runner", "process")
+    wait_for_log(tmp_path, "ready")
+    family = children_of(process.pid)
+    for pid in family:
+        family += children_of(pid)
+    assert family
+    process.kill()
+    process.communicate(timeout=30)
+    for _ in range(500):
+        if not any(map(is_running, family)):
+            return
+        time.sleep(0.01)
+    pytest.fail(f"of {family} some are still there after 5 s")
 
 
 def test_what_is_asked_for_and_not_there_is_told_before_anything_runs(data: Path, tmp_path: Path) -> None:
@@ -290,6 +320,7 @@ def test_a_container_that_dies_is_told_from_a_program_that_fails(data: Path, doc
         (docker / "root").rmdir()
         result = hakuna(*arguments, PATH=path, die=str(code))
         assert (result.returncode, message in result.stderr) == (expected, True), result.stderr
+        assert message in report(tmp_path / "out")["message"]
 
 
 def test_an_engine_without_the_image_is_no_engine(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:

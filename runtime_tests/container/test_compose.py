@@ -12,7 +12,7 @@ import pytest
 
 from runtime_tests.container.conftest import BUILD_SECONDS, IMAGE, PROJECT
 from runtime_tests.container.engine import Engine
-from runtime_tests.container.service import USER, until, writable_folder
+from runtime_tests.container.service import until, writable_folder
 
 pytestmark = pytest.mark.container
 
@@ -130,4 +130,3 @@ def test_rehearsal_score_and_benchmark_run_by_their_names(compose: Compose, phot
     result = compose("run", "--rm", "--no-deps", "benchmark", "bench", "--help")
     assert result.returncode == 0, result.stdout + result.stderr
     compose("down", "--volumes")
-    assert USER == 1000
