@@ -12,7 +12,7 @@ BENCH_BASELINE ?= benchmark/results/baseline.json
 BENCH_COMMIT = $(shell git log -1 --format=%H -- $(BENCH_BASELINE))
 BENCH_OLD := build/baseline
 
-.PHONY: help demo test test-faults test-slow faults bench bench-side-by-side check format lock clean
+.PHONY: help demo test test-faults test-container test-slow faults bench bench-side-by-side check format lock lock-check audit image release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -22,10 +22,13 @@ demo: $(RUNTIME)  ## Install, make demo data and an untrained bundle, predict, s
 	$(BIN)/hakuna demo --out demo
 
 test: $(DEV)  ## Install and run the fast tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest -m "not slow and not faults" --ignore runtime_tests/faults
+	$(BIN)/python -m pytest -m "not slow and not faults and not container" --ignore runtime_tests/faults
 
 test-faults: $(DEV)  ## Run the fault tests with small counts: kills, full disks, signals, damage (under 7 minutes)
 	$(BIN)/python -m pytest -m "not slow and not faults" runtime_tests/faults
+
+test-container: $(DEV)  ## Build the image with an engine of its own and test it (root on Debian; under 15 minutes)
+	$(BIN)/python -m pytest -m container runtime_tests
 
 test-slow: $(DEV)  ## Run the tests that take minutes: full-size networks
 	$(BIN)/python -m pytest -m slow
@@ -61,8 +64,39 @@ lock: $(DEV)  ## Renew the locked requirement sets
 	$(COMPILE) --extra gpu -o requirements/gpu.txt
 	$(COMPILE) --extra cpu --extra dev -o requirements/dev.txt
 
+lock-check: $(DEV)  ## Check that the locked sets are what `make lock` would write
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp requirements/*.txt "$$folder" \
+	  && $(COMPILE) --extra cpu -o "$$folder/cpu.txt" && $(COMPILE) --extra gpu -o "$$folder/gpu.txt" \
+	  && $(COMPILE) --extra cpu --extra dev -o "$$folder/dev.txt" && diff -r requirements "$$folder" \
+	  || { echo "requirements: must be what make lock writes"; exit 1; }
+
+# The auditor has an environment of its own: what it needs is no part of the project.
+AUDIT := build/audit
+audit: $(AUDIT)/bin/pip-audit  ## Look the locked sets up among the known vulnerabilities (asks the package index)
+	for flavour in cpu gpu dev; do $< --strict --disable-pip --require-hashes -r requirements/$$flavour.txt || exit 1; done
+
+$(AUDIT)/bin/pip-audit:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+
+FLAVOUR ?= cpu
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+image:  ## Build the image hakuna-runtime:cpu (FLAVOUR=gpu for the other)
+	docker build --build-arg FLAVOUR=$(FLAVOUR) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) $(IMAGE_ARGS) -t hakuna-runtime:$(FLAVOUR) .
+
+release-check: clean-tree changelog check lock-check audit image  ## All that must hold before a version is published
+
+.PHONY: clean-tree changelog
+clean-tree:
+	@test -z "$$(git status --porcelain)" || { git status --short; echo "the tree must be clean"; exit 1; }
+
+changelog:
+	@grep -Eqx '## $(VERSION) \([0-9]{4}-[0-9]{2}-[0-9]{2}\)' CHANGELOG.md \
+	  || { echo "CHANGELOG.md: must have the entry '## $(VERSION) (YYYY-MM-DD)'"; exit 1; }
+
 clean:  ## Remove the virtual environment and the demo
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo build
 
 $(RUNTIME): requirements/cpu.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11 or 3.12 (Debian: apt install python3 python3-venv)"; exit 2; }

@@ -20,9 +20,14 @@ app = typer.Typer(
 )
 app.command()(inference_cli.predict)
 app.command()(inference_cli.merge)
+app.command()(models_cli.pack)
 app.command()(benchmark_cli.score)
 app.command()(benchmark_cli.demo)
 app.command()(benchmark_cli.bench)
+app.command()(benchmark_cli.rehearse)
+app.command()(benchmark_cli.entrypoint)
+app.command()(benchmark_cli.health)
+app.command()(benchmark_cli.doctor)
 app.add_typer(models_cli.app, name="bundle")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmark.machine import origin
 from inference.decode_pillow import DecodeError
-from inference.decoding import find_decoder
+from inference.decoding import find_decoder, has_dali
 from inference.domain import DecoderName, FrameFailure, Preset, UsageError
 from inference.screening import read_image_file
 
@@ -31,20 +31,21 @@ DAMAGE = b"\xff\xc0\x00\x04"
 
 
 def compare_decoders(data: Path, command: str, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Time every decoder on the photos of a folder, on one core, taking turns; returns figures ready for JSON."""
+    """Time every decoder that is installed on the photos of a folder, on one core, taking turns; figures for JSON."""
     photos = _photos(data)
+    names = [name for name in DECODERS if name is not DecoderName.DALI or has_dali()]
     core = min(os.sched_getaffinity(0))
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
-        decoders = [find_decoder(name, n_workers=1) for name in DECODERS]
+        decoders = [find_decoder(name, n_workers=1) for name in names]
         seconds, frames = _take_turns(decoders, photos, rounds)
         damage = {str(share): _cost_of_damage(decoders, photos, share, rounds) for share in DAMAGED_SHARES}
     finally:
         os.sched_setaffinity(0, allowed)
     reference = frames[DecoderName.PILLOW]
     by_decoder = {}
-    for name in DECODERS:
+    for name in names:
         ratios = [pillow / own for pillow, own in zip(seconds[DecoderName.PILLOW], seconds[name], strict=True)]
         by_decoder[name.value] = {
             "milliseconds_per_photo": round(1000 * median(seconds[name]) / len(photos), 2),

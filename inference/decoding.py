@@ -63,16 +63,20 @@ class Decoder:
     max_workers: int | None = None
 
 
+def has_dali() -> bool:
+    """Whether DALI is installed: it is part of the flavour for GPUs only."""
+    return importlib.util.find_spec("nvidia") is not None and importlib.util.find_spec("nvidia.dali") is not None
+
+
 def find_decoder(name: DecoderName, n_workers: int = 1) -> Decoder:
     """Resolve `auto`: DALI where there is a GPU and it is installed, else `fast`.
 
     Raises UsageError where the decoder that is asked for is not installed.
     """
-    has_dali = importlib.util.find_spec("nvidia.dali") is not None if importlib.util.find_spec("nvidia") else False
     if name is DecoderName.AUTO:
-        name = DecoderName.DALI if has_dali and GPU_DRIVER.exists() else DecoderName.FAST
+        name = DecoderName.DALI if has_dali() and GPU_DRIVER.exists() else DecoderName.FAST
     if name is DecoderName.DALI:
-        if not has_dali:
+        if not has_dali():
             raise UsageError("--decoder dali: must be installed (nvidia-dali-cuda120), got none")
         from inference import decode_dali  # noqa: PLC0415  # imported by runs that use it
 

@@ -145,10 +145,34 @@ class TooManyFailuresError(HakunaError):
     exit_code = 9
 
 
+class UnusableGpuError(HakunaError):
+    """A GPU was asked for and cannot be used."""
+
+    exit_code = 10
+
+
 class DoesNotFitError(HakunaError):
     """The work does not fit the time budget."""
 
     exit_code = 11
+
+
+class InvalidEntryError(HakunaError):
+    """An entrant's archive or its submission is invalid."""
+
+    exit_code = 12
+
+
+class PastLimitError(HakunaError):
+    """An entrant's program ran past the time limit."""
+
+    exit_code = 13
+
+
+class EntrantFailedError(HakunaError):
+    """An entrant's program failed."""
+
+    exit_code = 14
 
 
 class InterruptedRunError(HakunaError):

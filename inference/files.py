@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from inference.domain import OutputError
 
@@ -28,17 +28,35 @@ def output_errors(path: Path) -> Iterator[None]:
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[IO[str]]:
     """Write a text file under a temporary name and give it its own name when it is complete and on disk."""
+    with _final_when_complete(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        yield file
+        _to_disk(file)
+
+
+@contextmanager
+def atomic_binary_writer(path: Path) -> Iterator[IO[bytes]]:
+    """The same for bytes; the file can be read back and sought in."""
+    with _final_when_complete(path) as temporary, temporary.open("w+b") as file:
+        yield file
+        _to_disk(file)
+
+
+@contextmanager
+def _final_when_complete(path: Path) -> Iterator[Path]:
+    """A temporary name beside the path, which becomes the path if the block ends without an error."""
     temporary = path.with_name(f".{path.name}.partial")
     with output_errors(path):
         try:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
+            yield temporary
             temporary.replace(path)
             sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _to_disk(file: IO[Any]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,8 +12,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from inference.domain import DecoderName, EngineName, Precision, UsageError
 
 ENVIRONMENT_PREFIX = "HAKUNA_"
-FOREIGN_VARIABLES = frozenset({"HAKUNA_REQUIRE_REFERENCE"})
-"""Variables of the test suite, which share the prefix."""
+FOREIGN_VARIABLES = frozenset(
+    {
+        *("HAKUNA_REQUIRE_REFERENCE", "HAKUNA_REQUIRE_DOCKER", "HAKUNA_REQUIRE_CONTAINER", "HAKUNA_CONTAINER_CACHE"),
+        *("HAKUNA_IMAGE", "HAKUNA_SCRATCH", "HAKUNA_DEMO_BUNDLE"),
+    }
+)
+"""Variables of the test suite, and of the container and its rehearsals, which share the prefix."""
 
 
 UNIT_SECONDS = {"h": 3600, "m": 60, "s": 1}

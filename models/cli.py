@@ -1,4 +1,4 @@
-"""`hakuna bundle ...`: make, check and show model bundles."""
+"""`hakuna bundle ...`: make, check and show model bundles; `hakuna pack`: hand one in."""
 
 from __future__ import annotations
 
@@ -54,3 +54,17 @@ def show(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) 
     from models.showing import show_bundle
 
     show_bundle(bundle)
+
+
+def pack(
+    bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")],
+    out: Annotated[Path, typer.Option(help="Archive to write.")] = Path("submission.zip"),
+) -> None:
+    """Pack a bundle and the program that runs it into an archive for the competition. The same bundle, the same bytes.
+
+    Example: hakuna pack --bundle bundles/third_place --out submission.zip
+    """
+    from models.packing import pack as write_archive
+
+    packed = write_archive(bundle, out)
+    typer.echo(f"{out}: {packed.n_members} files, {packed.n_bytes:,} bytes, SHA-256 {packed.sha256}")

@@ -15,6 +15,7 @@ from inference.domain import ImageSize
 from models.importing import import_assets
 from models.random_assets import write_random_assets
 from models.recipes import Recipe, load_recipe
+from runtime_tests.running import run
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SECOND_RECIPE = Path(__file__).parent / "second_recipe.toml"
@@ -128,3 +129,11 @@ def quick_bundle(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Bu
     assets = tmp_path_factory.mktemp("quick_assets")
     write_random_assets(assets, quick, seed=3)
     return import_assets(assets, quick, tmp_path_factory.mktemp("quick") / "bundle", demo=True)
+
+
+@pytest.fixture(scope="session")
+def quick_prediction(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `hakuna predict` makes of the season with the quick bundle."""
+    out = tmp_path_factory.mktemp("quick_prediction")
+    run(season, quick_bundle, out)
+    return out

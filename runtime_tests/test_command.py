@@ -38,7 +38,13 @@ def test_help_answers_within_300_ms() -> None:
     assert statistics.median(seconds() for _ in range(5)) < 0.3
 
 
-@pytest.mark.parametrize("verb", [("predict",), ("score",), ("demo",), ("bench",), ("bundle", "import")])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *[("predict",), ("score",), ("demo",), ("bench",), ("bundle", "import")],
+        *[("pack",), ("rehearse",), ("entrypoint",), ("health",), ("doctor",)],
+    ],
+)
 def test_every_verb_has_help_with_an_example(verb: tuple[str, ...]) -> None:
     result = hakuna(*verb, "--help")
     assert result.returncode == 0

@@ -1,0 +1,1 @@
+"""Tests of the image: a real engine builds it and runs it."""

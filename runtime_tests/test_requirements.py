@@ -1,0 +1,39 @@
+"""What the locks hold: floors for safety, and ceilings for a Tesla V100 (RUNTIME.md section 1)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "requirements"
+
+
+def versions(flavour: str) -> dict[str, tuple[int, ...]]:
+    """Of every package of a lock."""
+    text = (FOLDER / f"{flavour}.txt").read_text(encoding="utf-8")
+    found = re.findall(r"^([a-z0-9-]+)==([0-9.]+)", text, re.MULTILINE)
+    return {name: tuple(map(int, version.split("."))) for name, version in found}
+
+
+def test_gpu_flavour_is_of_cuda_12_and_of_a_cudnn_that_knows_volta() -> None:
+    locked = versions("gpu")
+    nvidia = {name: version for name, version in locked.items() if name.startswith("nvidia-")}
+    assert nvidia["nvidia-cudnn-cu12"] < (9, 11), "9.11 has no kernels for sm_70"
+    assert nvidia["nvidia-cuda-runtime-cu12"][0] == 12, "CUDA 13 has no sm_70"
+    assert nvidia["nvidia-dali-cuda120"] >= (2, 3), "CVE-2026-65147, CVE-2026-65148"
+    assert [name for name in nvidia if not re.search(r"-cu(12|da120)$", name)] == [], "nothing of another CUDA"
+    assert locked["tensorflow"] == (2, 19, 1), "the last one whose own pins run on a Volta card"
+
+
+@pytest.mark.parametrize("flavour", ["cpu", "gpu", "dev"])
+def test_locks_keep_the_floors_carry_hashes_and_name_no_index(flavour: str) -> None:
+    locked = versions(flavour)
+    assert locked["pillow"] >= (13,), "CVE-2026-112403"
+    assert locked["tensorflow" if flavour == "gpu" else "tensorflow-cpu"] == (2, 19, 1)
+    text = (FOLDER / f"{flavour}.txt").read_text(encoding="utf-8")
+    for block in re.split(r"\n(?=[a-z0-9])", text):
+        if "==" in block.partition(" ")[0]:
+            assert "--hash=sha256:" in block, block
+    assert "://" not in text
