@@ -23,6 +23,7 @@ app.command()(inference_cli.merge)
 app.command()(benchmark_cli.score)
 app.command()(benchmark_cli.demo)
 app.command()(benchmark_cli.bench)
+app.command()(models_cli.train)
 app.add_typer(models_cli.app, name="bundle")
 
 

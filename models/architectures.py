@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import keras
 
 from inference.domain import N_CLASSES, UsageError
+from models.kinds import Head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,15 +24,6 @@ TINY = "tiny"
 TINY_FILTERS = (8, 16)
 TINY_KERNEL = 7
 TINY_STRIDE = 4
-
-
-class Head(StrEnum):
-    """What the last layer says about the classes."""
-
-    SIGMOID = "sigmoid"
-    """Each class by itself: a sequence can show several species. The published networks."""
-    SOFTMAX = "softmax"
-    """One class excludes the others. The baseline that the first row of the published table improved on."""
 
 
 def backbone(application: str, name: str) -> keras.Model:

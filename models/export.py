@@ -15,7 +15,8 @@ from inference.bundle import SAVED_MODEL_NAME
 from inference.domain import N_CLASSES, BundleError, ImageSize
 from inference.saved_model import check_operations
 from models.folding import fold_batch_norms
-from models.recipes import Scaling, input_name
+from models.kinds import Scaling
+from models.recipes import input_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

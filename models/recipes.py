@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
@@ -12,20 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from inference.bundle import Ensemble, Label, Name, Network, NetworkInput, Probability, Size, Stacking, check_ensemble
 from inference.domain import CLASS_PRIORS, LABELS, BundleError, UsageError, View
+from models.kinds import Scaling  # noqa: TC001  # pydantic reads it when it runs
 
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
 GRAPH_FORM = "batch normalisation folded"
 """What freezing does beside freezing: part of a network's identity, as another form rounds otherwise."""
-
-
-class Scaling(StrEnum):
-    """How a network wants its pixels; frozen into its graph, so that the pipeline knows only 0-255."""
-
-    SYMMETRIC = "symmetric"
-    """x / 127.5 - 1: -1 to 1."""
-    UNIT = "unit"
-    """x / 255: 0 to 1."""
 
 
 class _Strict(BaseModel):

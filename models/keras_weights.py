@@ -1,0 +1,253 @@
+"""The weights of an `.h5` file of any Keras, layer by layer, and how they get into an architecture of our own.
+
+Only names, shapes and numbers are read. What else a file brings along (`Lambda` layers of TensorFlow 2.0/2.1 hold
+marshalled Python bytecode) is never looked at: the architecture is rebuilt, and the weights are loaded into it by
+position and shape.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from inference.domain import BundleError
+from models.architectures import leaf_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import keras
+    import numpy.typing as npt
+
+CONTAINERS = frozenset({"Functional", "Model", "Sequential"})
+"""Networks that are used as a layer of another."""
+SCALING_LAYERS = frozenset({"Lambda", "CustomScaleLayer"})
+"""InceptionResNetV2's residual scaling, as keras.applications wrote it then and writes it now."""
+STRUCTURE = frozenset(
+    {
+        "GlobalMaxPooling2D",
+        "GlobalAveragePooling2D",
+        "MaxPooling2D",
+        "AveragePooling2D",
+        "Concatenate",
+        "Add",
+        "ZeroPadding2D",
+    }
+)
+"""Layers without weights that change what a network says: their number must fit as well."""
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """A layer's weights by what they are: kernel, bias, gamma, moving_mean ..."""
+
+    name: str
+    arrays: dict[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """What is in an `.h5` file: weights in the order of the layers, and the configuration, if it holds one.
+
+    Attributes
+    ----------
+    layers : those with weights; of a network with several inputs first what depends on the first input alone, then on the
+        second alone, then the rest
+    """
+
+    path: Path
+    config: dict[str, Any] | None
+    keras_version: str
+    layers: tuple[LayerWeights, ...]
+
+
+def read_keras_file(path: Path) -> KerasFile:
+    """Read a whole network, or weights alone, as Keras 2 and 3 write them. Raises BundleError."""
+    try:
+        with h5py.File(path, "r") as file:
+            config = json.loads(file.attrs["model_config"]) if "model_config" in file.attrs else None
+            weights = file.get("model_weights", file)
+            version = str(_text(weights.attrs.get("keras_version", file.attrs.get("keras_version", ""))))
+            names = _names(weights, "layer_names")
+            inner = _leaf_names(config) if config else {}
+            if config:
+                names = [name for name in branch_order(config) if name in set(names)]
+            layers = [one for name in names for one in _layers_of(weights[name], name, inner.get(name, []))]
+    except OSError as error:
+        raise BundleError(f"{path}: must be a readable HDF5 file, got: {error}") from error
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise BundleError(f"{path}: must hold the weights of a Keras network, got: {error!r}") from error
+    return KerasFile(path, config, version, tuple(layers))
+
+
+def assign_weights(network: keras.Model, source: KerasFile, *, rest_is_ignored: bool = False) -> None:
+    """Load the weights of a file into a network by position and shape.
+
+    `rest_is_ignored`: the file may hold more layers behind those of the network, such as a head.
+
+    Raises
+    ------
+    BundleError
+        The first layer that does not fit, by its name in the file and in the network.
+    """
+    targets = [layer for layer in _branch_ordered_leaves(network) if layer.weights]
+    for number, layer in enumerate(targets):
+        wanted = {variable.name: tuple(variable.shape) for variable in layer.weights}
+        if number >= len(source.layers):
+            raise BundleError(
+                f"{source.path}: must have weights for layer {number + 1} of {len(targets)}, {layer.name} {wanted}, "
+                f"got only {len(source.layers)} layers with weights"
+            )
+        given = source.layers[number]
+        shapes = {kind: array.shape for kind, array in given.arrays.items()}
+        if shapes != wanted:
+            raise BundleError(
+                f"{source.path}, layer {given.name} (number {number + 1} with weights): must fit {layer.name} {wanted}, "
+                f"got {shapes}"
+            )
+        for variable in layer.weights:
+            variable.assign(given.arrays[variable.name])
+    if len(source.layers) > len(targets) and not rest_is_ignored:
+        raise BundleError(
+            f"{source.path}, layer {source.layers[len(targets)].name}: must not be there, the network has "
+            f"{len(targets)} layers with weights, got {len(source.layers)}"
+        )
+
+
+def check_structure(network: keras.Model, source: KerasFile) -> None:
+    """Refuse a file whose layers without weights differ: weights alone do not tell a maximum from an average.
+
+    Compared are the number of layers of each kind, the factors of the residual scaling and the last activation.
+    """
+    if source.config is None:
+        return
+    ours, theirs = network.get_config(), source.config["config"]
+    kinds = [Counter(_kind(layer) for layer in leaf_configs(one)) for one in (ours, theirs)]
+    for kind in sorted((kinds[0] | kinds[1]).keys() & (STRUCTURE | {"scaling"})):
+        if kinds[0][kind] != kinds[1][kind]:
+            raise BundleError(f"{source.path}: must have {kinds[0][kind]} layers {kind}, got {kinds[1][kind]}")
+    factors = [
+        [_scale_factor(layer) for layer in leaf_configs(one) if _kind(layer) == "scaling"] for one in (ours, theirs)
+    ]
+    for number, (wanted, given) in enumerate(zip(*factors, strict=True)):
+        if given is not None and wanted is not None and abs(given - wanted) > 1e-9:  # noqa: PLR2004  # written decimals
+            raise BundleError(f"{source.path}: residual scaling {number + 1} must be {wanted}, got {given}")
+    heads = [list(leaf_configs(one))[-1]["config"].get("activation") for one in (ours, theirs)]
+    if heads[0] != heads[1]:
+        raise BundleError(f"{source.path}: the last layer must have activation {heads[0]}, got {heads[1]}")
+
+
+def leaf_configs(network: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The configurations of a network's layers, those of networks inside it in their place."""
+    for layer in network["layers"]:
+        if layer["class_name"] in CONTAINERS:
+            yield from leaf_configs(layer["config"])
+        else:
+            yield layer
+
+
+def branch_order(config: dict[str, Any]) -> list[str]:
+    """Names of a network's own layers: what depends on one input alone first, input by input, then the rest.
+
+    A flat network with two branches lists their layers in turn; one of nested branches lists them one by one. In this
+    order they are the same.
+    """
+    network = config.get("config", config)
+    layers = network["layers"]
+    names = [_name(layer) for layer in layers]
+    inputs = list(_referenced(network.get("input_layers", []))) or names[:1]
+    reached: dict[str, frozenset[int]] = {name: frozenset([number]) for number, name in enumerate(inputs)}
+    sources = {_name(layer): _referenced(layer.get("inbound_nodes", [])) for layer in layers}
+
+    def depends_on(name: str) -> frozenset[int]:
+        waiting = [name]
+        while waiting:
+            current = waiting[-1]
+            missing = [one for one in sources.get(current, ()) if one not in reached]
+            if current in reached or not missing:
+                waiting.pop()
+                if current not in reached:
+                    reached[current] = frozenset().union(*(reached[one] for one in sources.get(current, ())))
+            else:
+                waiting += missing
+        return reached[name]
+
+    def rank(name: str) -> int:
+        found = depends_on(name)
+        return min(found) if len(found) == 1 else len(inputs)
+
+    return sorted(names, key=rank) if len(inputs) > 1 else names
+
+
+def _branch_ordered_leaves(network: keras.Model) -> Iterator[keras.Layer]:
+    for name in branch_order(network.get_config()):
+        layer = network.get_layer(name)
+        yield from leaf_layers(layer) if hasattr(layer, "layers") else [layer]
+
+
+def _layers_of(group: h5py.Group, name: str, leaf_names: list[str]) -> list[LayerWeights]:
+    """The layers with weights in a group: one, or those of a nested network in the order of its configuration."""
+    owners: dict[str, dict[str, npt.NDArray[np.float32]]] = {}
+    for weight in _names(group, "weight_names"):
+        *owner, kind = weight.split("/")
+        key = (owner[-1] if owner else name) if leaf_names else name
+        owners.setdefault(key, {})[kind.partition(":")[0]] = np.asarray(group[weight], np.float32)
+    if set(owners) <= set(leaf_names):
+        # Frozen layers are written behind the others: the configuration knows the order.
+        return [LayerWeights(leaf, owners[leaf]) for leaf in leaf_names if leaf in owners]
+    return [LayerWeights(owner, arrays) for owner, arrays in owners.items()]
+
+
+def _leaf_names(config: dict[str, Any]) -> dict[str, list[str]]:
+    """For each nested network among a network's own layers: the names of the layers in it."""
+    return {
+        _name(layer): [_name(leaf) for leaf in leaf_configs(layer["config"])]
+        for layer in config["config"]["layers"]
+        if layer["class_name"] in CONTAINERS
+    }
+
+
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    """A list of names; long ones are cut into `attribute0`, `attribute1` ..."""
+    if attribute in group.attrs:
+        return [_text(name) for name in group.attrs[attribute]]
+    parts: list[list[str]] = []
+    while f"{attribute}{len(parts)}" in group.attrs:
+        parts.append([_text(name) for name in group.attrs[f"{attribute}{len(parts)}"]])
+    return [name for part in parts for name in part]
+
+
+def _text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _name(layer: dict[str, Any]) -> str:
+    return str(layer.get("name") or layer["config"]["name"])
+
+
+def _referenced(node: Any) -> list[str]:
+    """Names of the layers that a node's inputs come from: `["name", 0, 0]` wherever it stands."""
+    if isinstance(node, dict):
+        return [name for value in node.values() for name in _referenced(value)]
+    if not isinstance(node, list):
+        return []
+    if len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int):  # noqa: PLR2004  # name, node, tensor
+        return [node[0]]
+    return [name for value in node for name in _referenced(value)]
+
+
+def _kind(layer: dict[str, Any]) -> str:
+    return "scaling" if layer["class_name"] in SCALING_LAYERS else str(layer["class_name"])
+
+
+def _scale_factor(layer: dict[str, Any]) -> float | None:
+    """Of a residual scaling: the argument of the Lambda, which is plain data, or the layer's own."""
+    config = layer["config"]
+    given = config.get("scale", (config.get("arguments") or {}).get("scale"))
+    return float(given) if given is not None else None

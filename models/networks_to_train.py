@@ -1,0 +1,120 @@
+"""What `hakuna train` can make: which views a network sees, how they are scaled, what it starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inference.domain import LABELS, N_CLASSES, UsageError, View
+from inference.files import sha256_of_file
+from models.architectures import (
+    EMPTY_CLASSES,
+    backbone,
+    early_fusion_network,
+    features_of,
+    single_view_network,
+    two_branch_network,
+)
+from models.keras_files import load_keras_network
+from models.keras_weights import assign_weights, read_keras_file
+from models.kinds import VIEWS, Classes, Head, Kind, Scaling
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import keras
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """A network before it is built.
+
+    Attributes
+    ----------
+    backbone : a name in keras.applications, or 'tiny'
+    background_scaling : of the background, which the published program scaled otherwise than its training code
+    weights : backbone weights to start from, of keras.applications or of an earlier network; None: random
+    background, mean : trained networks that a two-branch network starts from
+    """
+
+    kind: Kind
+    backbone: str
+    head: Head = Head.SIGMOID
+    classes: Classes = Classes.ALL
+    background_scaling: Scaling = Scaling.UNIT
+    weights: Path | None = None
+    background: Path | None = None
+    mean: Path | None = None
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """What each input sees."""
+        return VIEWS[self.kind]
+
+    @property
+    def scalings(self) -> tuple[Scaling, ...]:
+        """How each input is scaled."""
+        return tuple(self.background_scaling if view is View.BACKGROUND else Scaling.SYMMETRIC for view in self.views)
+
+    @property
+    def n_classes(self) -> int:
+        """Classes that the network tells."""
+        return EMPTY_CLASSES if self.classes is Classes.EMPTY else N_CLASSES
+
+    def fingerprint(self) -> dict[str, str]:
+        """What the network is, and the hashes of the files it starts from."""
+        files = {"weights": self.weights, "background network": self.background, "mean network": self.mean}
+        return {
+            "network": self.kind.value,
+            "backbone": self.backbone,
+            "head": self.head.value,
+            "classes": self.classes.value,
+            "scaling": ", ".join(self.scalings),
+            **{name: sha256_of_file(path) if path else "none" for name, path in files.items()},
+        }
+
+
+def check_plan(plan: NetworkPlan) -> None:
+    """Raise UsageError where a plan asks for what does not go together, or files are not there."""
+    files = {
+        "--weights": plan.weights, "--background-network": plan.background, "--mean-network": plan.mean
+    }  # fmt: skip
+    given = [option for option, path in files.items() if path is not None]
+    branches = [option for option in given if option != "--weights"]
+    if plan.kind is not Kind.TWO_BRANCH and branches:
+        raise UsageError(f"{branches[0]}: must come with two-branch, got {plan.kind}")
+    if len(branches) == 1:
+        raise UsageError(f"--background-network, --mean-network: must be given together, got only {branches[0]}")
+    if branches and "--weights" in given:
+        raise UsageError("--weights: must not be given where the branches are trained networks")
+    for option in given:
+        if not files[option].is_file():
+            raise UsageError(f"{option} {files[option]}: must be a file")
+
+
+def build_network(plan: NetworkPlan) -> keras.Model:
+    """Build a network and load what it starts from. Raises UsageError or BundleError where that does not fit."""
+    if plan.kind is Kind.TWO_BRANCH:
+        branches = [_branch(plan, plan.background, "background"), _branch(plan, plan.mean, "mean")]
+        return two_branch_network(*branches, n_classes=plan.n_classes, head=plan.head)
+    features = _started_backbone(plan, plan.kind.value.replace("-", "_"))
+    if plan.kind is Kind.EARLY_FUSION:
+        return early_fusion_network(features, plan.n_classes, plan.head)
+    return single_view_network(features, plan.n_classes, plan.head)
+
+
+def class_names(plan: NetworkPlan) -> tuple[str, ...]:
+    """Names of what the network tells, in the order of its outputs."""
+    return ("not_empty", "empty") if plan.classes is Classes.EMPTY else LABELS
+
+
+def _branch(plan: NetworkPlan, trained: Path | None, name: str) -> keras.Model:
+    """A trained network cut before its pooling, or a fresh backbone."""
+    return features_of(load_keras_network(trained), name) if trained else _started_backbone(plan, name)
+
+
+def _started_backbone(plan: NetworkPlan, name: str) -> keras.Model:
+    features = backbone(plan.backbone, name)
+    if plan.weights:
+        assign_weights(features, read_keras_file(plan.weights), rest_is_ignored=True)
+    return features
