@@ -35,6 +35,31 @@ def import_(
 
 
 @app.command()
+def build(
+    recipe: Annotated[str, typer.Option(help="Name of a recipe of the project, or path of a .toml file.")],
+    networks: Annotated[
+        Path, typer.Option(help="Folder of trainings, one for each network: NETWORKS/NAME/network.h5.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle; must not exist.")],
+    stackers: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the recipe's booster folders; without it the bundle has no stackers."),
+    ] = None,
+) -> None:
+    """Put trained networks and stackers together to a bundle. Without stackers it makes their training records.
+
+    Example: hakuna bundle build --recipe third_place --networks runs --stackers stackers --out bundles/mine
+    """
+    from inference.logs import configure_logging
+    from models.building import build_bundle
+    from models.recipes import load_recipe
+
+    configure_logging("auto")
+    bundle = build_bundle(load_recipe(recipe), networks, stackers, out)
+    typer.echo(f"bundle {bundle.manifest.name} {bundle.id[:12]} -> {out}")
+
+
+@app.command()
 def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:
     """Check every file of a bundle against its manifest, the operations of its networks and the text of its boosters.
 

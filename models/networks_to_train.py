@@ -76,27 +76,25 @@ class NetworkPlan:
 
 def check_plan(plan: NetworkPlan) -> None:
     """Raise UsageError where a plan asks for what does not go together, or files are not there."""
-    files = {
-        "--weights": plan.weights, "--background-network": plan.background, "--mean-network": plan.mean
-    }  # fmt: skip
-    given = [option for option, path in files.items() if path is not None]
-    branches = [option for option in given if option != "--weights"]
+    options = {"--weights": plan.weights, "--background-network": plan.background, "--mean-network": plan.mean}
+    files = {option: path for option, path in options.items() if path is not None}
+    branches = [option for option in files if option != "--weights"]
     if plan.kind is not Kind.TWO_BRANCH and branches:
         raise UsageError(f"{branches[0]}: must come with two-branch, got {plan.kind}")
     if len(branches) == 1:
         raise UsageError(f"--background-network, --mean-network: must be given together, got only {branches[0]}")
-    if branches and "--weights" in given:
+    if branches and plan.weights:
         raise UsageError("--weights: must not be given where the branches are trained networks")
-    for option in given:
-        if not files[option].is_file():
-            raise UsageError(f"{option} {files[option]}: must be a file")
+    for option, path in files.items():
+        if not path.is_file():
+            raise UsageError(f"{option} {path}: must be a file")
 
 
 def build_network(plan: NetworkPlan) -> keras.Model:
     """Build a network and load what it starts from. Raises UsageError or BundleError where that does not fit."""
     if plan.kind is Kind.TWO_BRANCH:
-        branches = [_branch(plan, plan.background, "background"), _branch(plan, plan.mean, "mean")]
-        return two_branch_network(*branches, n_classes=plan.n_classes, head=plan.head)
+        background, mean = _branch(plan, plan.background, "background"), _branch(plan, plan.mean, "mean")
+        return two_branch_network(background, mean, plan.n_classes, plan.head)
     features = _started_backbone(plan, plan.kind.value.replace("-", "_"))
     if plan.kind is Kind.EARLY_FUSION:
         return early_fusion_network(features, plan.n_classes, plan.head)

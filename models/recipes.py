@@ -9,9 +9,20 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from inference.bundle import Ensemble, Label, Name, Network, NetworkInput, Probability, Size, Stacking, check_ensemble
+from inference.bundle import (
+    Blend,
+    Ensemble,
+    Label,
+    Name,
+    Network,
+    NetworkInput,
+    Probability,
+    Size,
+    Stacking,
+    check_ensemble,
+)
 from inference.domain import CLASS_PRIORS, LABELS, BundleError, UsageError, View
-from models.kinds import Scaling  # noqa: TC001  # pydantic reads it when it runs
+from models.kinds import Classes, Scaling
 
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
@@ -38,6 +49,10 @@ class NetworkRecipe(_Strict):
     inputs: tuple[InputRecipe, ...] = Field(min_length=1)
     sizes: tuple[Size, ...] = Field(min_length=1)
     flip_tta: bool
+    backbone: str | None = None
+    """Name in keras.applications, for files that cannot be loaded as they are: their architecture is rebuilt."""
+    classes: Classes = Classes.ALL
+    """What the network tells: a network that only tells empty sequences can only be blended into `empty`."""
 
     def as_network(self, source_sha256: str = "", export_difference: float = 0.0) -> Network:
         """The manifest's entry for the network frozen from a source file of that hash."""
@@ -59,6 +74,7 @@ class EnsembleRecipe(_Strict):
     preprocessing: Literal["quarter", "quarter+jpeg"]
     frame_weights: tuple[float, ...]
     max_mixed_loss_increase: float = 1e-3
+    blends: tuple[Blend, ...] = ()
 
 
 class StackingRecipe(_Strict):
@@ -101,13 +117,27 @@ class Recipe(_Strict):
             preprocessing=self.ensemble.preprocessing,
             frame_weights=self.ensemble.frame_weights,
             max_mixed_loss_increase=self.ensemble.max_mixed_loss_increase,
+            blends=self.ensemble.blends,
             stacking=self.stacking.as_stacking() if self.stacking else None,
         )
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         check_ensemble(self.as_ensemble(), tuple(network.as_network() for network in self.networks))
+        for network in self.networks:
+            if network.classes is Classes.EMPTY:
+                self._check_only_blended_into_empty(network)
         return self
+
+    def _check_only_blended_into_empty(self, network: NetworkRecipe) -> None:
+        """Raise ValueError where somebody would listen to what a network that only knows `empty` says about species."""
+        blends = [blend for blend in self.ensemble.blends if network.name in blend.networks]
+        is_stacked = self.stacking is not None and network.name in self.stacking.blocks
+        if network.as_network().per_frame or is_stacked or any(blend.classes != ("empty",) for blend in blends):
+            raise ValueError(
+                f"networks: {network.name} only tells empty sequences, so it must not look at frames, be a stacking block "
+                f"or be blended into other classes than empty"
+            )
 
 
 def input_name(view: View) -> str:
