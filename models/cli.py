@@ -168,3 +168,59 @@ def train(
         report = training_run.train(job, folder, options, state)
     loss = report["last_epoch"]["validation_log_loss"]
     typer.echo(f"{out / training_run.NETWORK_NAME}: validation log loss {loss:.6f}")
+
+
+def stack(
+    training: Annotated[str, typer.Option("--train", help="Season to learn from: its records are in RECORDS/NAME.")],
+    validation: Annotated[
+        str, typer.Option("--valid", help="Season to judge with: half of it stops the training, half is held out.")
+    ],
+    records: Annotated[Path, typer.Option(help="Folder of output folders of `hakuna predict --no-tta`, by season.")],
+    labels: Annotated[Path, typer.Option(help="CSV with seq_id and 54 columns of 0 and 1 for both seasons.")],
+    recipe: Annotated[str, typer.Option(help="Recipe that the records belong to: its networks and stackers.")],
+    out: Annotated[Path, typer.Option(help="Folder of the boosters; those that are there are kept.")],
+    reverse_out: Annotated[
+        Path | None, typer.Option(help="Also train on the season to judge with, judge with the other: folder of those.")
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help="Classes such as empty,zebra; default: the recipe's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other boosters.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Most trees of a booster.")] = 3000,
+    memory_gb: Annotated[
+        float, typer.Option(min=1.0, help="Memory for all: bounds how many classes at a time.")
+    ] = 12.0,
+    workers: Annotated[int | None, typer.Option(help="Classes trained at a time; default: one per core.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train again what an earlier run has trained.")] = False,
+) -> None:
+    """Train the LightGBM stackers, one a class, on one season and judge them by another.
+
+    Example: hakuna stack --train S9 --valid S10 --records records --labels train_labels.csv --recipe third_place
+    --out stackers/lgbs_v11 --reverse-out stackers/lgbs_v12
+    """
+    from inference.logs import configure_logging
+    from inference.run_state import RunState, locked, stopping_on_signals
+    from inference.settings import load_settings
+
+    settings = load_settings(workers=workers)
+    configure_logging(settings.log_format)
+    state = RunState()
+    with locked(out), stopping_on_signals(state):
+        from models.recipes import load_recipe
+        from models.stacking import StackingOptions
+        from models.stacking_run import StackingJob, stack
+        from models.stacking_table import print_outcome
+
+        job = StackingJob(
+            recipe=load_recipe(recipe),
+            train=training,
+            valid=validation,
+            records=records,
+            labels=labels,
+            out=out,
+            reverse_out=reverse_out,
+            classes=tuple(classes.split(",")) if classes else None,
+        )
+        options = StackingOptions(
+            n_workers=settings.workers, seed=seed, rounds=rounds, memory_bytes=int(memory_gb * 2**30), fresh=fresh
+        )
+        for outcome in stack(job, options, state):
+            print_outcome(outcome)

@@ -21,7 +21,6 @@ from inference.boosters import check_feature_names
 from inference.bundle import (
     MANIFEST_NAME,
     FileEntry,
-    Manifest,
     Network,
     Provenance,
     booster_path,
@@ -29,7 +28,7 @@ from inference.bundle import (
     manifest_text,
     open_bundle,
 )
-from inference.domain import LABELS, BundleError
+from inference.domain import BundleError
 from inference.files import output_errors, sha256_of_file, sync_folder
 
 if TYPE_CHECKING:
@@ -154,14 +153,14 @@ def _here(work: Callable[Arguments, Result], *arguments: Arguments.args, **optio
 
 def _in_a_child(work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_end_with_parent) as child:
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=end_with_parent) as child:
         try:
             return child.submit(work, *arguments, **options).result()
         except BrokenProcessPool as error:
             raise BundleError(f"{arguments[0]}: must fit into memory, but the process that froze it died") from error
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the child: end when the parent does, however that ends."""
     parent = multiprocessing.parent_process()
 
@@ -192,25 +191,14 @@ def _write_manifest(
     recipe: Recipe, networks: tuple[Network, ...], sources: dict[str, FileEntry], work: Path, *, demo: bool
 ) -> None:
     files = {path.relative_to(work).as_posix(): _file_entry(path) for path in sorted(work.rglob("*")) if path.is_file()}
-    manifest = Manifest(
-        format_version=1,
-        name=recipe.name,
-        description=recipe.description,
-        demo=demo,
-        labels=LABELS,
-        priors=recipe.priors,
-        ensemble=recipe.as_ensemble(),
-        networks=networks,
-        feature_names=feature_names(recipe.as_ensemble(), networks),
-        files=files,
-        provenance=Provenance(
-            recipe=recipe.name,
-            hakuna_version=version("hakuna-runtime"),
-            tensorflow_version=_tensorflow_version(),
-            keras_version=version("keras"),
-            sources=sources,
-        ),
+    provenance = Provenance(
+        recipe=recipe.name,
+        hakuna_version=version("hakuna-runtime"),
+        tensorflow_version=_tensorflow_version(),
+        keras_version=version("keras"),
+        sources=sources,
     )
+    manifest = recipe.as_manifest(networks, files, provenance, demo=demo)
     with output_errors(work):
         (work / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
         os.sync()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import keras
 
-from inference.domain import BundleError
+from inference.domain import N_CLASSES, BundleError
 from models.architectures import EMPTY_CLASSES, backbone, single_view_network, two_branch_network
 from models.keras_weights import CONTAINERS, assign_weights, check_structure, leaf_configs, read_keras_file
 from models.kinds import Classes
@@ -78,11 +78,11 @@ def load_network(path: Path, recipe: NetworkRecipe) -> keras.Model:
 
 def rebuilt_network(recipe: NetworkRecipe, application: str) -> keras.Model:
     """The architecture of a recipe on a backbone, with random weights."""
-    n_classes = {"n_classes": EMPTY_CLASSES} if recipe.classes is Classes.EMPTY else {}
+    n_classes = EMPTY_CLASSES if recipe.classes is Classes.EMPTY else N_CLASSES
     if len(recipe.inputs) == 1:
-        return single_view_network(backbone(application, recipe.name), **n_classes)
+        return single_view_network(backbone(application, recipe.name), n_classes)
     branches = [backbone(application, f"{recipe.name}_{one.view.value}") for one in recipe.inputs]
-    return two_branch_network(branches[0], branches[1], **n_classes)
+    return two_branch_network(branches[0], branches[1], n_classes)
 
 
 def _must_be_rebuilt(source: KerasFile) -> bool:

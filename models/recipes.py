@@ -12,14 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from inference.bundle import (
     Blend,
     Ensemble,
+    FileEntry,
     Label,
+    Manifest,
     Name,
     Network,
     NetworkInput,
     Probability,
+    Provenance,
     Size,
     Stacking,
     check_ensemble,
+    feature_names,
 )
 from inference.domain import CLASS_PRIORS, LABELS, BundleError, UsageError, View
 from models.kinds import Classes, Scaling
@@ -119,6 +123,29 @@ class Recipe(_Strict):
             max_mixed_loss_increase=self.ensemble.max_mixed_loss_increase,
             blends=self.ensemble.blends,
             stacking=self.stacking.as_stacking() if self.stacking else None,
+        )
+
+    def as_manifest(
+        self,
+        networks: tuple[Network, ...],
+        files: dict[str, FileEntry],
+        provenance: Provenance,
+        *,
+        demo: bool = False,
+    ) -> Manifest:
+        """The manifest of a bundle with these networks and files."""
+        return Manifest(
+            format_version=1,
+            name=self.name,
+            description=self.description,
+            demo=demo,
+            labels=LABELS,
+            priors=self.priors,
+            ensemble=self.as_ensemble(),
+            networks=networks,
+            feature_names=feature_names(self.as_ensemble(), networks),
+            files=files,
+            provenance=provenance,
         )
 
     @model_validator(mode="after")
