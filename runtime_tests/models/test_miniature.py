@@ -16,7 +16,7 @@ from inference.domain import CLASS_PRIORS, LABELS
 from runtime_tests.models.seasons import write_seasons
 
 RECIPE = Path(__file__).parent / "miniature.toml"
-COUNTS = {"S1": 120, "S9": 90, "S10": 90, "S11": 80}
+COUNTS = {"S1": 80, "S9": 40, "S10": 40, "S11": 60}
 """Sequences to learn from, to stack with (two), and to judge by."""
 SCHEDULE = """
 format_version = 1
@@ -24,17 +24,11 @@ description = "As small as it works"
 decay = 0.1
 warm_up = { trainable_layers = [1], learning_rate = 1e-3 }
 [[sizes]]
-height = 48
-width = 64
-batch_size = 8
-epochs = 6
-learning_rate = 3e-3
-[[sizes]]
 height = 60
 width = 80
 batch_size = 8
-epochs = 4
-learning_rate = 1e-3
+epochs = 5
+learning_rate = 5e-3
 """
 ONE_PROCESS = """
 import json, sys
