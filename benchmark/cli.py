@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from benchmark.scoring import Score
 
 SHOWN_DIGITS = 6
+FULL_SIZE = "InceptionResNetV2"
+"""Backbone of the published networks."""
 
 
 def score(
@@ -76,7 +78,12 @@ def bench(
     against: Annotated[Against, typer.Option(help="The published program's way of working, or Pillow's decoding.")] = (
         Against.PUBLISHED
     ),
-    application: Annotated[str, typer.Option(help="Backbone in keras.applications, or 'tiny'.")] = "InceptionResNetV2",
+    application: Annotated[
+        str | None,
+        typer.Option(
+            help="Backbone in keras.applications, or 'tiny'; default InceptionResNetV2, MobileNetV2 to train."
+        ),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="Ensemble to run.")] = "third_place",
     json_file: Annotated[Path | None, typer.Option("--json", help="Keep the figures in this file.")] = None,
     work: Annotated[
@@ -85,12 +92,17 @@ def bench(
     scaling: Annotated[
         bool, typer.Option("--scaling", help="Instead: time and memory of 100 to 10,000 synthetic sequences.")
     ] = False,
+    training: Annotated[
+        bool, typer.Option("--training", help="Instead: images per second of training, of its input and of its steps.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw what --scaling measured into this SVG file.")] = None,
 ) -> None:
     """Time ours side by side with what it replaces, in one run. Networks are untrained.
 
     Examples:
         hakuna bench /data --against published --json benchmark/results/against_published.json
+
+        hakuna bench --training --json benchmark/results/training.json
 
         hakuna bench --scaling --json benchmark/results/scaling.json --plot benchmark/results/scaling.svg
     """
@@ -106,8 +118,14 @@ def bench(
 
         with tempfile.TemporaryDirectory(prefix="hakuna-bench-") as temporary:
             figures = measure_scaling(Path(temporary))
+    elif training:
+        from benchmark.training import APPLICATION, measure_training
+        from inference.settings import load_settings
+
+        with tempfile.TemporaryDirectory(prefix="hakuna-bench-") as temporary:
+            figures = measure_training(Path(temporary), load_settings().workers, application or APPLICATION)
     elif data is None:
-        raise UsageError("DATA: must be given, except with --scaling")
+        raise UsageError("DATA: must be given, except with --scaling and --training")
     elif against is Against.PILLOW:
         from benchmark.decoders import compare_decoders
 
@@ -116,7 +134,9 @@ def bench(
         from benchmark.against_published import compare
 
         with tempfile.TemporaryDirectory(prefix="hakuna-bench-") as temporary:
-            figures = compare(data, recipe_name=recipe, application=application, work=work or Path(temporary))
+            figures = compare(
+                data, recipe_name=recipe, application=application or FULL_SIZE, work=work or Path(temporary)
+            )
     typer.echo(json.dumps(figures, indent=1))
     if json_file:
         write_json(figures, json_file)

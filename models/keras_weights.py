@@ -75,14 +75,16 @@ def read_keras_file(path: Path) -> KerasFile:
             weights = file.get("model_weights", file)
             version = str(_text(weights.attrs.get("keras_version", file.attrs.get("keras_version", ""))))
             names = _names(weights, "layer_names")
-            inner = _leaf_names(config) if config else {}
-            if config:
+            inner = _leaf_names(config) if config is not None else {}
+            if config is not None:
                 names = [name for name in branch_order(config) if name in set(names)]
             layers = [one for name in names for one in _layers_of(weights[name], name, inner.get(name, []))]
     except OSError as error:
         raise BundleError(f"{path}: must be a readable HDF5 file, got: {error}") from error
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise BundleError(f"{path}: must hold the weights of a Keras network, got: {error!r}") from error
+    if not layers:
+        raise BundleError(f"{path}: must hold the weights of a Keras network, got none")
     return KerasFile(path, config, version, tuple(layers))
 
 
@@ -186,6 +188,9 @@ def branch_order(config: dict[str, Any]) -> list[str]:
 
 
 def _branch_ordered_leaves(network: keras.Model) -> Iterator[keras.Layer]:
+    if len(network.inputs) == 1:
+        yield from leaf_layers(network)
+        return
     for name in branch_order(network.get_config()):
         layer = network.get_layer(name)
         yield from leaf_layers(layer) if hasattr(layer, "layers") else [layer]

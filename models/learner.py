@@ -97,8 +97,9 @@ def unfreeze(network: keras.Model, n_last_layers: int | None, branch_layers: int
     n_last_layers : of the whole network, layers of networks inside it counted one by one; None: all
     branch_layers : of each network inside it; None: all. Both must allow a layer.
     """
-    network.trainable = True
     leaves = list(leaf_layers(network))
+    for leaf in leaves:  # one by one: `network.trainable = True` does not reach the layers of a Sequential inside
+        leaf.trainable = True
     frozen = leaves[: max(0, len(leaves) - n_last_layers)] if n_last_layers is not None else []
     if branch_layers is not None:
         branches = [list(leaf_layers(layer)) for layer in network.layers if isinstance(layer, keras.Model)]

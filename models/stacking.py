@@ -18,7 +18,7 @@ import numpy.typing as npt
 import structlog
 
 from inference.booster_text import check_booster_text
-from inference.domain import InputError, OutOfMemoryError
+from inference.domain import LABELS, InputError, OutOfMemoryError
 from inference.files import atomic_writer, output_errors, sha256_of_file
 from models.importing import end_with_parent
 from models.stacking_data import FIRST, SECOND, Season
@@ -172,15 +172,15 @@ def train_stackers(
     n_threads = max(1, options.n_workers // together)
     tasks = [
         Task(
-            label,
-            train,
-            valid,
-            feature_names,
-            priors[label],
-            options.seed,
-            options.rounds,
-            n_threads,
-            out / f"{label}.txt",
+            label=label,
+            train=train.of_class(LABELS.index(label)),
+            valid=valid.of_class(LABELS.index(label)),
+            feature_names=feature_names,
+            prior=priors[label],
+            seed=options.seed,
+            rounds=options.rounds,
+            n_threads=n_threads,
+            path=out / f"{label}.txt",
         )
         for label in classes
     ]

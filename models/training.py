@@ -27,7 +27,7 @@ from inference.run_report import hakuna_version
 from models.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
 from models.frame_cache import PART_SEQUENCES, CacheKey, FrameCache
 from models.labels import ids_of_seasons, read_labels
-from models.learner import Learner, log_loss_by_class, network_targets, start_at_shares
+from models.learner import Learner, log_loss_by_class, network_targets, start_at_shares, unfreeze
 from models.networks_to_train import build_network, class_names
 from models.schedule import epochs_of
 from models.training_data import examples_of, load_batches, ordered_batches, photos_needed, shuffled_batches
@@ -261,7 +261,7 @@ def _keep_network(training: Training, name: str) -> None:
     path, temporary = training.out / name, training.out / f".partial.{name}"
     with output_errors(path):
         try:
-            training.learner.network.trainable = True  # the order of the weights in the file depends on it
+            unfreeze(training.learner.network, None, None)  # the order of the weights in the file depends on it
             training.learner.network.save(temporary)
             temporary.replace(path)
             sync_folder(training.out)

@@ -52,20 +52,25 @@ def write_keras2(
 
 
 def _network_config(network: keras.Model, function: list[Any], lambdas_behind: Collection[str]) -> dict[str, Any]:
-    layers = []
-    for layer, config in zip(network.layers, network.get_config()["layers"], strict=True):
-        inbound = [[[name, 0, 0, {}] for name in _sources(config.get("inbound_nodes", []))]]
-        entry = {"class_name": type(layer).__name__, "name": layer.name, "inbound_nodes": inbound if inbound[0] else []}
+    layers: list[dict[str, Any]] = []
+    own = {layer.name: layer for layer in network.layers}
+    for config in network.get_config()["layers"]:
+        name = config["config"]["name"]
+        layer = own.get(name)
+        sources = _sources(config.get("inbound_nodes", []))
+        if isinstance(network, keras.Sequential) and layers:
+            sources = [layers[-1]["name"]]
+        if type(layer).__name__ == "CustomScaleLayer":
+            entry = _lambda(name, function, {"scale": layer.get_config()["scale"]}, sources)
+        else:
+            inbound = [[[source, 0, 0, {}] for source in sources]] if sources else []
+            entry = {"class_name": config["class_name"], "name": name, "inbound_nodes": inbound}
+            entry["config"] = {"name": name, "activation": config["config"].get("activation")}
         if isinstance(layer, keras.Model):
             entry |= {"class_name": "Model", "config": _network_config(layer, function, lambdas_behind)}
-            if layer.name in lambdas_behind:
+            if name in lambdas_behind:
                 last = entry["config"]["layers"][-1]["name"]
                 entry["config"]["layers"].append(_lambda("scaled", function, {}, [last]))
-        elif type(layer).__name__ == "CustomScaleLayer":
-            sources = _sources(config["inbound_nodes"])
-            entry = _lambda(layer.name, function, {"scale": layer.get_config()["scale"]}, sources)
-        else:
-            entry["config"] = {"name": layer.name, "activation": layer.get_config().get("activation")}
         layers.append(entry)
     return {
         "name": network.name,
