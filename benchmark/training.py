@@ -18,7 +18,8 @@ from models.frame_cache import CacheKey, FrameCache
 from models.kinds import Head, Kind
 from models.labels import read_labels
 from models.learner import Learner
-from models.networks_to_train import NetworkPlan, build_network
+from models.network_plan import NetworkPlan
+from models.networks_to_train import build_network
 from models.training_data import examples_of, load_batches, photos_needed, shuffled_batches
 
 if TYPE_CHECKING:

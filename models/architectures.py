@@ -16,9 +16,6 @@ DROPOUT = 0.05
 TWO_BRANCH_FILTERS = 1024
 TWO_BRANCH_KERNEL = 3
 """REFERENCE.md sections 3.2 and 3.6."""
-EMPTY_CLASSES = 2
-"""The background network of table row 4: something is there, or the sequence is empty; in this order."""
-
 TINY = "tiny"
 """A backbone of the project itself, for tests and demos."""
 TINY_FILTERS = (8, 16)

@@ -132,9 +132,9 @@ def train(
     configure_logging(settings.log_format)
     state = RunState()
     with locked(out) as folder, stopping_on_signals(state):
-        from models import training as training_run
+        # What makes no sense is told before TensorFlow is imported, which takes seconds.
         from models.labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, parse_seasons
-        from models.networks_to_train import NetworkPlan, check_plan
+        from models.network_plan import NetworkPlan, check_plan
         from models.schedule import load_schedule
 
         plan = NetworkPlan(
@@ -148,14 +148,18 @@ def train(
             mean=mean_network,
         )
         check_plan(plan)
+        seasons = parse_seasons("--train", training), parse_seasons("--valid", validation)
+        settled = load_schedule(schedule or DEFAULT_SCHEDULES[network])
+        from models import training as training_run
+
         job = training_run.TrainingJob(
             plan=plan,
-            schedule=load_schedule(schedule or DEFAULT_SCHEDULES[network]),
+            schedule=settled,
             data_folder=data,
             metadata=metadata or data / TRAIN_METADATA_NAME,
             labels=labels or data / TRAIN_LABELS_NAME,
-            training_seasons=parse_seasons("--train", training),
-            validation_seasons=parse_seasons("--valid", validation),
+            training_seasons=seasons[0],
+            validation_seasons=seasons[1],
             preset=preset,
             seed=seed,
         )

@@ -14,9 +14,8 @@ from tensorflow.python.framework.convert_to_constants import (
 from inference.bundle import SAVED_MODEL_NAME
 from inference.domain import EMPTY, N_CLASSES, BundleError, ImageSize
 from inference.saved_model import check_operations
-from models.architectures import EMPTY_CLASSES
 from models.folding import fold_batch_norms
-from models.kinds import Classes, Scaling
+from models.kinds import EMPTY_CLASSES, Classes, Scaling
 from models.recipes import input_name
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import h5py
 import keras
 
 from inference.domain import N_CLASSES, BundleError
-from models.architectures import EMPTY_CLASSES, backbone, single_view_network, two_branch_network
+from models.architectures import backbone, single_view_network, two_branch_network
 from models.keras_weights import CONTAINERS, assign_weights, check_structure, leaf_configs, read_keras_file
-from models.kinds import Classes
+from models.kinds import EMPTY_CLASSES, Classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

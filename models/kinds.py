@@ -50,6 +50,10 @@ class Classes(StrEnum):
     """Whether there is something, or nothing: two outputs, in this order (row 4 of the published table)."""
 
 
+EMPTY_CLASSES = 2
+"""Outputs of a network that only tells empty sequences."""
+
+
 class Scaling(StrEnum):
     """How a network wants its pixels; frozen into its graph, so that the pipeline knows only 0-255."""
 

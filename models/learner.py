@@ -10,9 +10,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from inference.domain import EMPTY
-from models.architectures import EMPTY_CLASSES, leaf_layers
+from models.architectures import leaf_layers
 from models.export import scale
-from models.kinds import Head
+from models.kinds import EMPTY_CLASSES, Head
 
 if TYPE_CHECKING:
     from inference.domain import Probabilities

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inference.run_state import OutputFolder, RunState
-    from models.networks_to_train import NetworkPlan
+    from models.network_plan import NetworkPlan
     from models.schedule import Epoch, Schedule
     from models.training_data import Examples
 

@@ -130,7 +130,6 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
         ((*train, "--train", "1"), 2, "--train: must be different seasons such as S1,S2,S3, got '1'"),
         ((*train, "--train", "S1", "--schedule", "slow"), 2, "--schedule slow: must be one of background, two_branch"),
         ((*train, "--train", "S1", "--mean-network", out), 2, "--mean-network: must come with two-branch, got frames"),
-        ((*train, "--train", "S1"), 3, "train_metadata.csv: must be a readable CSV file"),
         ((*stack, "--train", "S2"), 2, "--train, --valid: must be different seasons, got S2 twice"),
         ((*stack, "--train", "S1"), 8, "records.jsonl: must be readable records"),
         (("bench",), 2, "DATA: must be given, except with --scaling"),

@@ -8,7 +8,6 @@ import pytest
 
 from inference.domain import N_CLASSES, UsageError
 from models.architectures import (
-    EMPTY_CLASSES,
     backbone,
     early_fusion_network,
     features_of,
@@ -16,7 +15,7 @@ from models.architectures import (
     single_view_network,
     two_branch_network,
 )
-from models.kinds import Head
+from models.kinds import EMPTY_CLASSES, Head
 
 # Counts without top: keras.io/api/applications says 55.9 M and 3.5 M with the top of 1000 classes, which has
 # 1536 * 1000 + 1000 = 1,537,000 and 1280 * 1000 + 1000 = 1,281,000.

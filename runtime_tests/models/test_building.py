@@ -14,8 +14,9 @@ from inference.bundle import Blend
 from inference.domain import EMPTY, LABELS, N_CLASSES, BundleError
 from inference.engine_tensorflow import TensorFlowNetwork
 from inference.records import Record
-from models.architectures import EMPTY_CLASSES, backbone, single_view_network
+from models.architectures import backbone, single_view_network
 from models.building import build_bundle
+from models.kinds import EMPTY_CLASSES
 from models.recipes import Recipe, load_recipe
 from models.stacking_data import stacking_manifest
 from runtime_tests.conftest import SECOND_RECIPE

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from inference.domain import EMPTY, LABELS, N_CLASSES
-from models.architectures import EMPTY_CLASSES, backbone, leaf_layers, single_view_network, two_branch_network
-from models.kinds import Head, Scaling
+from models.architectures import backbone, leaf_layers, single_view_network, two_branch_network
+from models.kinds import EMPTY_CLASSES, Head, Scaling
 from models.learner import Learner, log_loss_by_class, network_targets, start_at_shares, unfreeze
 from models.training_data import Batch
 

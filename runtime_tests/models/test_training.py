@@ -24,7 +24,7 @@ from inference.metadata import read_metadata
 from models.frame_cache import CacheKey, FrameCache
 from models.kinds import Classes, Kind
 from models.labels import read_labels
-from models.networks_to_train import NetworkPlan, check_plan
+from models.network_plan import NetworkPlan, check_plan
 from models.training_data import (
     Examples,
     examples_of,
