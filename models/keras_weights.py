@@ -78,7 +78,7 @@ def read_keras_file(path: Path) -> KerasFile:
             inner = _leaf_names(config) if config is not None else {}
             if config is not None:
                 names = [name for name in branch_order(config) if name in set(names)]
-            layers = [one for name in names for one in _layers_of(weights[name], name, inner.get(name, []))]
+            layers = [one for name in names for one in _layers_of(weights[name], name, inner.get(name))]
     except OSError as error:
         raise BundleError(f"{path}: must be a readable HDF5 file, got: {error}") from error
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
@@ -196,25 +196,29 @@ def _branch_ordered_leaves(network: keras.Model) -> Iterator[keras.Layer]:
         yield from leaf_layers(layer) if hasattr(layer, "layers") else [layer]
 
 
-def _layers_of(group: h5py.Group, name: str, leaf_names: list[str]) -> list[LayerWeights]:
-    """The layers with weights in a group: one, or those of a nested network in the order of its configuration."""
+def _layers_of(group: h5py.Group, name: str, leaf_names: list[str] | None) -> list[LayerWeights]:
+    """The layers with weights in a group: one, or those of a nested network in the order of its configuration.
+
+    Without a configuration (`leaf_names` is None) they are told apart, and ordered, by the names of the weights.
+    """
     owners: dict[str, dict[str, npt.NDArray[np.float32]]] = {}
     for weight in _names(group, "weight_names"):
         *owner, kind = weight.split("/")
-        key = (owner[-1] if owner else name) if leaf_names else name
+        key = owner[-1] if owner and leaf_names != [] else name
         owners.setdefault(key, {})[kind.partition(":")[0]] = np.asarray(group[weight], np.float32)
-    if set(owners) <= set(leaf_names):
+    if leaf_names and set(owners) <= set(leaf_names):
         # Frozen layers are written behind the others: the configuration knows the order.
         return [LayerWeights(leaf, owners[leaf]) for leaf in leaf_names if leaf in owners]
     return [LayerWeights(owner, arrays) for owner, arrays in owners.items()]
 
 
 def _leaf_names(config: dict[str, Any]) -> dict[str, list[str]]:
-    """For each nested network among a network's own layers: the names of the layers in it."""
+    """For each of a network's own layers: the names of the layers in it, none where it is no network."""
     return {
         _name(layer): [_name(leaf) for leaf in leaf_configs(layer["config"])]
-        for layer in config["config"]["layers"]
         if layer["class_name"] in CONTAINERS
+        else []
+        for layer in config["config"]["layers"]
     }
 
 
@@ -240,7 +244,7 @@ def _referenced(node: Any) -> list[str]:
     """Names of the layers that a node's inputs come from: `["name", 0, 0]` wherever it stands."""
     if isinstance(node, dict):
         return [name for value in node.values() for name in _referenced(value)]
-    if not isinstance(node, list):
+    if not isinstance(node, list | tuple):
         return []
     if len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int):  # noqa: PLR2004  # name, node, tensor
         return [node[0]]

@@ -6,6 +6,7 @@ The parameters are those of the published program (REFERENCE.md section 3.4).
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -69,6 +70,7 @@ MEMORY_BYTES = 12 << 30
 SAMPLE_ROWS = 200_000
 """Rows that LightGBM looks at, in float64, to find the bins of a feature: its default, and the peak of a process."""
 REPORT_NAME = "stacking.json"
+NUMBER_OF_THREADS = re.compile(r"\[num_threads: \d+\]")
 POLL_SECONDS = 0.5
 
 
@@ -268,6 +270,7 @@ def log_loss(p: npt.NDArray[Any], y: npt.NDArray[np.uint8]) -> float:
 def _write_booster(booster: lightgbm.Booster, path: Path) -> None:
     """Write the trees up to the best round, whole or not at all."""
     text = booster.model_to_string(num_iteration=booster.best_iteration)
+    text = NUMBER_OF_THREADS.sub("[num_threads: 0]", text)  # it changes nothing, so it shall not change the file
     check_booster_text(str(path), text.encode())
     with atomic_writer(path) as file:
         file.write(text)

@@ -128,8 +128,8 @@ def read_season(
         features, estimate = stacker_features(aggregated, manifest, stacking), blended(aggregated, manifest)
         n_left_out += len(chunk) - int(aggregated.is_complete.sum())
         halves = np.array([half_of(record.seq_id) for record in seen])
-        for half, writer in enumerate(writers):
-            rows = np.flatnonzero(aggregated.is_complete & (halves == half))
+        for number, writer in enumerate(writers):
+            rows = np.flatnonzero(aggregated.is_complete & (halves == number))
             writer.append([seen[row].seq_id for row in rows], features[rows], estimate[rows])
     if n_read != header.n_sequences:
         raise CheckpointError(

@@ -95,7 +95,15 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     train = ("train", "frames", season, "--valid", "S9", "--out", tmp_path / "run")
-    stack = ("stack", "--valid", "S2", "--records", tmp_path, "--labels", season / "test_labels.csv")
+    stack: tuple[object, ...] = (
+        "stack",
+        "--valid",
+        "S2",
+        "--records",
+        tmp_path,
+        "--labels",
+        season / "test_labels.csv",
+    )
     stack += ("--recipe", "third_place", "--out", tmp_path / "boosters")
     cases: list[tuple[tuple[object, ...], int, str]] = [
         (("predict", season, "--out", out), 2, "--bundle: must be given"),

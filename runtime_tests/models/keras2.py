@@ -60,7 +60,7 @@ def _network_config(network: keras.Model, function: list[Any], lambdas_behind: C
         sources = _sources(config.get("inbound_nodes", []))
         if isinstance(network, keras.Sequential) and layers:
             sources = [layers[-1]["name"]]
-        if type(layer).__name__ == "CustomScaleLayer":
+        if layer is not None and type(layer).__name__ == "CustomScaleLayer":
             entry = _lambda(name, function, {"scale": layer.get_config()["scale"]}, sources)
         else:
             inbound = [[[source, 0, 0, {}] for source in sources]] if sources else []
@@ -95,12 +95,13 @@ def _sources(node: Any) -> list[str]:
         if "keras_history" in node:
             return [node["keras_history"][0]]
         return [name for value in node.values() for name in _sources(value)]
-    return [name for value in node for name in _sources(value)] if isinstance(node, list) else []
+    return [name for value in node for name in _sources(value)] if isinstance(node, list | tuple) else []
 
 
 def _write_group(group: h5py.Group, layer: keras.Layer, frozen: Collection[str]) -> None:
     leaves = _leaves(layer) if isinstance(layer, keras.Model) else [layer]
-    trainable, others = [], []
+    trainable: list[tuple[str, Any]] = []
+    others: list[tuple[str, Any]] = []
     for leaf in leaves:
         for variable in leaf.weights:
             is_trainable = leaf.name not in frozen and "moving" not in variable.name

@@ -15,7 +15,7 @@ import pytest
 
 from inference.booster_text import feature_names_of
 from inference.boosters import check_feature_names
-from inference.bundle import feature_names, open_bundle
+from inference.bundle import Blend, feature_names, open_bundle
 from inference.domain import LABELS, N_CLASSES, BundleError, CheckpointError, Effort, InputError, UsageError
 from inference.records import RECORDS_NAME, Record, RecordsHeader, RecordWriter, outputs_of
 from inference.run_state import RunState
@@ -29,7 +29,7 @@ from runtime_tests.conftest import SECOND_RECIPE
 
 ZEBRA = LABELS.index("zebra")
 N_SEQUENCES = 600
-QUICK = StackingOptions(n_workers=2, seed=1, rounds=60)
+QUICK = StackingOptions(n_workers=2, seed=1, rounds=150)
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +127,8 @@ def test_the_mean_and_the_median_of_the_same_networks_gain_nothing(
     records: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     for method in ("mean", "median"):
-        ensemble = recipe.ensemble.model_copy(update={"blends": ({"networks": ("mean_net",), "method": method},)})
-        blended = Recipe.model_validate({**recipe.model_dump(), "ensemble": ensemble.model_dump()})
+        ensemble = recipe.ensemble.model_copy(update={"blends": (Blend(networks=("mean_net",), method=method),)})
+        blended = recipe.model_copy(update={"ensemble": ensemble})
         season = read_season(
             "S9", records, records / "labels.csv", stacking_manifest(blended), tmp_path, RunState().check
         )
