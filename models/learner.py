@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from inference.domain import EMPTY
+from inference.domain import EMPTY, OutOfMemoryError
 from models.architectures import leaf_layers
 from models.export import scale
 from models.kinds import EMPTY_CLASSES, Head
@@ -51,7 +51,13 @@ class Learner:
         """One step; the mean loss of the batch before it."""
         self._optimizer.learning_rate.assign(learning_rate)
         targets = tf.constant(network_targets(batch.targets, self.network.output_shape[-1], self._head))
-        return float(self._learn(targets, *map(tf.constant, batch.images)))
+        try:
+            return float(self._learn(targets, *map(tf.constant, batch.images)))
+        except tf.errors.ResourceExhaustedError as error:
+            raise OutOfMemoryError(
+                f"a batch of {batch.images[0].shape[:3]} (images, height, width) must fit into memory; "
+                f"let the schedule have a smaller batch_size"
+            ) from error
 
     def answer(self, batch: Batch) -> Probabilities:
         """What the network says: float32 (N, C), or (N, 2) where it only tells empty sequences."""

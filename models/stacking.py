@@ -19,7 +19,7 @@ import numpy.typing as npt
 import structlog
 
 from inference.booster_text import check_booster_text
-from inference.domain import LABELS, InputError, OutOfMemoryError
+from inference.domain import LABELS, CheckpointError, InputError, OutOfMemoryError
 from inference.files import atomic_writer, output_errors, sha256_of_file
 from models.importing import end_with_parent
 from models.stacking_data import FIRST, SECOND, Season
@@ -296,10 +296,15 @@ def _kept(out: Path, fingerprint: dict[str, Any], classes: tuple[str, ...]) -> d
     path = out / REPORT_NAME
     if not path.is_file():
         return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if content["fingerprint"] != fingerprint:
-        return {}
-    results = [ClassResult(**one) for one in content["classes"]]
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["fingerprint"] != fingerprint:
+            return {}
+        results = [ClassResult(**one) for one in content["classes"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: must be the report of an earlier run, got: {error!r}; --fresh starts over"
+        ) from error
     return {
         one.label: one
         for one in results

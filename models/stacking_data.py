@@ -63,13 +63,17 @@ class HalfSeason:
 
 @dataclass(frozen=True)
 class Season:
-    """A season for the stackers. `n_left_out` sequences had no readable frame, or not every output."""
+    """A season for the stackers. `n_left_out` sequences had no readable frame, or not every output.
+
+    `networks` are those that made the records: name and identity of each.
+    """
 
     name: str
     halves: tuple[HalfSeason, HalfSeason]
     n_left_out: int
     digest: str
     """Of everything that the matrix depends on."""
+    networks: tuple[tuple[str, str], ...] = ()
 
     def of_class(self, column: int) -> Season:
         """The same with estimate and targets of one class only: C = 1."""
@@ -139,7 +143,8 @@ def read_season(
     digest = hashlib.sha256(repr((header.fingerprint, header.outputs, n_read)).encode())
     for half in finished:
         digest.update(half.targets.tobytes())
-    return Season(name, (finished[FIRST], finished[SECOND]), n_left_out, digest.hexdigest())
+    networks = tuple(dict.fromkeys((output.network, output.identity) for output in header.outputs))
+    return Season(name, (finished[FIRST], finished[SECOND]), n_left_out, digest.hexdigest(), networks)
 
 
 def _check_header(path: Path, header: RecordsHeader, manifest: Manifest) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from inference.domain import LABELS, UsageError
+from inference.domain import LABELS, CheckpointError, UsageError
 from inference.files import output_errors
 from models.stacking import train_stackers
 from models.stacking_data import read_season, stacking_manifest
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from inference.run_state import RunState
     from models.recipes import Recipe
     from models.stacking import ClassResult, StackingOptions
+    from models.stacking_data import Season
 
 log = structlog.get_logger()
 
@@ -74,6 +75,7 @@ def stack(job: StackingJob, options: StackingOptions, state: RunState) -> list[O
             name: read_season(name, job.records, job.labels, manifest, work, state.check)
             for name in (job.train, job.valid)
         }
+        _check_same_networks(job, seasons[job.train], seasons[job.valid])
         for season in seasons.values():
             log.info("season", name=season.name, sequences=season.n_sequences, left_out=season.n_left_out)
         ways = [(job.train, job.valid, job.out)]
@@ -99,3 +101,13 @@ def stack(job: StackingJob, options: StackingOptions, state: RunState) -> list[O
         ]
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _check_same_networks(job: StackingJob, train: Season, valid: Season) -> None:
+    """Refuse records of two seasons that different networks made, under the same names."""
+    different = [name for (name, one), (_, other) in zip(train.networks, valid.networks, strict=True) if one != other]
+    if different:
+        raise CheckpointError(
+            f"{job.records}: records of {train.name} and {valid.name} must have been made by the same networks, "
+            f"but these differ: {', '.join(different)}"
+        )

@@ -170,10 +170,11 @@ def _run(training: Training) -> None:
         started, n_before = time.monotonic(), position.n_examples
         try:
             _learn(training, epoch)
+            seconds = time.monotonic() - started
+            validated = _validate(training, epoch)
         except InterruptedRunError:
             _save(training)
             raise
-        seconds = time.monotonic() - started
         entry = {
             "epoch": epoch.number,
             "size": str(epoch.size),
@@ -181,7 +182,7 @@ def _run(training: Training) -> None:
             "learning_rate": epoch.learning_rate,
             "training_loss": position.loss_sum / position.n_examples,
             "images_per_second": round((position.n_examples - n_before) / seconds, 2),
-            **_validate(training, epoch),
+            **validated,
         }
         if epoch.ends_size:
             _keep_network(training, f"network_{epoch.size}.h5")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from inference.domain import EMPTY, LABELS, N_CLASSES
+from inference.domain import EMPTY, LABELS, N_CLASSES, OutOfMemoryError
 from models.architectures import backbone, leaf_layers, single_view_network, two_branch_network
 from models.kinds import EMPTY_CLASSES, Head, Scaling
 from models.learner import Learner, log_loss_by_class, network_targets, start_at_shares, unfreeze
@@ -112,6 +112,21 @@ def test_a_restored_learner_goes_on_as_if_nothing_had_happened(batch: Batch) -> 
         assert resumed.learn(batch, 1e-3) == undisturbed.learn(batch, 1e-3)
     for one, other in zip(resumed.state()[0], undisturbed.state()[0], strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_told(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    learner = Learner(single_view_network(backbone("tiny", "tiny")), (Scaling.UNIT,), Head.SIGMOID, None)
+
+    def exhausted(*_: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "no memory")
+
+    monkeypatch.setattr(learner, "_learn", exhausted)
+    with pytest.raises(
+        OutOfMemoryError, match=r"a batch of \(4, 48, 64\) \(images, height, width\) must fit into memory"
+    ):
+        learner.learn(batch, 1e-3)
 
 
 def test_targets_of_every_head(targets: np.ndarray) -> None:

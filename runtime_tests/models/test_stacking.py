@@ -41,7 +41,7 @@ def recipe() -> Recipe:
 
 
 def write_season(
-    folder: Path, name: str, recipe: Recipe, seed: int, *, tta: str = "off", keep: int | None = None
+    folder: Path, name: str, recipe: Recipe, seed: int, *, tta: str = "off", identity: str | None = None
 ) -> None:
     """Records in which a zebra is there if the network on frames and the one on the mean disagree.
 
@@ -49,7 +49,10 @@ def write_season(
     """
     manifest = stacking_manifest(recipe)
     random = np.random.default_rng(seed)
-    outputs = outputs_of(manifest)
+    outputs = tuple(
+        replace(one, identity=identity) if identity and one.network == "mean_net" else one
+        for one in outputs_of(manifest)
+    )
     header = RecordsHeader(
         fingerprint={"flip TTA": tta, "season": name},
         outputs=outputs,
@@ -75,7 +78,7 @@ def write_season(
         effort = Effort.FIRST_NETWORK if number == 7 else Effort.FULL
         if number == 3:
             frames, mean = frames[:0], mean[:0]
-        writer.append([Record(seq_id, frames, mean, 12, 7, (), 0, has_metadata=True, effort=effort)][: keep or 1])
+        writer.append([Record(seq_id, frames, mean, 12, 7, (), 0, has_metadata=True, effort=effort)])
     writer.close()
     with (folder / "labels.csv").open("a", newline="") as file:
         table = csv.writer(file)
@@ -277,6 +280,20 @@ def test_records_of_something_else_are_refused(records: Path, recipe: Recipe, tm
     path.parent.mkdir(parents=True)
     path.write_bytes((records / "S9" / RECORDS_NAME).read_bytes()[:-9])
     refused(tmp_path / "torn", "must have 600 whole records, got 599")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "stacking.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="stacking.json: must be the report of an earlier run, got: KeyError"):
+        stack(job_for(records, recipe, tmp_path / "out"), QUICK, RunState())
     without = recipe.model_copy(update={"stacking": None})
     with pytest.raises(UsageError, match="--recipe second: must have stackers, got none"):
         stack(job_for(records, without, tmp_path / "out"), QUICK, RunState())
+
+
+def test_seasons_that_different_networks_looked_at_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    write_season(tmp_path, "S9", recipe, 1)
+    trained_again = recipe.networks[1].as_network("f" * 64).identity
+    path = tmp_path / "S10" / RECORDS_NAME
+    write_season(tmp_path, "S10", recipe, 2, identity=trained_again)
+    assert trained_again in path.read_text().splitlines()[0]
+    with pytest.raises(CheckpointError, match="by the same networks, but these differ: mean_net"):
+        stack(job_for(tmp_path, recipe, tmp_path / "out"), QUICK, RunState())
