@@ -222,7 +222,7 @@ def _trained(tasks: list[Task], n_together: int, check: Callable[[], None]) -> I
         finally:
             pool.shutdown(wait=not waiting, cancel_futures=True)
             for process in list((pool._processes or {}).values()) if waiting else []:  # noqa: SLF001  # no public way
-                process.terminate()
+                process.kill()  # it inherited blocked signals
 
 
 def train_class(task: Task) -> ClassResult:

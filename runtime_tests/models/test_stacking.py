@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import multiprocessing
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +19,16 @@ import pytest
 from inference.booster_text import feature_names_of
 from inference.boosters import check_feature_names
 from inference.bundle import Blend, feature_names, open_bundle
-from inference.domain import LABELS, N_CLASSES, BundleError, CheckpointError, Effort, InputError, UsageError
+from inference.domain import (
+    LABELS,
+    N_CLASSES,
+    BundleError,
+    CheckpointError,
+    Effort,
+    InputError,
+    InterruptedRunError,
+    UsageError,
+)
 from inference.records import RECORDS_NAME, Record, RecordsHeader, RecordWriter, outputs_of
 from inference.run_state import RunState
 from models import stacking
@@ -185,6 +197,24 @@ def test_a_run_that_goes_on_keeps_what_is_trained_unless_the_data_changed(
     stack(both, replace(quick, seed=2, fresh=True), RunState())
     assert trained[5:] == ["zebra", "empty"]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "the matrices are removed"
+
+
+def test_a_signal_ends_the_processes_that_train(records: Path, recipe: Recipe, tmp_path: Path) -> None:
+    class Stopping(RunState):
+        """Asks the run to stop as soon as boosters are being trained."""
+
+        def check(self) -> None:
+            self.stop_signal = signal.SIGTERM if multiprocessing.active_children() else None
+            super().check()
+
+    before = time.monotonic()
+    with pytest.raises(InterruptedRunError, match="SIGTERM"):
+        stack(job_for(records, recipe, tmp_path / "S9"), replace(QUICK, rounds=3000), Stopping())
+    assert time.monotonic() - before < 30
+    for child in multiprocessing.active_children():
+        child.join(5)
+    assert not multiprocessing.active_children()
+    assert [path.name for path in tmp_path.iterdir()] == ["S9"], "the matrices are removed"
 
 
 def test_parameters_are_the_published_ones() -> None:
