@@ -29,8 +29,11 @@ CONTAINERS = frozenset({"Functional", "Model", "Sequential"})
 """Networks that are used as a layer of another."""
 SCALING_LAYERS = frozenset({"Lambda", "CustomScaleLayer"})
 """InceptionResNetV2's residual scaling, as keras.applications wrote it then and writes it now."""
+SCALING = "residual scaling"
+FACTOR_DIGITS = 9
 STRUCTURE = frozenset(
     {
+        SCALING,
         "GlobalMaxPooling2D",
         "GlobalAveragePooling2D",
         "MaxPooling2D",
@@ -129,20 +132,40 @@ def check_structure(network: keras.Model, source: KerasFile) -> None:
     """
     if source.config is None:
         return
-    ours, theirs = network.get_config(), source.config["config"]
-    kinds = [Counter(_kind(layer) for layer in leaf_configs(one)) for one in (ours, theirs)]
-    for kind in sorted((kinds[0] | kinds[1]).keys() & (STRUCTURE | {"scaling"})):
-        if kinds[0][kind] != kinds[1][kind]:
-            raise BundleError(f"{source.path}: must have {kinds[0][kind]} layers {kind}, got {kinds[1][kind]}")
-    factors = [
-        [_scale_factor(layer) for layer in leaf_configs(one) if _kind(layer) == "scaling"] for one in (ours, theirs)
-    ]
-    for number, (wanted, given) in enumerate(zip(*factors, strict=True)):
-        if given is not None and wanted is not None and abs(given - wanted) > 1e-9:  # noqa: PLR2004  # written decimals
+    ours = _structure(network.get_config())
+    try:
+        theirs = _structure(source.config["config"])
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise BundleError(f"{source.path}: must hold a whole Keras network, got one without {error!r}") from error
+    for kind in sorted(ours.counts.keys() | theirs.counts.keys()):
+        if ours.counts[kind] != theirs.counts[kind]:
+            raise BundleError(f"{source.path}: must have {ours.counts[kind]} layers {kind}, got {theirs.counts[kind]}")
+    for number, (wanted, given) in enumerate(zip(ours.factors, theirs.factors, strict=True)):
+        if given is not None and given != wanted:
             raise BundleError(f"{source.path}: residual scaling {number + 1} must be {wanted}, got {given}")
-    heads = [list(leaf_configs(one))[-1]["config"].get("activation") for one in (ours, theirs)]
-    if heads[0] != heads[1]:
-        raise BundleError(f"{source.path}: the last layer must have activation {heads[0]}, got {heads[1]}")
+    if ours.activation != theirs.activation:
+        raise BundleError(
+            f"{source.path}: the last layer must have activation {ours.activation}, got {theirs.activation}"
+        )
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """What a network is beside its weights: layers of each kind, factors of its residual scaling, last activation."""
+
+    counts: Counter[str]
+    factors: list[float | None]
+    activation: str | None
+
+
+def _structure(network: dict[str, Any]) -> _Structure:
+    layers = list(leaf_configs(network))
+    kinds = [SCALING if layer["class_name"] in SCALING_LAYERS else str(layer["class_name"]) for layer in layers]
+    return _Structure(
+        counts=Counter(kind for kind in kinds if kind in STRUCTURE),
+        factors=[_scale_factor(layer) for layer, kind in zip(layers, kinds, strict=True) if kind == SCALING],
+        activation=layers[-1]["config"].get("activation"),
+    )
 
 
 def leaf_configs(network: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -172,6 +195,8 @@ def branch_order(config: dict[str, Any]) -> list[str]:
         while waiting:
             current = waiting[-1]
             missing = [one for one in sources.get(current, ()) if one not in reached]
+            if set(missing) & set(waiting):
+                raise ValueError(f"layer {current} must not depend on itself")
             if current in reached or not missing:
                 waiting.pop()
                 if current not in reached:
@@ -251,12 +276,8 @@ def _referenced(node: Any) -> list[str]:
     return [name for value in node for name in _referenced(value)]
 
 
-def _kind(layer: dict[str, Any]) -> str:
-    return "scaling" if layer["class_name"] in SCALING_LAYERS else str(layer["class_name"])
-
-
 def _scale_factor(layer: dict[str, Any]) -> float | None:
-    """Of a residual scaling: the argument of the Lambda, which is plain data, or the layer's own."""
+    """Of a residual scaling: the argument of the Lambda, which is plain data, or the layer's own; as it is written."""
     config = layer["config"]
     given = config.get("scale", (config.get("arguments") or {}).get("scale"))
-    return float(given) if given is not None else None
+    return round(float(given), FACTOR_DIGITS) if given is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -62,7 +63,7 @@ def load_network_with_scaling(path: Path) -> keras.Model:
 def test_a_lambda_that_the_architecture_does_not_have_is_refused(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     write_keras2(single_view_network(backbone("tiny", "old")), tmp_path / "net.h5", canary, lambdas_behind=["old"])
-    with pytest.raises(BundleError, match="must have 0 layers scaling, got 1"):
+    with pytest.raises(BundleError, match="must have 0 layers residual scaling, got 1"):
         load_network(tmp_path / "net.h5", recipe_of(FRAME))
     with pytest.raises(BundleError, match="never executed; let the recipe name the network's backbone"):
         load_network(tmp_path / "net.h5", recipe_of(FRAME, application=None))
@@ -190,6 +191,19 @@ def test_a_file_that_is_none_is_refused(content: bytes, tmp_path: Path) -> None:
         file.attrs["model_config"] = "{}"
     with pytest.raises(BundleError, match="must hold the weights of a Keras network"):
         read_keras_file(tmp_path / "empty.h5")
+
+
+def test_layers_that_depend_on_themselves_are_refused(tmp_path: Path) -> None:
+    write_keras2(
+        two_branch_network(backbone("tiny", "a"), backbone("tiny", "b")), tmp_path / "net.h5", tmp_path / "canary"
+    )
+    with h5py.File(tmp_path / "net.h5", "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        first, second = config["config"]["layers"][-2:]
+        first["inbound_nodes"] = [[[second["name"], 0, 0, {}]]]
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(BundleError, match="must not depend on itself"):
+        read_keras_file(tmp_path / "net.h5")
 
 
 def test_a_whole_ensemble_of_old_files_becomes_a_bundle(
