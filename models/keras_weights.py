@@ -186,30 +186,18 @@ def branch_order(config: dict[str, Any]) -> list[str]:
     network = config.get("config", config)
     layers = network["layers"]
     names = [_name(layer) for layer in layers]
-    inputs = list(_referenced(network.get("input_layers", []))) or names[:1]
+    inputs = _referenced(network.get("input_layers", []))
+    if len(inputs) < 2:  # noqa: PLR2004  # one branch
+        return names
     reached: dict[str, frozenset[int]] = {name: frozenset([number]) for number, name in enumerate(inputs)}
     sources = {_name(layer): _referenced(layer.get("inbound_nodes", [])) for layer in layers}
-
-    def depends_on(name: str) -> frozenset[int]:
-        waiting = [name]
-        while waiting:
-            current = waiting[-1]
-            missing = [one for one in sources.get(current, ()) if one not in reached]
-            if set(missing) & set(waiting):
-                raise ValueError(f"layer {current} must not depend on itself")
-            if current in reached or not missing:
-                waiting.pop()
-                if current not in reached:
-                    reached[current] = frozenset().union(*(reached[one] for one in sources.get(current, ())))
-            else:
-                waiting += missing
-        return reached[name]
-
-    def rank(name: str) -> int:
-        found = depends_on(name)
-        return min(found) if len(found) == 1 else len(inputs)
-
-    return sorted(names, key=rank) if len(inputs) > 1 else names
+    while waiting := [name for name in names if name not in reached]:
+        for name in waiting:
+            if all(source in reached for source in sources[name]):
+                reached[name] = frozenset().union(*(reached[source] for source in sources[name]))
+        if not any(name in reached for name in waiting):
+            raise ValueError(f"layer {waiting[0]} must depend on the inputs, got {sources[waiting[0]]}")
+    return sorted(names, key=lambda name: min(reached[name]) if len(reached[name]) == 1 else len(inputs))
 
 
 def _branch_ordered_leaves(network: keras.Model) -> Iterator[keras.Layer]:
