@@ -94,7 +94,7 @@ def read_checkpoint(folder: Path, fingerprint: dict[str, str]) -> Checkpoint | N
         with np.load(path, allow_pickle=False) as content:
             about = json.loads(str(content["about"]))
             arrays = {name: content[name] for name in content.files if name != "about"}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: must be a checkpoint, got: {error}; --fresh starts over") from error
     if about["format_version"] != FORMAT_VERSION:
         raise CheckpointError(f"{path}: must have format {FORMAT_VERSION}, got {about['format_version']}")

@@ -30,6 +30,8 @@ CONTAINERS = frozenset({"Functional", "Model", "Sequential"})
 SCALING_LAYERS = frozenset({"Lambda", "CustomScaleLayer"})
 """InceptionResNetV2's residual scaling, as keras.applications wrote it then and writes it now."""
 SCALING = "residual scaling"
+DEPTHWISE = "depthwise_kernel"
+"""How Keras 2 calls the kernel of a depthwise convolution."""
 FACTOR_DIGITS = 9
 STRUCTURE = frozenset(
     {
@@ -219,6 +221,9 @@ def _layers_of(group: h5py.Group, name: str, leaf_names: list[str] | None) -> li
         *owner, kind = weight.split("/")
         key = owner[-1] if owner and leaf_names != [] else name
         owners.setdefault(key, {})[kind.partition(":")[0]] = np.asarray(group[weight], np.float32)
+    for arrays in owners.values():
+        if DEPTHWISE in arrays and len(arrays.keys() - {"bias"}) == 1:  # not a separable convolution, which has two
+            arrays["kernel"] = arrays.pop(DEPTHWISE)
     if leaf_names and set(owners) <= set(leaf_names):
         # Frozen layers are written behind the others: the configuration knows the order.
         return [LayerWeights(leaf, owners[leaf]) for leaf in leaf_names if leaf in owners]

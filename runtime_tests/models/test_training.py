@@ -20,6 +20,7 @@ from inference.decode_pillow import decode
 from inference.decoding import find_decoder
 from inference.domain import LABELS, CheckpointError, DecoderName, ImageSize, Preset, UsageError, View
 from inference.metadata import read_metadata
+from models.checkpoint import CHECKPOINT_NAME, read_checkpoint
 from models.frame_cache import CacheKey, FrameCache
 from models.kinds import Classes, Kind
 from models.labels import read_labels
@@ -128,14 +129,17 @@ def weights(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
+def history_of(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+
+
 def assert_same_training(one: Path, other: Path) -> None:
     for name in ("network.h5", "network_48x64.h5", "network_60x80.h5"):
         first, second = weights(one / name), weights(other / name)
         assert first.keys() == second.keys()
         for key, array in first.items():
             np.testing.assert_array_equal(array, second[key], err_msg=f"{name} {key}")
-    histories = [[json.loads(line) for line in (folder / "history.jsonl").open()] for folder in (one, other)]
-    for first, second in zip(*histories, strict=True):
+    for first, second in zip(history_of(one), history_of(other), strict=True):
         assert {**first, "images_per_second": 0} == {**second, "images_per_second": 0}
 
 
@@ -147,52 +151,52 @@ def undisturbed(seasons: Path) -> Path:
     return out
 
 
-def test_killed_and_resumed_it_ends_in_the_same_weights(seasons: Path, undisturbed: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    process = start(seasons, out, "--checkpoint-minutes", 0, hang_at=13)
-    wait_for_step(process, 13)  # of five epochs with five batches each: twelve steps are saved
-    process.kill()
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
-    assert not (out / "network.h5").exists()
-    code, said = train(seasons, out)
-    assert code == 0, said
-    continued = next(json.loads(line) for line in said.splitlines() if '"continuing"' in line)
-    assert (continued["epoch"], continued["batch"]) == (3, 2)
-    assert_same_training(out, undisturbed)
-
-
-def test_stopped_by_a_signal_it_saves_and_goes_on(seasons: Path, undisturbed: Path, tmp_path: Path) -> None:
-    out = tmp_path / "stopped"
+def test_stopped_killed_and_resumed_it_ends_in_the_same_weights(
+    seasons: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "disturbed"
     process = start(seasons, out, hang_at=0)
     wait_for_step(process, 3)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
     assert "SIGTERM: stopped, progress is saved" in said
+    position = read_position(out)
+    assert 0 < position["batch"] < 25
+
+    process = start(seasons, out, "--checkpoint-minutes", 0, hang_at=13 - position["batch"])
+    wait_for_step(process, 13 - position["batch"])  # of five epochs with five batches each: twelve steps are saved
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / "network.h5").exists()
+    assert {"epoch": 2, "batch": 2}.items() <= read_position(out).items()
+
     code, said = train(seasons, out)
     assert code == 0, said
-    assert '"continuing"' in said
     assert_same_training(out, undisturbed)
 
 
-def test_another_seed_gives_another_network_and_a_checkpoint_is_not_mixed_up(
-    seasons: Path, undisturbed: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "other"
-    assert train(seasons, out, "--seed", 2)[0] == 0
-    kernels = [weights(folder / "network.h5")["frames/frames/conv2d/kernel"] for folder in (out, undisturbed)]
-    assert np.abs(kernels[0] - kernels[1]).max() > 0.01
-    code, said = train(seasons, out)
-    assert code == CheckpointError.exit_code
-    assert "these differ: seed; --fresh starts over" in said
+def read_position(out: Path) -> dict:
+    with np.load(out / "checkpoint.npz") as content:
+        return json.loads(str(content["about"]))["position"]
+
+
+def test_a_checkpoint_of_another_training_is_refused_with_the_difference(undisturbed: Path) -> None:
+    fingerprint = json.loads((undisturbed / "training.json").read_text())["fingerprint"]
+    found = read_checkpoint(undisturbed, fingerprint)
+    assert found
+    assert found.position.epoch == 5
+    assert found.optimizer
+    with pytest.raises(CheckpointError, match="these differ: preprocessing, seed; --fresh starts over"):
+        read_checkpoint(undisturbed, {**fingerprint, "seed": "2", "preprocessing": "quarter+jpeg"})
 
 
 def test_a_finished_training_tells_what_it_was(undisturbed: Path) -> None:
     report = json.loads((undisturbed / "training.json").read_text())
     assert report["inputs"] == [{"view": "frame", "scaling": "symmetric"}]
     assert report["counts"] == {"training_sequences": 18, "validation_sequences": 8, "left_out_sequences": 0}
-    history = [json.loads(line) for line in (undisturbed / "history.jsonl").open()]
+    history = history_of(undisturbed)
     assert [entry["size"] for entry in history] == ["48x64"] * 3 + ["60x80"] * 2
     for entry in history:
         by_class = entry["validation_log_loss_by_class"]
@@ -288,8 +292,6 @@ def test_the_fingerprint_of_a_plan_tells_plans_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PK no archive", b"\x00" * 1000])
 def test_a_damaged_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
-    from models.checkpoint import CHECKPOINT_NAME, read_checkpoint
-
     (tmp_path / CHECKPOINT_NAME).write_bytes(content)
     with pytest.raises(CheckpointError, match="must be a checkpoint, got: .*; --fresh starts over"):
         read_checkpoint(tmp_path, {})
