@@ -162,7 +162,10 @@ class _Structure:
 
 def _structure(network: dict[str, Any]) -> _Structure:
     layers = list(leaf_configs(network))
-    kinds = [SCALING if layer["class_name"] in SCALING_LAYERS else str(layer["class_name"]) for layer in layers]
+    names = [
+        str(layer["class_name"]).rpartition(">")[2] for layer in layers
+    ]  # Custom>CustomScaleLayer in TensorFlow 2.15
+    kinds = [SCALING if name in SCALING_LAYERS else name for name in names]
     return _Structure(
         counts=Counter(kind for kind in kinds if kind in STRUCTURE),
         factors=[_scale_factor(layer) for layer, kind in zip(layers, kinds, strict=True) if kind == SCALING],
