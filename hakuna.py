@@ -28,6 +28,8 @@ app.command()(benchmark_cli.rehearse)
 app.command()(benchmark_cli.entrypoint)
 app.command()(benchmark_cli.health)
 app.command()(benchmark_cli.doctor)
+app.command()(models_cli.train)
+app.command()(models_cli.stack)
 app.add_typer(models_cli.app, name="bundle")
 
 

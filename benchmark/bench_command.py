@@ -29,8 +29,9 @@ from benchmark.workloads import load_workload
 from inference.bundle import Bundle, open_bundle
 from inference.domain import DoesNotFitError, Effort, Precision, UsageError
 from inference.job import RunOptions
+from models.architectures import TINY
 from models.importing import import_assets
-from models.random_assets import TINY, write_random_assets
+from models.random_assets import write_random_assets
 from models.recipes import load_recipe
 
 if TYPE_CHECKING:
@@ -215,6 +216,15 @@ def time_against_published(request: BenchRequest) -> dict[str, Any]:
             work=work,
             command=request.command,
         )
+    return _shown(figures, request.json_file)
+
+
+def time_training(request: BenchRequest) -> dict[str, Any]:
+    """Images per second of training."""
+    from benchmark.training import APPLICATION, measure_training  # noqa: PLC0415  # TensorFlow takes seconds
+
+    with _work_folder(request.work) as work:
+        figures = measure_training(work, n_workers(), request.command, request.application or APPLICATION)
     return _shown(figures, request.json_file)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -135,6 +136,9 @@ def bench(
     work: Annotated[
         Path | None, typer.Option(help="Keep networks, bundle and photos in this folder, and use them again.")
     ] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="Images per second of training, of its input and of its steps.")
+    ] = False,
 ) -> None:
     """Time every stage of a run; project a workload; tell what has become slower, or does not fit (exit 11).
 
@@ -147,6 +151,8 @@ def bench(
 
         hakuna bench /data --against published --json benchmark/results/against_published.json
 
+        hakuna bench --training --json benchmark/results/training.json
+
         hakuna bench --scaling --json benchmark/results/scaling.json --plots benchmark/results
     """
     from inference.logs import configure_logging
@@ -157,6 +163,7 @@ def bench(
             "--against": against is not None,
             "--workload": workload is not None,
             "--scaling": scaling,
+            "--training": training,
             "--validate": validate is not None,
             "--try-gate": try_gate,
             "--history": history is not None,
@@ -182,6 +189,8 @@ def bench(
         bench_command.time_decoders(request)
     elif against is Against.PUBLISHED:
         bench_command.time_against_published(request)
+    elif training:
+        bench_command.time_training(request)
     elif scaling:
         bench_command.time_scaling(request, plots)
     elif history is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inference.aggregation import aggregate
+from inference.aggregation import aggregate, blended
 from inference.booster_trial import start_booster_trial
 from inference.boosters import Stackers
 from inference.features import stacker_features
@@ -66,7 +66,7 @@ class Estimator:
         if not seen:
             return Estimated(records, probabilities, [], None)
         aggregated = aggregate(seen, self._manifest)
-        estimate, features = aggregated.estimate.copy(), None
+        estimate, features = blended(aggregated, self._manifest), None
         stacked = list(compress(seen, aggregated.is_complete))
         if stacking and self._stackers and stacked:
             rows = aggregated.is_complete
