@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 app.command()(inference_cli.predict)
 app.command()(inference_cli.merge)
+app.command()(inference_cli.metadata)
+app.command()(inference_cli.export)
 app.command()(benchmark_cli.score)
 app.command()(benchmark_cli.demo)
 app.command()(benchmark_cli.bench)

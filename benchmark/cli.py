@@ -2,39 +2,59 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from inference.domain import Effort, Precision, UsageError
 
-if TYPE_CHECKING:
-    from benchmark.scoring import Score
-
-SHOWN_DIGITS = 6
-
 
 def score(
     submission: Annotated[Path, typer.Argument(help="submission.csv")],
     labels: Annotated[Path, typer.Argument(help="CSV with seq_id and 54 columns of 0 and 1.")],
+    against: Annotated[
+        Path | None, typer.Option(help="Another submission: difference with its interval, by class, and who gains.")
+    ] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="Metadata of the photos: scores by hour, day and night, number of frames.")
+    ] = None,
+    sites: Annotated[
+        Path | None, typer.Option(help="CSV with seq_id and site; default: from public ids, else folders of photos.")
+    ] = None,
     epsilon: Annotated[float, typer.Option(min=0.0, max=0.5, help="Clip probabilities to [eps, 1 - eps].")] = 1e-15,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Draws of the bootstrap over sites.")] = 2000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON (schema_version 1) instead of tables.")] = False,
 ) -> None:
-    """Score a submission: mean log loss, and what each class contributes to it.
+    """Score a submission: mean log loss with its interval, by class and by site, and how far probabilities can be trusted.
 
-    Example: hakuna score results/submission.csv labels.csv
+    Examples:
+        hakuna score results/submission.csv labels.csv
+
+        hakuna score results/submission.csv labels.csv --metadata test_metadata.csv --json
+
+        hakuna score results/submission.csv labels.csv --against baseline/submission.csv
     """
-    from benchmark import scoring
+    from benchmark import score_report
+    from benchmark.score_printing import print_report
+    from benchmark.sites import describe
+    from inference.label_tables import read_labels, read_submission
 
-    result = scoring.score(scoring.read_submission(submission), scoring.read_labels(labels), epsilon)
+    truth = read_labels(labels)
+    report = score_report.report(
+        read_submission(submission),
+        truth,
+        describe(truth.seq_ids, metadata, sites),
+        against=read_submission(against) if against else None,
+        epsilon=epsilon,
+        n_resamples=resamples,
+    )
     if as_json:
-        typer.echo(json.dumps(result.as_json(), indent=1))
+        typer.echo(report.model_dump_json(indent=1))
     else:
-        _print_score(result)
+        print_report(report)
 
 
 def demo(
@@ -47,6 +67,7 @@ def demo(
     Example: hakuna demo --out demo
     """
     from benchmark.demo import run_demo
+    from benchmark.score_printing import print_score
     from inference.bundle import DEMO_WARNING
     from inference.logs import configure_logging, progress_for
     from inference.settings import load_settings
@@ -55,7 +76,7 @@ def demo(
     human = configure_logging(settings.log_format)
     with progress_for(human) as on_progress:
         files = run_demo(out, n_sequences=sequences, seed=seed, n_workers=settings.workers, on_progress=on_progress)
-    _print_score(files.score, most=8)
+    print_score(files.score, most=8)
     typer.echo(f"photos and labels  {files.data}")
     typer.echo(f"model bundle       {files.bundle}")
     typer.echo(f"submission         {files.out / 'submission.csv'}")
@@ -221,22 +242,3 @@ def _command_line() -> str:
         path = Path(word)
         words.append(path.name if path.is_absolute() else word)
     return " ".join(words)
-
-
-def _print_score(result: Score, most: int | None = None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("class", "log loss", "contribution", "positives", "mean prediction")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for one in result.classes[:most]:
-        numbers = [f"{value:.{SHOWN_DIGITS}f}" for value in (one.log_loss, one.contribution)]
-        table.add_row(one.label, *numbers, str(one.positives), f"{one.mean_prediction:.{SHOWN_DIGITS}f}")
-    console = Console()
-    console.print(table)
-    if most and most < len(result.classes):
-        console.print(f"... and {len(result.classes) - most} more classes")
-    console.print(
-        f"mean log loss {result.log_loss:.{SHOWN_DIGITS}f} over {result.n_sequences} sequences", highlight=False
-    )

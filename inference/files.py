@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from inference.domain import OutputError
 
@@ -39,6 +40,13 @@ def atomic_writer(path: Path) -> Iterator[IO[str]]:
             sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_csv(path: Path) -> Iterator[Any]:
+    """Write a CSV file in the same way; gives a `csv.writer`."""
+    with atomic_writer(path) as file:
+        yield csv.writer(file, lineterminator="\n")
 
 
 def sync_folder(folder: Path) -> None:
