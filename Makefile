@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BENCH_JSON ?= build/bench.json
 BENCH_BASELINE ?= benchmark/results/baseline.json
 
-.PHONY: help demo test test-faults test-slow faults bench check format lock clean
+.PHONY: help demo test test-faults test-slow faults bench check format docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -43,6 +43,9 @@ check: $(DEV)  ## Lint, types, import contracts
 format: $(DEV)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(DEV)  ## Make the page of every verb from the command line itself
+	$(BIN)/python -m benchmark.verb_pages docs/verbs
 
 COMPILE := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 lock: $(DEV)  ## Renew the locked requirement sets

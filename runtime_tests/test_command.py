@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark import verb_pages
 from inference.bundle import Bundle
 
 HAKUNA = Path(sys.executable).parent / "hakuna"
@@ -38,7 +39,10 @@ def test_help_answers_within_300_ms() -> None:
     assert statistics.median(seconds() for _ in range(5)) < 0.3
 
 
-@pytest.mark.parametrize("verb", [("predict",), ("score",), ("demo",), ("bench",), ("bundle", "import")])
+VERBS = [tuple(name.removesuffix(".md").split("-")) for name in verb_pages.pages() if name != verb_pages.INDEX_NAME]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_every_verb_has_help_with_an_example(verb: tuple[str, ...]) -> None:
     result = hakuna(*verb, "--help")
     assert result.returncode == 0
