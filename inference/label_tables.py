@@ -82,7 +82,7 @@ def _read_table(path: Path) -> Table:
 
 
 def _ordinary(path: Path) -> Table | None:
-    """A file as programs write it, ten times faster; None if it is anything else, right or wrong."""
+    """A file as programs write it, in chunks and without a CSV reader; None if it is anything else, right or wrong."""
     seq_ids: list[str] = []
     parts: list[npt.NDArray[np.float64]] = []
     with path.open("rb") as file:

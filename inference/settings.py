@@ -12,7 +12,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from inference.domain import DecoderName, EngineName, Precision, UsageError
 
 ENVIRONMENT_PREFIX = "HAKUNA_"
-FOREIGN_VARIABLES = frozenset({"HAKUNA_REQUIRE_REFERENCE", "HAKUNA_REQUIRE_BROWSER", "HAKUNA_AXE"})
+FOREIGN_VARIABLES = frozenset(
+    {"HAKUNA_REQUIRE_REFERENCE", "HAKUNA_REQUIRE_BROWSER", "HAKUNA_AXE", "HAKUNA_KEEP_SCREENSHOTS"}
+)
 """Variables of the test suite, which share the prefix."""
 
 
