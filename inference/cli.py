@@ -152,8 +152,9 @@ def metadata(
         typer.Option("--format", help="Submission format to write; default: submission_format.csv beside OUT."),
     ] = None,
     gap: Annotated[
-        float, typer.Option(min=0.0, help="Longest time, in seconds, between two photos of one burst.")
-    ] = 5.0,
+        float | None,
+        typer.Option(min=0.0, help="Longest time, in seconds, between two photos of one burst; default 5."),
+    ] = None,
 ) -> None:
     """Make the metadata of a folder of photos: the camera's clock from EXIF, bursts by camera folder and time.
 
@@ -168,7 +169,7 @@ def metadata(
     from inference import field_photos
 
     found = field_photos.find_photos(photos) if photos.is_dir() else field_photos.read_coco(photos)
-    bursts = field_photos.group_bursts(found.photos, gap)
+    bursts = field_photos.group_bursts(found.photos, field_photos.GAP_SECONDS if gap is None else gap)
     format_path = submission_format or out.parent / FORMAT_FILE
     field_photos.write_submission_format(format_path, bursts)
     field_photos.write_metadata(out, bursts)

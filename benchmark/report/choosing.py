@@ -53,11 +53,11 @@ def surest_and_least_sure(predictions: npt.NDArray[np.float64], n_sheets: int) -
     n_uncertain = max(1, round(min(n_sheets, len(predictions)) * UNCERTAIN_SHARE))
     least = np.argsort(-uncertainty(predictions), kind="stable")[:n_uncertain].tolist()
     choices, taken = [Choice("least sure", "probabilities far from 0 and 1", tuple(least))], set(least)
+    likeliest = predictions.argmax(axis=1)
     # Common classes first: by the number of sequences that are expected to show them.
     for c in np.argsort(-predictions.sum(axis=0), kind="stable"):
         order = np.argsort(-predictions[:, c], kind="stable")
         rows = _first(order, taken, min(PER_CLASS, n_sheets - len(taken)))
-        likeliest = predictions.argmax(axis=1)
         rows = [row for row in rows if likeliest[row] == c]
         if rows:
             taken.update(rows)
