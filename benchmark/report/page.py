@@ -20,7 +20,7 @@ CURVE_SIZE = 100
 CURVES = 12
 """Classes whose curves are drawn: those that contribute most."""
 MOST_GROUPS = 12
-"""Rows of a breakdown; of sites there may be hundreds."""
+"""Sites that are shown; there may be hundreds."""
 
 
 def write_report(run: FinishedRun, sources: Sources, path: Path) -> Content:

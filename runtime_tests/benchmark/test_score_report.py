@@ -64,17 +64,17 @@ def test_without_sites_sequences_are_drawn_and_many_of_them_in_bags() -> None:
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(random: np.random.Generator) -> None:
-    """300 worlds of 40 sites that differ: the true mean is 0. Drawing sequences instead would be far too sure."""
+    """120 worlds of 40 sites that differ: the true mean is 0. Drawing sequences instead would be far too sure."""
     covered = {SITES: 0, SEQUENCES: 0}
-    for _ in range(300):
+    for _ in range(120):
         sites = Group(tuple(map(str, range(40))), np.repeat(np.arange(40), 25))
         values = (random.normal(0, 1, 40)[sites.codes] + random.normal(0, 0.5, 1000))[:, None]
         for kind, units in ((SITES, units_of(sites, 1000)), (SEQUENCES, units_of(None, 1000))):
             draws = draw(units, 200)
             low, high = interval(draws.means(units.sums(values)))
             covered[kind] += bool(low[0] <= 0 <= high[0])
-    assert 0.88 < covered[SITES] / 300 < 0.99
-    assert covered[SEQUENCES] / 300 < 0.5
+    assert 0.87 < covered[SITES] / 120 < 0.995
+    assert covered[SEQUENCES] / 120 < 0.5
 
 
 def naive_reliability(p: list[float], y: list[float]) -> tuple[list[tuple[int, float, float]], float]:

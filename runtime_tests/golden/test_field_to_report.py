@@ -68,7 +68,7 @@ def test_the_report_of_real_photos_in_a_browser(desk: Path) -> None:
         browser.open(page)
         browser.run("document.querySelectorAll('details').forEach(one => one.open = true)")
         sizes = browser.run("return [...document.images].map(one => one.complete && one.naturalWidth)")
-        assert len(sizes) > 40
+        assert len(sizes) > 10
         assert all(sizes)
         assert browser.console() == []
         folder = os.environ.get("HAKUNA_KEEP_SCREENSHOTS")
