@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 THRESHOLD = 0.5
 """From here on a class counts as predicted."""
-SPECIES = np.array([c for c in range(len(LABELS)) if c != EMPTY])
 
 
 class _Strict(BaseModel):
@@ -193,8 +192,10 @@ def report(
 def headline(predictions: npt.NDArray[np.float64], truth: npt.NDArray[np.float64]) -> Headline:
     """Accuracy on `empty`, and of the likeliest species where there is one: float64 (N, C) each."""
     empty_right = (predictions[:, EMPTY] >= THRESHOLD) == (truth[:, EMPTY] == 1)
-    rows = np.flatnonzero(truth[:, SPECIES].any(axis=1))
-    likeliest = SPECIES[predictions[np.ix_(rows, SPECIES)].argmax(axis=1)]
+    rows = np.flatnonzero(truth.sum(axis=1) > truth[:, EMPTY])
+    species = predictions[rows]
+    species[:, EMPTY] = -1
+    likeliest = species.argmax(axis=1)
     return Headline(
         empty_accuracy=float(empty_right.mean()),
         species_top1_accuracy=float(truth[rows, likeliest].mean()) if len(rows) else None,

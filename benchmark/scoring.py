@@ -74,14 +74,14 @@ def summarise(
     losses: npt.NDArray[np.float64], predictions: npt.NDArray[np.float64], truth: npt.NDArray[np.float64]
 ) -> Score:
     """Mean log loss of every class, from those of every sequence: float64 (N, C) each."""
-    by_class = losses.mean(axis=0)
+    by_class, positives, mean_predictions = losses.mean(axis=0), truth.sum(axis=0), predictions.mean(axis=0)
     classes = [
         ClassScore(
             label=label,
             log_loss=float(by_class[c]),
             contribution=float(by_class[c]) / len(LABELS),
-            positives=int(truth[:, c].sum()),
-            mean_prediction=float(predictions[:, c].mean()),
+            positives=int(positives[c]),
+            mean_prediction=float(mean_predictions[c]),
         )
         for c, label in enumerate(LABELS)
     ]

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 8 << 20
 """What is read at a time: 13,000 rows of a submission."""
-PLAIN_NUMBERS = b"0123456789.eE+-,\n"
+PLAIN_NUMBERS = b"0123456789.eE+-,"
 """What the numbers of an ordinary file are made of."""
-PLAIN_LABELS = b"01,\n"
+PLAIN_LABELS = b"01,"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -41,16 +41,15 @@ class Table:
 def read_submission(path: Path) -> Table:
     """Read a submission: every value a finite number in [0, 1]. Raises InputError naming row and column."""
     table = _read_table(path)
-    bad = np.argwhere(~((table.values >= 0) & (table.values <= 1)))
-    _refuse_first(path, table, bad, "must be in [0, 1]")
+    if not (table.values.min() >= 0 and table.values.max() <= 1):
+        _refuse_first(path, table, ~((table.values >= 0) & (table.values <= 1)), "must be in [0, 1]")
     return table
 
 
 def read_labels(path: Path) -> Table:
     """Read labels: every value 0 or 1. Raises InputError naming row and column."""
     table = _read_table(path)
-    bad = np.argwhere((table.values != 0) & (table.values != 1))
-    _refuse_first(path, table, bad, "must be 0 or 1")
+    _refuse_first(path, table, (table.values != 0) & (table.values != 1), "must be 0 or 1")
     return table
 
 
@@ -104,11 +103,11 @@ def _ordinary_numbers(lines: list[bytes], seq_ids: list[str]) -> npt.NDArray[np.
     tails = []
     for line in lines:
         seq_id, _, tail = line.partition(b",")
-        if b'"' in line or tail.count(b",") != len(LABELS) - 1:
+        if tail.count(b",") != len(LABELS) - 1 or b'"' in seq_id:
             return None
         seq_ids.append(seq_id.decode())
-        tails.append(tail.rstrip(b"\n"))
-    text = b",".join(tails)
+        tails.append(tail)
+    text = b",".join(tails).replace(b"\n", b"")
     shape = (len(lines), len(LABELS))
     if len(text) == 2 * len(lines) * len(LABELS) - 1 and not text.translate(None, PLAIN_LABELS):
         digits = np.frombuffer(text, np.uint8)[::2]
@@ -168,8 +167,9 @@ def _in_label_order(values: npt.NDArray[np.float64], names: list[str]) -> npt.ND
     return values if columns == sorted(columns) else values[:, columns]
 
 
-def _refuse_first(path: Path, table: Table, bad: npt.NDArray[np.int64], rule: str) -> None:
-    if len(bad):
+def _refuse_first(path: Path, table: Table, is_bad: npt.NDArray[np.bool_], rule: str) -> None:
+    if is_bad.any():
+        bad = np.argwhere(is_bad)
         row, column = bad[0]
         raise InputError(
             f"{path}, sequence {table.seq_ids[row]}, column {LABELS[column]}: {rule}, "
