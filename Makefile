@@ -12,7 +12,7 @@ BENCH_BASELINE ?= benchmark/results/baseline.json
 BENCH_COMMIT = $(shell git log -1 --format=%H -- $(BENCH_BASELINE))
 BENCH_OLD := build/baseline
 
-.PHONY: help demo test test-faults test-container test-slow faults bench bench-side-by-side check format lock lock-check audit image release-check clean
+.PHONY: help demo test test-faults test-container test-slow faults bench bench-side-by-side check format docs lock lock-check audit image release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -57,6 +57,9 @@ check: $(DEV)  ## Lint, types, import contracts
 format: $(DEV)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(DEV)  ## Make the page of every verb from the command line itself
+	$(BIN)/python -m benchmark.verb_pages docs/verbs
 
 COMPILE := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 lock: $(DEV)  ## Renew the locked requirement sets

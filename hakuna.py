@@ -7,6 +7,7 @@ import sys
 import typer
 
 from benchmark import cli as benchmark_cli
+from benchmark import contract_cli
 from inference import cli as inference_cli
 from inference.domain import HakunaError
 from models import cli as models_cli
@@ -21,13 +22,16 @@ app = typer.Typer(
 app.command()(inference_cli.predict)
 app.command()(inference_cli.merge)
 app.command()(models_cli.pack)
+app.command()(inference_cli.metadata)
+app.command()(inference_cli.export)
 app.command()(benchmark_cli.score)
+app.command()(benchmark_cli.report)
 app.command()(benchmark_cli.demo)
 app.command()(benchmark_cli.bench)
-app.command()(benchmark_cli.rehearse)
-app.command()(benchmark_cli.entrypoint)
-app.command()(benchmark_cli.health)
-app.command()(benchmark_cli.doctor)
+app.command()(contract_cli.rehearse)
+app.command()(contract_cli.entrypoint)
+app.command()(contract_cli.health)
+app.command()(contract_cli.doctor)
 app.command()(models_cli.train)
 app.command()(models_cli.stack)
 app.add_typer(models_cli.app, name="bundle")

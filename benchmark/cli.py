@@ -1,42 +1,102 @@
-"""The verbs that judge: score, demo, bench, and those of the competition's contract: rehearse, entrypoint, health."""
+"""`hakuna score`, `hakuna report`, `hakuna demo`, `hakuna bench`."""
 
 from __future__ import annotations
 
-import json
 import sys
-import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from inference.domain import Effort, Precision, UsageError
 
-if TYPE_CHECKING:
-    from benchmark.entry import EntryReport
-    from benchmark.scoring import Score
-
-SHOWN_DIGITS = 6
-
 
 def score(
     submission: Annotated[Path, typer.Argument(help="submission.csv")],
     labels: Annotated[Path, typer.Argument(help="CSV with seq_id and 54 columns of 0 and 1.")],
+    against: Annotated[
+        Path | None, typer.Option(help="Another submission: difference with its interval, by class, and who gains.")
+    ] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="Metadata of the photos: scores by hour, day and night, number of frames.")
+    ] = None,
+    sites: Annotated[
+        Path | None, typer.Option(help="CSV with seq_id and site; default: from public ids, else folders of photos.")
+    ] = None,
     epsilon: Annotated[float, typer.Option(min=0.0, max=0.5, help="Clip probabilities to [eps, 1 - eps].")] = 1e-15,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Draws of the bootstrap over sites.")] = 2000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON (schema_version 1) instead of tables.")] = False,
 ) -> None:
-    """Score a submission: mean log loss, and what each class contributes to it.
+    """Score a submission: mean log loss with its interval, by class and by site, and how far probabilities can be trusted.
 
-    Example: hakuna score results/submission.csv labels.csv
+    Examples:
+        hakuna score results/submission.csv labels.csv
+
+        hakuna score results/submission.csv labels.csv --metadata test_metadata.csv --json
+
+        hakuna score results/submission.csv labels.csv --against baseline/submission.csv
     """
-    from benchmark import scoring
+    from benchmark import score_report
+    from benchmark.score_printing import print_report
+    from benchmark.sites import describe
+    from inference.label_tables import read_labels, read_submission
 
-    result = scoring.score(scoring.read_submission(submission), scoring.read_labels(labels), epsilon)
+    truth = read_labels(labels)
+    report = score_report.report(
+        read_submission(submission),
+        truth,
+        describe(truth.seq_ids, metadata, sites),
+        against=read_submission(against) if against else None,
+        epsilon=epsilon,
+        n_resamples=resamples,
+    )
     if as_json:
-        typer.echo(json.dumps(result.as_json(), indent=1))
+        typer.echo(report.model_dump_json(indent=1))
     else:
-        _print_score(result)
+        print_report(report)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Output folder of a finished run.")],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")],
+    labels: Annotated[Path | None, typer.Option(help="CSV with seq_id and 54 columns of 0 and 1.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with the photos: pictures on the contact sheets.")] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="Metadata of the photos; default DATA/test_metadata.csv.")
+    ] = None,
+    sheets: Annotated[int, typer.Option(min=0, max=1000, help="Sequences to show.")] = 48,
+) -> None:
+    """Make one HTML page of a run: score, classes, calibration, time, failures, and the sequences worth a look.
+
+    The page needs nothing but itself. Without labels it shows the surest and the least sure sequences.
+
+    Examples:
+        hakuna report results --data /data --labels labels.csv --out report.html
+
+        hakuna report results --data /media/card --metadata metadata.csv --out report.html
+    """
+    from benchmark.report.content import Sources
+    from benchmark.report.page import write_report
+    from inference.finished_run import read_finished_run
+    from inference.label_tables import read_labels
+    from inference.metadata import METADATA_NAME, read_metadata
+    from inference.settings import load_settings
+
+    metadata_path = metadata or (data / METADATA_NAME if data else None)
+    sources = Sources(
+        labels=read_labels(labels) if labels else None,
+        sequences=read_metadata(metadata_path).sequences if metadata_path else None,
+        data_folder=data,
+        metadata_path=metadata_path,
+        n_sheets=sheets,
+        n_workers=load_settings().workers,
+    )
+    page = write_report(read_finished_run(run), sources, out)
+    n_sheets = sum(len(group.sheets) for group in page.groups)
+    if page.warning:
+        typer.echo(page.warning)
+    typer.echo(f"{page.n_sequences} sequences, {n_sheets} of them shown -> {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
 def demo(
@@ -49,6 +109,7 @@ def demo(
     Example: hakuna demo --out demo
     """
     from benchmark.demo import run_demo
+    from benchmark.score_printing import print_score
     from inference.bundle import DEMO_WARNING
     from inference.logs import configure_logging, progress_for
     from inference.settings import load_settings
@@ -57,7 +118,7 @@ def demo(
     human = configure_logging(settings.log_format)
     with progress_for(human) as on_progress:
         files = run_demo(out, n_sequences=sequences, seed=seed, n_workers=settings.workers, on_progress=on_progress)
-    _print_score(files.score, most=8)
+    print_score(files.score, most=8)
     typer.echo(f"photos and labels  {files.data}")
     typer.echo(f"model bundle       {files.bundle}")
     typer.echo(f"submission         {files.out / 'submission.csv'}")
@@ -231,179 +292,3 @@ def _command_line() -> str:
         path = Path(word)
         words.append(path.name if path.is_absolute() else word)
     return " ".join(words)
-
-
-class RunnerName(StrEnum):
-    """Runners on the command line."""
-
-    AUTO = "auto"
-    DOCKER = "docker"
-    PROCESS = "process"
-
-
-def rehearse(
-    archive: Annotated[Path, typer.Argument(help="submission.zip with a main.py at its root.")],
-    data: Annotated[Path, typer.Option(help="Folder with photos, test_metadata.csv and submission_format.csv.")],
-    labels: Annotated[Path | None, typer.Option(help="CSV with seq_id and 54 columns of 0 and 1: score it.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Time limit such as 8h or 90m, unpacking included.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for submission.csv, log.txt and rehearsal.json.")] = Path(
-        "rehearsal"
-    ),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also keep the report in this file.")] = None,
-    runner: Annotated[RunnerName, typer.Option(help="auto: Docker if there is an engine with the image.")] = (
-        RunnerName.AUTO
-    ),
-    image: Annotated[str | None, typer.Option(help="Image for Docker.")] = None,
-) -> None:
-    """Run an entrant's archive as the competition would: no network, read-only data, a time limit, a strict check.
-
-    Exit codes: 12 archive or submission invalid, 13 past the time limit, 14 the program failed.
-
-    Example: hakuna rehearse submission.zip --data DATA --labels labels.csv --budget 8h
-    """
-    from benchmark.contract_settings import load_contract_settings
-    from benchmark.entry import Entry
-    from benchmark.machine import write_json
-    from benchmark.rehearsal import Runner
-    from benchmark.rehearsal import rehearse as run
-    from benchmark.supervision import catching_signals
-    from inference.run_state import process_start
-
-    settings = load_contract_settings(budget=budget, image=image)
-    with catching_signals() as signals:
-        entry = Entry(archive, data, out, settings.budget, process_start())
-        report = run(
-            entry,
-            labels=labels,
-            runner=Runner(runner.value),
-            image=settings.image,
-            scratch=settings.scratch,
-            signals=signals,
-        )
-    if json_file:
-        write_json(report.as_json(), json_file)
-    _print_report(report)
-    raise typer.Exit(report.exit_code)
-
-
-def entrypoint(
-    root: Annotated[Path, typer.Option(help="Where data, submission and models are mounted.")] = Path("/inference"),
-) -> None:
-    """What the container runs: ROOT/submission/submission.zip if it is there, else a prediction with ROOT/models.
-
-    Example: hakuna entrypoint --root /inference
-    """
-    from benchmark.supervision import catching_signals
-
-    with catching_signals() as signals:  # first of all: process 1 has no other protection
-        from benchmark.contract_settings import load_contract_settings
-        from benchmark.entrypoint import run_entrypoint
-        from inference.run_state import process_start
-
-        settings = load_contract_settings()
-        code = run_entrypoint(
-            root,
-            budget=settings.budget,
-            started=process_start(),
-            scratch=settings.scratch,
-            demo_bundle=settings.demo_bundle,
-            signals=signals,
-        )
-    raise typer.Exit(code)
-
-
-def health(
-    folder: Annotated[Path, typer.Option(help="Output folder of the run.")] = Path("/inference/submission"),
-) -> None:
-    """Exit with 0 if the run that writes to a folder is alive or has ended well, with 1 if not.
-
-    Example: hakuna health --folder /inference/submission
-    """
-    from benchmark.health import why_unhealthy
-
-    complaint = why_unhealthy(folder)
-    if complaint:
-        typer.echo(complaint, err=True)
-        raise typer.Exit(1)
-
-
-def doctor(
-    gpu: Annotated[bool, typer.Option("--gpu", help="A GPU must be usable; exit 10 if it is not.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Output folder that must be writable.")] = None,
-    scratch: Annotated[Path | None, typer.Option(help="Scratch folder that must be writable.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
-    """Check this machine: versions, one convolution on every device, one prediction that is known, writable folders.
-
-    Exit codes: 10 no usable GPU, 4 a wrong prediction, 5 a folder that is not writable, 1 anything else.
-
-    Example: hakuna doctor --out results
-    """
-    from benchmark import doctor as module
-    from benchmark.contract_settings import load_contract_settings
-    from benchmark.workplace import CONTRACT_OUT
-
-    used_scratch = scratch or load_contract_settings().scratch or Path(tempfile.gettempdir())
-    used_out = out or (CONTRACT_OUT if CONTRACT_OUT.is_dir() else None)
-    folders = {"scratch": used_scratch} | ({"output": used_out} if used_out else {})
-    checks = module.examine(gpu=gpu, folders=folders)
-    code = module.exit_code(checks)
-    if as_json:
-        typer.echo(json.dumps({"exit_code": code, "checks": [check.as_json() for check in checks]}, indent=1))
-    else:
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table("check", "outcome", "found")
-        for check in checks:
-            table.add_row(check.name, check.outcome.value, check.found)
-        Console().print(table, markup=False, highlight=False)
-    if code:
-        failed = [check.name for check in checks if check.outcome is module.Outcome.FAILED]
-        typer.echo(f"hakuna: doctor: {', '.join(failed)}", err=True)
-        raise typer.Exit(code)
-
-
-def _print_report(report: EntryReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    used = f"{report.seconds:,.1f} of {report.budget_seconds:,g} s ({report.seconds / report.budget_seconds:.1%})"
-    peak = None if report.peak_memory_bytes is None else f"{report.peak_memory_bytes / 2**20:,.0f} MiB"
-    lines = {
-        "verdict": report.verdict.value,
-        "because": report.message,
-        "exit code": report.exit_code,
-        "time used": used,
-        "of the program alone": None if report.program_seconds is None else f"{report.program_seconds:,.1f} s",
-        "its own exit code": report.program_exit_code,
-        "its peak memory": peak,
-        "mean log loss": None if report.log_loss is None else f"{report.log_loss:.{SHOWN_DIGITS}f}",
-        "runner": report.runner,
-        "enforced": "; ".join(report.enforced),
-        "not enforced": "; ".join(report.not_enforced),
-    }
-    table = Table("rehearsal", "", show_header=False)
-    for name, value in lines.items():
-        if value not in (None, ""):
-            table.add_row(name, str(value))
-    Console().print(table, markup=False, highlight=False)
-
-
-def _print_score(result: Score, most: int | None = None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("class", "log loss", "contribution", "positives", "mean prediction")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for one in result.classes[:most]:
-        numbers = [f"{value:.{SHOWN_DIGITS}f}" for value in (one.log_loss, one.contribution)]
-        table.add_row(one.label, *numbers, str(one.positives), f"{one.mean_prediction:.{SHOWN_DIGITS}f}")
-    console = Console()
-    console.print(table)
-    if most and most < len(result.classes):
-        console.print(f"... and {len(result.classes) - most} more classes")
-    console.print(
-        f"mean log loss {result.log_loss:.{SHOWN_DIGITS}f} over {result.n_sequences} sequences", highlight=False
-    )

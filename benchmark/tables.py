@@ -22,7 +22,7 @@ LOG_WIDTH = 140
 MINUTE, HOUR = 60.0, 3600.0
 
 
-def _console() -> Console:
+def wide_console() -> Console:
     """Tables keep their columns in files and logs of CI, which have no width of their own."""
     console = Console()
     return console if console.is_terminal else Console(width=LOG_WIDTH)
@@ -44,7 +44,7 @@ def print_report(report: BenchReport) -> None:
             f"{one.ratio.median:.3g} x {one.kernel}",
             f"{one.load:.0%}",
         )
-    console = _console()
+    console = wide_console()
     console.print(table)
     if report.startup_seconds:
         console.print(f"start-up (process, one photo): {report.startup_seconds.median:.1f} s", highlight=False)
@@ -58,7 +58,7 @@ def print_judged(judged: list[Judged], max_regression: float, note: str | None) 
     for one in judged[:SHOWN_JUDGED]:
         regression = f"{one.regression:.2f}{' !' if one.regression > max_regression else ''}"
         table.add_row(one.name, regression, f"{one.now:.3g}", f"{one.baseline:.3g}", one.kernel)
-    console = _console()
+    console = wide_console()
     console.print(table)
     if note:
         console.print(note, highlight=False)
@@ -74,7 +74,7 @@ def print_projections(workload: Workload, projections: list[Projection], budget:
     for ensemble in ENSEMBLES:
         cells = [found[ensemble, precision, level] for precision, level in levels]
         table.add_row(ensemble.label, *(_cell(one, budget) for one in cells))
-    console = _console()
+    console = wide_console()
     console.print(f"{LABEL}: {workload.name}, {workload.sequences:,} sequences, on {what}", highlight=False)
     console.print(table)
     if budget:
@@ -105,6 +105,6 @@ def print_assumptions(profile: Profile) -> None:
         table.add_row(name.replace("_", " "), f"{one.value:g}", one.source)
     calls = profile.calls
     table.add_row("images per call", f"{calls.images_per_call}", calls.source)
-    console = _console()
+    console = wide_console()
     console.print(table)
     console.print(f"{profile.name}: {profile.description}", highlight=False)

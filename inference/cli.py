@@ -1,4 +1,4 @@
-"""`hakuna predict`: the only place of the package that reads settings or prints for people."""
+"""`hakuna predict`, `merge`, `metadata`, `export`: the only place of the package that reads settings or prints for people."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inference.domain import DecoderName, EngineName, Precision, Preset
+from inference.domain import DecoderName, EngineName, ExportFormat, Precision, Preset, UsageError
 
 if TYPE_CHECKING:
     from inference.job import Job, RunOptions
     from inference.settings import Settings
 
 NO_FORMAT = "none"
+FORMAT_FILE = "submission_format.csv"
 
 
 class LogFormat(StrEnum):
@@ -80,7 +81,6 @@ def predict(  # one parameter an option
 
         hakuna predict --from-records results --bundle bundles/new_stackers --out results2
     """
-    from inference.domain import UsageError
     from inference.logs import configure_logging
     from inference.settings import load_settings
 
@@ -142,6 +142,77 @@ def merge(
     with locked(out), stopping_on_signals(RunState()):
         merge_records(shards, out)
     _predict_records(out, bundle, out, features, human)
+
+
+def metadata(
+    photos: Annotated[Path, typer.Argument(help="Folder with photos, or a COCO Camera Traps .json file.")],
+    out: Annotated[Path, typer.Option(help="Metadata to write: seq_id, datetime, file_name, site.")],
+    submission_format: Annotated[
+        Path | None,
+        typer.Option("--format", help="Submission format to write; default: submission_format.csv beside OUT."),
+    ] = None,
+    gap: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Longest time, in seconds, between two photos of one burst; default 5."),
+    ] = None,
+) -> None:
+    """Make the metadata of a folder of photos: the camera's clock from EXIF, bursts by camera folder and time.
+
+    Photos of a camera belong together while each follows the one before it within --gap; cameras number their photos,
+    so names tell the order. A photo without a time is a burst of its own.
+
+    Examples:
+        hakuna metadata /media/card --out metadata.csv
+
+        hakuna metadata annotations.json --out metadata.csv --gap 60
+    """
+    from inference import field_photos
+
+    found = field_photos.find_photos(photos) if photos.is_dir() else field_photos.read_coco(photos)
+    bursts = field_photos.group_bursts(found.photos, field_photos.GAP_SECONDS if gap is None else gap)
+    format_path = submission_format or out.parent / FORMAT_FILE
+    field_photos.write_submission_format(format_path, bursts)
+    field_photos.write_metadata(out, bursts)
+    n_sites = len({photo.site for photo in found.photos})
+    typer.echo(f"{len(found.photos)} photos, {len(bursts)} bursts, {n_sites} sites -> {out}, {format_path}")
+    if found.n_undated:
+        typer.echo(f"{found.n_undated} photos do not say when they were taken: a burst each", err=True)
+    for what, count in sorted(found.left_out.items()):
+        typer.echo(f"left out: {count} {what}", err=True)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Output folder of a finished run.")],
+    target: Annotated[ExportFormat, typer.Option("--format", help="Format to write.")],
+    out: Annotated[Path, typer.Option(help="File to write; with camtrap-dp a folder.")],
+    metadata: Annotated[Path | None, typer.Option(help="Metadata of the run; not needed for long-csv.")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Smallest probability that is told; default 0.01, camtrap-dp 0.5."),
+    ] = None,
+    project: Annotated[
+        Path | None, typer.Option(help="TOML file with what photos cannot tell; needed for camtrap-dp.")
+    ] = None,
+) -> None:
+    """Write what a run found in a format of other programs: MegaDetector 1.6, Camtrap DP 1.0.2, or a long CSV.
+
+    Exports of a demo model say so.
+
+    Examples:
+        hakuna export results --format long-csv --out results.csv --threshold 0.1
+
+        hakuna export results --format megadetector --metadata metadata.csv --out results.json
+
+        hakuna export results --format camtrap-dp --metadata metadata.csv --project project.toml --out package
+    """
+    from inference import exporting
+
+    if target is not ExportFormat.LONG_CSV and metadata is None:
+        raise UsageError(f"--metadata: must be given with --format {target}")
+    if (target is ExportFormat.CAMTRAP_DP) != (project is not None):
+        raise UsageError("--project: must be given with --format camtrap-dp, and only then")
+    for line in exporting.export(run, target, out, metadata, threshold, project):
+        typer.echo(line)
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,8 @@ EMPTY = LABELS.index("empty")
 N_CLASSES = len(LABELS)
 
 METADATA_COLUMNS = ("seq_id", "datetime", "file_name")
+SITE_COLUMN = "site"
+"""Where the camera stood: a column that `hakuna metadata` adds; the competition's metadata does not tell."""
 
 SIGNAL_EXIT_BASE = 128
 """Exit code of a program that a signal ended, less the signal's number."""
@@ -241,6 +243,14 @@ class Precision(StrEnum):
     """The same answer as the published program."""
     MIXED = "mixed"
     """Products in float16 (GPU) or bfloat16 (CPU), if that proves itself."""
+
+
+class ExportFormat(StrEnum):
+    """Formats of `hakuna export`."""
+
+    MEGADETECTOR = "megadetector"
+    CAMTRAP_DP = "camtrap-dp"
+    LONG_CSV = "long-csv"
 
 
 @dataclass(frozen=True, slots=True)

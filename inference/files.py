@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 from contextlib import contextmanager
@@ -52,6 +53,13 @@ def _final_when_complete(path: Path) -> Iterator[Path]:
             sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_csv(path: Path) -> Iterator[Any]:
+    """Write a CSV file in the same way; gives a `csv.writer`."""
+    with atomic_writer(path) as file:
+        yield csv.writer(file, lineterminator="\n")
 
 
 def _to_disk(file: IO[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,7 +21,8 @@ def configure_logging(log_format: str) -> bool:
     """Send log lines to stderr; returns whether they are for people rather than for programs."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # Keras reports file formats there
     human = sys.stderr.isatty() if log_format == "auto" else log_format == "console"
-    renderer: Any = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
+    coloured = bool(os.environ.get("FORCE_COLOR") or sys.stderr.isatty()) and not os.environ.get("NO_COLOR")
+    renderer: Any = structlog.dev.ConsoleRenderer(colors=coloured) if human else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

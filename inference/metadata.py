@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from inference.domain import LABELS, METADATA_COLUMNS, Image, InputError, Sequence
+from inference.domain import LABELS, METADATA_COLUMNS, SITE_COLUMN, Image, InputError, Sequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +82,15 @@ def read_metadata(path: Path) -> Metadata:
         for seq_id, files in datetimes.items()
     }
     return Metadata(sequences, n_duplicates)
+
+
+def read_sites(path: Path) -> dict[str, str]:
+    """The site of every sequence from a file with `seq_id, site`; {} where it has no such column. Raises InputError."""
+    with csv_rows(path) as (header, rows):
+        if SITE_COLUMN not in header:
+            return {}
+        seq_id, site = _columns(path, header, ("seq_id", SITE_COLUMN))
+        return {row[seq_id]: row[site] for _, row in rows}
 
 
 def read_submission_format(path: Path) -> SubmissionFormat:

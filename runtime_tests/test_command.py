@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from benchmark import bootstrap, scoring, verb_pages
+from benchmark import cli as benchmark_cli
+from benchmark.report.content import Sources
+from inference import exporting, field_photos
 from inference.bundle import Bundle
 
 HAKUNA = Path(sys.executable).parent / "hakuna"
@@ -38,14 +44,10 @@ def test_help_answers_within_300_ms() -> None:
     assert statistics.median(seconds() for _ in range(5)) < 0.3
 
 
-@pytest.mark.parametrize(
-    "verb",
-    [
-        *[("predict",), ("score",), ("demo",), ("bench",), ("bundle", "import")],
-        *[("pack",), ("rehearse",), ("entrypoint",), ("health",), ("doctor",)],
-        *[("bundle", "build"), ("train",), ("stack",)],
-    ],
-)
+VERBS = [tuple(name.removesuffix(".md").split("-")) for name in verb_pages.pages() if name != verb_pages.INDEX_NAME]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_every_verb_has_help_with_an_example(verb: tuple[str, ...]) -> None:
     result = hakuna(*verb, "--help")
     assert result.returncode == 0
@@ -200,3 +202,45 @@ def megabytes_above_an_empty_run(n_rows: int, bundle: Bundle, folder: Path) -> f
 
 def test_100_000_rows_of_missing_images_need_less_than_200_mb(tiny_bundle: Bundle, tmp_path: Path) -> None:
     assert megabytes_above_an_empty_run(100_000, tiny_bundle, tmp_path) < 200
+
+
+def test_defaults_that_help_tells_are_those_of_the_code() -> None:
+    assert cli_default(benchmark_cli.score, "epsilon") == scoring.EPSILON
+    assert cli_default(benchmark_cli.score, "resamples") == bootstrap.N_RESAMPLES
+    assert cli_default(benchmark_cli.report, "sheets") == Sources().n_sheets
+    assert f"default {field_photos.GAP_SECONDS:g}" in hakuna("metadata", "--help", COLUMNS="200").stdout
+    told = hakuna("export", "--help", COLUMNS="200").stdout
+    assert f"default {exporting.TELLING_THRESHOLD}, camtrap-dp {exporting.DECIDING_THRESHOLD}" in " ".join(told.split())
+
+
+def cli_default(verb: Callable[..., None], option: str) -> object:
+    return inspect.signature(verb).parameters[option].default
+
+
+def test_metadata_score_export_and_report_tell_what_must_hold(season: Path, tmp_path: Path) -> None:
+    labels, out = season / "test_labels.csv", tmp_path / "out"
+    (tmp_path / "empty").mkdir()
+    cases = [
+        (("metadata", tmp_path / "empty", "--out", out), 3, "must be a folder with photos"),
+        (("metadata", tmp_path / "nowhere", "--out", out), 3, "must be a readable file"),
+        (("metadata", labels, "--out", out), 3, "must be JSON"),
+        (("metadata", season, "--out", tmp_path / "no" / "m.csv"), 5, "must be writable"),
+        (("export", season, "--format", "long-csv", "--out", out), 3, "run.json: must be there"),
+        (("export", season, "--format", "megadetector", "--out", out), 2, "--metadata: must be given with"),
+        (
+            ("export", season, "--format", "camtrap-dp", "--metadata", labels, "--out", out),
+            2,
+            "--project: must be given",
+        ),
+        (("export", season, "--format", "xml", "--out", out), 2, "--format"),
+        (("report", season, "--out", out), 3, "run.json: must be there"),
+        (("report", season, "--data", tmp_path / "empty", "--out", out), 3, "test_metadata.csv"),
+        (("score", labels, labels, "--against", tmp_path / "nowhere.csv"), 3, "nowhere.csv"),
+        (("score", labels, labels, "--sites", labels), 3, "must have the columns seq_id, site"),
+        (("score", labels, labels, "--resamples", 3), 2, "--resamples"),
+    ]
+    for arguments, code, message in cases:
+        result = hakuna(*arguments)
+        assert (result.returncode, message in result.stderr) == (code, True), (arguments, result)
+        assert "Traceback" not in result.stderr
+    assert not out.exists()

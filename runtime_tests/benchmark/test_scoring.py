@@ -118,3 +118,41 @@ def test_other_sequences_are_refused(random: np.random.Generator) -> None:
     other = Table(("x", *labels.seq_ids[1:]), labels.values)
     with pytest.raises(InputError, match=r"1 missing \['x'\] and 1 unknown \['s0'\]"):
         score(submission, other)
+
+
+def spellings(n: int, random: np.random.Generator) -> list[list[str]]:
+    """Numbers as programs and people write them: all of them a float for Python."""
+    values = random.random((n, 54)) ** 30
+    return [[random.choice([f"{v:.9g}", f"{v:.17g}", f"{v:e}", "0", "1", "1.0", "0.0"]) for v in row] for row in values]
+
+
+@pytest.mark.parametrize("extra", [[], ["0.5", ".5"], ["0.5", "+.5e0"], ["0", " 1"], ["1", "0_1"]])
+def test_numbers_are_read_as_python_reads_them(extra: list[str], tmp_path: Path, random: np.random.Generator) -> None:
+    """Ordinary files take a short cut, others (the last spelling of `extra`) do not: both end in the same numbers."""
+    rows = spellings(30, random)
+    rows[7][: len(extra)] = extra
+    path = write(tmp_path / "s.csv", [",".join([f"s{n}", *row]) for n, row in enumerate(rows)])
+    np.testing.assert_array_equal(read_submission(path).values, [[float(text) for text in row] for row in rows])
+
+
+def test_quoted_and_bare_ids_are_the_same_and_so_is_a_byte_order_mark(tmp_path: Path) -> None:
+    bare = read_labels(write(tmp_path / "a.csv", [row("a", "1"), row("b")]))
+    quoted = read_labels(write(tmp_path / "b.csv", [row('"a"', "1"), row("b")]))
+    marked = tmp_path / "c.csv"
+    marked.write_bytes(b"\xef\xbb\xbf" + (tmp_path / "a.csv").read_bytes().replace(b"\n", b"\r\n"))
+    for other in (quoted, read_labels(marked)):
+        assert other.seq_ids == bare.seq_ids == ("a", "b")
+        np.testing.assert_array_equal(other.values, bare.values)
+
+
+@pytest.mark.parametrize("value", ["null", "true", "[0]", '""', "NaN", "1e400"])
+def test_what_only_json_would_read_is_refused(value: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="column aardvark"):
+        read_submission(write(tmp_path / "s.csv", [row("a"), row("b", value)]))
+
+
+def test_ids_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.csv", [row("a")])
+    path.write_bytes(path.read_bytes().replace(b"\na,", b"\n\xff,"))
+    with pytest.raises(InputError, match="must be valid CSV in UTF-8"):
+        read_submission(path)

@@ -1,0 +1,1 @@
+"""The page that shows a run to people: one HTML file that needs nothing but itself."""

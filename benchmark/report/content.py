@@ -1,0 +1,219 @@
+"""A finished run -> what the page shows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark import score_report
+from benchmark.report.choosing import surest_and_least_sure, uncertainty, worst
+from benchmark.report.pictures import pictures_of
+from benchmark.scoring import log_losses
+from benchmark.sites import describe
+from inference.domain import LABELS, Sequence
+from inference.label_tables import Table, aligned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from benchmark.report.pictures import Picture
+    from benchmark.score_report import ScoreReport
+    from inference.finished_run import FinishedRun
+
+TOP = 5
+"""Predictions that a sheet shows."""
+COMMON = 10
+"""Classes of the table of confusions."""
+MOST_FAILURES = 200
+OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A label on a sheet."""
+
+    label: str
+    probability: float
+    is_true: bool
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One sequence to look at."""
+
+    seq_id: str
+    when: str
+    truth: tuple[str, ...] | None
+    """Labels; None where nobody knows."""
+    guesses: tuple[Guess, ...]
+    figure: str
+    """Why it is here, in numbers."""
+    pictures: tuple[Picture, ...]
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SheetGroup:
+    """Sheets of one class."""
+
+    title: str
+    why: str
+    sheets: tuple[Sheet, ...]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Of the sequences that show a class (rows), the share whose likeliest class is another (columns)."""
+
+    rows: tuple[tuple[str, int, tuple[float, ...]], ...]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A class of a run without labels."""
+
+    label: str
+    n_likely: int
+    """Sequences with p >= 0.5."""
+    n_expected: float
+    """Sum of the probabilities."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything on the page."""
+
+    title: str
+    warning: str | None
+    run: dict[str, Any]
+    stages: tuple[tuple[str, float, float], ...]
+    """Name, seconds, share of the longest."""
+    n_sequences: int
+    n_failures: int
+    reasons: tuple[tuple[str, int], ...]
+    failures: tuple[tuple[str, str], ...]
+    score: ScoreReport | None
+    confusion: Confusion | None
+    expected: tuple[Expected, ...]
+    groups: tuple[SheetGroup, ...]
+    pictures_missing: str | None
+    """Why sheets have no pictures."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a page is made of besides the run; anything may be missing."""
+
+    labels: Table | None = None
+    sequences: Mapping[str, Sequence] | None = None
+    data_folder: Path | None = None
+    metadata_path: Path | None = None
+    n_sheets: int = 48
+    n_workers: int = 1
+
+
+def content_of(run: FinishedRun, sources: Sources) -> Content:
+    """Everything that can be told of a run. Raises InputError where labels do not fit."""
+    labels = sources.labels
+    failures = sorted(run.failures.items())
+    reasons: dict[str, int] = {}
+    for _, reason in failures:
+        kind = reason.partition(":")[0]
+        reasons[kind] = reasons.get(kind, 0) + 1
+    seconds = {name: float(value) for name, value in run.run.get("seconds", {}).items() if name != "elapsed"}
+    longest = max(seconds.values(), default=0.0)
+    return Content(
+        title=f"{run.run['bundle']['name']}, {len(run.predictions.seq_ids)} sequences",
+        warning=run.warning,
+        run=run.run,
+        stages=tuple((name, value, value / longest if longest else 0.0) for name, value in seconds.items()),
+        n_sequences=len(run.predictions.seq_ids),
+        n_failures=len(failures),
+        reasons=tuple(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
+        failures=tuple(failures[:MOST_FAILURES]),
+        score=score_report.report(
+            run.predictions, labels, describe(labels.seq_ids, sources.metadata_path)
+        ) if labels else None,
+        confusion=confusion(aligned(run.predictions, labels), labels.values) if labels else None,
+        expected=() if labels else expected(run.predictions.values),
+        groups=_groups(run, sources),
+        pictures_missing=_why_no_pictures(sources),
+    )  # fmt: skip
+
+
+def confusion(predictions: npt.NDArray[np.float64], truth: npt.NDArray[np.float64]) -> Confusion:
+    """Confusions of the commonest classes: float64 (N, C) each. A sequence counts in each row that it shows."""
+    counts = truth.sum(axis=0)
+    common = [int(c) for c in np.argsort(-counts, kind="stable")[:COMMON] if counts[c]]
+    likeliest = predictions.argmax(axis=1)
+    rows = []
+    for c in common:
+        guessed = likeliest[truth[:, c] == 1]
+        shares = [float((guessed == other).mean()) for other in common]
+        rows.append((LABELS[c], len(guessed), (*shares, max(0.0, 1 - sum(shares)))))
+    return Confusion(tuple(rows), (*(LABELS[c] for c in common), OTHER))
+
+
+def expected(predictions: npt.NDArray[np.float64]) -> tuple[Expected, ...]:
+    """How many sequences show each class, as far as the networks can tell: float64 (N, C)."""
+    likely = (predictions >= score_report.THRESHOLD).sum(axis=0)
+    sums = predictions.sum(axis=0)
+    order = np.argsort(-sums, kind="stable")
+    return tuple(Expected(LABELS[c], int(likely[c]), float(sums[c])) for c in order)
+
+
+def _groups(run: FinishedRun, sources: Sources) -> tuple[SheetGroup, ...]:
+    table, labels = run.predictions, sources.labels
+    if sources.n_sheets == 0:
+        return ()
+    if labels:
+        predictions, seq_ids, truth = aligned(table, labels), labels.seq_ids, labels.values
+        losses = log_losses(predictions, truth)
+        classes = sorted(LABELS, key=lambda label: -float(losses[:, LABELS.index(label)].sum()))
+        choices = worst(losses, classes, sources.n_sheets)
+        figures = [f"log loss {one:.4f}" for one in losses.mean(axis=1)]
+    else:
+        predictions, seq_ids, truth = table.values, table.seq_ids, None
+        choices = surest_and_least_sure(predictions, sources.n_sheets)
+        figures = [f"entropy {one:.2f}" for one in uncertainty(predictions)]
+    chosen = [row for choice in choices for row in choice.rows]
+    known = sources.sequences or {}
+    sequences = [known.get(seq_ids[row]) or Sequence(seq_ids[row], ()) for row in chosen]
+    made = (
+        pictures_of(sequences, sources.data_folder, sources.n_workers)
+        if sources.data_folder and sources.sequences
+        else iter(())
+    )
+    sheets = {}
+    for row, sequence in zip(chosen, sequences, strict=True):
+        pictures = next(made, None)
+        sheets[row] = Sheet(
+            seq_id=sequence.seq_id,
+            when=sequence.images[0].datetime if sequence.images else "",
+            truth=None if truth is None else tuple(LABELS[c] for c in np.flatnonzero(truth[row])),
+            guesses=_guesses(predictions[row], None if truth is None else truth[row]),
+            figure=figures[row],
+            pictures=pictures.pictures if pictures else (),
+            failures=tuple(f"{one.file_name}: {one.reason}" for one in pictures.failures) if pictures else (),
+        )
+    return tuple(SheetGroup(one.title, one.why, tuple(sheets[row] for row in one.rows)) for one in choices)
+
+
+def _guesses(row: npt.NDArray[np.float64], truth: npt.NDArray[np.float64] | None) -> tuple[Guess, ...]:
+    """The likeliest labels, and those that are true however unlikely: float64 (C,) each."""
+    order = np.argsort(-row, kind="stable").tolist()
+    shown = order[:TOP]
+    if truth is not None:
+        shown += [c for c in order[TOP:] if truth[c]]
+    return tuple(Guess(LABELS[c], float(row[c]), bool(truth is not None and truth[c])) for c in shown)
+
+
+def _why_no_pictures(sources: Sources) -> str | None:
+    if not sources.sequences:
+        return "The metadata of the run was not given (--metadata)."
+    return None if sources.data_folder else "The folder with the photos was not given (--data)."

@@ -1,0 +1,67 @@
+"""What is to be shown -> one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmark.report.content import content_of
+from inference.files import atomic_writer
+
+if TYPE_CHECKING:
+    from benchmark.report.content import Content, Sources
+    from inference.finished_run import FinishedRun
+
+TEMPLATES = Path(__file__).parent
+CURVE_SIZE = 100
+"""Side of the square in which a reliability curve is drawn."""
+CURVES = 12
+"""Classes whose curves are drawn: those that contribute most."""
+MOST_GROUPS = 12
+"""Sites that are shown; there may be hundreds."""
+
+
+def write_report(run: FinishedRun, sources: Sources, path: Path) -> Content:
+    """Write the page of a run; returns what is on it."""
+    content = content_of(run, sources)
+    text = render(content)
+    with atomic_writer(path) as file:
+        file.write(text)
+    return content
+
+
+def render(content: Content) -> str:
+    """The page. Everything that comes from files is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    environment.filters["points"] = points
+    environment.filters["duration"] = duration
+    template = environment.get_template("report.html.j2")
+    return template.render(page=content, curves=CURVES, side=CURVE_SIZE, most_groups=MOST_GROUPS)
+
+
+def percent(share: float) -> str:
+    """0.0123 as 1.2 %, and what is not nothing never as nothing."""
+    return "< 0.1 %" if 0 < share < 0.0005 else f"{share:.1%}".replace("%", " %")  # noqa: PLR2004  # rounds to nothing
+
+
+def points(bins: list[tuple[float, float]]) -> str:
+    """Points of an SVG line from shares of 0 to 1, y upwards."""
+    return " ".join(f"{x * CURVE_SIZE:.1f},{(1 - y) * CURVE_SIZE:.1f}" for x, y in bins)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 100:  # noqa: PLR2004  # two digits and one behind the point
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

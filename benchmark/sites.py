@@ -1,0 +1,106 @@
+"""Where and when each sequence was taken: what scores are broken down by, and what the bootstrap draws."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.domain import SITE_COLUMN, InputError
+from inference.metadata import hour_and_month, read_metadata, read_sites
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from inference.metadata import Metadata
+
+PUBLIC_SEQ_ID = re.compile(r"^(?:SER_)?(?P<season>[^#]+)#(?P<site>[^#]+)#[^#]+#[^#]+$")
+"""season # site # roll # capture, as in the public seasons (REFERENCE.md 1). Other ids say nothing."""
+DAY_HOURS = range(6, 19)
+"""6:00 to 18:59. In the Serengeti (2 degrees south, UTC+3) the sun rises between 6:20 and 6:55 and sets 12 hours later."""
+MANY_FRAMES = 4
+"""Sequences with as many frames or more are counted together."""
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Group:
+    """One way to sort N sequences.
+
+    Attributes
+    ----------
+    codes : int64 (N,), index into `names`
+    """
+
+    names: tuple[str, ...]
+    codes: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is known of N sequences, by name: season, site, hour, light, frames. Absent is what nothing is known of."""
+
+    groups: dict[str, Group]
+
+    @property
+    def sites(self) -> Group | None:
+        """The cameras."""
+        return self.groups.get("site")
+
+
+def describe(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Path | None = None) -> Surroundings:
+    """Everything that ids, metadata and a list of sites tell about some sequences.
+
+    A site comes from `sites_path` (`seq_id, site`), else from such a column of the metadata, else from a public id, else
+    from the folder of the first photo.
+    Raises InputError for files that are none, and for a list that lacks a sequence.
+    """
+    matches = [PUBLIC_SEQ_ID.match(seq_id) for seq_id in seq_ids]
+    groups = {}
+    if any(matches):
+        groups["season"] = _group([match["season"] if match else UNKNOWN for match in matches])
+        groups["site"] = _group([match["site"] if match else UNKNOWN for match in matches])
+    if metadata_path:
+        groups = {**_from_metadata(seq_ids, read_metadata(metadata_path)), **groups}
+        sites_path = sites_path or metadata_path
+    sites = read_sites(sites_path) if sites_path else {}
+    if sites_path and not sites and sites_path != metadata_path:
+        raise InputError(f"{sites_path}, row 1: must have the columns seq_id, {SITE_COLUMN}")
+    if sites:
+        missing = [seq_id for seq_id in seq_ids if seq_id not in sites]
+        if missing:
+            raise InputError(
+                f"{sites_path}: must tell the site of every sequence, got {len(missing)} missing {missing[:3]}"
+            )
+        groups["site"] = _group([sites[seq_id] or UNKNOWN for seq_id in seq_ids])
+    return Surroundings(
+        {name: groups[name] for name in ("season", "site", "hour", "light", "frames") if name in groups}
+    )
+
+
+def _from_metadata(seq_ids: Sequence[str], metadata: Metadata) -> dict[str, Group]:
+    sequences = [metadata.sequences.get(seq_id) for seq_id in seq_ids]
+    folders = [one.images[0].file_name.rpartition("/")[0] or UNKNOWN if one else UNKNOWN for one in sequences]
+    moments = [hour_and_month(one) if one else None for one in sequences]
+    groups = {
+        "hour": _group([f"{moment[0]:02d}" if moment else UNKNOWN for moment in moments]),
+        "light": _group([("day" if moment[0] in DAY_HOURS else "night") if moment else UNKNOWN for moment in moments]),
+        "frames": _group([_n_frames(len(one.images)) if one else UNKNOWN for one in sequences]),
+    }
+    if len(set(folders)) > 1:
+        groups["site"] = _group(folders)
+    return groups
+
+
+def _n_frames(n: int) -> str:
+    return str(n) if n < MANY_FRAMES else f"{MANY_FRAMES} or more"
+
+
+def _group(values: list[str]) -> Group:
+    names = sorted(set(values))
+    code = {name: number for number, name in enumerate(names)}
+    return Group(tuple(names), np.array([code[value] for value in values], np.int64))

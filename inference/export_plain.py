@@ -1,0 +1,99 @@
+"""Finished runs for other programs: a long CSV, and the results format of MegaDetector."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inference.domain import EMPTY, LABELS
+from inference.files import atomic_csv, atomic_writer
+from inference.taxonomy import SPECIES_LABELS, TAXA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from inference.finished_run import FinishedRun
+    from inference.metadata import Metadata
+
+LONG_COLUMNS = ("seq_id", "label", "probability", "model")
+MEGADETECTOR_VERSION = "1.6"
+ANIMAL = "1"
+WHOLE_PHOTO = [0.0, 0.0, 1.0, 1.0]
+"""A bounding box as x, y, width, height, relative: our networks do not look for places."""
+CATEGORY_OF = {label: str(number) for number, label in enumerate(SPECIES_LABELS)}
+DIGITS = 6
+
+
+def write_long_csv(run: FinishedRun, path: Path, threshold: float) -> int:
+    """One row for each sequence and label from the threshold on, likeliest first; returns the number of rows."""
+    n_rows = 0
+    with atomic_csv(path) as writer:
+        writer.writerow(LONG_COLUMNS)
+        for seq_id, row in zip(run.predictions.seq_ids, run.predictions.values, strict=True):
+            for label, probability in _likeliest(row, threshold):
+                writer.writerow([seq_id, label, f"{probability:.9g}", run.model])
+                n_rows += 1
+    return n_rows
+
+
+def write_megadetector(run: FinishedRun, metadata: Metadata, path: Path, threshold: float) -> int:
+    """MegaDetector results: every photo has what its sequence got, as one animal in the whole photo.
+
+    Its confidence is 1 - p(empty); below the threshold there is no detection. Returns the number of photos.
+    """
+    content = {
+        "info": {
+            "format_version": MEGADETECTOR_VERSION,
+            "detector": run.model,
+            "classifier": run.model,
+            "detector_metadata": {"typical_detection_threshold": 0.5, "conservative_detection_threshold": threshold},
+            **({"warning": run.warning} if run.warning else {}),
+        },
+        "detection_categories": {ANIMAL: "animal"},
+        "classification_categories": {number: label for label, number in CATEGORY_OF.items()},
+        "classification_category_descriptions": {
+            number: TAXA[label].scientific_name for label, number in CATEGORY_OF.items()
+        },
+    }
+    images = list(_images(run, metadata, threshold))
+    with atomic_writer(path) as file:
+        json.dump({**content, "images": images}, file, indent=1)
+        file.write("\n")
+    return len(images)
+
+
+def _images(run: FinishedRun, metadata: Metadata, threshold: float) -> Iterator[dict[str, Any]]:
+    for seq_id, row in zip(run.predictions.seq_ids, run.predictions.values, strict=True):
+        sequence = metadata.sequences.get(seq_id)
+        for image in sequence.images if sequence else ():
+            reason = run.failures.get(image.file_name)
+            if reason is not None:
+                yield {"file": image.file_name, "failure": reason, "detections": None}
+            else:
+                yield {"file": image.file_name, "detections": _detections(row, threshold)}
+
+
+def _detections(row: npt.NDArray[np.float64], threshold: float) -> list[dict[str, Any]]:
+    confidence = 1 - float(row[EMPTY])
+    if confidence < threshold:
+        return []
+    classifications = [
+        [CATEGORY_OF[label], round(probability, DIGITS)]
+        for label, probability in _likeliest(row, threshold)
+        if label in CATEGORY_OF
+    ]
+    detection = {"category": ANIMAL, "conf": round(confidence, DIGITS), "bbox": WHOLE_PHOTO}
+    return [{**detection, "classifications": classifications}]
+
+
+def _likeliest(row: npt.NDArray[np.float64], threshold: float) -> Iterator[tuple[str, float]]:
+    """Labels from the threshold on with their probabilities, largest first: float64 (C,)."""
+    for c in np.argsort(-row, kind="stable"):
+        if row[c] < threshold:
+            return
+        yield LABELS[c], float(row[c])

@@ -1,0 +1,344 @@
+"""Exports, against the formats' own validators where they are installed, and against their rules where not."""
+
+from __future__ import annotations
+
+import csv
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.bundle import DEMO_WARNING, Bundle
+from inference.domain import LABELS, CheckpointError, ExportFormat, InputError, OutputError, UsageError
+from inference.exporting import export
+from inference.label_tables import read_submission
+from inference.metadata import METADATA_NAME, read_metadata
+from inference.taxonomy import SPECIES_LABELS, TAXA
+from runtime_tests import camtrap_dp
+from runtime_tests.running import run
+
+PROJECT = """
+title = "Synthetic season"
+sampling_design = "systematicRandom"
+utc_offset = "+03:00"
+
+[[contributors]]
+title = "A. Person"
+role = "contact"
+
+[[deployments]]
+id = "S1/C00"
+latitude = -2.25
+longitude = 34.5
+
+[[deployments]]
+id = "S1/C01"
+latitude = -2.3
+longitude = 34.6
+coordinate_uncertainty = 100
+location_name = "Kopje"
+
+[[deployments]]
+id = "S1/C02"
+latitude = -2.35
+longitude = 34.7
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on twelve synthetic sequences, three photos of which are damaged, by a demo bundle."""
+    out = tmp_path_factory.mktemp("export") / "out"
+    run(season, quick_bundle, out)
+    return out
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """What photos cannot tell."""
+    path = tmp_path / "project.toml"
+    path.write_text(PROJECT)
+    return path
+
+
+def failures(finished: Path) -> dict[str, str]:
+    with (finished / "failures.csv").open(newline="") as file:
+        return {row["file_name"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def megadetector(finished: Path, season: Path, out: Path, threshold: float | None = None) -> dict[str, Any]:
+    export(finished, ExportFormat.MEGADETECTOR, out, season / METADATA_NAME, threshold, None)
+    content: dict[str, Any] = json.loads(out.read_text())
+    return content
+
+
+def test_megadetector_results_pass_their_own_validator(finished: Path, season: Path, tmp_path: Path) -> None:
+    validator = pytest.importorskip(
+        "megadetector.postprocessing.validate_batch_results", reason="needs megadetector-utils", exc_type=ImportError
+    )
+    out = tmp_path / "results.json"
+    megadetector(finished, season, out, 0.001)
+    options = validator.ValidateBatchResultsOptions()
+    options.raise_errors = True
+    result = validator.validate_batch_results(str(out), options)["validation_results"]
+    assert (result["errors"], result["warnings"]) == ([], [])
+
+
+def test_megadetector_results_have_every_photo_with_what_its_sequence_got(
+    finished: Path, season: Path, tmp_path: Path
+) -> None:
+    content = megadetector(finished, season, tmp_path / "results.json", 0.002)
+    assert content["info"]["format_version"] == "1.6"
+    assert DEMO_WARNING in content["info"]["classifier"]
+    assert content["info"]["warning"] == DEMO_WARNING
+    images = {image["file"]: image for image in content["images"]}
+    sequences = read_metadata(season / METADATA_NAME).sequences
+    failed = failures(finished)
+    assert len(failed) == 2  # missing, no image; the truncated photo is completed
+    submission = read_submission(finished / "submission.csv")
+    rows = dict(zip(submission.seq_ids, submission.values.tolist(), strict=True))
+    assert len(images) == sum(len(sequence.images) for sequence in sequences.values())
+    for sequence in sequences.values():
+        p = dict(zip(LABELS, rows[sequence.seq_id], strict=True))
+        for photo in sequence.images:
+            image = images[photo.file_name]
+            if photo.file_name in failed:
+                assert image["failure"] == failed[photo.file_name]
+                assert image["detections"] is None
+                continue
+            [detection] = image["detections"]
+            assert detection["category"] == "1"
+            assert detection["conf"] == pytest.approx(1 - p["empty"], abs=1e-6)
+            told = [
+                (content["classification_categories"][number], value) for number, value in detection["classifications"]
+            ]
+            expected = sorted(((p[label], label) for label in SPECIES_LABELS if p[label] >= 0.002), reverse=True)
+            assert [value for _, value in told] == pytest.approx([value for value, _ in expected], abs=1e-6)
+            assert {label for label, _ in told} == {label for _, label in expected}
+
+
+def test_below_the_threshold_megadetector_sees_nothing(finished: Path, season: Path, tmp_path: Path) -> None:
+    content = megadetector(finished, season, tmp_path / "results.json", 0.999999)
+    assert {len(image["detections"]) for image in content["images"] if "failure" not in image} == {0}
+
+
+def test_long_csv_has_a_row_for_every_label_from_the_threshold_on(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "long.csv"
+    assert DEMO_WARNING in export(finished, ExportFormat.LONG_CSV, out, None, 0.03, None)
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    submission = read_submission(finished / "submission.csv")
+    expected = {
+        (seq_id, label, value)
+        for seq_id, values in zip(submission.seq_ids, submission.values.tolist(), strict=True)
+        for label, value in zip(LABELS, values, strict=True)
+        if value >= 0.03
+    }
+    assert {(row["seq_id"], row["label"], float(row["probability"])) for row in rows} == expected
+    assert len(rows) == len(expected) > 12
+    assert all(DEMO_WARNING in row["model"] for row in rows)
+    for earlier, later in pairwise(rows):
+        assert earlier["seq_id"] != later["seq_id"] or float(earlier["probability"]) >= float(later["probability"])
+
+
+def camtrap(
+    finished: Path, metadata: Path, project: Path, out: Path, threshold: float | None = None
+) -> tuple[list[str], dict[str, Any], dict[str, list[dict[str, str]]]]:
+    told = export(finished, ExportFormat.CAMTRAP_DP, out, metadata, threshold, project)
+    tables = {}
+    for name in camtrap_dp.TABLES:
+        with (out / f"{name}.csv").open(newline="") as file:
+            tables[name] = list(csv.DictReader(file))
+    return told, json.loads((out / "datapackage.json").read_text()), tables
+
+
+@pytest.mark.parametrize("threshold", [0.001, 0.5, 1.0])
+def test_camtrap_dp_is_valid(finished: Path, season: Path, project: Path, tmp_path: Path, threshold: float) -> None:
+    frictionless = pytest.importorskip("frictionless", reason="needs frictionless")
+    jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
+    out = tmp_path / "package"
+    _, package, _ = camtrap(finished, season / METADATA_NAME, project, out, threshold)
+    jsonschema.validate(package, camtrap_dp.PROFILE)
+    for resource in package["resources"]:
+        assert resource["schema"].endswith(f"/1.0.2/{resource['name']}-table-schema.json")
+        resource["schema"] = camtrap_dp.TABLES[resource["name"]]
+    package.pop("profile")
+    report = frictionless.Package.from_descriptor(package, basepath=str(out)).validate()
+    assert report.valid, report.flatten(["resource", "rowNumber", "fieldName", "message"])
+    assert report.stats["errors"] == 0
+    assert report.stats["tasks"] == 3
+
+
+def test_camtrap_dp_has_the_columns_of_the_standard_in_its_order(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    _, _, tables = camtrap(finished, season / METADATA_NAME, project, tmp_path / "package")
+    for name, schema in camtrap_dp.TABLES.items():
+        assert list(tables[name][0]) == [one["name"] for one in schema["fields"]]
+
+
+def test_camtrap_dp_tells_events_with_local_time_and_species_from_the_threshold_on(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    told, package, tables = camtrap(finished, season / METADATA_NAME, project, tmp_path / "package", 0.01)
+    assert told[0] == DEMO_WARNING
+    assert DEMO_WARNING in package["description"]
+    submission = read_submission(finished / "submission.csv")
+    sequences = read_metadata(season / METADATA_NAME).sequences
+    rows = dict(zip(submission.seq_ids, submission.values.tolist(), strict=True))
+    by_event: dict[str, list[dict[str, str]]] = {}
+    for row in tables["observations"]:
+        by_event.setdefault(row["eventID"], []).append(row)
+    assert set(by_event) == set(submission.seq_ids)
+    for seq_id, observations in by_event.items():
+        moments = [image.datetime.replace(" ", "T") + "+03:00" for image in sequences[seq_id].images]
+        for row in observations:
+            assert (row["observationLevel"], row["eventStart"], row["eventEnd"]) == (
+                "event",
+                min(moments),
+                max(moments),
+            )
+            assert row["deploymentID"] == sequences[seq_id].images[0].file_name.rpartition("/")[0]
+        if {row["observationType"] for row in observations} == {"unclassified"}:
+            assert all(image.file_name in failures(finished) for image in sequences[seq_id].images)
+            continue
+        found = {row["observationID"].rpartition(":")[2]: row for row in observations}
+        p = dict(zip(LABELS, rows[seq_id], strict=True))
+        assert set(found) == {label for label in SPECIES_LABELS if p[label] >= 0.01}
+        for label, row in found.items():
+            assert row["scientificName"] == TAXA[label].scientific_name
+            assert float(row["classificationProbability"]) == p[label]
+            assert DEMO_WARNING in row["classifiedBy"]
+    assert [row["sex"] for row in tables["observations"] if "lionfemale" in row["observationID"]][:1] in (
+        [],
+        ["female"],
+    )
+    comments = {row["mediaID"]: row["mediaComments"] for row in tables["media"]}
+    for name, reason in failures(finished).items():
+        assert comments[name] == f"not used: {reason}"
+    assert {one["scientificName"] for one in package["taxonomic"]} == {
+        row["scientificName"] for row in tables["observations"] if row["scientificName"]
+    }
+    assert package["spatial"]["coordinates"][0][0] == [34.5, -2.35]
+
+
+def test_without_any_species_an_event_is_blank_or_unknown(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    _, package, tables = camtrap(finished, season / METADATA_NAME, project, tmp_path / "a", 0.6)
+    submission = read_submission(finished / "submission.csv")
+    empty = dict(zip(submission.seq_ids, submission.values[:, LABELS.index("empty")].tolist(), strict=True))
+    kinds = {row["eventID"]: row["observationType"] for row in tables["observations"]}
+    for seq_id, kind in kinds.items():
+        if kind in ("blank", "unknown"):
+            assert (kind == "blank") == (empty[seq_id] >= 0.6)
+    assert "blank" in kinds.values()
+    assert package["taxonomic"] == [] or all(kind != "animal" for kind in kinds.values())
+
+
+def test_sequences_without_a_time_are_left_out_and_counted_and_sites_of_the_metadata_are_deployments(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    with (season / METADATA_NAME).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    first = rows[0]["seq_id"]
+    changed = tmp_path / "metadata.csv"
+    with changed.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seq_id", "datetime", "file_name", "site"])
+        for row in rows:
+            moment = "" if row["seq_id"] == first else row["datetime"]
+            writer.writerow([row["seq_id"], moment, row["file_name"], "S1/C01"])
+    told, _, tables = camtrap(finished, changed, project, tmp_path / "package")
+    assert "left out: 1 sequences none of whose photos has a time, which the format needs" in told
+    assert first not in {row["eventID"] for row in tables["observations"]}
+    assert [row["deploymentID"] for row in tables["deployments"]] == ["S1/C01"]
+    assert tables["deployments"][0]["locationName"] == "Kopje"
+    with changed.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seq_id", "datetime", "file_name"])
+        writer.writerows([row["seq_id"], "", row["file_name"]] for row in rows)
+    with pytest.raises(InputError, match="at least one sequence must have a photo with a datetime"):
+        camtrap(finished, changed, project, tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("replaced", "by", "message"),
+    [
+        ('title = "Synthetic season"', "", "title: Field required"),
+        ("systematicRandom", "random", "sampling_design: Input should be"),
+        ("+03:00", "3", "utc_offset: String should match"),
+        ("latitude = -2.25", "latitude = -91", "deployments.0.latitude"),
+        ("latitude = -2.25", "height = 3\nlatitude = -2.25", "deployments.0.height: Extra inputs"),
+        ("S1/C02", "S1/C03", r"deployments must have every site, got 1 missing \['S1/C02'\]"),
+        ("[[contributors]]", "[[", "must be TOML"),
+    ],
+)
+def test_a_project_that_is_none_is_refused(
+    replaced: str, by: str, message: str, finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    project.write_text(PROJECT.replace(replaced, by))
+    with pytest.raises(UsageError, match=f"--project.*{message}"):
+        camtrap(finished, season / METADATA_NAME, project, tmp_path / "package")
+
+
+def test_what_is_missing_is_told(finished: Path, season: Path, tmp_path: Path) -> None:
+    out, metadata = tmp_path / "out", season / METADATA_NAME
+    with pytest.raises(UsageError, match="--metadata: must be given"):
+        export(finished, ExportFormat.MEGADETECTOR, out, None, None, None)
+    with pytest.raises(UsageError, match="--project: must be given"):
+        export(finished, ExportFormat.CAMTRAP_DP, out, metadata, None, None)
+    with pytest.raises(UsageError, match="must be a readable TOML file"):
+        export(finished, ExportFormat.CAMTRAP_DP, out, metadata, None, tmp_path / "no.toml")
+    with pytest.raises(InputError, match="run.json: must be there"):
+        export(tmp_path, ExportFormat.LONG_CSV, out, None, None, None)
+    other = tmp_path / "other.csv"
+    other.write_text("seq_id,datetime,file_name\nx,,a.jpg\n")
+    with pytest.raises(InputError, match="got none of its sequences"):
+        export(finished, ExportFormat.MEGADETECTOR, out, other, None, None)
+    with pytest.raises(OutputError, match="must be writable"):
+        export(finished, ExportFormat.LONG_CSV, tmp_path / "no" / "where.csv", None, None, None)
+    assert not out.exists()
+
+
+def copied(finished: Path, folder: Path) -> Path:
+    folder.mkdir()
+    for name in ("submission.csv", "failures.csv", "run.json", "records.jsonl"):
+        (folder / name).write_bytes((finished / name).read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", b"{", "must be as `hakuna predict` leaves it"),
+        ("run.json", b"{}", "must be as `hakuna predict` leaves it"),
+        ("failures.csv", b"a,b,c\n", "row 1: must be seq_id, file_name, reason"),
+        ("failures.csv", b"seq_id,file_name,reason\na\n", "must be as `hakuna predict` leaves it"),
+        ("failures.csv", None, "must be a readable CSV file"),
+        ("submission.csv", None, "must be a readable CSV file"),
+    ],
+)
+def test_damaged_folders_are_refused(
+    name: str, content: bytes | None, message: str, finished: Path, tmp_path: Path
+) -> None:
+    folder = copied(finished, tmp_path / "copy")
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        export(folder, ExportFormat.LONG_CSV, tmp_path / "out.csv", None, None, None)
+
+
+def test_camtrap_dp_needs_the_records(finished: Path, season: Path, project: Path, tmp_path: Path) -> None:
+    folder = copied(finished, tmp_path / "copy")
+    (folder / "records.jsonl").unlink()
+    with pytest.raises(CheckpointError, match="must be readable records"):
+        camtrap(folder, season / METADATA_NAME, project, tmp_path / "package")
+
+
+def test_every_species_has_a_name() -> None:
+    assert set(TAXA) == set(SPECIES_LABELS) == set(LABELS) - {"empty"}
+    assert (TAXA["lionmale"].sex, TAXA["lionfemale"].sex) == ("male", "female")

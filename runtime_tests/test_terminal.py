@@ -1,0 +1,65 @@
+"""The command on a terminal: colours, shell completion."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark import verb_pages
+from inference.bundle import Bundle
+
+HAKUNA = Path(sys.executable).parent / "hakuna"
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*[34]\d")
+
+
+def hakuna(*arguments: object, **variables: str) -> str:
+    result = subprocess.run(
+        [HAKUNA, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, **variables},
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_no_color_keeps_colours_out_of_tables(quick_bundle: Bundle) -> None:
+    assert COLOUR.search(hakuna("bundle", "show", quick_bundle.folder, FORCE_COLOR="1"))
+    assert not COLOUR.search(hakuna("bundle", "show", quick_bundle.folder, FORCE_COLOR="1", NO_COLOR="1"))
+    assert "\x1b" not in hakuna("bundle", "show", quick_bundle.folder)
+
+
+@pytest.mark.parametrize("extra", [{}, {"NO_COLOR": "1"}])
+def test_no_color_keeps_colours_out_of_the_log(extra: dict[str, str]) -> None:
+    script = (
+        "import structlog; from inference.logs import configure_logging; configure_logging('console');"
+        "structlog.get_logger().warning('hello', n=1)"
+    )
+    environment = {**os.environ, "FORCE_COLOR": "1", **extra}
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert "hello" in result.stderr
+    assert bool(COLOUR.search(result.stderr)) == (not extra)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("hakuna pre", "predict"), ("hakuna bundle ver", "verify"), ("hakuna export --for", "--format")],
+)
+def test_bash_completes_verbs_and_options(words: str, expected: str) -> None:
+    told = hakuna(_HAKUNA_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
+    assert told.split() == [expected]
+
+
+def test_the_first_sentence_of_every_verb_is_in_the_list_of_verbs() -> None:
+    told = " ".join(hakuna("--help", COLUMNS="200").split())
+    for name in verb_pages.pages():
+        verb = name.removesuffix(".md")
+        if "-" not in verb and name != verb_pages.INDEX_NAME:
+            assert verb in told
