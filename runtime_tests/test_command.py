@@ -131,7 +131,7 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
         (("score", season / "test_labels.csv", tmp_path / "nowhere.csv"), 3, "nowhere.csv"),
         (("demo", "--out", tmp_path), 2, "must be new, empty or an earlier demo's"),
         (
-            ("bundle", "build", "--recipe", "third_place", "--networks", tmp_path, "--out", out),
+            ("bundle", "build", "--recipe", "third_place", "--networks", tmp_path, "--out", tmp_path / "new"),
             4,
             "5 files, got 5 missing",
         ),
