@@ -20,6 +20,7 @@ from benchmark.flops import bundle_operations, recipe_operations
 from benchmark.gate_experiments import run_experiments
 from benchmark.harness import Harness, default_sizes, measured_rates, n_workers, time_startup
 from benchmark.machine import origin, write_json
+from benchmark.neighbour_speed import measure_neighbours
 from benchmark.profiles import load_profile
 from benchmark.projection import ENSEMBLES, LOW, MEASURED, Projection, manifest_of, profile_table, project
 from benchmark.repeated_season import write_repeated_season
@@ -226,6 +227,11 @@ def time_scaling(request: BenchRequest, plots: Path | None) -> dict[str, Any]:
         plots.mkdir(parents=True, exist_ok=True)
         scaling.plot(figures, plots / "scaling.svg")
     return figures
+
+
+def time_neighbours(request: BenchRequest) -> dict[str, Any]:
+    """Seconds and memory of finding the neighbours of all public seasons."""
+    return _shown(measure_neighbours(request.command), request.json_file)
 
 
 def draw_history(folder: Path) -> None:

@@ -127,6 +127,9 @@ def bench(
     try_gate: Annotated[
         bool, typer.Option("--try-gate", help="Try --compare with slowed stages and on a busy machine.")
     ] = False,
+    neighbours: Annotated[
+        bool, typer.Option("--neighbours", help="Time finding the neighbours of every public sequence, and its memory.")
+    ] = False,
     history: Annotated[
         Path | None, typer.Option(help="Draw all figures of this folder into its index.html; needs Matplotlib.")
     ] = None,
@@ -158,6 +161,7 @@ def bench(
             "--scaling": scaling,
             "--validate": validate is not None,
             "--try-gate": try_gate,
+            "--neighbours": neighbours,
             "--history": history is not None,
             "--compare": compare is not None,
         }
@@ -183,6 +187,8 @@ def bench(
         bench_command.time_against_published(request)
     elif scaling:
         bench_command.time_scaling(request, plots)
+    elif neighbours:
+        bench_command.time_neighbours(request)
     elif history is not None:
         bench_command.draw_history(history)
     elif validate is not None:

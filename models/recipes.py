@@ -10,7 +10,18 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from inference.bundle import Ensemble, Label, Name, Network, NetworkInput, Probability, Size, Stacking, check_ensemble
+from inference.bundle import (
+    Ensemble,
+    Label,
+    Name,
+    NeighbourOptions,
+    Network,
+    NetworkInput,
+    Probability,
+    Size,
+    Stacking,
+    check_ensemble,
+)
 from inference.domain import CLASS_PRIORS, LABELS, BundleError, UsageError, View
 
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
@@ -79,6 +90,8 @@ class StackingRecipe(_Strict):
     not_in_features: tuple[Label, ...]
     blocks: tuple[str, ...] = Field(min_length=1)
     missing_frame: float
+    neighbours: NeighbourOptions | None = None
+    """Asked for by the block `neighbours`."""
 
     def as_stacking(self) -> Stacking:
         """The manifest's entry."""
@@ -88,6 +101,7 @@ class StackingRecipe(_Strict):
             feature_classes=tuple(label for label in LABELS if label not in self.not_in_features),
             blocks=self.blocks,
             missing_frame=self.missing_frame,
+            neighbours=self.neighbours,
         )
 
 
