@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command()(inference_cli.predict)
 app.command()(inference_cli.merge)
 app.command()(benchmark_cli.score)
+app.command()(benchmark_cli.synth)
 app.command()(benchmark_cli.demo)
 app.command()(benchmark_cli.bench)
 app.add_typer(models_cli.app, name="bundle")

@@ -1,4 +1,4 @@
-"""`hakuna score`, `hakuna demo`, `hakuna bench`."""
+"""`hakuna score`, `hakuna synth`, `hakuna demo`, `hakuna bench`."""
 
 from __future__ import annotations
 
@@ -60,6 +60,56 @@ def demo(
     typer.echo(f"model bundle       {files.bundle}")
     typer.echo(f"submission         {files.out / 'submission.csv'}")
     typer.echo(DEMO_WARNING)
+
+
+class SeasonRole(StrEnum):
+    """Whose files a synthetic season is written as."""
+
+    TRAIN = "train"
+    TEST = "test"
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder for photos, metadata and labels; must not exist.")],
+    seasons: Annotated[str, typer.Option(help="Numbers: 11, 1-8 or 1-3,9.")] = "1",
+    sequences: Annotated[int, typer.Option(min=1, help="Of each season.")] = 200,
+    cameras: Annotated[int, typer.Option(min=1, max=2000, help="Of each season.")] = 12,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH: 1536x2048 and 1920x2560 as real ones, less for tests.")] = (
+        "480x640"
+    ),
+    role: Annotated[SeasonRole, typer.Option(help="Write train_*.csv, or test_*.csv with a submission format.")] = (
+        SeasonRole.TEST
+    ),
+    damaged: Annotated[str, typer.Option(help="Share of the photos that are damaged or missing: 1%.")] = "0%",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other cameras and animals.")] = 1,
+    workers: Annotated[int | None, typer.Option(help="Processes that draw; default: one per core.")] = None,
+    contact_sheet: Annotated[Path | None, typer.Option(help="Also draw a page of photos: a .png or .jpg.")] = None,
+    beside: Annotated[Path | None, typer.Option(help="Folder of real photos to show on that page too.")] = None,
+) -> None:
+    """Make synthetic seasons in the competition's format. The same seed gives the same bytes.
+
+    Examples:
+        hakuna synth seasons --seasons 1-10 --role train --sequences 500 --workers 2
+
+        hakuna synth season11 --seasons 11 --size 1536x2048 --damaged 1% --contact-sheet sheet.png
+    """
+    from benchmark import synth_command
+    from inference.settings import load_settings
+
+    settings = load_settings(workers=workers)
+    synth_command.make_seasons(
+        out,
+        seasons=synth_command.parse_seasons(seasons),
+        n_sequences=sequences,
+        n_cameras=cameras,
+        size=synth_command.parse_size(size),
+        role=role.value,
+        damaged_share=synth_command.parse_share(damaged),
+        seed=seed,
+        n_workers=settings.workers,
+    )
+    if contact_sheet:
+        synth_command.draw_sheet(out, contact_sheet, seed, beside)
 
 
 class Against(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,10 +61,13 @@ def test_neighbours_equal_a_double_loop(data: st.DataObject) -> None:
     rows = st.lists(values, min_size=n_classes, max_size=n_classes)
     table = data.draw(st.lists(rows, min_size=n_sequences, max_size=n_sequences))
     scores = np.array(table, np.float32).reshape(n_sequences, n_classes)
-    each = {"min_size": n_sequences, "max_size": n_sequences}
-    moments = data.draw(st.lists(st.one_of(st.integers(0, 40), st.integers(-(10**11), 10**11)), **each))
-    sites = data.draw(st.lists(st.integers(-1, 4), **each))
-    unseen = data.draw(st.lists(st.booleans(), **each))
+
+    def each(values: st.SearchStrategy[Any]) -> list[Any]:
+        return data.draw(st.lists(values, min_size=n_sequences, max_size=n_sequences))
+
+    moments = each(st.one_of(st.integers(0, 40), st.integers(-(10**11), 10**11)))
+    sites = each(st.integers(-1, 4))
+    unseen = each(st.booleans())
     scores[np.array(unseen, bool)] = np.nan
     got_means, got_counts = neighbour_means(scores, np.array(moments, np.int64), np.array(sites, np.int64), WINDOWS)
     means, counts = naive(scores, moments, sites, WINDOWS)
@@ -153,7 +157,7 @@ def neighbour_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return import_assets(folder / "assets", recipe, folder / "bundle", demo=True)
 
 
-def rewrite_records(source: Path, target: Path, changes: list[dict[str, object]]) -> None:
+def rewrite_records(source: Path, target: Path, changes: list[dict[str, Any]]) -> None:
     """The records of a run as if its sequences had been elsewhere, at other times."""
     header = read_header(source / "records.jsonl")
     records = list(read_records(source / "records.jsonl", header))
@@ -177,7 +181,7 @@ def test_a_recipe_turns_them_on(season: Path, neighbour_bundle: Bundle, tmp_path
     report = run(season, neighbour_bundle, tmp_path / "run")
     assert set(report["neighbours"]) == {"used", "coverage_by_window", "sequences_without_camera_or_moment"}
     n_sequences = report["counts"]["sequences"]
-    at_once: list[dict[str, object]] = [{"site": f"C{k % 3}", "seconds": 10 * k} for k in range(n_sequences)]
+    at_once: list[dict[str, Any]] = [{"site": f"C{k % 3}", "seconds": 10 * k} for k in range(n_sequences)]
     rewrite_records(tmp_path / "run", tmp_path / "together", at_once)
     features = second_phase(tmp_path / "together", neighbour_bundle, tmp_path / "out")
     told = json.loads((tmp_path / "out" / "run.json").read_text())["neighbours"]
