@@ -24,6 +24,8 @@ app.command()(benchmark_cli.score)
 app.command()(benchmark_cli.synth)
 app.command()(benchmark_cli.demo)
 app.command()(benchmark_cli.bench)
+app.command()(models_cli.train)
+app.command()(models_cli.stack)
 app.add_typer(models_cli.app, name="bundle")
 
 

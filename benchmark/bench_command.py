@@ -229,6 +229,15 @@ def time_scaling(request: BenchRequest, plots: Path | None) -> dict[str, Any]:
     return figures
 
 
+def time_training(request: BenchRequest) -> dict[str, Any]:
+    """Images per second of training, of its input and of its steps."""
+    from benchmark.training import APPLICATION, measure_training  # noqa: PLC0415  # TensorFlow takes seconds
+
+    with _work_folder(request.work) as work:
+        figures = measure_training(work, n_workers(), request.application or APPLICATION)
+    return _shown(figures, request.json_file)
+
+
 def time_neighbours(request: BenchRequest) -> dict[str, Any]:
     """Seconds and memory of finding the neighbours of all public seasons."""
     return _shown(measure_neighbours(request.command), request.json_file)

@@ -13,9 +13,13 @@ import typer
 from inference.domain import Effort, Precision, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from benchmark.scoring import Score
 
 SHOWN_DIGITS = 6
+FULL_SIZE = "InceptionResNetV2"
+"""Backbone of the published networks."""
 
 
 def score(
@@ -187,6 +191,9 @@ def bench(
     work: Annotated[
         Path | None, typer.Option(help="Keep networks, bundle and photos in this folder, and use them again.")
     ] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="Images per second of training, of its input and of its steps.")
+    ] = False,
 ) -> None:
     """Time every stage of a run; project a workload; tell what has become slower, or does not fit (exit 11).
 
@@ -199,23 +206,13 @@ def bench(
 
         hakuna bench /data --against published --json benchmark/results/against_published.json
 
+        hakuna bench --training --json benchmark/results/training.json
+
         hakuna bench --scaling --json benchmark/results/scaling.json --plots benchmark/results
     """
     from inference.logs import configure_logging
 
     configure_logging("auto")
-    _only_one(
-        {
-            "--against": against is not None,
-            "--workload": workload is not None,
-            "--scaling": scaling,
-            "--validate": validate is not None,
-            "--try-gate": try_gate,
-            "--neighbours": neighbours,
-            "--history": history is not None,
-            "--compare": compare is not None,
-        }
-    )
     if (budget or device_profile) and not workload:
         raise UsageError("--budget, --device-profile: must come with --workload")
     from benchmark import bench_command
@@ -231,32 +228,30 @@ def bench(
         json_file=json_file,
         command=_command_line(),
     )
-    if against is Against.PILLOW:
-        bench_command.time_decoders(request)
-    elif against is Against.PUBLISHED:
-        bench_command.time_against_published(request)
-    elif scaling:
-        bench_command.time_scaling(request, plots)
-    elif neighbours:
-        bench_command.time_neighbours(request)
-    elif history is not None:
-        bench_command.draw_history(history)
-    elif validate is not None:
-        bench_command.validate_projections(request, validate)
-    elif try_gate:
-        bench_command.try_gate(request)
-    elif workload:
-        chosen, seconds = Effort[ensemble.name], _seconds(budget)
-        bench_command.project_workload(request, workload, seconds, device_profile, chosen, precision)
-    else:
-        bench_command.time_stages(request, plots, compare, max_regression)
 
+    def time_against() -> object:
+        is_pillow = against is Against.PILLOW
+        return bench_command.time_decoders(request) if is_pillow else bench_command.time_against_published(request)
 
-def _only_one(modes: dict[str, bool]) -> None:
-    """Raise UsageError where two options ask for different things."""
-    given = [name for name, is_given in modes.items() if is_given]
+    def project() -> None:
+        chosen = Effort[ensemble.name]
+        bench_command.project_workload(request, str(workload), _seconds(budget), device_profile, chosen, precision)
+
+    modes: dict[str, tuple[bool, Callable[[], object]]] = {
+        "--against": (against is not None, time_against),
+        "--workload": (workload is not None, project),
+        "--scaling": (scaling, lambda: bench_command.time_scaling(request, plots)),
+        "--validate": (validate is not None, lambda: bench_command.validate_projections(request, validate or 0)),
+        "--try-gate": (try_gate, lambda: bench_command.try_gate(request)),
+        "--training": (training, lambda: bench_command.time_training(request)),
+        "--neighbours": (neighbours, lambda: bench_command.time_neighbours(request)),
+        "--history": (history is not None, lambda: bench_command.draw_history(history or Path())),
+        "--compare": (compare is not None, lambda: bench_command.time_stages(request, plots, compare, max_regression)),
+    }
+    given = [name for name, (is_given, _) in modes.items() if is_given]
     if len(given) > 1:
         raise UsageError(f"{', '.join(given)}: at most one of them must be given")
+    modes[given[0] if given else "--compare"][1]()
 
 
 def _seconds(budget: str | None) -> float | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inference.domain import N_CLASSES, STACKABLE_EFFORT, Aggregated
+from inference.domain import LABELS, N_CLASSES, STACKABLE_EFFORT, Aggregated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +40,25 @@ def aggregate(records: Sequence[Record], manifest: Manifest) -> Aggregated:
         months=np.array([record.month for record in records], dtype=np.int64),
         is_complete=is_complete,
     )
+
+
+def blended(aggregated: Aggregated, manifest: Manifest) -> Probabilities:
+    """The estimates of N sequences after the networks on whole sequences had their say: float32 (N, C), a new array.
+
+    A sequence with one frame keeps the estimate from it: nobody looked at its mean and background.
+    """
+    estimate = aggregated.estimate.copy()
+    for blend in manifest.ensemble.blends:
+        columns = [LABELS.index(label) for label in blend.classes]
+        answers = np.stack([estimate, *(aggregated.sequence_medians[name] for name in blend.networks)])[..., columns]
+        if blend.method == "median":
+            estimate[:, columns] = np.median(answers, axis=0)
+        else:
+            mean = np.average(answers.astype(np.float64), axis=0, weights=blend.weights)
+            estimate[:, columns] = np.clip(mean, 0.0, 1.0)
+    one_frame = aggregated.n_frames == 1
+    estimate[one_frame] = aggregated.estimate[one_frame]
+    return estimate
 
 
 def _frame_outputs(records: Sequence[Record], manifest: Manifest) -> Probabilities:

@@ -120,6 +120,26 @@ class Stacking(_Strict):
     """There if, and only if, `neighbours` is one of the blocks."""
 
 
+class Blend(_Strict):
+    """Networks on the whole sequence that have a say in the estimate from the frames, before any stacker."""
+
+    networks: tuple[Name, ...] = Field(min_length=1)
+    method: Literal["mean", "median"]
+    classes: tuple[Label, ...] = Field(default=LABELS, min_length=1)
+    """Classes that they have a say in; by default all."""
+    weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    """Of a mean: the estimate's from the frames, then each network's; by default all the same."""
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        if self.weights is not None and (self.method != "mean" or len(self.weights) != 1 + len(self.networks)):
+            raise ValueError(
+                f"weights: must come with method mean, one for the frames and one for each network, "
+                f"got {len(self.weights)} for {self.method} of {len(self.networks)}"
+            )
+        return self
+
+
 class Ensemble(_Strict):
     """How the networks' answers become one estimate: the part of a recipe that the pipeline needs."""
 
@@ -128,6 +148,8 @@ class Ensemble(_Strict):
     """Weight of the first, second, ... frame in the estimate; their number is that of the frames used."""
     max_mixed_loss_increase: float = Field(gt=0)
     """Largest expected increase of the log loss, relative to the log loss, at which mixed precision is accepted."""
+    blends: tuple[Blend, ...] = ()
+    """One after the other, each on the estimate that the earlier ones left."""
     stacking: Stacking | None = None
 
 
@@ -224,9 +246,13 @@ def check_ensemble(ensemble: Ensemble, networks: tuple[Network, ...]) -> None:
         raise ValueError(f"networks: must have different names, got {names}")
     if not any(network.per_frame for network in networks):
         raise ValueError("networks: at least one must look at frames")
+    on_sequences = {network.name for network in networks if not network.per_frame}
+    for blend in ensemble.blends:
+        if not on_sequences.issuperset(blend.networks):
+            raise ValueError(f"blends.networks: must be among {sorted(on_sequences)}, got {list(blend.networks)}")
     if ensemble.stacking is None:
         return
-    known = {*Block, *(network.name for network in networks if not network.per_frame)}
+    known = {*Block, *on_sequences}
     unknown = [block for block in ensemble.stacking.blocks if block not in known]
     if unknown:
         raise ValueError(f"stacking.blocks: must be among {sorted(known)}, got {unknown}")

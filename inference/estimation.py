@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inference.aggregation import aggregate
+from inference.aggregation import aggregate, blended
 from inference.booster_trial import start_booster_trial
 from inference.boosters import Stackers
 from inference.domain import LABELS
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from inference.bundle import Bundle
+    from inference.bundle import Bundle, Manifest
     from inference.domain import Probabilities
     from inference.neighbours import Neighbourhood
     from inference.records import Record
@@ -62,28 +62,6 @@ class Estimator:
         if stacking and self._stackers is None:
             self._stackers = Stackers(self.bundle, stacking)
 
-    def look_around(self, chunks: Iterable[list[Record]], n_records: int) -> Neighbourhood | None:
-        """What the other cameras saw around each of all records; None where the bundle does not ask."""
-        stacking = self._manifest.ensemble.stacking
-        if not (stacking and stacking.neighbours):
-            return None
-        classes = [LABELS.index(label) for label in stacking.feature_classes]
-        scores = np.full((n_records, len(classes)), np.nan, np.float32)
-        moments, sites = np.zeros(n_records, np.int64), np.full(n_records, -1, np.int64)
-        numbers: dict[str, int] = {}
-        first = 0
-        for records in chunks:
-            rows = [first + k for k, record in enumerate(records) if record.n_frames]
-            first += len(records)
-            if rows:
-                seen = [record for record in records if record.n_frames]
-                scores[rows] = aggregate(seen, self._manifest).estimate[:, classes]
-            for row, record in enumerate(records, start=first - len(records)):
-                if record.site and record.seconds is not None:
-                    sites[row] = numbers.setdefault(record.site, len(numbers))
-                    moments[row] = record.seconds
-        return look_around(scores, moments, sites, stacking.neighbours)
-
     def __call__(self, records: list[Record], neighbours: Probabilities | None = None) -> Estimated:
         """Estimate some records; one without a readable frame gets the priors.
 
@@ -99,7 +77,7 @@ class Estimator:
         aggregated = aggregate(seen, self._manifest)
         if neighbours is not None:
             neighbours = neighbours[[record.n_frames > 0 for record in records]]
-        estimate, features = aggregated.estimate.copy(), None
+        estimate, features = blended(aggregated, self._manifest), None
         stacked = list(compress(seen, aggregated.is_complete))
         if stacking and self._stackers and stacked:
             rows = aggregated.is_complete
@@ -107,3 +85,26 @@ class Estimator:
             estimate[rows] = self._stackers.restack(estimate[rows], features)
         probabilities[[record.n_frames > 0 for record in records]] = estimate
         return Estimated(records, probabilities, stacked, features)
+
+
+def look_around_records(chunks: Iterable[list[Record]], n_records: int, manifest: Manifest) -> Neighbourhood | None:
+    """What the other cameras saw around each of all records; None where the manifest does not ask."""
+    stacking = manifest.ensemble.stacking
+    if not (stacking and stacking.neighbours):
+        return None
+    classes = [LABELS.index(label) for label in stacking.feature_classes]
+    scores = np.full((n_records, len(classes)), np.nan, np.float32)
+    moments, sites = np.zeros(n_records, np.int64), np.full(n_records, -1, np.int64)
+    numbers: dict[str, int] = {}
+    first = 0
+    for records in chunks:
+        seen = [record for record in records if record.n_frames]
+        if seen:
+            rows = [first + k for k, record in enumerate(records) if record.n_frames]
+            scores[rows] = blended(aggregate(seen, manifest), manifest)[:, classes]
+        for row, record in enumerate(records, start=first):
+            if record.site and record.seconds is not None:
+                sites[row] = numbers.setdefault(record.site, len(numbers))
+                moments[row] = record.seconds
+        first += len(records)
+    return look_around(scores, moments, sites, stacking.neighbours)

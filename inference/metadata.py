@@ -69,7 +69,7 @@ def read_metadata(path: Path) -> Metadata:
     datetimes: dict[str, dict[str, str]] = {}
     sites: dict[str, str] = {}
     n_rows = n_duplicates = 0
-    with _csv_rows(path) as (header, rows):
+    with csv_rows(path) as (header, rows):
         columns = _columns(path, header, METADATA_COLUMNS)
         site_column = header.index(SITE_COLUMN) if SITE_COLUMN in header else None
         for row_number, row in rows:
@@ -101,7 +101,7 @@ def read_metadata(path: Path) -> Metadata:
 def read_submission_format(path: Path) -> SubmissionFormat:
     """Read the `seq_id` of every row and the order of the labels; the values do not matter."""
     seq_ids: dict[str, int] = {}
-    with _csv_rows(path) as (header, rows):
+    with csv_rows(path) as (header, rows):
         labels = tuple(header[1:])
         if header[:1] != ["seq_id"]:
             got = header[0] if header else "an empty line"
@@ -181,7 +181,7 @@ def _moment(sequence: Sequence) -> datetime | None:
 
 
 @contextmanager
-def _csv_rows(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
+def csv_rows(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
     """Header and numbered rows of a CSV file; every defect is an InputError that names the row."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -12,6 +12,7 @@ from inference import run_report
 from inference.batching import in_parts
 from inference.bundle import DEMO_WARNING
 from inference.domain import CheckpointError, OutputError, UsageError
+from inference.estimation import look_around_records
 from inference.features import FeatureFile
 from inference.files import output_errors
 from inference.records import RECORDS_NAME, outputs_of, read_header, read_records
@@ -70,7 +71,7 @@ def _look_around(path: Path, header: RecordsHeader, estimator: Estimator, run: R
     """What the neighbours saw, if the bundle asks; said where it is too little to be used."""
     with run.stopwatch("look around"):
         chunks = in_parts(_checked(read_records(path, header), run), CHUNK_RECORDS)
-        found = estimator.look_around(chunks, header.n_sequences)
+        found = look_around_records(chunks, header.n_sequences, estimator.bundle.manifest)
     if found and not found.is_used:
         log.warning(
             "neighbours: too few sequences have another camera around, not used",

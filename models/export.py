@@ -12,13 +12,14 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 from inference.bundle import SAVED_MODEL_NAME
-from inference.domain import N_CLASSES, BundleError, ImageSize
+from inference.domain import EMPTY, N_CLASSES, BundleError, ImageSize
 from inference.saved_model import check_operations
 from models.folding import fold_batch_norms
-from models.recipes import Scaling, input_name
+from models.kinds import EMPTY_CLASSES, Classes, Scaling
+from models.recipes import input_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import keras
@@ -44,17 +45,17 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
     BundleError
         The network has another number of inputs or classes than the recipe says, or operations that no bundle may have.
     """
-    if len(network.inputs) != len(recipe.inputs) or network.output_shape[-1] != N_CLASSES:
+    n_classes = EMPTY_CLASSES if recipe.classes is Classes.EMPTY else N_CLASSES
+    if len(network.inputs) != len(recipe.inputs) or network.output_shape[-1] != n_classes:
         raise BundleError(
-            f"network {recipe.name}: must have {len(recipe.inputs)} inputs and {N_CLASSES} classes, "
+            f"network {recipe.name}: must have {len(recipe.inputs)} inputs and {n_classes} classes, "
             f"got {len(network.inputs)} and {network.output_shape[-1]}"
         )
     names = [input_name(one.view) for one in recipe.inputs]
     specs = [tf.TensorSpec([None, None, None, 3], tf.float32, name=name) for name in names]
 
     def from_pixels(*pixels: tf.Tensor) -> tf.Tensor:
-        scaled = [scale(images, one.scaling) for images, one in zip(pixels, recipe.inputs, strict=True)]
-        return network(scaled if len(scaled) > 1 else scaled[0], training=False)
+        return _answers(network, recipe, pixels)
 
     frozen = _folded(convert_variables_to_constants_v2(tf.function(from_pixels).get_concrete_function(*specs)), specs)
     module = tf.Module()
@@ -116,9 +117,20 @@ def keras_answers(network: keras.Model, recipe: NetworkRecipe) -> list[Probabili
     answers = []
     for size in recipe.sizes:
         pixels = _check_pixels(recipe, size.as_image_size())
-        scaled = [scale(tf.constant(pixels[input_name(one.view)]), one.scaling) for one in recipe.inputs]
-        answers.append(network(scaled if len(scaled) > 1 else scaled[0], training=False).numpy())
+        images = [tf.constant(pixels[input_name(one.view)]) for one in recipe.inputs]
+        answers.append(_answers(network, recipe, images).numpy())
     return answers
+
+
+def _answers(network: keras.Model, recipe: NetworkRecipe, pixels: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Pixels 0-255 -> probabilities (N, 54). A network that only tells empty sequences says 0 about all species."""
+    scaled = [scale(images, one.scaling) for images, one in zip(pixels, recipe.inputs, strict=True)]
+    answers = network(scaled if len(scaled) > 1 else scaled[0], training=False)
+    if recipe.classes is not Classes.EMPTY:
+        return answers
+    spread = np.zeros((EMPTY_CLASSES, N_CLASSES), np.float32)
+    spread[EMPTY_CLASSES - 1, EMPTY] = 1.0
+    return tf.matmul(answers, spread)
 
 
 def export_difference(expected: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:

@@ -21,7 +21,6 @@ from inference.boosters import check_feature_names
 from inference.bundle import (
     MANIFEST_NAME,
     FileEntry,
-    Manifest,
     Network,
     Provenance,
     booster_path,
@@ -29,11 +28,11 @@ from inference.bundle import (
     manifest_text,
     open_bundle,
 )
-from inference.domain import LABELS, BundleError
+from inference.domain import BundleError
 from inference.files import output_errors, sha256_of_file, sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from multiprocessing.process import BaseProcess
 
     from inference.bundle import Bundle
@@ -51,7 +50,12 @@ Result = TypeVar("Result")
 
 
 def import_assets(assets: Path, recipe: Recipe, out: Path, *, demo: bool = False) -> Bundle:
-    """Read the files that a recipe names below `assets` and write a bundle to the new folder `out`.
+    """Read the files that a recipe names below `assets` and write a bundle; see `make_bundle`."""
+    return make_bundle(str(assets), {name: assets / name for name in file_names(recipe)}, recipe, out, demo=demo)
+
+
+def make_bundle(where: str, files: Mapping[str, Path], recipe: Recipe, out: Path, *, demo: bool = False) -> Bundle:
+    """Write a bundle to the new folder `out`. `files` are those that the recipe names, found at `where`.
 
     Every frozen network is compared with its source; the largest difference is kept in the manifest.
 
@@ -62,14 +66,16 @@ def import_assets(assets: Path, recipe: Recipe, out: Path, *, demo: bool = False
     """
     if out.exists():
         raise BundleError(f"{out}: must not exist yet")
-    sources = _source_files(assets, recipe)
+    sources = _entries(where, files, recipe)
     with output_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        networks = tuple(_import_network(assets, network, recipe, sources, work) for network in recipe.networks)
+        networks = tuple(
+            _import_network(files[network.file], network, recipe, sources, work) for network in recipe.networks
+        )
         names = feature_names(recipe.as_ensemble(), networks)
-        _copy_boosters(assets, recipe, names, work)
+        _copy_boosters(files, recipe, names, work)
         _write_manifest(recipe, networks, sources, work, demo=demo)
         try_boosters(open_bundle(work))
         work.chmod(0o755)
@@ -81,26 +87,31 @@ def import_assets(assets: Path, recipe: Recipe, out: Path, *, demo: bool = False
     return open_bundle(out)
 
 
-def _source_files(assets: Path, recipe: Recipe) -> dict[str, FileEntry]:
-    """Size and hash of every file that the recipe names."""
-    relative = [network.file for network in recipe.networks]
+def file_names(recipe: Recipe) -> list[str]:
+    """The files that a recipe names: networks, then boosters."""
+    names = [network.file for network in recipe.networks]
     if recipe.stacking:
-        relative += [
+        names += [
             f"{folder}/{label}.txt" for folder in recipe.stacking.folders.values() for label in recipe.stacking.classes
         ]
-    missing = [name for name in relative if not (assets / name).is_file()]
+    return names
+
+
+def _entries(where: str, files: Mapping[str, Path], recipe: Recipe) -> dict[str, FileEntry]:
+    """Size and hash of every file that the recipe names."""
+    missing = [name for name, path in files.items() if not path.is_file()]
     if missing:
         raise BundleError(
-            f"{assets}: recipe {recipe.name} needs {len(relative)} files, "
+            f"{where}: recipe {recipe.name} needs {len(files)} files, "
             f"got {len(missing)} missing: {', '.join(missing[:5])}"
         )
-    return {name: _file_entry(assets / name) for name in relative}
+    return {name: _file_entry(path) for name, path in files.items()}
 
 
 def _import_network(
-    assets: Path, recipe: NetworkRecipe, whole: Recipe, sources: dict[str, FileEntry], work: Path
+    source: Path, recipe: NetworkRecipe, whole: Recipe, sources: dict[str, FileEntry], work: Path
 ) -> Network:
-    source, folder = assets / recipe.file, work / recipe.as_network().folder
+    folder = work / recipe.as_network().folder
     in_process = _here if sources[recipe.file].n_bytes < LARGE_SOURCE_BYTES else _in_a_child
     in_process(_freeze, source, recipe, folder)
     answers = in_process(_answers, source, recipe)
@@ -117,17 +128,17 @@ def _import_network(
 def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> None:
     # Keras and TensorFlow take seconds to import; a recipe that does not fit is told before.
     from models.export import export_frozen  # noqa: PLC0415
-    from models.keras_files import load_keras_network  # noqa: PLC0415
+    from models.keras_files import load_network  # noqa: PLC0415
 
     with output_errors(folder):
-        export_frozen(load_keras_network(source), recipe, folder)
+        export_frozen(load_network(source, recipe), recipe, folder)
 
 
 def _answers(source: Path, recipe: NetworkRecipe) -> list[Probabilities]:
     from models.export import keras_answers  # noqa: PLC0415  # see above
-    from models.keras_files import load_keras_network  # noqa: PLC0415
+    from models.keras_files import load_network  # noqa: PLC0415
 
-    return keras_answers(load_keras_network(source), recipe)
+    return keras_answers(load_network(source, recipe), recipe)
 
 
 def _difference(answers: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
@@ -142,14 +153,14 @@ def _here(work: Callable[Arguments, Result], *arguments: Arguments.args, **optio
 
 def _in_a_child(work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_end_with_parent) as child:
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=end_with_parent) as child:
         try:
             return child.submit(work, *arguments, **options).result()
         except BrokenProcessPool as error:
             raise BundleError(f"{arguments[0]}: must fit into memory, but the process that froze it died") from error
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the child: end when the parent does, however that ends."""
     parent = multiprocessing.parent_process()
 
@@ -161,12 +172,12 @@ def _end_with_parent() -> None:
         threading.Thread(target=watch, args=(parent,), daemon=True).start()
 
 
-def _copy_boosters(assets: Path, recipe: Recipe, names: tuple[str, ...], work: Path) -> None:
+def _copy_boosters(files: Mapping[str, Path], recipe: Recipe, names: tuple[str, ...], work: Path) -> None:
     if recipe.stacking is None:
         return
     for set_name, folder in recipe.stacking.folders.items():
         for label in recipe.stacking.classes:
-            source = assets / folder / f"{label}.txt"
+            source = files[f"{folder}/{label}.txt"]
             data = source.read_bytes()
             check_booster_text(str(source), data)
             check_feature_names(str(source), feature_names_of(data), names)
@@ -180,25 +191,14 @@ def _write_manifest(
     recipe: Recipe, networks: tuple[Network, ...], sources: dict[str, FileEntry], work: Path, *, demo: bool
 ) -> None:
     files = {path.relative_to(work).as_posix(): _file_entry(path) for path in sorted(work.rglob("*")) if path.is_file()}
-    manifest = Manifest(
-        format_version=1,
-        name=recipe.name,
-        description=recipe.description,
-        demo=demo,
-        labels=LABELS,
-        priors=recipe.priors,
-        ensemble=recipe.as_ensemble(),
-        networks=networks,
-        feature_names=feature_names(recipe.as_ensemble(), networks),
-        files=files,
-        provenance=Provenance(
-            recipe=recipe.name,
-            hakuna_version=version("hakuna-runtime"),
-            tensorflow_version=_tensorflow_version(),
-            keras_version=version("keras"),
-            sources=sources,
-        ),
+    provenance = Provenance(
+        recipe=recipe.name,
+        hakuna_version=version("hakuna-runtime"),
+        tensorflow_version=_tensorflow_version(),
+        keras_version=version("keras"),
+        sources=sources,
     )
+    manifest = recipe.as_manifest(networks, files, provenance, demo=demo)
     with output_errors(work):
         (work / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
         os.sync()

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import keras
 
-from inference.domain import BundleError
+from inference.domain import N_CLASSES, BundleError
+from models.architectures import backbone, single_view_network, two_branch_network
+from models.keras_weights import CONTAINERS, assign_weights, check_structure, leaf_configs, read_keras_file
+from models.kinds import EMPTY_CLASSES, Classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from models.keras_weights import KerasFile
+    from models.recipes import NetworkRecipe
 
 ALLOWED_LAYERS = frozenset(
     {
@@ -41,8 +47,48 @@ ALLOWED_LAYERS = frozenset(
     }
 )
 """Layers that only do arithmetic. Anything else could name code: a file is a program (RELIABILITY.md "Models")."""
-CONTAINERS = frozenset({"Functional", "Model", "Sequential"})
 SAFE_MODULES = ("keras", "keras.layers", "keras.models", "keras.src.models", "keras.src.applications")
+
+
+KERAS_2 = "2."
+"""How the version begins that TensorFlow 2.0-2.15 wrote; today's Keras reads only some of those files."""
+
+
+def load_network(path: Path, recipe: NetworkRecipe) -> keras.Model:
+    """The network of a recipe from its file.
+
+    Files of Keras 2, and those with `Lambda` layers, are not loaded as they are: the architecture is rebuilt from what the
+    recipe says and the weights are loaded into it. No bytecode is ever looked at.
+
+    Raises
+    ------
+    BundleError
+        The file does not fit the architecture, or is refused by `load_keras_network`.
+    """
+    if recipe.backbone is None:
+        return load_keras_network(path)
+    source = read_keras_file(path)
+    if not _must_be_rebuilt(source):
+        return load_keras_network(path)
+    network = rebuilt_network(recipe, recipe.backbone)
+    check_structure(network, source)
+    assign_weights(network, source)
+    return network
+
+
+def rebuilt_network(recipe: NetworkRecipe, application: str) -> keras.Model:
+    """The architecture of a recipe on a backbone, with random weights."""
+    n_classes = EMPTY_CLASSES if recipe.classes is Classes.EMPTY else N_CLASSES
+    if len(recipe.inputs) == 1:
+        return single_view_network(backbone(application, recipe.name), n_classes)
+    branches = [backbone(application, f"{recipe.name}_{one.view.value}") for one in recipe.inputs]
+    return two_branch_network(branches[0], branches[1], n_classes)
+
+
+def _must_be_rebuilt(source: KerasFile) -> bool:
+    if source.config is None or source.keras_version.startswith(KERAS_2):
+        return True
+    return any(layer["class_name"] == "Lambda" for layer in leaf_configs(source.config["config"]))
 
 
 def load_keras_network(path: Path) -> keras.Model:
@@ -85,7 +131,7 @@ def _refuse_unknown_layers(path: Path, config: dict[str, Any]) -> None:
         if layer == "Lambda":
             raise BundleError(
                 f"{path}, {where}: Lambda layers carry Python bytecode, which is never executed; "
-                "rebuild the architecture and load the weights into it"
+                "let the recipe name the network's backbone, which is then rebuilt"
             )
         module = node.get("module") or "keras"
         if not (module in SAFE_MODULES or module.startswith(tuple(f"{name}." for name in SAFE_MODULES))):

@@ -14,6 +14,7 @@ import numpy as np
 from inference.bundle import feature_names
 from inference.domain import CLASS_PRIORS, LABELS, View
 from models import architectures
+from models.architectures import TINY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from models.recipes import NetworkRecipe, Recipe
 
-TINY = "tiny"
-TINY_FILTERS = (8, 16)
 PRIOR_FLOOR = 1e-4
 """Rarer classes start here: their logit would drown what the network adds."""
 BOOSTER_ROWS = 400
@@ -59,22 +58,12 @@ def random_network(recipe: NetworkRecipe, application: str = TINY) -> keras.Mode
     """An untrained network for the recipe's inputs, whose answers scatter around the priors."""
     views = [one.view for one in recipe.inputs]
     if views in ([View.BACKGROUND, View.MEAN], [View.MEAN, View.BACKGROUND]):
-        branches = [_backbone(application, f"{recipe.name}_{view.value}") for view in views]
+        branches = [architectures.backbone(application, f"{recipe.name}_{view.value}") for view in views]
         network = architectures.two_branch_network(*branches)
     else:
-        network = architectures.single_view_network(_backbone(application, recipe.name))
+        network = architectures.single_view_network(architectures.backbone(application, recipe.name))
     _centre_on_priors(network, len(views))
     return network
-
-
-def _backbone(application: str, name: str) -> keras.Model:
-    if application != TINY:
-        return architectures.backbone(application, name)
-    # (N, H, W, 3) -> (N, H / 4, W / 4, 8) -> (N, H / 16, W / 16, 16)
-    layers = [
-        keras.layers.Conv2D(n_filters, 7, strides=4, padding="same", activation="relu") for n_filters in TINY_FILTERS
-    ]
-    return keras.Sequential([keras.Input((None, None, 3)), *layers], name=name)
 
 
 def _centre_on_priors(network: keras.Model, n_inputs: int) -> None:

@@ -4,39 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inference.bundle import (
+    Blend,
     Ensemble,
+    FileEntry,
     Label,
+    Manifest,
     Name,
     NeighbourOptions,
     Network,
     NetworkInput,
     Probability,
+    Provenance,
     Size,
     Stacking,
     check_ensemble,
+    feature_names,
 )
 from inference.domain import CLASS_PRIORS, LABELS, BundleError, UsageError, View
+from models.kinds import Classes, Scaling
 
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 
 GRAPH_FORM = "batch normalisation folded"
 """What freezing does beside freezing: part of a network's identity, as another form rounds otherwise."""
-
-
-class Scaling(StrEnum):
-    """How a network wants its pixels; frozen into its graph, so that the pipeline knows only 0-255."""
-
-    SYMMETRIC = "symmetric"
-    """x / 127.5 - 1: -1 to 1."""
-    UNIT = "unit"
-    """x / 255: 0 to 1."""
 
 
 class _Strict(BaseModel):
@@ -58,6 +54,10 @@ class NetworkRecipe(_Strict):
     inputs: tuple[InputRecipe, ...] = Field(min_length=1)
     sizes: tuple[Size, ...] = Field(min_length=1)
     flip_tta: bool
+    backbone: str | None = None
+    """Name in keras.applications, for files that cannot be loaded as they are: their architecture is rebuilt."""
+    classes: Classes = Classes.ALL
+    """What the network tells: a network that only tells empty sequences can only be blended into `empty`."""
 
     def as_network(self, source_sha256: str = "", export_difference: float = 0.0) -> Network:
         """The manifest's entry for the network frozen from a source file of that hash."""
@@ -79,6 +79,7 @@ class EnsembleRecipe(_Strict):
     preprocessing: Literal["quarter", "quarter+jpeg"]
     frame_weights: tuple[float, ...]
     max_mixed_loss_increase: float = 1e-3
+    blends: tuple[Blend, ...] = ()
 
 
 class StackingRecipe(_Strict):
@@ -124,13 +125,50 @@ class Recipe(_Strict):
             preprocessing=self.ensemble.preprocessing,
             frame_weights=self.ensemble.frame_weights,
             max_mixed_loss_increase=self.ensemble.max_mixed_loss_increase,
+            blends=self.ensemble.blends,
             stacking=self.stacking.as_stacking() if self.stacking else None,
+        )
+
+    def as_manifest(
+        self,
+        networks: tuple[Network, ...],
+        files: dict[str, FileEntry],
+        provenance: Provenance,
+        *,
+        demo: bool = False,
+    ) -> Manifest:
+        """The manifest of a bundle with these networks and files."""
+        return Manifest(
+            format_version=1,
+            name=self.name,
+            description=self.description,
+            demo=demo,
+            labels=LABELS,
+            priors=self.priors,
+            ensemble=self.as_ensemble(),
+            networks=networks,
+            feature_names=feature_names(self.as_ensemble(), networks),
+            files=files,
+            provenance=provenance,
         )
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         check_ensemble(self.as_ensemble(), tuple(network.as_network() for network in self.networks))
+        for network in self.networks:
+            if network.classes is Classes.EMPTY:
+                self._check_only_blended_into_empty(network)
         return self
+
+    def _check_only_blended_into_empty(self, network: NetworkRecipe) -> None:
+        """Raise ValueError where somebody would listen to what a network that only knows `empty` says about species."""
+        blends = [blend for blend in self.ensemble.blends if network.name in blend.networks]
+        is_stacked = self.stacking is not None and network.name in self.stacking.blocks
+        if network.as_network().per_frame or is_stacked or any(blend.classes != ("empty",) for blend in blends):
+            raise ValueError(
+                f"networks: {network.name} only tells empty sequences, so it must not look at frames, be a stacking block "
+                f"or be blended into other classes than empty"
+            )
 
 
 def input_name(view: View) -> str:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from inference.bundle import DEMO_WARNING, open_bundle
+from inference.domain import LABELS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,9 @@ def show_bundle(folder: Path) -> None:
     console.print(table)
     ensemble = manifest.ensemble
     console.print(f"preprocessing {ensemble.preprocessing}; frame weights {list(ensemble.frame_weights)}")
+    for blend in ensemble.blends:
+        classes = "all classes" if blend.classes == LABELS else ", ".join(blend.classes)
+        console.print(f"{blend.method} of the frames and {', '.join(blend.networks)} for {classes}", highlight=False)
     if ensemble.stacking:
         console.print(
             f"stackers {', '.join(ensemble.stacking.sets)} for {', '.join(ensemble.stacking.classes)}; "

@@ -38,7 +38,19 @@ def test_help_answers_within_300_ms() -> None:
     assert statistics.median(seconds() for _ in range(5)) < 0.3
 
 
-@pytest.mark.parametrize("verb", [("predict",), ("score",), ("demo",), ("bench",), ("bundle", "import")])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("predict",),
+        ("score",),
+        ("demo",),
+        ("bench",),
+        ("bundle", "import"),
+        ("bundle", "build"),
+        ("train",),
+        ("stack",),
+    ],
+)
 def test_every_verb_has_help_with_an_example(verb: tuple[str, ...]) -> None:
     result = hakuna(*verb, "--help")
     assert result.returncode == 0
@@ -82,7 +94,18 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
     bundle, out = tiny_bundle.folder, tmp_path / "out"
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    cases = [
+    train = ("train", "frames", season, "--valid", "S9", "--out", tmp_path / "run")
+    stack: tuple[object, ...] = (
+        "stack",
+        "--valid",
+        "S2",
+        "--records",
+        tmp_path,
+        "--labels",
+        season / "test_labels.csv",
+    )
+    stack += ("--recipe", "third_place", "--out", tmp_path / "boosters")
+    cases: list[tuple[tuple[object, ...], int, str]] = [
         (("predict", season, "--out", out), 2, "--bundle: must be given"),
         (("predict", "--bundle", bundle), 2, "DATA or --from-records: one of them must be given"),
         (("predict", season, "--bundle", bundle), 2, "--out: must be given"),
@@ -108,6 +131,16 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
         (("score", season / "test_labels.csv", tmp_path / "nowhere.csv"), 3, "nowhere.csv"),
         (("demo", "--out", tmp_path), 2, "must be new, empty or an earlier demo's"),
         (("bench", "--scaling", "--try-gate"), 2, "--scaling, --try-gate: at most one of them must be given"),
+        (
+            ("bundle", "build", "--recipe", "third_place", "--networks", tmp_path, "--out", out),
+            4,
+            "5 files, got 5 missing",
+        ),
+        ((*train, "--train", "1"), 2, "--train: must be different seasons such as S1,S2,S3, got '1'"),
+        ((*train, "--train", "S1", "--schedule", "slow"), 2, "--schedule slow: must be one of background, two_branch"),
+        ((*train, "--train", "S1", "--mean-network", out), 2, "--mean-network: must come with two-branch, got frames"),
+        ((*stack, "--train", "S2"), 2, "--train, --valid: must be different seasons, got S2 twice"),
+        ((*stack, "--train", "S1"), 8, "records.jsonl: must be readable records"),
     ]
     for arguments, code, message in cases:
         result = hakuna(*arguments)

@@ -1,0 +1,69 @@
+"""Trainings and stackers of this project -> a bundle."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from inference.domain import BundleError
+from models.importing import file_names, make_bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from inference.bundle import Bundle
+    from models.recipes import NetworkRecipe, Recipe
+
+NETWORK_NAME, REPORT_NAME = "network.h5", "training.json"
+"""What `hakuna train` leaves."""
+
+
+def build_bundle(recipe: Recipe, networks: Path, stackers: Path | None, out: Path) -> Bundle:
+    """Put the networks of a recipe, each from `networks/NAME/network.h5` or under its own file name, and its boosters together.
+
+    Without `stackers` the bundle has none: its records are what they are trained from.
+
+    Raises
+    ------
+    BundleError
+        A file is missing or unusable, or a network was trained on other views, scaling, classes or preprocessing than the
+        recipe says.
+    """
+    if stackers is None:
+        recipe = recipe.model_copy(update={"stacking": None})
+    files = {network.file: _network_file(network, networks) for network in recipe.networks}
+    for network in recipe.networks:
+        _check_training(network, recipe, files[network.file].parent / REPORT_NAME)
+    if stackers is not None:
+        files |= {name: stackers / name for name in file_names(recipe) if name not in files}
+    return make_bundle(f"{networks}, {stackers}" if stackers else str(networks), files, recipe, out)
+
+
+def _network_file(network: NetworkRecipe, folder: Path) -> Path:
+    trained = folder / network.name / NETWORK_NAME
+    return trained if trained.is_file() else folder / network.file
+
+
+def _check_training(network: NetworkRecipe, recipe: Recipe, report: Path) -> None:
+    """Refuse a network that was trained on something else. Preprocessing travels with the weights."""
+    if not report.is_file():
+        return  # from elsewhere: nobody wrote down how it was made
+    try:
+        content: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+        trained = {
+            "inputs": [(one["view"], one["scaling"]) for one in content["inputs"]],
+            "classes": content["classes"],
+            "preprocessing": content["fingerprint"]["preprocessing"],
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{report}: must be the report of a training, got: {error!r}") from error
+    wanted = {
+        "inputs": [(one.view.value, one.scaling.value) for one in network.inputs],
+        "classes": network.classes.value,
+        "preprocessing": recipe.ensemble.preprocessing,
+    }
+    for name, value in wanted.items():
+        if trained[name] != value:
+            raise BundleError(
+                f"{report}: network {network.name} must be trained with {name} {value}, got {trained[name]}"
+            )

@@ -1,0 +1,113 @@
+"""How far a training is, on disk: weights, optimizer, random state, position and history in one file, whole or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inference.domain import CheckpointError
+from inference.files import output_errors, sync_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+CHECKPOINT_NAME = "checkpoint.npz"
+FORMAT_VERSION = 1
+
+
+@dataclass
+class Position:
+    """Where a training stands.
+
+    Attributes
+    ----------
+    epoch : number of the epoch that is at work
+    batch : batches of it that were learned from
+    loss_sum, n_examples : over those batches
+    history : one entry for each finished epoch
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    n_examples: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a training needs to go on as if nothing had happened.
+
+    Attributes
+    ----------
+    variables : of the network, random state of its dropout included
+    optimizer : variables of the optimizer of the phase; empty between two phases
+    """
+
+    fingerprint: dict[str, str]
+    position: Position
+    variables: list[npt.NDArray[Any]]
+    optimizer: list[npt.NDArray[Any]]
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Replace the checkpoint of a folder; a kill at any moment leaves the old or the new one."""
+    path, temporary = folder / CHECKPOINT_NAME, folder / f".{CHECKPOINT_NAME}.partial"
+    about = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": checkpoint.fingerprint,
+        "position": vars(checkpoint.position),
+    }
+    arrays = {f"variable_{number}": array for number, array in enumerate(checkpoint.variables)}
+    arrays |= {f"optimizer_{number}": array for number, array in enumerate(checkpoint.optimizer)}
+    with output_errors(path):
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, about=np.array(json.dumps(about)), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            sync_folder(folder)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def read_checkpoint(folder: Path, fingerprint: dict[str, str]) -> Checkpoint | None:
+    """The checkpoint of a folder, or None if there is none.
+
+    Raises
+    ------
+    CheckpointError
+        It is damaged, or that of another training; the message names what differs.
+    """
+    path = folder / CHECKPOINT_NAME
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            about = json.loads(str(content["about"]))
+            arrays = {name: content[name] for name in content.files if name != "about"}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: must be a checkpoint, got: {error}; --fresh starts over") from error
+    if about["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: must have format {FORMAT_VERSION}, got {about['format_version']}")
+    found = about["fingerprint"]
+    different = sorted(name for name in fingerprint.keys() | found.keys() if fingerprint.get(name) != found.get(name))
+    if different:
+        raise CheckpointError(
+            f"{path}: must be that of the same training, but these differ: {', '.join(different)}; --fresh starts over"
+        )
+    n_variables = sum(name.startswith("variable_") for name in arrays)
+    return Checkpoint(
+        fingerprint=found,
+        position=Position(**about["position"]),
+        variables=[arrays[f"variable_{number}"] for number in range(n_variables)],
+        optimizer=[arrays[f"optimizer_{number}"] for number in range(len(arrays) - n_variables)],
+    )

@@ -1,0 +1,113 @@
+"""`hakuna stack`: two seasons of records -> the boosters of one set, or of both."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from inference.domain import LABELS, CheckpointError, UsageError
+from inference.files import output_errors
+from models.stacking import train_stackers
+from models.stacking_data import read_season, stacking_manifest
+
+if TYPE_CHECKING:
+    from inference.run_state import RunState
+    from models.recipes import Recipe
+    from models.stacking import ClassResult, StackingOptions
+    from models.stacking_data import Season
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class StackingJob:
+    """What to train, on what.
+
+    Attributes
+    ----------
+    records : folder with the output folder of `hakuna predict --no-tta` of each season, under its name
+    out, reverse_out : folders of the boosters trained on `train` and judged by `valid`, and the other way round
+    classes : those to train; None: the recipe's
+    """
+
+    recipe: Recipe
+    train: str
+    valid: str
+    records: Path
+    labels: Path
+    out: Path
+    reverse_out: Path | None
+    classes: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One set of boosters."""
+
+    train: str
+    valid: str
+    out: Path
+    results: list[ClassResult]
+
+
+def stack(job: StackingJob, options: StackingOptions, state: RunState) -> list[Outcome]:
+    """Train one set of boosters, and the reverse one if asked for."""
+    stacking = job.recipe.stacking
+    if stacking is None:
+        raise UsageError(f"--recipe {job.recipe.name}: must have stackers, got none")
+    classes = job.classes or stacking.classes
+    unknown = [label for label in classes if label not in LABELS]
+    if unknown:
+        raise UsageError(f"--classes: must be among the {len(LABELS)} labels, got {', '.join(unknown)}")
+    if job.train == job.valid:
+        raise UsageError(f"--train, --valid: must be different seasons, got {job.train} twice")
+    manifest = stacking_manifest(job.recipe)
+    with output_errors(job.out):
+        job.out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{job.out.name}.", dir=job.out.parent))
+    try:
+        seasons = {
+            name: read_season(name, job.records, job.labels, manifest, work, state.check)
+            for name in (job.train, job.valid)
+        }
+        _check_same_networks(job, seasons[job.train], seasons[job.valid])
+        for season in seasons.values():
+            log.info("season", name=season.name, sequences=season.n_sequences, left_out=season.n_left_out)
+        ways = [(job.train, job.valid, job.out)]
+        if job.reverse_out:
+            ways.append((job.valid, job.train, job.reverse_out))
+        return [
+            Outcome(
+                train,
+                valid,
+                out,
+                train_stackers(
+                    seasons[train],
+                    seasons[valid],
+                    classes,
+                    manifest.feature_names,
+                    job.recipe.priors,
+                    out,
+                    options,
+                    state.check,
+                ),
+            )
+            for train, valid, out in ways
+        ]
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _check_same_networks(job: StackingJob, train: Season, valid: Season) -> None:
+    """Refuse records of two seasons that different networks made, under the same names."""
+    different = [name for (name, one), (_, other) in zip(train.networks, valid.networks, strict=True) if one != other]
+    if different:
+        raise CheckpointError(
+            f"{job.records}: records of {train.name} and {valid.name} must have been made by the same networks, "
+            f"but these differ: {', '.join(different)}"
+        )

@@ -1,0 +1,163 @@
+"""What a step does: which layers move, what the targets are, the loss against a loop."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from inference.domain import EMPTY, LABELS, N_CLASSES, OutOfMemoryError
+from models.architectures import backbone, leaf_layers, single_view_network, two_branch_network
+from models.kinds import EMPTY_CLASSES, Head, Scaling
+from models.learner import Learner, log_loss_by_class, network_targets, start_at_shares, unfreeze
+from models.training_data import Batch
+
+
+@pytest.fixture
+def targets() -> np.ndarray:
+    targets = np.zeros((4, N_CLASSES), np.uint8)
+    targets[0, LABELS.index("zebra")] = targets[0, LABELS.index("wildebeest")] = 1
+    targets[1, EMPTY] = targets[2, EMPTY] = 1
+    targets[3, LABELS.index("aardvark")] = 1
+    return targets
+
+
+@pytest.fixture
+def batch(targets: np.ndarray, random: np.random.Generator) -> Batch:
+    return Batch((random.integers(0, 256, (4, 48, 64, 3)).astype(np.uint8),), targets)
+
+
+def trainable(network: keras.Model) -> list[bool]:
+    return [layer.trainable for layer in leaf_layers(network) if layer.weights]
+
+
+def test_only_the_last_layers_are_unfrozen() -> None:
+    network = single_view_network(backbone("tiny", "tiny"))  # conv, conv, pool, dropout, dense
+    unfreeze(network, 1, None)
+    assert trainable(network) == [False, False, True]
+    unfreeze(network, 4, None)
+    assert trainable(network) == [False, True, True]
+    unfreeze(network, None, None)
+    assert trainable(network) == [True, True, True]
+    unfreeze(network, 200, None)
+    assert trainable(network) == [True, True, True]
+
+
+def test_of_two_branches_the_last_layers_of_each_and_the_head_are_unfrozen() -> None:
+    network = two_branch_network(backbone("tiny", "background"), backbone("tiny", "mean"))
+    unfreeze(network, None, 1)
+    assert trainable(network) == [False, True, False, True, True, True]
+
+
+def test_frozen_layers_do_not_move_and_the_others_do(batch: Batch) -> None:
+    keras.utils.set_random_seed(1)
+    network = single_view_network(backbone("tiny", "tiny"))
+    learner = Learner(network, (Scaling.SYMMETRIC,), Head.SIGMOID, None)
+    for n_layers, moved in ((1, [False, False, True]), (None, [True, True, True])):
+        before = [layer.get_weights()[0] for layer in leaf_layers(network) if layer.weights]
+        learner.begin_phase(n_layers)
+        learner.learn(batch, 1e-3)
+        after = [layer.get_weights()[0] for layer in leaf_layers(network) if layer.weights]
+        assert [not np.array_equal(one, other) for one, other in zip(before, after, strict=True)] == moved
+
+
+@pytest.mark.parametrize("head", [Head.SIGMOID, Head.SOFTMAX])
+def test_the_loss_of_a_step_is_that_of_a_loop_and_steps_lower_it(head: Head, batch: Batch, targets: np.ndarray) -> None:
+    keras.utils.set_random_seed(1)
+    network = single_view_network(backbone("tiny", "tiny"), head=head)
+    network.get_layer(index=-2).rate = 0.0  # the loss is that of the answers
+    learner = Learner(network, (Scaling.SYMMETRIC,), head, None)
+    learner.begin_phase(None)
+    answers = learner.answer(batch).astype(float)
+    if head is Head.SIGMOID:
+        terms = [-math.log(p if y else 1 - p) for p, y in zip(answers.ravel(), targets.ravel(), strict=True)]
+        expected = sum(terms) / len(terms)
+    else:
+        terms = [
+            -sum(math.log(p) for p, y in zip(row, seen, strict=True) if y) / seen.sum()
+            for row, seen in zip(answers, targets, strict=True)
+        ]
+        expected = sum(terms) / len(terms)
+    losses = [learner.learn(batch, 1e-2) for _ in range(15)]
+    assert losses[0] == pytest.approx(expected, rel=1e-4)
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_network_sees_scaled_pixels(random: np.random.Generator) -> None:
+    keras.utils.set_random_seed(1)
+    network = two_branch_network(backbone("tiny", "background"), backbone("tiny", "mean"))
+    learner = Learner(network, (Scaling.UNIT, Scaling.SYMMETRIC), Head.SIGMOID, None)
+    background, mean = random.uniform(0, 255, (2, 3, 48, 64, 3)).astype(np.float32)
+    batch = Batch((background, mean), np.zeros((3, N_CLASSES), np.uint8))
+    np.testing.assert_allclose(learner.answer(batch), network([background / 255, mean / 127.5 - 1]), atol=1e-6)
+
+
+def test_a_restored_learner_goes_on_as_if_nothing_had_happened(batch: Batch) -> None:
+    def fresh() -> Learner:
+        keras.utils.set_random_seed(1)
+        learner = Learner(single_view_network(backbone("tiny", "tiny")), (Scaling.UNIT,), Head.SIGMOID, None)
+        learner.begin_phase(None)
+        return learner
+
+    undisturbed, interrupted = fresh(), fresh()
+    for learner in (undisturbed, interrupted):
+        for _ in range(3):
+            learner.learn(batch, 1e-3)
+    state = interrupted.state()
+    resumed = fresh()
+    resumed.restore(*state)
+    for _ in range(3):
+        assert resumed.learn(batch, 1e-3) == undisturbed.learn(batch, 1e-3)
+    for one, other in zip(resumed.state()[0], undisturbed.state()[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_told(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    learner = Learner(single_view_network(backbone("tiny", "tiny")), (Scaling.UNIT,), Head.SIGMOID, None)
+
+    def exhausted(*_: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "no memory")
+
+    monkeypatch.setattr(learner, "_learn", exhausted)
+    with pytest.raises(
+        OutOfMemoryError, match=r"a batch of \(4, 48, 64\) \(images, height, width\) must fit into memory"
+    ):
+        learner.learn(batch, 1e-3)
+
+
+def test_targets_of_every_head(targets: np.ndarray) -> None:
+    np.testing.assert_array_equal(network_targets(targets, N_CLASSES, Head.SIGMOID), targets)
+    shared = network_targets(targets, N_CLASSES, Head.SOFTMAX)
+    np.testing.assert_allclose(shared.sum(axis=1), 1)
+    assert shared[0, LABELS.index("zebra")] == 0.5
+    two = network_targets(targets, EMPTY_CLASSES, Head.SIGMOID)
+    np.testing.assert_array_equal(two, [[1, 0], [0, 1], [0, 1], [1, 0]])
+    assert not network_targets(np.zeros((1, N_CLASSES), np.uint8), N_CLASSES, Head.SOFTMAX).any()
+
+
+def test_a_new_head_begins_with_the_shares_of_the_classes(targets: np.ndarray, random: np.random.Generator) -> None:
+    network = single_view_network(backbone("tiny", "tiny"))
+    start_at_shares(network, network_targets(targets, N_CLASSES, Head.SIGMOID), Head.SIGMOID)
+    kernel, _ = network.layers[-1].get_weights()
+    _, bias = network.layers[-1].get_weights()
+    network.layers[-1].set_weights([np.zeros_like(kernel), bias])
+    answers = np.asarray(network(random.uniform(-1, 1, (1, 48, 64, 3)).astype(np.float32)))[0]
+    assert answers[EMPTY] == pytest.approx(2.5 / 5)
+    assert answers[LABELS.index("zebra")] == pytest.approx(1.5 / 5)
+    assert answers[LABELS.index("bat")] == pytest.approx(0.5 / 5)
+
+
+def test_validation_log_loss_is_the_metric(random: np.random.Generator) -> None:
+    answers = random.uniform(0, 1, (5, 3)).astype(np.float32)
+    answers[0, 0] = 0.0
+    wanted = (random.random((5, 3)) < 0.5).astype(np.float32)
+    wanted[0, 0] = 1
+    losses = log_loss_by_class(answers, wanted)
+    for c in range(3):
+        clipped = [min(max(float(p), 1e-15), 1 - 1e-15) for p in answers[:, c]]
+        terms = [-math.log(p) if y else -math.log1p(-p) for p, y in zip(clipped, wanted[:, c], strict=True)]
+        assert losses[c] == pytest.approx(sum(terms) / 5)
