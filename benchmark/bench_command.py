@@ -229,6 +229,21 @@ def time_scaling(request: BenchRequest, plots: Path | None) -> dict[str, Any]:
     return figures
 
 
+def climb_ladder(request: BenchRequest, plots: Path | None, *, mini: bool) -> dict[str, Any]:
+    """The published solution step by step; `--work` keeps what is done."""
+    from benchmark.ladder import FULL, MINI, run_ladder  # noqa: PLC0415  # TensorFlow takes seconds
+    from benchmark.ladder_report import markdown, write_report  # noqa: PLC0415
+
+    with _work_folder(request.work) as work, _quiet():
+        figures = run_ladder(work, MINI if mini else FULL, n_workers(), request.command)
+    Console().print(markdown(figures), highlight=False, markup=False)
+    if request.json_file:
+        write_json(figures, _parent(request.json_file))
+    if plots:
+        write_report(figures, plots)
+    return figures
+
+
 def time_training(request: BenchRequest) -> dict[str, Any]:
     """Images per second of training, of its input and of its steps."""
     from benchmark.training import APPLICATION, measure_training  # noqa: PLC0415  # TensorFlow takes seconds

@@ -181,6 +181,10 @@ def bench(
     try_gate: Annotated[
         bool, typer.Option("--try-gate", help="Try --compare with slowed stages and on a busy machine.")
     ] = False,
+    ladder: Annotated[
+        bool, typer.Option("--ladder", help="The published solution step by step, on synthetic seasons (an hour).")
+    ] = False,
+    mini: Annotated[bool, typer.Option("--mini", help="With --ladder: one seed, as small as it works.")] = False,
     neighbours: Annotated[
         bool, typer.Option("--neighbours", help="Time finding the neighbours of every public sequence, and its memory.")
     ] = False,
@@ -215,6 +219,8 @@ def bench(
     configure_logging("auto")
     if (budget or device_profile) and not workload:
         raise UsageError("--budget, --device-profile: must come with --workload")
+    if mini and not ladder:
+        raise UsageError("--mini: must come with --ladder")
     from benchmark import bench_command
 
     request = bench_command.BenchRequest(
@@ -243,6 +249,7 @@ def bench(
         "--scaling": (scaling, lambda: bench_command.time_scaling(request, plots)),
         "--validate": (validate is not None, lambda: bench_command.validate_projections(request, validate or 0)),
         "--try-gate": (try_gate, lambda: bench_command.try_gate(request)),
+        "--ladder": (ladder, lambda: bench_command.climb_ladder(request, plots, mini=mini)),
         "--training": (training, lambda: bench_command.time_training(request)),
         "--neighbours": (neighbours, lambda: bench_command.time_neighbours(request)),
         "--history": (history is not None, lambda: bench_command.draw_history(history or Path())),
