@@ -30,8 +30,9 @@ from benchmark.workloads import load_workload
 from inference.bundle import Bundle, open_bundle
 from inference.domain import DoesNotFitError, Effort, Precision, UsageError
 from inference.job import RunOptions
+from models.architectures import TINY
 from models.importing import import_assets
-from models.random_assets import TINY, write_random_assets
+from models.random_assets import write_random_assets
 from models.recipes import load_recipe
 
 if TYPE_CHECKING:
@@ -242,6 +243,15 @@ def climb_ladder(request: BenchRequest, plots: Path | None, *, mini: bool) -> di
     if plots:
         write_report(figures, plots)
     return figures
+
+
+def train_demo_bundle(request: BenchRequest, out: Path) -> None:
+    """The bundle of `hakuna demo`."""
+    from benchmark.demo_bundle import make_demo_bundle  # noqa: PLC0415  # TensorFlow takes seconds
+
+    with _work_folder(request.work) as work, _quiet():
+        bundle = make_demo_bundle(work, out, request.command, n_workers())
+    Console().print(f"bundle {bundle.id[:12]} -> {bundle.folder}", highlight=False)
 
 
 def time_training(request: BenchRequest) -> dict[str, Any]:

@@ -185,6 +185,9 @@ def bench(
         bool, typer.Option("--ladder", help="The published solution step by step, on synthetic seasons (an hour).")
     ] = False,
     mini: Annotated[bool, typer.Option("--mini", help="With --ladder: one seed, as small as it works.")] = False,
+    demo_bundle: Annotated[
+        Path | None, typer.Option(help="Train the demo bundle on synthetic seasons, into this folder.")
+    ] = None,
     neighbours: Annotated[
         bool, typer.Option("--neighbours", help="Time finding the neighbours of every public sequence, and its memory.")
     ] = False,
@@ -250,6 +253,10 @@ def bench(
         "--validate": (validate is not None, lambda: bench_command.validate_projections(request, validate or 0)),
         "--try-gate": (try_gate, lambda: bench_command.try_gate(request)),
         "--ladder": (ladder, lambda: bench_command.climb_ladder(request, plots, mini=mini)),
+        "--demo-bundle": (
+            demo_bundle is not None,
+            lambda: bench_command.train_demo_bundle(request, demo_bundle or Path()),
+        ),
         "--training": (training, lambda: bench_command.time_training(request)),
         "--neighbours": (neighbours, lambda: bench_command.time_neighbours(request)),
         "--history": (history is not None, lambda: bench_command.draw_history(history or Path())),

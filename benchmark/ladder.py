@@ -108,14 +108,7 @@ def run_ladder(work: Path, plan: Plan, n_workers: int, command: str) -> dict[str
 
 def climb(folder: Path, plan: Plan, seed: int, n_workers: int) -> dict[str, Any]:
     """All steps with one seed: the log loss of each, on season 11 and on the held-out half of season 10."""
-    data = folder / "data"
-    if not (data / DONE_NAME).exists():
-        options = SeasonOptions(plan.n_sequences, plan.n_cameras, plan.photo_size, seed, role=Role.TRAIN)
-        write_seasons(data, ALL_SEASONS, options, n_workers)
-        (data / DONE_NAME).touch()
-    for training in TRAININGS:
-        _train(folder, data, training, plan, seed, n_workers)
-    labels = read_labels(data / TRAIN_LABELS_NAME)
+    labels = prepare(folder, plan, seed, n_workers, tuple(one.name for one in TRAININGS))
     held_out = [one for one in labels.seq_ids if season_of(one) == "S10" and half_of(one) == SECOND]
     judging = [one for one in labels.seq_ids if season_of(one) == JUDGING]
     rows: dict[str, Any] = {"priors": _losses(_priors(judging), labels, judging)}
@@ -128,14 +121,32 @@ def climb(folder: Path, plan: Plan, seed: int, n_workers: int) -> dict[str, Any]
     return rows
 
 
+def prepare(folder: Path, plan: Plan, seed: int, n_workers: int, networks: tuple[str, ...]) -> Table:
+    """Draw the seasons and train some networks, as far as that is not done; the labels of all seasons."""
+    data = folder / "data"
+    if not (data / DONE_NAME).exists():
+        options = SeasonOptions(plan.n_sequences, plan.n_cameras, plan.photo_size, seed, role=Role.TRAIN)
+        write_seasons(data, ALL_SEASONS, options, n_workers)
+        (data / DONE_NAME).touch()
+    for training in TRAININGS:
+        if training.name in networks:
+            _train(folder, data, training, plan, seed, n_workers)
+    return read_labels(data / TRAIN_LABELS_NAME)
+
+
 def bundle_of(folder: Path, step: Step, plan: Plan, stacked: tuple[str, ...], n_workers: int) -> Bundle:
-    """The bundle of a step, with its stackers trained on the way; kept if it is there."""
+    """The bundle of a step; kept if it is there."""
     out = folder / "bundles" / step.number.replace(" ", "_")
     if out.exists():
         return open_bundle(out)
     recipe = recipe_of(step, plan.size, stacked)
-    if not step.sets:
-        return build_bundle(recipe, folder / "networks", None, out)
+    stackers = train_stackers(folder, step, plan, stacked, n_workers) if step.sets else None
+    return build_bundle(recipe, folder / "networks", stackers, out)
+
+
+def train_stackers(folder: Path, step: Step, plan: Plan, stacked: tuple[str, ...], n_workers: int) -> Path:
+    """Records of both stacking seasons by the networks of a step, and both sets of stackers; their folder."""
+    recipe = recipe_of(step, plan.size, stacked)
     work = folder / "stacking" / step.number
     plain = work / "bundle"
     unstacked = open_bundle(plain) if plain.exists() else build_bundle(recipe, folder / "networks", None, plain)
@@ -152,7 +163,7 @@ def bundle_of(folder: Path, step: Step, plan: Plan, stacked: tuple[str, ...], n_
         classes=stacked,
     )
     stack(job, StackingOptions(n_workers=n_workers, seed=1, rounds=plan.rounds), RunState())
-    return build_bundle(recipe, folder / "networks", work, out)
+    return work
 
 
 def stacked_classes(labels: Table) -> tuple[str, ...]:
@@ -195,14 +206,12 @@ def _train(folder: Path, data: Path, training: Training, plan: Plan, seed: int, 
     out = folder / "networks" / training.name
     if (out / NETWORK_NAME).exists():
         return
-    branches = {}
+    plan_of_network = NetworkPlan(training.kind, training.backbone, training.head, training.classes)
     if training.name == "two_branch":
-        branches = {
-            "background": folder / "networks" / "background" / NETWORK_NAME,
-            "mean": folder / "networks" / "mean_image" / NETWORK_NAME,
-        }
+        background, mean = (folder / "networks" / name / NETWORK_NAME for name in ("background", "mean_image"))
+        plan_of_network = replace(plan_of_network, background=background, mean=mean)
     job = TrainingJob(
-        plan=NetworkPlan(training.kind, training.backbone, training.head, training.classes, **branches),
+        plan=plan_of_network,
         schedule=schedule_of(training, plan),
         data_folder=data,
         metadata=data / TRAIN_METADATA_NAME,

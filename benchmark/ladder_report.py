@@ -40,18 +40,14 @@ def markdown(figures: dict[str, Any]) -> str:
     ]
     priors = figures["priors"]
     lines.append(f"| | priors alone | {_cell(priors['log_loss'])} | {_cell(priors['empty_log_loss'])} | | | 0.0320 |")
-    for step in figures["steps"]:
-        lines.append(
-            f"| {step['step']} | {step['name']} | {_cell(step[JUDGED]['log_loss'])} "
-            f"| {_cell(step[JUDGED]['empty_log_loss'])} "
-            f"| {_cell(step[HELD_OUT]['log_loss']) if HELD_OUT in step else ''} "
-            f"| {_change(step)} | {step['published']} |"
-        )
+    lines += [_row(step) for step in figures["steps"]]
     lines += [
         "",
-        f"{len(figures['seeds'])} seeds, {figures['sequences_per_season']} sequences a season, means and, in brackets, standard "
-        "deviations over the seeds; other seeds are other photos and other networks. Changes are from the step in "
-        f"brackets; bold are those larger than {CLEAR_SPREADS:g} standard errors.",
+        (
+            f"{len(figures['seeds'])} seeds, {figures['sequences_per_season']} sequences a season, means and, in brackets, standard "
+            "deviations over the seeds; other seeds are other photos and other networks. Changes are from the step in "
+            f"brackets; bold are those larger than {CLEAR_SPREADS:g} standard errors."
+        ),
         "",
     ]
     against = [step for step in figures["steps"] if is_unlike(step)]
@@ -129,6 +125,19 @@ def write_report(figures: dict[str, Any], folder: Path) -> None:
     for name, text in ((TABLE_NAME, markdown(figures)), (PLOT_NAME, svg(plot(figures)))):
         with atomic_writer(folder / name) as file:
             file.write(text)
+
+
+def _row(step: dict[str, Any]) -> str:
+    cells = (
+        step["step"],
+        step["name"],
+        _cell(step[JUDGED]["log_loss"]),
+        _cell(step[JUDGED]["empty_log_loss"]),
+        _cell(step[HELD_OUT]["log_loss"]) if HELD_OUT in step else "",
+        _change(step),
+        step["published"],
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def _cell(value: dict[str, float]) -> str:
