@@ -7,9 +7,10 @@ DEV := $(BIN)/.dev-installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Where a timing run keeps its figures, and what it is compared with.
 BENCH_JSON ?= build/bench.json
+LADDER_JSON ?= build/ladder_mini.json
 BENCH_BASELINE ?= benchmark/results/baseline.json
 
-.PHONY: help demo test test-faults test-slow faults bench check format lock clean
+.PHONY: help demo test test-faults test-slow faults ladder-mini bench check format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -30,6 +31,9 @@ test-slow: $(DEV)  ## Run the tests that take minutes: full-size networks
 faults: $(DEV)  ## Run the fault tests with their full counts, keep the figures (half an hour)
 	$(BIN)/python -m pytest runtime_tests/faults -m "not slow and not faults" --faults-json=benchmark/results/faults.json
 	$(BIN)/python -m pytest runtime_tests -m faults --faults-json=benchmark/results/faults.json
+
+ladder-mini: $(DEV)  ## Climb the ladder once, as small as it works (under 4 minutes)
+	$(BIN)/hakuna bench --ladder --mini --json $(LADDER_JSON)
 
 bench: $(DEV)  ## Time every stage, compare with the committed baseline (under 3 minutes)
 	$(BIN)/hakuna bench --short --compare $(BENCH_BASELINE) --json $(BENCH_JSON)

@@ -67,9 +67,8 @@ def run_demo(
         (folder / MARKER_NAME).touch()
     data, out = folder / "data", folder / "out"
     write_seasons(data, (UNSEEN_SEASON,), SeasonOptions(n_sequences, N_CAMERAS, PHOTO_SIZE, seed), n_workers)
-    bundle = (
-        open_bundle(bundle_folder) if bundle_folder else untrained_bundle(folder / "bundle", folder / "assets", seed)
-    )
+    trained = bundle_folder or BUNDLE_FOLDER
+    bundle = open_bundle(trained) if trained.exists() else untrained_bundle(folder / "bundle", folder / "assets", seed)
     job = Job(
         data_folder=data,
         plan=plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME)),
