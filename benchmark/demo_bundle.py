@@ -1,12 +1,13 @@
-"""The demo bundle: the ladder's eighth step with few stackers, small enough for git, and where it comes from."""
+"""The demo bundle: small networks of the ladder with few stackers, small enough for git, and where it comes from."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmark.ladder import Plan, prepare, stacked_classes, train_stackers
-from benchmark.ladder_steps import DEMO_STEP, recipe_of, step_named
+from benchmark.ladder_steps import recipe_of, step_named
 from inference.domain import LABELS, ImageSize, UsageError
 from inference.files import atomic_writer
 from models.building import build_bundle
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
 
     from inference.bundle import Bundle
 
-PLAN = Plan((1,), 300, 10, ImageSize(384, 512), ImageSize(96, 128), 12, 32, 2e-3, 120)
+PLAN = Plan((1,), 300, 10, ImageSize(384, 512), ImageSize(96, 128), 10, 3, 32, 2e-3, 120)
 """Fewer sequences and rounds than the ladder's: minutes, and boosters of some ten kilobytes."""
 MOST_STACKED = 4
 MOST_BYTES = 2_000_000
 NAME = "demo"
 PROVENANCE_NAME = "README.md"
-NETWORKS = ("v1", "background", "mean_image", "two_branch")
+STEP = replace(step_named("5"), number="demo", sets=("S9", "S10"), flip_tta=True)
+"""Networks on frames and on the background, both sets of stackers, mirror images: all but the two-branch network."""
 PROVENANCE = """# Demo bundle
 
 Small networks and stackers, trained by this project on synthetic seasons 1 to 10 (seed {seed}, {n_sequences} sequences each,
@@ -46,12 +48,12 @@ def make_demo_bundle(work: Path, out: Path, command: str, n_workers: int) -> Bun
     if out.exists():
         raise UsageError(f"--demo-bundle {out}: must not exist yet")
     [seed] = PLAN.seeds
-    folder, step = work / f"demo{seed}", step_named(DEMO_STEP)
-    labels = prepare(folder, PLAN, seed, n_workers, NETWORKS)
+    folder = work / f"demo{seed}"
+    labels = prepare(folder, PLAN, seed, n_workers, STEP.networks)
     common = sorted(stacked_classes(labels), key=lambda label: -labels.values[:, LABELS.index(label)].sum())
     stacked = tuple(sorted(common[:MOST_STACKED]))
-    stackers = train_stackers(folder, step, PLAN, stacked, n_workers)
-    recipe = recipe_of(step, PLAN.size, stacked, NAME)
+    stackers = train_stackers(folder, STEP, PLAN, stacked, n_workers)
+    recipe = recipe_of(STEP, PLAN.size, stacked, NAME)
     recipe = recipe.model_copy(update={"description": "Small networks trained on synthetic seasons"})
     bundle = build_bundle(recipe, folder / "networks", stackers, out / "bundle", demo=True)
     n_bytes = sum(path.stat().st_size for path in bundle.folder.rglob("*") if path.is_file())

@@ -29,6 +29,7 @@ from inference.pipeline import predict
 from inference.run_state import RunState, locked
 from inference.submission import SUBMISSION_NAME
 from models.building import build_bundle
+from models.kinds import Kind
 from models.labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, season_of
 from models.network_plan import NetworkPlan
 from models.schedule import Schedule, SizeStage
@@ -64,7 +65,7 @@ class Plan:
     ----------
     n_sequences : of every season
     photo_size : larger than the reference resize makes frames, so that the step can be seen
-    epochs : of every network; those on the background twice as many
+    epochs, sequence_epochs : of networks on frames, and of those on the whole sequence, whose views are made anew each time
     rounds : most trees of a stacker
     """
 
@@ -74,13 +75,14 @@ class Plan:
     photo_size: ImageSize
     size: ImageSize
     epochs: int
+    sequence_epochs: int
     batch_size: int
     learning_rate: float
     rounds: int
 
 
-FULL = Plan((1, 2, 3), 500, 12, ImageSize(768, 1024), ImageSize(96, 128), 16, 32, 2e-3, 1000)
-MINI = Plan((1,), 70, 4, ImageSize(480, 640), ImageSize(48, 64), 2, 16, 3e-3, 40)
+FULL = Plan((1, 2, 3), 300, 12, ImageSize(576, 768), ImageSize(96, 128), 12, 5, 32, 2e-3, 1000)
+MINI = Plan((1,), 50, 4, ImageSize(480, 640), ImageSize(48, 64), 1, 1, 16, 3e-3, 40)
 
 
 def run_ladder(work: Path, plan: Plan, n_workers: int, command: str) -> dict[str, Any]:
@@ -145,18 +147,23 @@ def bundle_of(folder: Path, step: Step, plan: Plan, stacked: tuple[str, ...], n_
 
 
 def train_stackers(folder: Path, step: Step, plan: Plan, stacked: tuple[str, ...], n_workers: int) -> Path:
-    """Records of both stacking seasons by the networks of a step, and both sets of stackers; their folder."""
+    """Records of both stacking seasons by the networks of a step, and both sets of stackers; their folder.
+
+    Steps with the same networks share the records, and the stackers where they look at the same.
+    """
     recipe = recipe_of(step, plan.size, stacked)
-    work = folder / "stacking" / step.number
-    plain = work / "bundle"
+    made = folder / "stacking" / "_".join(step.networks)
+    work = made / ("neighbours" if step.neighbours else "alone")
+    work.mkdir(parents=True, exist_ok=True)
+    plain = made / "bundle"
     unstacked = open_bundle(plain) if plain.exists() else build_bundle(recipe, folder / "networks", None, plain)
     for season in STACKING:
-        _run(folder / "data", [season], unstacked, work / "records" / season, n_workers, flip_tta=False)
+        _run(folder / "data", [season], unstacked, made / "records" / season, n_workers, flip_tta=False)
     job = StackingJob(
         recipe=recipe_of(replace(step, sets=STACKING), plan.size, stacked),
         train=STACKING[0],
         valid=STACKING[1],
-        records=work / "records",
+        records=made / "records",
         labels=folder / "data" / TRAIN_LABELS_NAME,
         out=work / STACKING[0],
         reverse_out=work / STACKING[1],
@@ -227,8 +234,8 @@ def _train(folder: Path, data: Path, training: Training, plan: Plan, seed: int, 
 
 
 def schedule_of(training: Training, plan: Plan) -> Schedule:
-    """One size; the two-branch network starts from trained branches and needs less."""
-    epochs = max(1, plan.epochs // 2) if training.name == "two_branch" else plan.epochs
+    """One size, a constant number of epochs."""
+    epochs = plan.epochs if training.kind is Kind.FRAMES else plan.sequence_epochs
     stage = SizeStage(
         height=plan.size.height,
         width=plan.size.width,

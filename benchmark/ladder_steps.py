@@ -88,8 +88,6 @@ STEPS = (
     Step("9", "neighbours", "S10 hold-out 0.00265 -> 0.00242", -0.00023, "8", ALL, sets=("S9", "S10"), flip_tta=True,
          neighbours=True),
 )  # fmt: skip
-DEMO_STEP = "8"
-"""The step that the demo bundle is."""
 
 
 def step_named(number: str) -> Step:

@@ -120,9 +120,9 @@ def test_a_straight_frame_is_one_careless_resize(tmp_path: Path, random: np.rand
         straight_frame(tmp_path / "nothing.jpg", ImageSize(48, 64))
 
 
-def test_schedules_have_one_size_and_the_two_branch_network_needs_less() -> None:
+def test_schedules_tell_networks_on_frames_from_those_on_sequences() -> None:
     by_name = {training.name: schedule_of(training, FULL) for training in TRAININGS}
-    assert by_name["two_branch"].sizes[0].epochs == FULL.epochs // 2
+    assert by_name["two_branch"].sizes[0].epochs == FULL.sequence_epochs
     assert by_name["v1"].sizes[0].epochs == FULL.epochs
     assert MINI.photo_size.height > 384  # the reference resize must have something to do
     assert step_named("8").flip_tta
