@@ -153,8 +153,10 @@ def _within(ascending: Integers, window: int) -> tuple[npt.NDArray[np.int32], np
 
 
 def _fixed_point(scores: Probabilities) -> Integers:
-    whole: Integers = np.rint(np.ldexp(scores.astype(np.float64), FRACTION_BITS)).astype(np.int64)
-    return whole
+    scaled = scores.astype(np.float64)
+    scaled *= 2.0**FRACTION_BITS
+    np.rint(scaled, out=scaled)
+    return scaled.astype(np.int64)
 
 
 def _prefix_sums(values: Integers) -> Integers:
