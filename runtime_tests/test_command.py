@@ -132,7 +132,7 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
         (("demo", "--out", tmp_path), 2, "must be new, empty or an earlier demo's"),
         (("bench", "--scaling", "--try-gate"), 2, "--scaling, --try-gate: at most one of them must be given"),
         (
-            ("bundle", "build", "--recipe", "third_place", "--networks", tmp_path, "--out", out),
+            ("bundle", "build", "--recipe", "third_place", "--networks", tmp_path, "--out", tmp_path / "new"),
             4,
             "5 files, got 5 missing",
         ),
