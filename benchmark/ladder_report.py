@@ -29,7 +29,7 @@ WHY_NOT = {
     "8": "Synthetic animals walk both ways equally often and look the same mirrored; it only averages out noise.",
     "9": "Few sequences have another camera around; the stackers have few examples to learn from.",
 }
-"""What is known about the data that can explain why a step does not help on them. Said only where it does not."""
+"""Offered, not tested: what about the data may be why a step does not help on them. Said only where it does not."""
 
 
 def markdown(figures: dict[str, Any]) -> str:
@@ -50,7 +50,8 @@ def markdown(figures: dict[str, Any]) -> str:
         ),
         "",
     ]
-    against = [step for step in figures["steps"] if is_unlike(step)]
+    # A single seed shows nothing that would need a reason.
+    against = [step for step in figures["steps"] if is_unlike(step)] if len(figures["seeds"]) > 1 else []
     if against:
         lines += ["Where a step does not do here what it did for the author, and what may be the reason:", ""]
         lines += [f"- **{step['step']}, {step['name']}**: {verdict(step)}. {WHY_NOT[step['step']]}" for step in against]
