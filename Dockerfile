@@ -40,7 +40,7 @@ RUN /opt/venv/bin/pip install --quiet --disable-pip-version-check --no-index --n
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/hakuna \
  && chmod -R a+rX,go-w /opt/hakuna
 # Another layer, and no part of the program: an untrained bundle, for runs without models.
-RUN PYTHONPATH=/opt/hakuna /opt/venv/bin/python -m benchmark.demo_bundle /opt/demo \
+RUN PYTHONPATH=/opt/hakuna /opt/venv/bin/python -m benchmark.untrained_bundle /opt/demo \
  && chmod -R a+rX,go-w /opt/demo
 
 # --- 4. what runs ----------------------------------------------------------------------------------------------

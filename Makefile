@@ -7,12 +7,13 @@ DEV := $(BIN)/.dev-installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Where a timing run keeps its figures, and what it is compared with.
 BENCH_JSON ?= build/bench.json
+LADDER_JSON ?= build/ladder_mini.json
 BENCH_BASELINE ?= benchmark/results/baseline.json
 # The commit whose code the baseline timed, and a folder for that code.
 BENCH_COMMIT = $(shell git log -1 --format=%H -- $(BENCH_BASELINE))
 BENCH_OLD := build/baseline
 
-.PHONY: help demo test test-faults test-container test-slow faults bench bench-side-by-side check format docs lock lock-check audit image release-check clean
+.PHONY: help demo test test-faults test-container test-slow faults ladder-mini bench bench-side-by-side check format docs lock lock-check audit image release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -36,6 +37,9 @@ test-slow: $(DEV)  ## Run the tests that take minutes: full-size networks
 faults: $(DEV)  ## Run the fault tests with their full counts, keep the figures (half an hour)
 	$(BIN)/python -m pytest runtime_tests/faults -m "not slow and not faults" --faults-json=benchmark/results/faults.json
 	$(BIN)/python -m pytest runtime_tests -m faults --faults-json=benchmark/results/faults.json
+
+ladder-mini: $(DEV)  ## Climb the ladder once, as small as it works (under 4 minutes)
+	$(BIN)/hakuna bench --ladder --mini --json $(LADDER_JSON)
 
 bench: $(DEV)  ## Time every stage, compare with the committed baseline, if need be side by side (under 3 minutes)
 	$(BIN)/hakuna bench --short --compare $(BENCH_BASELINE) --json $(BENCH_JSON) || \

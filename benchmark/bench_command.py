@@ -20,6 +20,7 @@ from benchmark.flops import bundle_operations, recipe_operations
 from benchmark.gate_experiments import run_experiments
 from benchmark.harness import Harness, default_sizes, measured_rates, n_workers, time_startup
 from benchmark.machine import origin, write_json
+from benchmark.neighbour_speed import measure_neighbours
 from benchmark.profiles import load_profile
 from benchmark.projection import ENSEMBLES, LOW, MEASURED, Projection, manifest_of, profile_table, project
 from benchmark.repeated_season import write_repeated_season
@@ -236,6 +237,35 @@ def time_scaling(request: BenchRequest, plots: Path | None) -> dict[str, Any]:
         plots.mkdir(parents=True, exist_ok=True)
         scaling.plot(figures, plots / "scaling.svg")
     return figures
+
+
+def climb_ladder(request: BenchRequest, plots: Path | None, *, mini: bool) -> dict[str, Any]:
+    """The published solution step by step; `--work` keeps what is done."""
+    from benchmark.ladder import FULL, MINI, run_ladder  # noqa: PLC0415  # TensorFlow takes seconds
+    from benchmark.ladder_report import markdown, write_report  # noqa: PLC0415
+
+    with _work_folder(request.work) as work, _quiet():
+        figures = run_ladder(work, MINI if mini else FULL, n_workers(), request.command)
+    Console().print(markdown(figures), highlight=False, markup=False)
+    if request.json_file:
+        write_json(figures, _parent(request.json_file))
+    if plots:
+        write_report(figures, plots)
+    return figures
+
+
+def train_demo_bundle(request: BenchRequest, out: Path) -> None:
+    """The bundle of `hakuna demo`."""
+    from benchmark.demo_bundle import make_demo_bundle  # noqa: PLC0415  # TensorFlow takes seconds
+
+    with _work_folder(request.work) as work, _quiet():
+        bundle = make_demo_bundle(work, out, request.command, n_workers())
+    Console().print(f"bundle {bundle.id[:12]} -> {bundle.folder}", highlight=False)
+
+
+def time_neighbours(request: BenchRequest) -> dict[str, Any]:
+    """Seconds and memory of finding the neighbours of all public seasons."""
+    return _shown(measure_neighbours(request.command), request.json_file)
 
 
 def draw_history(folder: Path) -> None:

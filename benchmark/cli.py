@@ -1,15 +1,18 @@
-"""`hakuna score`, `hakuna report`, `hakuna demo`, `hakuna bench`."""
+"""`hakuna score`, `hakuna report`, `hakuna synth`, `hakuna demo`, `hakuna bench`."""
 
 from __future__ import annotations
 
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from inference.domain import Effort, Precision, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def score(
@@ -125,6 +128,56 @@ def demo(
     typer.echo(DEMO_WARNING)
 
 
+class SeasonRole(StrEnum):
+    """Whose files a synthetic season is written as."""
+
+    TRAIN = "train"
+    TEST = "test"
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder for photos, metadata and labels; must not exist.")],
+    seasons: Annotated[str, typer.Option(help="Numbers: 11, 1-8 or 1-3,9.")] = "1",
+    sequences: Annotated[int, typer.Option(min=1, help="Of each season.")] = 200,
+    cameras: Annotated[int, typer.Option(min=1, max=2000, help="Of each season.")] = 12,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH: 1536x2048 and 1920x2560 as real ones, less for tests.")] = (
+        "480x640"
+    ),
+    role: Annotated[SeasonRole, typer.Option(help="Write train_*.csv, or test_*.csv with a submission format.")] = (
+        SeasonRole.TEST
+    ),
+    damaged: Annotated[str, typer.Option(help="Share of the photos that are damaged or missing: 1%.")] = "0%",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other cameras and animals.")] = 1,
+    workers: Annotated[int | None, typer.Option(help="Processes that draw; default: one per core.")] = None,
+    contact_sheet: Annotated[Path | None, typer.Option(help="Also draw a page of photos: a .png or .jpg.")] = None,
+    beside: Annotated[Path | None, typer.Option(help="Folder of real photos to show on that page too.")] = None,
+) -> None:
+    """Make synthetic seasons in the competition's format. The same seed gives the same bytes.
+
+    Examples:
+        hakuna synth seasons --seasons 1-10 --role train --sequences 500 --workers 2
+
+        hakuna synth season11 --seasons 11 --size 1536x2048 --damaged 1% --contact-sheet sheet.png
+    """
+    from benchmark import synth_command
+    from inference.settings import load_settings
+
+    settings = load_settings(workers=workers)
+    synth_command.make_seasons(
+        out,
+        seasons=synth_command.parse_seasons(seasons),
+        n_sequences=sequences,
+        n_cameras=cameras,
+        size=synth_command.parse_size(size),
+        role=role.value,
+        damaged_share=synth_command.parse_share(damaged),
+        seed=seed,
+        n_workers=settings.workers,
+    )
+    if contact_sheet:
+        synth_command.draw_sheet(out, contact_sheet, seed, beside)
+
+
 class Against(StrEnum):
     """What ours is timed against."""
 
@@ -190,6 +243,16 @@ def bench(
     try_gate: Annotated[
         bool, typer.Option("--try-gate", help="Try --compare with slowed stages and on a busy machine.")
     ] = False,
+    ladder: Annotated[
+        bool, typer.Option("--ladder", help="The published solution step by step, on synthetic seasons (an hour).")
+    ] = False,
+    mini: Annotated[bool, typer.Option("--mini", help="With --ladder: one seed, as small as it works.")] = False,
+    demo_bundle: Annotated[
+        Path | None, typer.Option(help="Train the demo bundle on synthetic seasons, into this folder.")
+    ] = None,
+    neighbours: Annotated[
+        bool, typer.Option("--neighbours", help="Time finding the neighbours of every public sequence, and its memory.")
+    ] = False,
     history: Annotated[
         Path | None, typer.Option(help="Draw all figures of this folder into its index.html; needs Matplotlib.")
     ] = None,
@@ -219,20 +282,10 @@ def bench(
     from inference.logs import configure_logging
 
     configure_logging("auto")
-    _only_one(
-        {
-            "--against": against is not None,
-            "--workload": workload is not None,
-            "--scaling": scaling,
-            "--training": training,
-            "--validate": validate is not None,
-            "--try-gate": try_gate,
-            "--history": history is not None,
-            "--compare": compare is not None,
-        }
-    )
     if (budget or device_profile) and not workload:
         raise UsageError("--budget, --device-profile: must come with --workload")
+    if mini and not ladder:
+        raise UsageError("--mini: must come with --ladder")
     from benchmark import bench_command
 
     request = bench_command.BenchRequest(
@@ -246,32 +299,35 @@ def bench(
         json_file=json_file,
         command=_command_line(),
     )
-    if against is Against.PILLOW:
-        bench_command.time_decoders(request)
-    elif against is Against.PUBLISHED:
-        bench_command.time_against_published(request)
-    elif training:
-        bench_command.time_training(request)
-    elif scaling:
-        bench_command.time_scaling(request, plots)
-    elif history is not None:
-        bench_command.draw_history(history)
-    elif validate is not None:
-        bench_command.validate_projections(request, validate)
-    elif try_gate:
-        bench_command.try_gate(request)
-    elif workload:
-        chosen, seconds = Effort[ensemble.name], _seconds(budget)
-        bench_command.project_workload(request, workload, seconds, device_profile, chosen, precision)
-    else:
-        bench_command.time_stages(request, plots, compare, max_regression)
 
+    def time_against() -> object:
+        is_pillow = against is Against.PILLOW
+        return bench_command.time_decoders(request) if is_pillow else bench_command.time_against_published(request)
 
-def _only_one(modes: dict[str, bool]) -> None:
-    """Raise UsageError where two options ask for different things."""
-    given = [name for name, is_given in modes.items() if is_given]
+    def project() -> None:
+        chosen = Effort[ensemble.name]
+        bench_command.project_workload(request, str(workload), _seconds(budget), device_profile, chosen, precision)
+
+    modes: dict[str, tuple[bool, Callable[[], object]]] = {
+        "--against": (against is not None, time_against),
+        "--workload": (workload is not None, project),
+        "--scaling": (scaling, lambda: bench_command.time_scaling(request, plots)),
+        "--validate": (validate is not None, lambda: bench_command.validate_projections(request, validate or 0)),
+        "--try-gate": (try_gate, lambda: bench_command.try_gate(request)),
+        "--ladder": (ladder, lambda: bench_command.climb_ladder(request, plots, mini=mini)),
+        "--demo-bundle": (
+            demo_bundle is not None,
+            lambda: bench_command.train_demo_bundle(request, demo_bundle or Path()),
+        ),
+        "--training": (training, lambda: bench_command.time_training(request)),
+        "--neighbours": (neighbours, lambda: bench_command.time_neighbours(request)),
+        "--history": (history is not None, lambda: bench_command.draw_history(history or Path())),
+        "--compare": (compare is not None, lambda: bench_command.time_stages(request, plots, compare, max_regression)),
+    }
+    given = [name for name, (is_given, _) in modes.items() if is_given]
     if len(given) > 1:
         raise UsageError(f"{', '.join(given)}: at most one of them must be given")
+    modes[given[0] if given else "--compare"][1]()
 
 
 def _seconds(budget: str | None) -> float | None:

@@ -1,13 +1,15 @@
-"""A whole run from nothing: a synthetic season, an untrained bundle, a prediction and its score."""
+"""A whole run from nothing: an unseen synthetic season, the demo bundle, a prediction and its score."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.scoring import Score, read_labels, read_submission, score
-from benchmark.synthetic import LABELS_NAME, write_season
+from benchmark.synthetic import LABELS_NAME, SeasonOptions, write_seasons
+from inference.bundle import open_bundle
 from inference.domain import ImageSize, Preset, UsageError
 from inference.files import output_errors
 from inference.job import Job, RunOptions
@@ -20,14 +22,15 @@ from models.random_assets import write_random_assets
 from models.recipes import load_recipe
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from inference.bundle import Bundle
     from inference.photos_to_records import Progress
 
 RECIPE = "third_place"
 PHOTO_SIZE = ImageSize(480, 640)
 N_CAMERAS = 5
+UNSEEN_SEASON = 11
+"""The demo bundle has learnt from seasons 1 to 10."""
+BUNDLE_FOLDER = Path(__file__).parent.parent / "models" / "demo" / "bundle"
 MARKER_NAME = ".hakuna-demo"
 """A folder with this file was made by a demo and may be made anew."""
 
@@ -42,8 +45,19 @@ class DemoFiles:
     score: Score
 
 
-def run_demo(folder: Path, *, n_sequences: int, seed: int, n_workers: int, on_progress: Progress) -> DemoFiles:
-    """Make everything below `folder`. Raises UsageError if it holds something that is not an earlier demo's."""
+def run_demo(
+    folder: Path,
+    *,
+    n_sequences: int,
+    seed: int,
+    n_workers: int,
+    on_progress: Progress,
+    bundle_folder: Path | None = None,
+) -> DemoFiles:
+    """Make everything below `folder`, with the committed demo bundle unless told which; without one, with untrained networks.
+
+    Raises UsageError if the folder holds something that is not an earlier demo's.
+    """
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER_NAME).exists():
             raise UsageError(f"--out {folder}: must be new, empty or an earlier demo's")
@@ -52,8 +66,9 @@ def run_demo(folder: Path, *, n_sequences: int, seed: int, n_workers: int, on_pr
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MARKER_NAME).touch()
     data, out = folder / "data", folder / "out"
-    write_season(data, n_sequences=n_sequences, n_cameras=N_CAMERAS, size=PHOTO_SIZE, seed=seed)
-    bundle = make_demo_bundle(folder / "bundle", folder / "assets", seed)
+    write_seasons(data, (UNSEEN_SEASON,), SeasonOptions(n_sequences, N_CAMERAS, PHOTO_SIZE, seed), n_workers)
+    trained = bundle_folder or BUNDLE_FOLDER
+    bundle = open_bundle(trained) if trained.exists() else untrained_bundle(folder / "bundle", folder / "assets", seed)
     job = Job(
         data_folder=data,
         plan=plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME)),
@@ -66,7 +81,7 @@ def run_demo(folder: Path, *, n_sequences: int, seed: int, n_workers: int, on_pr
     return DemoFiles(data, bundle.folder, out, result)
 
 
-def make_demo_bundle(folder: Path, assets: Path, seed: int) -> Bundle:
+def untrained_bundle(folder: Path, assets: Path, seed: int) -> Bundle:
     """An untrained bundle of the published ensemble's shape, made by importing untrained networks."""
     recipe = load_recipe(RECIPE)
     write_random_assets(assets, recipe, seed)

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from benchmark.synthetic import SPECIES, START, Burst, draw_burst, landscape
+from benchmark.synthetic import draw_frames
+from benchmark.synthetic_plan import FIRST_SEASON_START, Burst
+from benchmark.synthetic_scenery import make_scene
+from benchmark.synthetic_strips import Strip
 from inference.domain import LABELS, METADATA_COLUMNS
 from inference.metadata import FORMAT_NAME, METADATA_NAME
 
@@ -22,6 +25,7 @@ JPEG_QUALITY = 95
 """Makes files of about the size that cameras make."""
 MOST_FRAMES = 3
 BURSTS_PER_SIZE = 2
+SHOWN = ("wildebeest", "zebra")
 
 
 def write_repeated_season(folder: Path, sequences: Sequence[tuple[ImageSize, int]], seed: int) -> None:
@@ -38,7 +42,7 @@ def write_repeated_season(folder: Path, sequences: Sequence[tuple[ImageSize, int
         for number, (size, n_frames) in enumerate(sequences):
             seq_id = f"T{number:06d}"
             for name in names[size][number % BURSTS_PER_SIZE][:n_frames]:
-                metadata.writerow([seq_id, START.isoformat(sep=" "), name])
+                metadata.writerow([seq_id, FIRST_SEASON_START.isoformat(sep=" "), name])
             formats.writerow([seq_id, *[0] * len(LABELS)])
 
 
@@ -47,9 +51,10 @@ def _draw(folder: Path, size: ImageSize, seed: int) -> list[list[str]]:
     bursts = []
     for number in range(BURSTS_PER_SIZE):
         random = np.random.default_rng((seed, size.height, number))
-        burst = Burst("", 0, START.replace(hour=12 * number), MOST_FRAMES, SPECIES[number])
+        moment = FIRST_SEASON_START.replace(hour=12 * number)
+        burst = Burst(1, 0, 1, 1, number, moment, MOST_FRAMES, (SHOWN[number],))
         names = []
-        for k, photo in enumerate(draw_burst(burst, landscape(size, random), random)):
+        for k, photo in enumerate(draw_frames(burst, make_scene(size, random), Strip.WHITE, random)):
             names.append(f"{size}_{number}_{k}.JPG")
             Image.fromarray(photo).save(folder / names[-1], "JPEG", quality=JPEG_QUALITY)
         bursts.append(names)

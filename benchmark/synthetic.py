@@ -1,233 +1,278 @@
-"""Small synthetic camera-trap seasons: made-up photos with the habits of real ones, and labels that are known.
+"""Synthetic camera-trap seasons: made-up photos with the habits of real ones, and labels that are known.
 
 Each camera looks at its own landscape, by day in colour and by night in infra-red grey. Most bursts are empty; in the
-others animals of one species walk from frame to frame. The bottom line is burnt in as real cameras do it.
+others animals walk from frame to frame, and often reach the next camera minutes later. The bottom line is burnt in as
+real cameras do it. The same seed gives the same bytes, whatever the number of workers.
 """
 
 from __future__ import annotations
 
 import csv
 import math
+import multiprocessing
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageDraw
+import simplejpeg
 
+from benchmark.synthetic_animals import draw_animals, make_animals
+from benchmark.synthetic_plan import Burst, plan_rolls
+from benchmark.synthetic_scenery import background_of_frame, expose, make_scene, make_weather
+from benchmark.synthetic_species import SEEN_ONCE, SPECIES
+from benchmark.synthetic_strips import burn_in, pick_strip
 from inference.domain import LABELS, METADATA_COLUMNS, ImageSize
-from inference.metadata import FORMAT_NAME, METADATA_NAME
+from inference.files import output_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
+    from typing import TextIO
 
+    from benchmark.synthetic_scenery import Scene
+    from benchmark.synthetic_strips import Strip
     from inference.domain import Pixels
 
-LABELS_NAME = "test_labels.csv"
-
-EMPTY_SHARE = 0.76
-"""Share of bursts in which nothing is seen (REFERENCE.md section 1)."""
-FRAMES_PER_BURST = (1, 2, 3)
-FRAMES_SHARE = (0.08, 0.19, 0.73)
-"""Mean 2.65, as in the public seasons."""
-NIGHT_HOURS = frozenset({0, 1, 2, 3, 4, 5, 19, 20, 21, 22, 23})
-START = datetime(2010, 8, 1)
-JPEG_QUALITY = 85
-STRIP_SHARE = 1 / 14
-"""Height of the info strip relative to the photo."""
-
-
-@dataclass(frozen=True)
-class Species:
-    """What an animal looks like from the side. Lengths relative to the height of the photo."""
-
-    label: str
-    colour: tuple[int, int, int]
-    length: float
-    leg: float
-    stripes: int
-    herd: int
-    """Largest number of animals in one photo."""
+METADATA_SUFFIX, FORMAT_NAME, LABELS_SUFFIX = "metadata.csv", "submission_format.csv", "labels.csv"
+LABELS_NAME = f"test_{LABELS_SUFFIX}"
+DAMAGED_NAME = "damaged.csv"
+"""Which photos were damaged on request, and how."""
+JPEG_QUALITY = 88
+"""Makes photos of 2048x1536 of 400 to 1,000 kB."""
+KEPT_BYTES_SHARE = (0.1, 0.9)
+"""What is left of a truncated file."""
+TASKS_AHEAD = 3
+"""Tasks a worker that may wait: memory does not grow with the season."""
+HOT, COLD = 38, 12
+"""Degrees Celsius at 2 p.m. and at 4 a.m."""
 
 
-SPECIES = (
-    Species("wildebeest", (88, 80, 76), 0.26, 0.13, 0, 5),
-    Species("zebra", (225, 225, 220), 0.25, 0.12, 7, 4),
-    Species("gazellethomsons", (196, 150, 96), 0.16, 0.10, 1, 5),
-    Species("buffalo", (48, 42, 40), 0.32, 0.11, 0, 3),
-    Species("elephant", (120, 114, 110), 0.50, 0.20, 0, 2),
-    Species("giraffe", (206, 160, 84), 0.28, 0.34, 4, 2),
-    Species("warthog", (104, 84, 70), 0.15, 0.05, 0, 3),
-    Species("guineafowl", (70, 74, 92), 0.07, 0.03, 0, 6),
-    Species("lionfemale", (200, 168, 116), 0.27, 0.09, 0, 2),
-    Species("otherbird", (60, 50, 48), 0.06, 0.04, 0, 1),
-)
-"""Ten of the 53 species: the common ones, and one that is seen in one frame only."""
-SPECIES_SHARE = np.array([0.30, 0.20, 0.15, 0.08, 0.07, 0.05, 0.05, 0.04, 0.03, 0.03])
-SEEN_ONCE = frozenset({"otherbird"})
+class Role(StrEnum):
+    """Whose files a season is written as."""
+
+    TRAIN = "train"
+    """`train_metadata.csv`, `train_labels.csv`; several seasons in one folder."""
+    TEST = "test"
+    """`test_metadata.csv`, `submission_format.csv`, `test_labels.csv`."""
+
+
+class Damage(StrEnum):
+    """What can be wrong with a file."""
+
+    TRUNCATED = "truncated"
+    NO_PHOTO = "not a photo"
+    EMPTY = "empty"
+    MISSING = "missing"
 
 
 @dataclass(frozen=True)
-class Burst:
-    """One capture event before it is drawn."""
+class SeasonOptions:
+    """What all seasons of a folder have in common.
 
-    seq_id: str
-    camera: int
-    moment: datetime
-    n_frames: int
-    species: Species | None
+    Attributes
+    ----------
+    n_sequences : of each season
+    damaged_share : of the photos
+    role : whose file names
+    """
+
+    n_sequences: int
+    n_cameras: int
+    size: ImageSize
+    seed: int
+    damaged_share: float = 0.0
+    role: Role = Role.TEST
 
 
 @dataclass(frozen=True)
-class Animal:
-    """Where an animal walks: centre and step per frame, relative to width and height of the photo."""
+class Task:
+    """The bursts of one camera in one roll: what a worker draws at a time."""
 
-    x: float
-    y: float
-    step: float
-    size: float
+    folder: Path
+    bursts: tuple[Burst, ...]
+    options: SeasonOptions
 
 
 def write_season(folder: Path, *, n_sequences: int, n_cameras: int, size: ImageSize, seed: int) -> None:
-    """Write photos, metadata, submission format and labels of a season; the same seed gives the same bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    backgrounds = [landscape(size, np.random.default_rng((seed, 1, camera))) for camera in range(n_cameras)]
-    bursts = plan_bursts(n_sequences, n_cameras, seed)
-    with (
-        (folder / METADATA_NAME).open("w", newline="", encoding="utf-8") as metadata_file,
-        (folder / FORMAT_NAME).open("w", newline="", encoding="utf-8") as format_file,
-        (folder / LABELS_NAME).open("w", newline="", encoding="utf-8") as labels_file,
-    ):
-        metadata, formats, labels = (csv.writer(file) for file in (metadata_file, format_file, labels_file))
-        metadata.writerow(METADATA_COLUMNS)
-        formats.writerow(["seq_id", *LABELS])
-        labels.writerow(["seq_id", *LABELS])
-        for number, burst in enumerate(bursts):
-            random = np.random.default_rng((seed, 2, number))
-            for k, photo in enumerate(draw_burst(burst, backgrounds[burst.camera], random)):
-                name = f"S1/C{burst.camera:02d}/S1_C{burst.camera:02d}_PICT{number:05d}_{k + 1}.JPG"
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(photo).save(folder / name, "JPEG", quality=JPEG_QUALITY)
-                metadata.writerow([burst.seq_id, burst.moment.isoformat(sep=" "), name])
-            seen = burst.species.label if burst.species else "empty"
-            formats.writerow([burst.seq_id, *[0] * len(LABELS)])
-            labels.writerow([burst.seq_id, *[int(label == seen) for label in LABELS]])
+    """Write photos, metadata, submission format and labels of a single test season."""
+    write_seasons(folder, (1,), SeasonOptions(n_sequences, n_cameras, size, seed))
 
 
-def plan_bursts(n_sequences: int, n_cameras: int, seed: int) -> list[Burst]:
-    """Decide when each camera fires and what it sees."""
-    random = np.random.default_rng((seed, 0))
-    bursts = []
-    for number in range(n_sequences):
-        camera = number % n_cameras
-        species = None if random.random() < EMPTY_SHARE else SPECIES[random.choice(len(SPECIES), p=SPECIES_SHARE)]
-        bursts.append(
-            Burst(
-                seq_id=f"SER_S1#C{camera:02d}#1#{number // n_cameras + 1}",
-                camera=camera,
-                moment=START + timedelta(seconds=int(random.integers(0, 365 * 24 * 3600))),
-                n_frames=int(random.choice(FRAMES_PER_BURST, p=FRAMES_SHARE)),
-                species=species,
-            )
-        )
-    return bursts
+def write_seasons(
+    folder: Path,
+    seasons: Iterable[int],
+    options: SeasonOptions,
+    n_workers: int = 1,
+    on_progress: Callable[[int], None] = lambda _n_sequences: None,
+) -> None:
+    """Write seasons into one folder, a roll at a time; `on_progress` hears of the sequences that are done."""
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as files, _pool(n_workers) as pool:
+            tables = _Tables(folder, options, files)
+            tasks = _tasks(folder, seasons, options, tables)
+            for n_done in _drawn(tasks, pool, n_workers):
+                on_progress(n_done)
 
 
-def landscape(size: ImageSize, random: np.random.Generator) -> npt.NDArray[np.float64]:
-    """What a camera always sees: sky, plain, bushes: float64 (H, W, 3), RGB, 0-255."""
-    horizon = random.uniform(0.25, 0.45)
-    rows = np.linspace(0, 1, size.height)[:, None]
-    sky = np.array([150, 180, 215]) + rows[..., None] * 60
-    plain = np.array([150, 132, 84]) * random.uniform(0.8, 1.15) * (1.2 - 0.4 * rows[..., None])
-    scene = np.where(rows[..., None] < horizon, sky, plain) * np.ones((1, size.width, 1))
-    grain = _smooth_noise(size, 12, random) * 22 + _smooth_noise(size, 60, random) * 14
-    scene += grain[..., None]
-    image = Image.fromarray(np.clip(scene, 0, 255).astype(np.uint8))
-    draw = ImageDraw.Draw(image)
-    for _ in range(int(random.integers(2, 7))):
-        x, y = random.uniform(0, size.width), random.uniform(horizon - 0.05, 0.8) * size.height
-        radius = random.uniform(0.03, 0.10) * size.height
-        green = tuple(int(value) for value in np.array([74, 88, 48]) * random.uniform(0.7, 1.2))
-        draw.ellipse((x - 1.6 * radius, y - radius, x + 1.6 * radius, y + radius), fill=green)
-    return np.asarray(image).astype(np.float64)
-
-
-def draw_burst(burst: Burst, background: npt.NDArray[np.float64], random: np.random.Generator) -> list[Pixels]:
+def draw_burst(burst: Burst, options: SeasonOptions) -> list[Pixels]:
     """The photos of a burst: uint8 (H, W, 3) each, RGB."""
-    size = ImageSize(*background.shape[:2])
-    night = burst.moment.hour in NIGHT_HOURS
-    animals = _animals(burst.species, random) if burst.species else []
+    camera = _camera(options.seed, burst.season, burst.camera, options.size)
+    return draw_frames(burst, camera.scene, camera.strip, _random_of(options.seed, burst))
+
+
+def draw_frames(burst: Burst, scene: Scene, strip: Strip, random: np.random.Generator) -> list[Pixels]:
+    """The photos of a burst in front of a scene."""
+    weather = make_weather(random, is_night=burst.is_night, hour=burst.moment.hour)
+    groups = [(SPECIES[label], make_animals(SPECIES[label], random)) for label in burst.labels]
     only_frame = int(random.integers(burst.n_frames))
-    light = random.uniform(0.85, 1.1)
+    celsius = _celsius(burst.moment.hour, random)
     photos = []
-    for k in range(burst.n_frames):
-        image = Image.fromarray(np.clip(background * light, 0, 255).astype(np.uint8))
-        if burst.species and (burst.species.label not in SEEN_ONCE or k == only_frame):
-            for animal in animals:
-                _draw_animal(image, burst.species, animal, k)
-        pixels = np.asarray(image).astype(np.float64) + random.normal(0, 3, background.shape)
-        if night:
-            pixels = _infra_red(pixels)
-        finished = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-        _burn_in(finished, size, burst.moment)
-        photos.append(np.asarray(finished))
+    for frame in range(burst.n_frames):
+        photo = background_of_frame(scene, weather, frame)
+        for species, animals in groups:
+            if species.label not in SEEN_ONCE or frame == only_frame:
+                draw_animals(photo, species, animals, scene.horizon, frame, is_night=burst.is_night)
+        photo = expose(photo, weather, random)
+        burn_in(photo, strip, burst.moment, celsius)
+        photos.append(photo)
     return photos
 
 
-def _animals(species: Species, random: np.random.Generator) -> list[Animal]:
-    direction = random.choice((-1.0, 1.0))
-    return [
-        Animal(
-            x=random.uniform(0.15, 0.85),
-            y=random.uniform(0.5, 0.78),
-            step=direction * random.uniform(0.02, 0.08),
-            size=random.uniform(0.7, 1.2),
-        )
-        for _ in range(int(random.integers(1, species.herd + 1)))
-    ]
+def encode(photo: Pixels) -> bytes:
+    """JPEG as cameras write it, chroma at half the size."""
+    data: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(photo), JPEG_QUALITY, "RGB", "420")
+    return data
 
 
-def _draw_animal(image: Image.Image, species: Species, animal: Animal, frame: int) -> None:
-    draw = ImageDraw.Draw(image)
-    unit = image.height * animal.size
-    half, leg = species.length * unit / 2, species.leg * unit
-    height = half * 0.5
-    x, y = (animal.x + animal.step * frame) * image.width, animal.y * image.height
-    forward = math.copysign(1.0, animal.step)
-    dark = tuple(int(value * 0.55) for value in species.colour)
-    for offset in (-0.7, -0.5, 0.5, 0.7):
-        draw.line((x + offset * half, y, x + offset * half, y + height + leg), fill=dark, width=max(2, int(half / 8)))
-    draw.ellipse((x - half, y - height, x + half, y + height), fill=species.colour)
-    neck = (x + forward * half * 0.8, y - height * 0.4)
-    head = (x + forward * half * 1.25, y - height - leg * 0.5)
-    draw.line((*neck, *head), fill=species.colour, width=max(3, int(half / 3)))
-    radius = max(2.0, half * 0.18)
-    draw.ellipse((head[0] - radius, head[1] - radius, head[0] + radius, head[1] + radius), fill=dark)
-    for stripe in range(species.stripes):
-        sx = x - half * 0.7 + (stripe + 0.5) * 1.4 * half / species.stripes
-        draw.line((sx, y - height * 0.7, sx, y + height * 0.7), fill=dark, width=max(1, int(half / 10)))
+def damage_of(options: SeasonOptions, burst: Burst, frame: int) -> Damage | None:
+    """What is wrong with a photo: a function of the seed and its place alone."""
+    if not options.damaged_share:
+        return None
+    random = np.random.default_rng((options.seed, 3, burst.season, burst.roll, burst.number, frame))
+    if random.random() >= options.damaged_share:
+        return None
+    return list(Damage)[int(random.integers(len(Damage)))]
 
 
-def _infra_red(pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Grey, bright in the middle of the flash, dark around it."""
-    height, width, _ = pixels.shape
-    rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    flash = np.clip(1.15 - 0.75 * np.hypot(rows, columns), 0.12, None)
-    grey = pixels.mean(axis=2) * flash
-    return np.repeat(grey[..., None], 3, axis=2)
+@dataclass(frozen=True)
+class _Camera:
+    scene: Scene
+    strip: Strip
 
 
-def _burn_in(image: Image.Image, size: ImageSize, moment: datetime) -> None:
-    top = int(size.height * (1 - STRIP_SHARE))
-    draw = ImageDraw.Draw(image)
-    draw.rectangle((0, top, size.width, size.height), fill=(255, 255, 255))
-    text = moment.strftime("DLCcovert.com   %m-%d-%Y %H:%M:%S")
-    draw.text((size.width * 0.8, top + 2), text, fill=(0, 0, 0), anchor="ma")
+@lru_cache(maxsize=8)
+def _camera(seed: int, season: int, camera: int, size: ImageSize) -> _Camera:
+    """A camera's view in a season: it never stands twice in quite the same place."""
+    random = np.random.default_rng((seed, 1, season, camera))
+    return _Camera(make_scene(size, random), pick_strip(np.random.default_rng((seed, 4, camera))))
 
 
-def _smooth_noise(size: ImageSize, cells: int, random: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Noise of about `cells` bumps across the photo: float64 (H, W), standard deviation about one."""
-    coarse = random.normal(0, 1, (max(2, cells * size.height // size.width), cells)).astype(np.float32)
-    image = Image.fromarray(coarse).resize((size.width, size.height), Image.Resampling.BICUBIC)
-    return np.asarray(image).astype(np.float64)
+class _Tables:
+    """The CSV files of a folder, written as the plan goes on."""
+
+    def __init__(self, folder: Path, options: SeasonOptions, files: ExitStack) -> None:
+        role = options.role.value
+        self._options = options
+        self._metadata = csv.writer(files.enter_context(_text(folder / f"{role}_{METADATA_SUFFIX}")))
+        self._labels = csv.writer(files.enter_context(_text(folder / f"{role}_{LABELS_SUFFIX}")))
+        self._metadata.writerow(METADATA_COLUMNS)
+        self._labels.writerow(["seq_id", *LABELS])
+        self._formats = self._damaged = None
+        if options.role is Role.TEST:
+            self._formats = csv.writer(files.enter_context(_text(folder / FORMAT_NAME)))
+            self._formats.writerow(["seq_id", *LABELS])
+        if options.damaged_share:
+            self._damaged = csv.writer(files.enter_context(_text(folder / DAMAGED_NAME)))
+            self._damaged.writerow(["file_name", "damage"])
+
+    def add(self, burst: Burst) -> None:
+        """The rows of a burst."""
+        seen = burst.labels or ("empty",)
+        self._labels.writerow([burst.seq_id, *[int(label in seen) for label in LABELS]])
+        if self._formats:
+            self._formats.writerow([burst.seq_id, *[0] * len(LABELS)])
+        for frame in range(burst.n_frames):
+            self._metadata.writerow([burst.seq_id, burst.moment.isoformat(sep=" "), burst.file_name(frame)])
+            damage = damage_of(self._options, burst, frame)
+            if self._damaged and damage:
+                self._damaged.writerow([burst.file_name(frame), damage.value])
+
+
+def _tasks(folder: Path, seasons: Iterable[int], options: SeasonOptions, tables: _Tables) -> Iterator[Task]:
+    for season in seasons:
+        for roll in plan_rolls(options.n_sequences, options.n_cameras, options.seed, season):
+            for burst in roll:
+                tables.add(burst)
+            for _, bursts in groupby(roll, key=lambda burst: burst.camera):
+                yield Task(folder, tuple(bursts), options)
+
+
+def _drawn(tasks: Iterator[Task], pool: ProcessPoolExecutor | None, n_workers: int) -> Iterator[int]:
+    """Draw every task; the number of its sequences when it is done."""
+    if pool is None:
+        for task in tasks:
+            yield _draw_task(task)
+        return
+    waiting: set[Future[int]] = set()
+    for task in tasks:
+        waiting.add(pool.submit(_draw_task, task))
+        if len(waiting) >= TASKS_AHEAD * n_workers:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for one in done:
+                yield one.result()
+    for one in waiting:
+        yield one.result()
+
+
+def _draw_task(task: Task) -> int:
+    for burst in task.bursts:
+        for frame, photo in enumerate(draw_burst(burst, task.options)):
+            path = task.folder / burst.file_name(frame)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            data = _damaged(encode(photo), damage_of(task.options, burst, frame), task.options.seed)
+            if data is not None:
+                path.write_bytes(data)
+    return len(task.bursts)
+
+
+def _damaged(data: bytes, damage: Damage | None, seed: int) -> bytes | None:
+    if damage is None:
+        return data
+    if damage is Damage.TRUNCATED:
+        share = np.random.default_rng((seed, len(data))).uniform(*KEPT_BYTES_SHARE)
+        return data[: int(share * len(data))]
+    return {Damage.NO_PHOTO: b"this is no photo", Damage.EMPTY: b"", Damage.MISSING: None}[damage]
+
+
+def _random_of(seed: int, burst: Burst) -> np.random.Generator:
+    return np.random.default_rng((seed, 2, burst.season, burst.roll, burst.number))
+
+
+def _celsius(hour: int, random: np.random.Generator) -> int:
+    warmth = (1 + math.cos((hour - 14) / 24 * math.tau)) / 2
+    return round(COLD + (HOT - COLD) * warmth + float(random.normal(0, 2)))
+
+
+@contextmanager
+def _pool(n_workers: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes that draw; none where one is enough."""
+    if n_workers == 1:
+        yield None
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield pool
+
+
+@contextmanager
+def _text(path: Path) -> Iterator[TextIO]:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        yield file

@@ -54,6 +54,8 @@ class Block(StrEnum):
     """Each frame network at each size for each frame: `missing_frame` where the frame does not exist."""
     FRAME_MEDIANS = "frame_medians"
     """The median over networks and sizes for each frame: the first frame's where the frame does not exist."""
+    NEIGHBOURS = "neighbours"
+    """What the other cameras saw around the same time: `NeighbourOptions.missing` where nobody did."""
     HOUR = "hour"
     MONTH = "month"
 
@@ -93,6 +95,16 @@ class Network(_Strict):
         return self
 
 
+class NeighbourOptions(_Strict):
+    """The scores of other cameras around the same time as features; see `inference.neighbours`."""
+
+    windows_seconds: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
+    """Another camera's sequence counts if it is at most so much earlier or later; one group of features each."""
+    min_coverage: float = Field(ge=0, le=1)
+    """Smallest share of sequences with a neighbour at which they are used; below it all features are `missing`."""
+    missing: float
+
+
 class Stacking(_Strict):
     """LightGBM boosters on top: one per set and class, averaged over the sets."""
 
@@ -104,6 +116,8 @@ class Stacking(_Strict):
     blocks: tuple[str, ...] = Field(min_length=1)
     """Order of the features: `Block` values and names of networks on the whole sequence."""
     missing_frame: float
+    neighbours: NeighbourOptions | None = None
+    """There if, and only if, `neighbours` is one of the blocks."""
 
 
 class Blend(_Strict):
@@ -242,6 +256,10 @@ def check_ensemble(ensemble: Ensemble, networks: tuple[Network, ...]) -> None:
     unknown = [block for block in ensemble.stacking.blocks if block not in known]
     if unknown:
         raise ValueError(f"stacking.blocks: must be among {sorted(known)}, got {unknown}")
+    has_block = Block.NEIGHBOURS in ensemble.stacking.blocks
+    if has_block != (ensemble.stacking.neighbours is not None):
+        got = "the block alone" if has_block else "the options alone"
+        raise ValueError(f"stacking.neighbours: must come with the block {Block.NEIGHBOURS.value}, got {got}")
 
 
 def feature_names(ensemble: Ensemble, networks: tuple[Network, ...]) -> tuple[str, ...]:
@@ -265,6 +283,8 @@ def feature_names(ensemble: Ensemble, networks: tuple[Network, ...]) -> tuple[st
             ]
         elif block == Block.FRAME_MEDIANS:
             stems = [f"median_frame{k}" for k in frames]
+        elif block == Block.NEIGHBOURS and stacking.neighbours:
+            stems = [f"neighbours_{window}s" for window in stacking.neighbours.windows_seconds]
         else:
             stems = [block]
         names += [f"{stem}_{label}" for stem in stems for label in stacking.feature_classes]

@@ -269,6 +269,8 @@ class Sequence:
 
     seq_id: str
     images: tuple[Image, ...]
+    site: str = ""
+    """Its camera, where the metadata has a column for it; else the `seq_id` may tell."""
 
 
 class FailureReason(StrEnum):

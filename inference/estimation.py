@@ -1,4 +1,4 @@
-"""Records -> final probabilities: aggregation, then the stackers where their features are what they expect."""
+"""Records -> final probabilities: aggregation, a look around, then the stackers where their features are as they expect."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ import numpy as np
 from inference.aggregation import aggregate, blended
 from inference.booster_trial import start_booster_trial
 from inference.boosters import Stackers
+from inference.domain import LABELS
 from inference.features import stacker_features
+from inference.neighbours import look_around
 from inference.provisional import priors_row
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy.typing as npt
 
-    from inference.bundle import Bundle
+    from inference.bundle import Bundle, Manifest
     from inference.domain import Probabilities
+    from inference.neighbours import Neighbourhood
     from inference.records import Record
 
 
@@ -57,8 +62,12 @@ class Estimator:
         if stacking and self._stackers is None:
             self._stackers = Stackers(self.bundle, stacking)
 
-    def __call__(self, records: list[Record]) -> Estimated:
-        """Estimate some records; one without a readable frame gets the priors."""
+    def __call__(self, records: list[Record], neighbours: Probabilities | None = None) -> Estimated:
+        """Estimate some records; one without a readable frame gets the priors.
+
+        `neighbours` are their rows of `Neighbourhood.means`; without them, as in a provisional submission, the
+        stackers are told that nobody was around.
+        """
         self.load()
         stacking = self._manifest.ensemble.stacking
         probabilities = np.tile(self._priors, (len(records), 1))
@@ -66,11 +75,36 @@ class Estimator:
         if not seen:
             return Estimated(records, probabilities, [], None)
         aggregated = aggregate(seen, self._manifest)
+        if neighbours is not None:
+            neighbours = neighbours[[record.n_frames > 0 for record in records]]
         estimate, features = blended(aggregated, self._manifest), None
         stacked = list(compress(seen, aggregated.is_complete))
         if stacking and self._stackers and stacked:
             rows = aggregated.is_complete
-            features = stacker_features(aggregated, self._manifest, stacking)[rows]
+            features = stacker_features(aggregated, self._manifest, stacking, neighbours)[rows]
             estimate[rows] = self._stackers.restack(estimate[rows], features)
         probabilities[[record.n_frames > 0 for record in records]] = estimate
         return Estimated(records, probabilities, stacked, features)
+
+
+def look_around_records(chunks: Iterable[list[Record]], n_records: int, manifest: Manifest) -> Neighbourhood | None:
+    """What the other cameras saw around each of all records; None where the manifest does not ask."""
+    stacking = manifest.ensemble.stacking
+    if not (stacking and stacking.neighbours):
+        return None
+    classes = [LABELS.index(label) for label in stacking.feature_classes]
+    scores = np.full((n_records, len(classes)), np.nan, np.float32)
+    moments, sites = np.zeros(n_records, np.int64), np.full(n_records, -1, np.int64)
+    numbers: dict[str, int] = {}
+    first = 0
+    for records in chunks:
+        seen = [record for record in records if record.n_frames]
+        if seen:
+            rows = [first + k for k, record in enumerate(records) if record.n_frames]
+            scores[rows] = blended(aggregate(seen, manifest), manifest)[:, classes]
+        for row, record in enumerate(records, start=first):
+            if record.site and record.seconds is not None:
+                sites[row] = numbers.setdefault(record.site, len(numbers))
+                moments[row] = record.seconds
+        first += len(records)
+    return look_around(scores, moments, sites, stacking.neighbours)

@@ -18,16 +18,24 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from inference.bundle import Manifest, Stacking
-    from inference.domain import Aggregated
+    from inference.domain import Aggregated, Probabilities
 
 
-def stacker_features(aggregated: Aggregated, manifest: Manifest, stacking: Stacking) -> npt.NDArray[np.float64]:
+def stacker_features(
+    aggregated: Aggregated, manifest: Manifest, stacking: Stacking, neighbours: Probabilities | None = None
+) -> npt.NDArray[np.float64]:
     """Build the features of N sequences (REFERENCE.md section 3.4).
+
+    Parameters
+    ----------
+    neighbours : float32 (N, W, K), of W windows and K feature classes; NaN where nobody else fired.
+        None: nobody has looked around
 
     Returns
     -------
     float64 (N, D), D = len(manifest.feature_names). Only the networks' own answers about a frame that does not exist
-    hold `stacking.missing_frame`; medians hold the first frame's, networks on the whole sequence the estimate.
+    hold `stacking.missing_frame`; medians hold the first frame's, networks on the whole sequence the estimate. Where
+    there is no neighbour, their features hold `stacking.neighbours.missing`.
     """
     classes = [LABELS.index(label) for label in stacking.feature_classes]
     n_sequences = len(aggregated.n_frames)
@@ -43,6 +51,10 @@ def stacker_features(aggregated: Aggregated, manifest: Manifest, stacking: Stack
             values = np.where(np.isnan(answers), stacking.missing_frame, answers)
         elif block == Block.FRAME_MEDIANS:
             values = aggregated.frame_medians[..., classes].astype(np.float64)
+        elif block == Block.NEIGHBOURS and stacking.neighbours:
+            shape = (n_sequences, len(stacking.neighbours.windows_seconds), len(classes))
+            means = np.full(shape, np.nan) if neighbours is None else neighbours.astype(np.float64)
+            values = np.where(np.isnan(means), stacking.neighbours.missing, means)
         else:
             values = aggregated.sequence_medians[block][..., classes].astype(np.float64)
         columns.append(values.reshape(n_sequences, -1))

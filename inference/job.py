@@ -108,7 +108,8 @@ def records_header(job: Job, engine: Engine, decoder: Decoder, existing: Records
     """Everything that the records depend on."""
     digest = hashlib.sha256()
     for sequence in job.plan.sequences:
-        digest.update(repr((sequence.seq_id, [(i.file_name, i.datetime) for i in sequence.images])).encode())
+        photos = [(image.file_name, image.datetime) for image in sequence.images]
+        digest.update(repr((sequence.seq_id, sequence.site, photos)).encode())
     return RecordsHeader(
         fingerprint={
             "hakuna version": run_report.hakuna_version(),

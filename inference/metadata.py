@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 METADATA_NAME = "test_metadata.csv"
 FORMAT_NAME = "submission_format.csv"
 """The competition's names, below the data folder."""
+
+SEQ_ID_WITH_SITE = re.compile(r"[^#]+#(?P<site>[^#]+)#[^#]+#[^#]+")
+"""season # site # roll # capture, as in the public seasons; anonymised test sets have other ids."""
+EPOCH = datetime(1970, 1, 1)
 
 FALLBACK_HOUR = 12
 FALLBACK_MONTH = 7
@@ -55,18 +60,25 @@ class Plan:
 
 
 def read_metadata(path: Path) -> Metadata:
-    """Read `seq_id, datetime, file_name` (by name, in any order; further columns are ignored).
+    """Read `seq_id, datetime, file_name` (by name, in any order), and `site` if it is there; others are ignored.
 
     Duplicate rows are merged and counted. Raises InputError naming file, row and column.
     """
     datetimes: dict[str, dict[str, str]] = {}
+    sites: dict[str, str] = {}
     n_rows = n_duplicates = 0
     with csv_rows(path) as (header, rows):
         columns = _columns(path, header, METADATA_COLUMNS)
+        site_column = header.index(SITE_COLUMN) if SITE_COLUMN in header else None
         for row_number, row in rows:
             seq_id, datetime_text, file_name = (row[column] for column in columns)
             if not seq_id:
                 raise InputError(f"{path}, row {row_number}, column seq_id: must not be empty")
+            if site_column is not None and sites.setdefault(seq_id, sys.intern(row[site_column])) != row[site_column]:
+                raise InputError(
+                    f"{path}, row {row_number}, column {SITE_COLUMN}: must be the same in all rows of a sequence, "
+                    f"got {row[site_column]!r} after {sites[seq_id]!r}"
+                )
             n_rows += 1
             files = datetimes.setdefault(seq_id, {})
             if file_name in files:
@@ -78,7 +90,7 @@ def read_metadata(path: Path) -> Metadata:
     if not n_rows:
         raise InputError(f"{path}: must have at least one row below the header, got none")
     sequences = {
-        seq_id: Sequence(seq_id, tuple(Image(name, files[name]) for name in sorted(files)))
+        seq_id: Sequence(seq_id, tuple(Image(name, files[name]) for name in sorted(files)), sites.get(seq_id, ""))
         for seq_id, files in datetimes.items()
     }
     return Metadata(sequences, n_duplicates)
@@ -153,13 +165,26 @@ def hour_and_month(sequence: Sequence) -> tuple[int, int]:
 
     Where its datetime cannot be parsed the next photo's is used, then noon in July.
     """
+    moment = _moment(sequence)
+    return (moment.hour, moment.month) if moment else (FALLBACK_HOUR, FALLBACK_MONTH)
+
+
+def site_and_seconds(sequence: Sequence) -> tuple[str, int | None]:
+    """Its camera ("" where neither a column nor the `seq_id` tells), and its moment in seconds since 1970 by its clock."""
+    match = SEQ_ID_WITH_SITE.fullmatch(sequence.seq_id)
+    site = sequence.site or (match["site"] if match else "")
+    moment = _moment(sequence)
+    return site, int((moment.replace(tzinfo=None) - EPOCH).total_seconds()) if moment else None
+
+
+def _moment(sequence: Sequence) -> datetime | None:
+    """The first photo's datetime, or that of the next one where it cannot be parsed."""
     for image in sequence.images:
         try:
-            moment = datetime.fromisoformat(image.datetime)
+            return datetime.fromisoformat(image.datetime)
         except ValueError:
             continue
-        return moment.hour, moment.month
-    return FALLBACK_HOUR, FALLBACK_MONTH
+    return None
 
 
 @contextmanager

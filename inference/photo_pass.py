@@ -9,7 +9,7 @@ from inference.batching import in_parts
 from inference.decoding import decode_sequences, work_ahead
 from inference.domain import Effort, ViewedSequence
 from inference.info_strip import black_out_strip
-from inference.metadata import hour_and_month
+from inference.metadata import hour_and_month, site_and_seconds
 from inference.networks import LoadedNetworks, ask_networks
 from inference.passes import passes_for
 from inference.records import Record
@@ -131,6 +131,7 @@ def _viewed(decoded: DecodedSequence, job: Job) -> ViewedSequence:
 
 def _record(viewed: ViewedSequence, answers: Answers, effort: Effort, *, is_mixed: bool) -> Record:
     hour, month = hour_and_month(viewed.sequence)
+    site, seconds = site_and_seconds(viewed.sequence)
     return Record(
         seq_id=viewed.sequence.seq_id,
         frame_outputs=answers.frame_outputs,
@@ -142,4 +143,6 @@ def _record(viewed: ViewedSequence, answers: Answers, effort: Effort, *, is_mixe
         has_metadata=bool(viewed.sequence.images),
         effort=effort,
         is_mixed=is_mixed,
+        site=site,
+        seconds=seconds,
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from inference.domain import Probabilities
 
 RECORDS_NAME = "records.jsonl"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FSYNC_SECONDS = 30.0
 """Most time that records wait before they are on disk; a killed process loses none, a crashed machine these."""
 LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
@@ -93,6 +93,8 @@ class Record:
     n_resized : frames whose size differed from the first one's
     effort : how much of the ensemble was asked; outputs that were not are NaN
     is_mixed : whether mixed precision was turned on to save time
+    site : its camera; "" where nothing tells
+    seconds : its moment in seconds since 1970 by the camera's clock; None where the metadata does not know
     """
 
     seq_id: str
@@ -105,6 +107,8 @@ class Record:
     has_metadata: bool
     effort: Effort = Effort.FULL
     is_mixed: bool = False
+    site: str = ""
+    seconds: int | None = None
 
     @property
     def n_frames(self) -> int:
@@ -239,6 +243,10 @@ def _record_to_json(record: Record) -> dict[str, Any]:
         content["effort"] = int(record.effort)
     if record.is_mixed:
         content["is_mixed"] = True
+    if record.site:
+        content["site"] = record.site
+    if record.seconds is not None:
+        content["seconds"] = record.seconds
     return content
 
 
@@ -266,6 +274,8 @@ def _parsed(content: dict[str, Any], n_frame_outputs: int) -> Record:
         has_metadata=content.get("has_metadata", True),
         effort=Effort(content.get("effort", Effort.FULL)),
         is_mixed=content.get("is_mixed", False),
+        site=content.get("site", ""),
+        seconds=content.get("seconds"),
     )
 
 

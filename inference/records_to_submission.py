@@ -1,4 +1,4 @@
-"""Phase 2: records -> aggregation -> stackers -> submission."""
+"""Phase 2: records -> aggregation -> (neighbours) -> stackers -> submission."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from inference import run_report
 from inference.batching import in_parts
 from inference.bundle import DEMO_WARNING
 from inference.domain import CheckpointError, OutputError, UsageError
+from inference.estimation import look_around_records
 from inference.features import FeatureFile
 from inference.files import output_errors
 from inference.records import RECORDS_NAME, outputs_of, read_header, read_records
@@ -19,13 +20,14 @@ from inference.run_report import RecordCounts, RunFacts
 from inference.submission import FAILURES_NAME, SUBMISSION_NAME, write_failures, write_submission
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from inference.bundle import Bundle, Manifest
     from inference.domain import Probabilities
     from inference.estimation import Estimated, Estimator
-    from inference.records import RecordsHeader
+    from inference.neighbours import Neighbourhood
+    from inference.records import Record, RecordsHeader
     from inference.run_state import RunState
 
 log = structlog.get_logger()
@@ -53,13 +55,47 @@ def records_to_submission(
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     counts = RecordCounts()
+    run.neighbourhood = _look_around(records_path, header, estimator, run)
     with run.stopwatch("aggregate, stack, write"), _feature_file(features_path, bundle.manifest) as feature_file:
-        chunks = in_parts(read_records(records_path, header), CHUNK_RECORDS)
-        rows = _rows((_observed(estimator(chunk), counts, feature_file, run) for chunk in chunks), run.state)
+        estimated = _estimated(
+            in_parts(read_records(records_path, header), CHUNK_RECORDS), estimator, run.neighbourhood
+        )
+        rows = _rows((_observed(chunk, counts, feature_file, run) for chunk in estimated), run.state)
         write_submission(out / SUBMISSION_NAME, header.labels, header.n_sequences, rows)
         write_failures(out / FAILURES_NAME, read_records(records_path, header))
     _log_counts(counts, bundle)
     return run_report.write(out, header, bundle, counts, run)
+
+
+def _look_around(path: Path, header: RecordsHeader, estimator: Estimator, run: RunFacts) -> Neighbourhood | None:
+    """What the neighbours saw, if the bundle asks; said where it is too little to be used."""
+    with run.stopwatch("look around"):
+        chunks = in_parts(_checked(read_records(path, header), run), CHUNK_RECORDS)
+        found = look_around_records(chunks, header.n_sequences, estimator.bundle.manifest)
+    if found and not found.is_used:
+        log.warning(
+            "neighbours: too few sequences have another camera around, not used",
+            coverage=[round(share, 4) for share in found.coverage],
+            without_camera_or_moment=found.n_unplaced,
+        )
+    return found
+
+
+def _checked(records: Iterator[Record], run: RunFacts) -> Iterator[Record]:
+    for record in records:
+        run.state.check()
+        yield record
+
+
+def _estimated(
+    chunks: Iterable[list[Record]], estimator: Estimator, neighbourhood: Neighbourhood | None
+) -> Iterator[Estimated]:
+    """Estimate every record, each with its rows of the neighbourhood."""
+    first = 0
+    for chunk in chunks:
+        around = neighbourhood.means[first : first + len(chunk)] if neighbourhood else None
+        first += len(chunk)
+        yield estimator(chunk, around)
 
 
 def _rows(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from inference.bundle import Bundle
     from inference.domain import Effort, FailureReason
     from inference.metadata import Plan
+    from inference.neighbours import Neighbourhood
     from inference.records import Record, RecordsHeader
 
 RUN_REPORT_NAME = "run.json"
@@ -67,6 +68,7 @@ class RunFacts:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     state: RunState = field(default_factory=RunState)
     budget: float | None = None
+    neighbourhood: Neighbourhood | None = None
 
 
 def hakuna_version() -> str:
@@ -99,6 +101,7 @@ def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts
             "failed_photos": {reason.value: n for reason, n in sorted(counts.failures.items())},
             **(_plan_counts(run.plan) if run.plan else {}),
         },
+        **({"neighbours": _neighbour_facts(run.neighbourhood)} if run.neighbourhood else {}),
         "degraded": counts.is_degraded,
         **({"budget": _budget_facts(run.budget, run.state)} if run.budget else {}),
         "seconds": {"elapsed": round(elapsed, 3), **run.stopwatch.seconds()},
@@ -161,6 +164,14 @@ def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
 
 def _budget_facts(budget: float, state: RunState) -> dict[str, float]:
     return {"seconds": budget, "used_seconds": round(state.seconds(), 1)}
+
+
+def _neighbour_facts(neighbourhood: Neighbourhood) -> dict[str, Any]:
+    return {
+        "used": neighbourhood.is_used,
+        "coverage_by_window": [round(share, 6) for share in neighbourhood.coverage],
+        "sequences_without_camera_or_moment": neighbourhood.n_unplaced,
+    }
 
 
 def _plan_counts(plan: Plan) -> dict[str, int]:

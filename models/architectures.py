@@ -16,8 +16,10 @@ DROPOUT = 0.05
 TWO_BRANCH_FILTERS = 1024
 TWO_BRANCH_KERNEL = 3
 """REFERENCE.md sections 3.2 and 3.6."""
-TINY = "tiny"
-"""A backbone of the project itself, for tests and demos."""
+TINY, SMALL = "tiny", "small"
+"""Backbones of the project itself, for tests, demos and the ladder."""
+SMALL_FILTERS = (16, 32, 48, 64)
+SMALL_KERNEL = 3
 TINY_FILTERS = (8, 16)
 TINY_KERNEL = 7
 TINY_STRIDE = 4
@@ -33,10 +35,14 @@ def backbone(application: str, name: str) -> keras.Model:
     """
     if application == TINY:
         return _tiny_backbone(name)
+    if application == SMALL:
+        return _small_backbone(name)
     builder = getattr(keras.applications, application, None)
     if not callable(builder):
         known = sorted(one for one in dir(keras.applications) if callable(getattr(keras.applications, one)))
-        raise UsageError(f"backbone: must be {TINY} or in keras.applications ({', '.join(known)}), got {application!r}")
+        raise UsageError(
+            f"backbone: must be {TINY}, {SMALL} or in keras.applications ({', '.join(known)}), got {application!r}"
+        )
     network: keras.Model = builder(include_top=False, weights=None, input_shape=(None, None, 3), name=name)
     return network
 
@@ -47,6 +53,18 @@ def _tiny_backbone(name: str) -> keras.Model:
         keras.layers.Conv2D(n_filters, TINY_KERNEL, strides=TINY_STRIDE, padding="same", activation="relu")
         for n_filters in TINY_FILTERS
     ]
+    return keras.Sequential([keras.Input((None, None, 3)), *layers], name=name)
+
+
+def _small_backbone(name: str) -> keras.Model:
+    # (N, H, W, 3) -> (N, H / 2, W / 2, 16) -> ... -> (N, H / 16, W / 16, 64)
+    layers: list[keras.Layer] = []
+    for n_filters in SMALL_FILTERS:
+        layers += [
+            keras.layers.Conv2D(n_filters, SMALL_KERNEL, strides=2, padding="same", use_bias=False),
+            keras.layers.BatchNormalization(),
+            keras.layers.Activation("relu"),
+        ]
     return keras.Sequential([keras.Input((None, None, 3)), *layers], name=name)
 
 
@@ -69,8 +87,9 @@ def two_branch_network(
     background, mean = keras.Input((None, None, 3)), keras.Input((None, None, 3))
     # 2 x (N, H, W, 3) -> (N, h, w, 2 K)
     x = keras.layers.Concatenate()([background_features(background), mean_features(mean)])
-    # (N, h, w, 2 K) -> (N, h - 2, w - 2, 1024)
-    x = keras.layers.Conv2D(TWO_BRANCH_FILTERS, TWO_BRANCH_KERNEL, padding="valid")(x)
+    # (N, h, w, 2 K) -> (N, h - 2, w - 2, 1024); never more filters than channels, as small backbones have few
+    n_filters = min(TWO_BRANCH_FILTERS, int(x.shape[-1]))
+    x = keras.layers.Conv2D(n_filters, TWO_BRANCH_KERNEL, padding="valid")(x)
     # (N, h - 2, w - 2, 1024) -> (N, 1024)
     x = keras.layers.GlobalMaxPooling2D()(x)
     # (N, 1024) -> (N, 54)

@@ -18,10 +18,10 @@ NETWORK_NAME, REPORT_NAME = "network.h5", "training.json"
 """What `hakuna train` leaves."""
 
 
-def build_bundle(recipe: Recipe, networks: Path, stackers: Path | None, out: Path) -> Bundle:
+def build_bundle(recipe: Recipe, networks: Path, stackers: Path | None, out: Path, *, demo: bool = False) -> Bundle:
     """Put the networks of a recipe, each from `networks/NAME/network.h5` or under its own file name, and its boosters together.
 
-    Without `stackers` the bundle has none: its records are what they are trained from.
+    Without `stackers` the bundle has none: its records are what they are trained from. `demo` marks it as one.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def build_bundle(recipe: Recipe, networks: Path, stackers: Path | None, out: Pat
         _check_training(network, recipe, files[network.file].parent / REPORT_NAME)
     if stackers is not None:
         files |= {name: stackers / name for name in file_names(recipe) if name not in files}
-    return make_bundle(f"{networks}, {stackers}" if stackers else str(networks), files, recipe, out)
+    return make_bundle(f"{networks}, {stackers}" if stackers else str(networks), files, recipe, out, demo=demo)
 
 
 def _network_file(network: NetworkRecipe, folder: Path) -> Path:

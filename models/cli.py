@@ -106,7 +106,9 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of this training; the same command goes on where it was.")],
     training: Annotated[str, typer.Option("--train", help="Seasons to learn from, such as S1,S2,S3.")],
     validation: Annotated[str, typer.Option("--valid", help="Seasons to validate with after each epoch.")],
-    backbone: Annotated[str, typer.Option(help="Backbone in keras.applications, or 'tiny'.")] = "InceptionResNetV2",
+    backbone: Annotated[
+        str, typer.Option(help="Backbone in keras.applications, or 'tiny', 'small'.")
+    ] = "InceptionResNetV2",
     schedule: Annotated[
         str | None,
         typer.Option(help="Schedule of the project, or a .toml file; default: the author's for the network."),

@@ -16,6 +16,7 @@ from inference.bundle import (
     Label,
     Manifest,
     Name,
+    NeighbourOptions,
     Network,
     NetworkInput,
     Probability,
@@ -90,6 +91,8 @@ class StackingRecipe(_Strict):
     not_in_features: tuple[Label, ...]
     blocks: tuple[str, ...] = Field(min_length=1)
     missing_frame: float
+    neighbours: NeighbourOptions | None = None
+    """Asked for by the block `neighbours`."""
 
     def as_stacking(self) -> Stacking:
         """The manifest's entry."""
@@ -99,6 +102,7 @@ class StackingRecipe(_Strict):
             feature_classes=tuple(label for label in LABELS if label not in self.not_in_features),
             blocks=self.blocks,
             missing_frame=self.missing_frame,
+            neighbours=self.neighbours,
         )
 
 

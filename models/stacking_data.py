@@ -17,6 +17,7 @@ from inference.aggregation import aggregate, blended
 from inference.batching import in_parts
 from inference.bundle import Provenance
 from inference.domain import N_CLASSES, CheckpointError
+from inference.estimation import look_around_records
 from inference.features import stacker_features
 from inference.files import output_errors
 from inference.records import RECORDS_NAME, outputs_of, read_header, read_records
@@ -121,15 +122,19 @@ def read_season(
     stacking = manifest.ensemble.stacking
     if stacking is None:
         raise ValueError("the manifest must have stackers, got none")
+    around = look_around_records(in_parts(read_records(path, header), CHUNK_RECORDS), header.n_sequences, manifest)
     for chunk in in_parts(read_records(path, header), CHUNK_RECORDS):
         check()
+        neighbours = around.means[n_read : n_read + len(chunk)] if around else None
         n_read += len(chunk)
         seen = [record for record in chunk if record.n_frames]
         if not seen:
             n_left_out += len(chunk)
             continue
         aggregated = aggregate(seen, manifest)
-        features, estimate = stacker_features(aggregated, manifest, stacking), blended(aggregated, manifest)
+        if neighbours is not None:
+            neighbours = neighbours[[record.n_frames > 0 for record in chunk]]
+        features, estimate = stacker_features(aggregated, manifest, stacking, neighbours), blended(aggregated, manifest)
         n_left_out += len(chunk) - int(aggregated.is_complete.sum())
         halves = np.array([half_of(record.seq_id) for record in seen])
         for number, writer in enumerate(writers):

@@ -62,7 +62,7 @@ def season(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic season of 12 sequences, one photo missing, one truncated, one not an image."""
     folder = tmp_path_factory.mktemp("season")
     write_season(folder, n_sequences=12, n_cameras=3, size=ImageSize(480, 640), seed=5)
-    photos = sorted(folder.glob("S1/*/*.JPG"))
+    photos = sorted(folder.glob("S1/*/*/*.JPG"))
     photos[0].unlink()
     photos[4].write_bytes(photos[4].read_bytes()[:9000])
     photos[8].write_bytes(b"this is no photo")

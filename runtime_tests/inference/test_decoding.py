@@ -46,7 +46,7 @@ def test_an_error_in_the_work_reaches_the_reader_and_threads_end() -> None:
 
 
 def test_next_photos_move_up_but_a_fourth_never_moves_in(season: Path) -> None:
-    photos = sorted(path.relative_to(season).as_posix() for path in season.glob("S1/*/*.JPG"))
+    photos = sorted(path.relative_to(season).as_posix() for path in season.glob("S1/*/*/*.JPG"))
     whole = [name for name in photos if (season / name).stat().st_size > 9000][:3]
     images = tuple(Image(name, "") for name in ("nowhere.jpg", whole[0], whole[1], whole[2]))
     fast = find_decoder(DecoderName.FAST)

@@ -34,7 +34,7 @@ def figures(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPat
 
 
 def test_it_counts_files_and_their_problems(figures: dict[str, Any], season: Path) -> None:
-    photos = list(season.glob("S1/*/*.JPG"))
+    photos = list(season.glob("S1/*/*/*.JPG"))
     assert figures["sequences"] == 12
     assert figures["photos"] == len(photos) + 1  # one is missing
     assert figures["photo_bytes"] == sum(path.stat().st_size for path in photos)

@@ -63,7 +63,7 @@ def test_when_nothing_comes_back_waiting_ends(hang: threading.Event, monkeypatch
 def test_a_photo_whose_reading_hangs_is_a_failure_of_its_own_sequence(
     season: Path, hang: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = [path.relative_to(season).as_posix() for path in sorted(season.glob("S1/*/*.JPG"))[1:3]]
+    names = [path.relative_to(season).as_posix() for path in sorted(season.glob("S1/*/*/*.JPG"))[1:3]]
 
     def slow(folder: Path, name: str) -> bytes | FrameFailure:
         if name == names[0]:

@@ -31,6 +31,8 @@ FEATURES = [
     ("MobileNetV2", 360, 480, (11, 15, 1280)),
     ("MobileNetV2", 384, 512, (12, 16, 1280)),
     ("tiny", 64, 96, (4, 6, 16)),
+    ("small", 64, 96, (4, 6, 64)),
+    ("small", 96, 128, (6, 8, 64)),
 ]
 
 
@@ -48,7 +50,8 @@ def mobile() -> keras.Model:
 def test_features_have_their_shape(
     application: str, height: int, width: int, shape: tuple[int, ...], inception: keras.Model, mobile: keras.Model
 ) -> None:
-    network = {"InceptionResNetV2": inception, "MobileNetV2": mobile, "tiny": backbone("tiny", "tiny")}[application]
+    large = {"InceptionResNetV2": inception, "MobileNetV2": mobile}
+    network = large.get(application) or backbone(application, application)
     assert network.output_shape == (None, None, None, shape[-1])
     assert network.compute_output_shape((2, height, width, 3)) == (2, *shape)
 
@@ -60,6 +63,10 @@ def test_parameters_are_those_of_keras_applications(inception: keras.Model, mobi
     assert frame.count_params() == PARAMETERS["InceptionResNetV2"] + 1536 * 54 + 54
     both = two_branch_network(mobile, backbone("MobileNetV2", "other"))
     assert both.count_params() == 2 * PARAMETERS["MobileNetV2"] + (9 * 2560 * 1024 + 1024) + (1024 * 54 + 54)
+    small = two_branch_network(backbone("small", "one"), backbone("small", "two"))
+    # Kernels 3x3 without bias, four numbers a channel of batch normalisation; 128 filters over 2 x 64 channels.
+    one = 9 * (3 * 16 + 16 * 32 + 32 * 48 + 48 * 64) + 4 * (16 + 32 + 48 + 64)
+    assert small.count_params() == 2 * one + (9 * 128 * 128 + 128) + (128 * 54 + 54)
     fused = early_fusion_network(mobile)
     assert fused.count_params() == (6 * 3 + 3) + PARAMETERS["MobileNetV2"] + 1280 * 54 + 54
 
@@ -122,5 +129,5 @@ def test_leaves_are_the_layers_of_inner_networks_in_their_place() -> None:
 
 @pytest.mark.parametrize("application", ["Unknown", "mobilenet_v2", "__doc__"])
 def test_an_unknown_backbone_is_refused(application: str) -> None:
-    with pytest.raises(UsageError, match=r"must be tiny or in keras.applications \(.*MobileNetV2.*\), got"):
+    with pytest.raises(UsageError, match=r"must be tiny, small or in keras.applications \(.*MobileNetV2.*\), got"):
         backbone(application, "backbone")

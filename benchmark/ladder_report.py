@@ -1,0 +1,152 @@
+"""The ladder as a table and as a plot: ours beside the published change, and a sentence where they disagree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from inference.files import atomic_writer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+JUDGED = "S11"
+HELD_OUT = "S10"
+TABLE_NAME, PLOT_NAME = "ladder.md", "ladder.svg"
+CLEAR_SPREADS = 2.0
+"""A change counts as seen if it is larger than so many standard errors of its mean over the seeds."""
+
+WHY_NOT = {
+    "1": "Synthetic sequences show one species or, rarely, two: softmax is hardly wrong about them.",
+    "2": "Both backbones start from random weights and see a few thousand sequences; ImageNet's weights cannot be had here.",
+    "3": "Synthetic photos have little detail that a careless resize could garble.",
+    "4": "The first frame's network sees synthetic animals almost as well: nothing hides them.",
+    "5 mean": "Two networks of the same strength gain from each other; the author's were of different strength.",
+    "5": "A season has few positives of most classes here: 250 thousand sequences teach a stacker more than some hundreds.",
+    "6": "Its branches are cut-outs of networks that know the same already.",
+    "7": "Two sets of stackers learn from a few hundred sequences each.",
+    "8": "Synthetic animals walk both ways equally often and look the same mirrored; it only averages out noise.",
+    "9": "Few sequences have another camera around; the stackers have few examples to learn from.",
+}
+"""Offered, not tested: what about the data may be why a step does not help on them. Said only where it does not."""
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """The table for people."""
+    lines = [
+        "| step | | log loss S11 | `empty` S11 | log loss, half of S10 | change | published |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    priors = figures["priors"]
+    lines.append(f"| | priors alone | {_cell(priors['log_loss'])} | {_cell(priors['empty_log_loss'])} | | | 0.0320 |")
+    lines += [_row(step) for step in figures["steps"]]
+    lines += [
+        "",
+        (
+            f"{len(figures['seeds'])} seeds, {figures['sequences_per_season']} sequences a season, means and, in brackets, standard "
+            "deviations over the seeds; other seeds are other photos and other networks. Changes are from the step in "
+            f"brackets; bold are those larger than {CLEAR_SPREADS:g} standard errors."
+        ),
+        "",
+    ]
+    # A single seed shows nothing that would need a reason.
+    against = [step for step in figures["steps"] if is_unlike(step)] if len(figures["seeds"]) > 1 else []
+    if against:
+        lines += ["Where a step does not do here what it did for the author, and what may be the reason:", ""]
+        lines += [f"- **{step['step']}, {step['name']}**: {verdict(step)}. {WHY_NOT[step['step']]}" for step in against]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def is_unlike(step: dict[str, Any]) -> bool:
+    """Whether a step did not change the log loss here in the direction in which it did for the author."""
+    if step["against"] is None:
+        return False
+    wanted_up = step["step"] in ("5 mean", "8")
+    return not is_clear(step) or (step["change"]["mean"] > 0) != wanted_up
+
+
+def is_clear(step: dict[str, Any]) -> bool:
+    """Whether a change is more than chance; nothing is with a single seed."""
+    change = step["change"]
+    n_seeds = len(change["of_each_seed"])
+    return bool(n_seeds > 1 and abs(change["mean"]) > CLEAR_SPREADS * change["spread"] / n_seeds**0.5)
+
+
+def verdict(step: dict[str, Any]) -> str:
+    """What a step did, in words."""
+    if not is_clear(step):
+        return "no change that is more than chance"
+    return "worse here" if step["change"]["mean"] > 0 else "better here"
+
+
+def plot(figures: dict[str, Any]) -> Figure:
+    """Log loss of each step, with each seed as a point."""
+    import matplotlib as mpl  # noqa: PLC0415  # there for developers only
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    from benchmark.plots import COLOURS, PLOT_HEIGHT, STYLE, WIDTH  # noqa: PLC0415
+
+    steps = figures["steps"]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, PLOT_HEIGHT), layout="constrained")
+        axes = figure.subplots()
+        for name, marker, colour, label in (
+            (JUDGED, "o", COLOURS[0], "season 11"),
+            (HELD_OUT, "s", COLOURS[1], "held-out half of season 10"),
+        ):
+            shown = [(k, step[name]["log_loss"]) for k, step in enumerate(steps) if name in step]
+            axes.errorbar(
+                [k for k, _ in shown],
+                [one["mean"] for _, one in shown],
+                yerr=[one["spread"] for _, one in shown],
+                marker=marker,
+                color=colour,
+                capsize=3,
+                label=label,
+            )
+        axes.axhline(
+            figures["priors"]["log_loss"]["mean"], color="black", linestyle=":", label="priors alone, season 11"
+        )
+        axes.set_xticks(range(len(steps)), [f"{step['step']}" for step in steps])
+        axes.set_xlabel("step of the published solution")
+        axes.set_ylabel("mean log loss")
+        axes.set_ylim(bottom=0)
+        axes.set_title(f"Synthetic seasons, {len(figures['seeds'])} seeds (whiskers: standard deviation)")
+        axes.legend()
+    return figure
+
+
+def write_report(figures: dict[str, Any], folder: Path) -> None:
+    """Write the table and the plot."""
+    from benchmark.plots import svg  # noqa: PLC0415  # Matplotlib is there for developers only
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in ((TABLE_NAME, markdown(figures)), (PLOT_NAME, svg(plot(figures)))):
+        with atomic_writer(folder / name) as file:
+            file.write(text)
+
+
+def _row(step: dict[str, Any]) -> str:
+    cells = (
+        step["step"],
+        step["name"],
+        _cell(step[JUDGED]["log_loss"]),
+        _cell(step[JUDGED]["empty_log_loss"]),
+        _cell(step[HELD_OUT]["log_loss"]) if HELD_OUT in step else "",
+        _change(step),
+        step["published"],
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(value: dict[str, float]) -> str:
+    return f"{value['mean']:.5f} ({value['spread']:.5f})"
+
+
+def _change(step: dict[str, Any]) -> str:
+    if step["against"] is None:
+        return ""
+    change = f"{step['change']['mean']:+.5f} ({step['change']['spread']:.5f})"
+    return f"{f'**{change}**' if is_clear(step) else change} [{step['against']}]"

@@ -1,0 +1,128 @@
+"""The ladder's parts; `make ladder-mini` runs the whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmark.ladder import FULL, MINI, schedule_of, stacked_classes, summary
+from benchmark.ladder_report import is_clear, is_unlike, markdown, write_report
+from benchmark.ladder_steps import STEPS, TRAININGS, recipe_of, step_named
+from benchmark.ladder_straight import straight_frame
+from benchmark.scoring import Table
+from inference.bundle import Block, feature_names
+from inference.domain import LABELS, ImageSize
+from models.stacking_data import half_of
+
+STACKED = ("empty", "zebra")
+
+
+def seed_rows(losses: dict[str, float]) -> dict[str, Any]:
+    """What a seed leaves, with these log losses for the steps that are named and 0.02 for the others."""
+    rows: dict[str, Any] = {"priors": {"log_loss": 0.032, "empty_log_loss": 0.55}}
+    for step in STEPS:
+        value = {"log_loss": losses.get(step.number, 0.02), "empty_log_loss": 0.2}
+        rows[step.number] = {"S11": value} if step.trained_on_10 else {"S11": value, "S10": value}
+    return rows
+
+
+def figures_of(seeds: list[dict[str, Any]]) -> dict[str, Any]:
+    priors = {name: {"mean": value, "spread": 0.0} for name, value in seeds[0]["priors"].items()}
+    return {
+        "seeds": list(range(len(seeds))),
+        "sequences_per_season": 5,
+        "priors": priors,
+        "steps": summary(seeds),
+    }
+
+
+def test_every_published_step_is_there_once_with_its_recipe() -> None:
+    assert [step.number for step in STEPS] == ["0", "1", "2", "3", "4", "5 mean", "5", "6", "7", "8", "9"]
+    for step in STEPS:
+        recipe = recipe_of(step, ImageSize(96, 128), STACKED)
+        assert {network.name for network in recipe.networks} == set(step.networks)
+        assert set(step.networks) <= {training.name for training in TRAININGS}
+        assert (recipe.stacking is not None) == bool(step.sets)
+        assert step.against is None or step.against in {one.number for one in STEPS}
+
+
+def test_only_the_last_step_looks_at_neighbours() -> None:
+    for step in STEPS:
+        recipe = recipe_of(step, ImageSize(96, 128), STACKED)
+        blocks = recipe.stacking.blocks if recipe.stacking else ()
+        assert (Block.NEIGHBOURS in blocks) == (step.number == "9")
+    networks = tuple(one.as_network() for one in recipe.networks)
+    assert "neighbours_60s_zebra" in feature_names(recipe.as_ensemble(), networks)
+
+
+def test_steps_that_learn_from_season_10_are_not_judged_by_it() -> None:
+    assert {step.number for step in STEPS if step.trained_on_10} == {"7", "8", "9"}
+
+
+def test_changes_are_paired_by_seed() -> None:
+    """0.030 -> 0.020 and 0.050 -> 0.042: changes -0.010 and -0.008, mean -0.009, standard deviation 0.0014142."""
+    rows = summary([seed_rows({"1": 0.030, "2": 0.020}), seed_rows({"1": 0.050, "2": 0.042})])
+    step = next(row for row in rows if row["step"] == "2")
+    assert step["change"]["of_each_seed"] == pytest.approx([-0.010, -0.008])
+    assert step["change"]["mean"] == pytest.approx(-0.009)
+    assert step["change"]["spread"] == pytest.approx(0.0014142, abs=1e-6)
+    assert step["S11"]["log_loss"]["mean"] == pytest.approx(0.031)
+
+
+def test_chance_is_not_taken_for_an_effect() -> None:
+    noisy = [seed_rows({"2": 0.02 + delta}) for delta in (-0.004, 0.003, -0.001)]
+    clear = [seed_rows({"2": 0.02 + delta}) for delta in (-0.004, -0.005, -0.006)]
+    single = [seed_rows({"2": 0.01})]
+    for seeds, expected in ((noisy, False), (clear, True), (single, False)):
+        step = next(row for row in summary(seeds) if row["step"] == "2")
+        assert is_clear(step) == expected
+        assert is_unlike(step) == (not expected)
+
+
+def test_a_step_that_did_better_here_than_for_the_author_is_named_too() -> None:
+    seeds = [seed_rows({"8": 0.02 + delta}) for delta in (-0.004, -0.005, -0.006)]
+    assert "**8, mirror images**: better here." in markdown(figures_of(seeds))
+
+
+def test_table_and_plot_are_the_same_bytes_for_the_same_figures(tmp_path: Path) -> None:
+    figures = figures_of([seed_rows({"2": 0.015}), seed_rows({"2": 0.016})])
+    for name in ("a", "b"):
+        write_report(figures, tmp_path / name)
+    for name in ("ladder.md", "ladder.svg"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    table = (tmp_path / "a" / "ladder.md").read_text()
+    assert table.count("\n| ") == len(STEPS) + 1
+    assert "| 2 | a larger backbone | 0.01550 (0.00071) |" in table
+
+
+def test_a_class_is_stacked_if_every_half_shows_it() -> None:
+    seq_ids = tuple(f"SER_{season}#B01#1#{k}" for season in ("S9", "S10", "S11") for k in range(200))
+    values = np.zeros((600, len(LABELS)))
+    values[::2, LABELS.index("empty")] = 1
+    values[:200:3, LABELS.index("zebra")] = 1  # never in season 10
+    for row, seq_id in enumerate(seq_ids):
+        values[row, LABELS.index("buffalo")] = half_of(seq_id) == 0
+    assert stacked_classes(Table(seq_ids, values)) == ("empty",)
+
+
+def test_a_straight_frame_is_one_careless_resize(tmp_path: Path, random: np.random.Generator) -> None:
+    photo = random.integers(0, 256, (96, 128, 3)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "photo.png"), photo[..., ::-1])
+    frame = straight_frame(tmp_path / "photo.png", ImageSize(48, 64))
+    # Bilinear at half the size: the mean of two by two pixels, in OpenCV's fixed point.
+    blocks = photo.reshape(48, 2, 64, 2, 3).astype(float).mean(axis=(1, 3))
+    np.testing.assert_allclose((frame + 1) * 127.5, blocks, atol=1.0)
+    with pytest.raises(FileNotFoundError):
+        straight_frame(tmp_path / "nothing.jpg", ImageSize(48, 64))
+
+
+def test_schedules_tell_networks_on_frames_from_those_on_sequences() -> None:
+    by_name = {training.name: schedule_of(training, FULL) for training in TRAININGS}
+    assert by_name["two_branch"].sizes[0].epochs == FULL.sequence_epochs
+    assert by_name["v1"].sizes[0].epochs == FULL.epochs
+    assert MINI.photo_size.height > 384  # the reference resize must have something to do
+    assert step_named("8").flip_tta
