@@ -23,6 +23,7 @@ def project(tmp_path: Path) -> Path:
         pytest.skip("needs the project's Makefile, which the image does not have")
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(PROJECT / name, tmp_path / name)
+    shutil.copytree(PROJECT / "requirements", tmp_path / "requirements")
     text = (tmp_path / "pyproject.toml").read_text(encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text(text.replace('version = "0.1.0"', 'version = "1.2.3"'), encoding="utf-8")
     (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## 1.2.3 (2027-01-31)\n\n- All.\n", encoding="utf-8")
