@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from inference.domain import N_CLASSES, BundleError, OutOfMemoryError
 from inference.saved_model import check_operations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     import numpy.typing as npt
@@ -28,12 +29,10 @@ class TensorFlowNetwork:
     def __init__(self, folder: Path, input_names: tuple[str, ...], *, mixed: bool = False) -> None:
         """Load a SavedModel. Raises BundleError where it has other operations or another signature than a network of a bundle.
 
-        `mixed` multiplies in float16 on a GPU and in bfloat16 on a CPU; otherwise everything is float32. It is one
-        setting of the whole process, so networks of both kinds must be used one after the other.
+        `mixed` multiplies in float16 on a GPU and in bfloat16 on a CPU; otherwise everything is float32.
         """
         check_operations(folder)
-        option = "auto_mixed_precision" if _gpus() else "auto_mixed_precision_onednn_bfloat16"
-        tf.config.optimizer.set_experimental_options({option: mixed})
+        self._mixed = mixed
         try:
             loaded = tf.saved_model.load(str(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
@@ -61,10 +60,22 @@ class TensorFlowNetwork:
         """Probabilities of a batch: float32 (N, H, W, 3) by input name, RGB, 0-255 -> float32 (N, C)."""
         try:
             tensors = {name: tf.constant(images) for name, images in inputs.items()}
-            probabilities: Probabilities = self._function(**tensors)[OUTPUT].numpy()
+            with _mixed_precision() if self._mixed else nullcontext():
+                probabilities: Probabilities = self._function(**tensors)[OUTPUT].numpy()
         except tf.errors.ResourceExhaustedError as error:
             raise OutOfMemoryError(str(error)) from error
         return probabilities
+
+
+@contextmanager
+def _mixed_precision() -> Iterator[None]:
+    """Mixed precision in the whole process, but no longer than a call: TensorFlow asks for it whenever a function is called."""
+    option = "auto_mixed_precision" if _gpus() else "auto_mixed_precision_onednn_bfloat16"
+    tf.config.optimizer.set_experimental_options({option: True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({option: False})
 
 
 def prepare_devices() -> None:

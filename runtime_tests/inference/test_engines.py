@@ -85,6 +85,23 @@ def test_mixed_precision_that_fails_its_proof_falls_back_to_float32(
         assert (tmp_path / "fallen" / name).read_bytes() == (tmp_path / "float32" / name).read_bytes()
 
 
+def test_mixed_precision_of_one_network_in_tensorflow_is_nothing_to_another(tiny_bundle: Bundle) -> None:
+    engine = find_engine(EngineName.TENSORFLOW)
+    if not engine.supports_mixed:
+        pytest.skip("needs a device that multiplies in half precision")
+    from inference.engine_tensorflow import TensorFlowNetwork
+
+    network = tiny_bundle.manifest.networks[0]
+    folder, names = tiny_bundle.folder / network.folder, tuple(one.name for one in network.inputs)
+    images = np.random.default_rng(1).uniform(0, 255, (4, 96, 128, 3)).astype(np.float32)
+    exact = TensorFlowNetwork(folder, names)
+    before = exact({names[0]: images})
+    mixed = TensorFlowNetwork(folder, names, mixed=True)
+    assert 0 < np.abs(mixed({names[0]: images}) - before).max() < 0.05
+    np.testing.assert_array_equal(exact({names[0]: images}), before)
+    np.testing.assert_array_equal(TensorFlowNetwork(folder, names)({names[0]: images}), before)
+
+
 @pytest.mark.usefixtures("needs_mixed")
 def test_a_continued_run_keeps_the_precision_that_was_settled(
     season: Path, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
