@@ -101,7 +101,7 @@ def test_the_page_tells_the_score_and_shows_every_photo_of_the_sheets(
         assert n_frames == n_photos - n_failed
         assert len(sheet.pictures) == n_frames + (2 if n_frames > 1 else 0)
     assert "missing: 1" in page.text
-    assert "S1/C00/S1_C00_PICT00000_1.JPG" in page.text
+    assert "S1/B01/B01_R1/S1_B01_R1_PICT00001.JPG" in page.text
 
 
 def read_in_order(finished: FinishedRun, sources: Sources) -> np.ndarray:

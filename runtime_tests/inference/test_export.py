@@ -29,19 +29,19 @@ title = "A. Person"
 role = "contact"
 
 [[deployments]]
-id = "S1/C00"
+id = "S1/B01/B01_R1"
 latitude = -2.25
 longitude = 34.5
 
 [[deployments]]
-id = "S1/C01"
+id = "S1/B02/B02_R1"
 latitude = -2.3
 longitude = 34.6
 coordinate_uncertainty = 100
 location_name = "Kopje"
 
 [[deployments]]
-id = "S1/C02"
+id = "S1/B03/B03_R1"
 latitude = -2.35
 longitude = 34.7
 """
@@ -252,11 +252,11 @@ def test_sequences_without_a_time_are_left_out_and_counted_and_sites_of_the_meta
         writer.writerow(["seq_id", "datetime", "file_name", "site"])
         for row in rows:
             moment = "" if row["seq_id"] == first else row["datetime"]
-            writer.writerow([row["seq_id"], moment, row["file_name"], "S1/C01"])
+            writer.writerow([row["seq_id"], moment, row["file_name"], "S1/B02/B02_R1"])
     told, _, tables = camtrap(finished, changed, project, tmp_path / "package")
     assert "left out: 1 sequences none of whose photos has a time, which the format needs" in told
     assert first not in {row["eventID"] for row in tables["observations"]}
-    assert [row["deploymentID"] for row in tables["deployments"]] == ["S1/C01"]
+    assert [row["deploymentID"] for row in tables["deployments"]] == ["S1/B02/B02_R1"]
     assert tables["deployments"][0]["locationName"] == "Kopje"
     with changed.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -274,7 +274,7 @@ def test_sequences_without_a_time_are_left_out_and_counted_and_sites_of_the_meta
         ("+03:00", "3", "utc_offset: String should match"),
         ("latitude = -2.25", "latitude = -91", "deployments.0.latitude"),
         ("latitude = -2.25", "height = 3\nlatitude = -2.25", "deployments.0.height: Extra inputs"),
-        ("S1/C02", "S1/C03", r"deployments must have every site, got 1 missing \['S1/C02'\]"),
+        ("S1/B03/B03_R1", "S1/B04/B04_R1", r"deployments must have every site, got 1 missing \['S1/B03/B03_R1'\]"),
         ("[[contributors]]", "[[", "must be TOML"),
     ],
 )
