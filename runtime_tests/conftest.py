@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import structlog
 
 from benchmark.synthetic import write_season
 from inference.bundle import Bundle, Size
@@ -24,6 +26,14 @@ SECOND_RECIPE = Path(__file__).parent / "second_recipe.toml"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--faults-json FILE` keeps the figures of the fault tests."""
     parser.addoption("--faults-json", type=Path, default=None, help="keep the figures of the fault tests in this file")
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """A command that runs in this process sends the log to a stream that is closed with it."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
