@@ -220,8 +220,9 @@ def _trained(tasks: list[Task], n_together: int, check: Callable[[], None]) -> I
         except BrokenProcessPool as error:
             raise OutOfMemoryError("stackers: must fit into memory, but a process that trained one died") from error
         finally:
+            processes = list((pool._processes or {}).values())  # noqa: SLF001  # no public way; none after the shutdown
             pool.shutdown(wait=not waiting, cancel_futures=True)
-            for process in list((pool._processes or {}).values()) if waiting else []:  # noqa: SLF001  # no public way
+            for process in processes if waiting else []:
                 process.kill()  # it inherited blocked signals
 
 
