@@ -22,7 +22,7 @@ help:  ## Show this list
 demo: $(RUNTIME)  ## Install, make demo data and an untrained bundle, predict, score
 	$(BIN)/hakuna demo --out demo
 
-test: $(DEV)  ## Install and run the fast tests (under 10 minutes on 2 cores)
+test: $(DEV)  ## Install and run the fast tests (12 minutes on 2 shared cores)
 	$(BIN)/python -m pytest -m "not slow and not faults and not container" --ignore runtime_tests/faults
 
 test-faults: $(DEV)  ## Run the fault tests with small counts: kills, full disks, signals, damage (under 7 minutes)
@@ -38,10 +38,10 @@ faults: $(DEV)  ## Run the fault tests with their full counts, keep the figures 
 	$(BIN)/python -m pytest runtime_tests/faults -m "not slow and not faults" --faults-json=benchmark/results/faults.json
 	$(BIN)/python -m pytest runtime_tests -m faults --faults-json=benchmark/results/faults.json
 
-ladder-mini: $(DEV)  ## Climb the ladder once, as small as it works (under 4 minutes)
+ladder-mini: $(DEV)  ## Climb the ladder once, as small as it works
 	$(BIN)/hakuna bench --ladder --mini --json $(LADDER_JSON)
 
-bench: $(DEV)  ## Time every stage, compare with the committed baseline, if need be side by side (under 3 minutes)
+bench: $(DEV)  ## Time every stage, compare with the committed baseline, if need be side by side (1 minute, 3 side by side)
 	$(BIN)/hakuna bench --short --compare $(BENCH_BASELINE) --json $(BENCH_JSON) || \
 	{ test $$? -eq 11 && $(MAKE) bench-side-by-side; }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.domain import SITE_COLUMN, InputError
-from inference.metadata import hour_and_month, read_metadata, read_sites
+from inference.metadata import PUBLIC_SEQ_ID, hour_and_month, read_metadata, read_sites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
     from inference.metadata import Metadata
 
-PUBLIC_SEQ_ID = re.compile(r"^(?:SER_)?(?P<season>[^#]+)#(?P<site>[^#]+)#[^#]+#[^#]+$")
-"""season # site # roll # capture, as in the public seasons (REFERENCE.md 1). Other ids say nothing."""
 DAY_HOURS = range(6, 19)
 """6:00 to 18:59. In the Serengeti (2 degrees south, UTC+3) the sun rises between 6:20 and 6:55 and sets 12 hours later."""
 MANY_FRAMES = 4
@@ -59,7 +56,7 @@ def describe(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Pat
     from the folder of the first photo.
     Raises InputError for files that are none, and for a list that lacks a sequence.
     """
-    matches = [PUBLIC_SEQ_ID.match(seq_id) for seq_id in seq_ids]
+    matches = [PUBLIC_SEQ_ID.fullmatch(seq_id) for seq_id in seq_ids]
     groups = {}
     if any(matches):
         groups["season"] = _group([match["season"] if match else UNKNOWN for match in matches])

@@ -20,8 +20,8 @@ METADATA_NAME = "test_metadata.csv"
 FORMAT_NAME = "submission_format.csv"
 """The competition's names, below the data folder."""
 
-SEQ_ID_WITH_SITE = re.compile(r"[^#]+#(?P<site>[^#]+)#[^#]+#[^#]+")
-"""season # site # roll # capture, as in the public seasons; anonymised test sets have other ids."""
+PUBLIC_SEQ_ID = re.compile(r"(?:SER_)?(?P<season>[^#]+)#(?P<site>[^#]+)#[^#]+#[^#]+")
+"""season # site # roll # capture, as in the public seasons (REFERENCE.md 1); anonymised test sets have other ids."""
 EPOCH = datetime(1970, 1, 1)
 
 FALLBACK_HOUR = 12
@@ -171,7 +171,7 @@ def hour_and_month(sequence: Sequence) -> tuple[int, int]:
 
 def site_and_seconds(sequence: Sequence) -> tuple[str, int | None]:
     """Its camera ("" where neither a column nor the `seq_id` tells), and its moment in seconds since 1970 by its clock."""
-    match = SEQ_ID_WITH_SITE.fullmatch(sequence.seq_id)
+    match = PUBLIC_SEQ_ID.fullmatch(sequence.seq_id)
     site = sequence.site or (match["site"] if match else "")
     moment = _moment(sequence)
     return site, int((moment.replace(tzinfo=None) - EPOCH).total_seconds()) if moment else None

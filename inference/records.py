@@ -143,7 +143,7 @@ class RecordWriter:
         if not keep:
             # Complete or absent: a header is never torn.
             with atomic_writer(path) as file:
-                file.write(_line(_header_to_json(header)).decode())
+                file.write(checked_line(_header_to_json(header)).decode())
         with output_errors(path):
             self._file: IO[bytes] = path.open("r+b")
             for _ in range(keep + 1):
@@ -155,7 +155,7 @@ class RecordWriter:
         """Add records and hand them to the operating system; at most every 30 s they are forced to disk."""
         with self._lock, output_errors(self._path):
             for record in records:
-                self._file.write(_line(_record_to_json(record)))
+                self._file.write(checked_line(_record_to_json(record)))
             self._file.flush()
             if self._clock() - self._synced >= FSYNC_SECONDS:
                 self._sync()
@@ -177,7 +177,7 @@ def read_header(path: Path) -> RecordsHeader:
     """Read what made the records. Raises CheckpointError if the file is not one of records."""
     try:
         with path.open("rb") as file:
-            content = _checked(file.readline())
+            content = content_of_line(file.readline())
     except OSError as error:
         raise CheckpointError(f"{path}: must be readable records, got: {error.strerror or error}") from error
     wanted = f"{path}, line 1: must be the header of records of format {FORMAT_VERSION}"
@@ -195,20 +195,20 @@ def read_records(path: Path, header: RecordsHeader) -> Iterator[Record]:
     with path.open("rb") as file:
         file.readline()
         for line in file:
-            content = _checked(line)
+            content = content_of_line(line)
             record = None if content is None else _record_from_json(content, n_frame_outputs)
             if record is None:
                 return
             yield record
 
 
-def _line(content: dict[str, Any]) -> bytes:
+def checked_line(content: dict[str, Any]) -> bytes:
     """CRC-32 in hexadecimal, a space, compact JSON, a line end."""
     text = json.dumps(content, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def _checked(line: bytes) -> dict[str, Any] | None:
+def content_of_line(line: bytes) -> dict[str, Any] | None:
     """Content of a line, or None if it is torn or damaged."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):

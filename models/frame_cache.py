@@ -13,7 +13,7 @@ import json
 import os
 import zlib
 from dataclasses import asdict, dataclass
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Self
 
 import numpy as np
 from PIL import Image
@@ -22,6 +22,7 @@ from inference.batching import in_parts
 from inference.decoding import decode_sequences, work_ahead
 from inference.domain import CheckpointError, FailureReason, FrameFailure
 from inference.files import atomic_writer, output_errors
+from inference.records import checked_line, content_of_line
 from inference.run_state import locked
 
 if TYPE_CHECKING:
@@ -103,9 +104,9 @@ class FrameCache:
             pack.touch()
         if not self._index.exists():
             with atomic_writer(self._index) as file:
-                file.write(_line(header).decode())
+                file.write(checked_line(header).decode())
         with self._index.open("rb") as file:
-            found = _checked(file.readline())
+            found = content_of_line(file.readline())
         if found != header:
             raise CheckpointError(f"{self._index}: must be the index of {header}, got {found}; delete the folder")
         self._pack = pack
@@ -168,7 +169,7 @@ class FrameCache:
         with self._index.open("rb") as file:
             file.readline()
             for line in file:
-                content = _checked(line)
+                content = content_of_line(line)
                 if content is not None and content["seq_id"] in wanted:
                     self._entries[content["seq_id"]] = CachedSequence(
                         files=tuple(content["files"]),
@@ -218,7 +219,7 @@ class FrameCache:
         if any(failure.reason in TRANSIENT for failure in entry.failures):
             return
         index.write(
-            _line(
+            checked_line(
                 {
                     "seq_id": decoded.sequence.seq_id,
                     "files": entry.files,
@@ -234,21 +235,6 @@ def _png(frame: Pixels) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, "PNG", compress_level=PNG_LEVEL)
     return buffer.getvalue()
-
-
-def _line(content: dict[str, Any]) -> bytes:
-    """CRC-32 in hexadecimal, a space, compact JSON, a line end."""
-    text = json.dumps(content, separators=(",", ":")).encode()
-    return b"%08x %s\n" % (zlib.crc32(text), text)
-
-
-def _checked(line: bytes) -> dict[str, Any] | None:
-    """Content of a line, or None if it is torn or damaged."""
-    checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
-        return None
-    content: dict[str, Any] = json.loads(text)
-    return content
 
 
 def _seek_behind_last_line(index: IO[bytes]) -> None:

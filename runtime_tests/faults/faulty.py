@@ -64,7 +64,7 @@ def _kill(hook: str, count: int) -> None:
     def half_a_record(writer: RecordWriter, records: list[Any]) -> None:
         from inference import records as module
 
-        text = module._line(module._record_to_json(records[0]))
+        text = module.checked_line(module._record_to_json(records[0]))
         writer._file.write(text[: len(text) // 2])
         writer._file.flush()
         _die()
