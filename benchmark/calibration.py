@@ -122,19 +122,19 @@ def _with_tensorflow(images: Floats, weights: Floats) -> Callable[[], object]:
 
 def _jpeg(random: np.random.Generator) -> bytes:
     buffer = io.BytesIO()
-    pixels = np.clip(_landscape(JPEG_SIZE, random) + random.normal(0, 3, (*JPEG_SIZE, 3)), 0, 255)
+    pixels = np.clip(landscape(JPEG_SIZE, random) + random.normal(0, 3, (*JPEG_SIZE, 3)), 0, 255)
     Image.fromarray(pixels.astype(np.uint8)).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
 
 
-def _landscape(size: ImageSize, random: np.random.Generator) -> npt.NDArray[np.float64]:
+def landscape(size: ImageSize, random: np.random.Generator) -> npt.NDArray[np.float64]:
     """Sky, plain, bushes; not the ones of synthetic seasons, which may change: float64 (H, W, 3), RGB, 0-255."""
     horizon = random.uniform(0.25, 0.45)
     rows = np.linspace(0, 1, size.height)[:, None]
     sky = np.array([150, 180, 215]) + rows[..., None] * 60
     plain = np.array([150, 132, 84]) * random.uniform(0.8, 1.15) * (1.2 - 0.4 * rows[..., None])
     scene = np.where(rows[..., None] < horizon, sky, plain) * np.ones((1, size.width, 1))
-    grain = _smooth_noise(size, 12, random) * 22 + _smooth_noise(size, 60, random) * 14
+    grain = smooth_noise(size, 12, random) * 22 + smooth_noise(size, 60, random) * 14
     scene += grain[..., None]
     image = Image.fromarray(np.clip(scene, 0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(image)
@@ -146,7 +146,7 @@ def _landscape(size: ImageSize, random: np.random.Generator) -> npt.NDArray[np.f
     return np.asarray(image).astype(np.float64)
 
 
-def _smooth_noise(size: ImageSize, cells: int, random: np.random.Generator) -> npt.NDArray[np.float64]:
+def smooth_noise(size: ImageSize, cells: int, random: np.random.Generator) -> npt.NDArray[np.float64]:
     """Noise of about `cells` bumps across the photo: float64 (H, W), standard deviation about one."""
     coarse = random.normal(0, 1, (max(2, cells * size.height // size.width), cells)).astype(np.float32)
     image = Image.fromarray(coarse).resize((size.width, size.height), Image.Resampling.BICUBIC)

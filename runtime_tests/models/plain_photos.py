@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from benchmark.calibration import landscape
 from inference.domain import LABELS, METADATA_COLUMNS, ImageSize
 from inference.metadata import FORMAT_NAME, METADATA_NAME
 
@@ -134,25 +135,6 @@ def plan_bursts(n_sequences: int, n_cameras: int, seed: int) -> list[Burst]:
     return bursts
 
 
-def landscape(size: ImageSize, random: np.random.Generator) -> npt.NDArray[np.float64]:
-    """What a camera always sees: sky, plain, bushes: float64 (H, W, 3), RGB, 0-255."""
-    horizon = random.uniform(0.25, 0.45)
-    rows = np.linspace(0, 1, size.height)[:, None]
-    sky = np.array([150, 180, 215]) + rows[..., None] * 60
-    plain = np.array([150, 132, 84]) * random.uniform(0.8, 1.15) * (1.2 - 0.4 * rows[..., None])
-    scene = np.where(rows[..., None] < horizon, sky, plain) * np.ones((1, size.width, 1))
-    grain = _smooth_noise(size, 12, random) * 22 + _smooth_noise(size, 60, random) * 14
-    scene += grain[..., None]
-    image = Image.fromarray(np.clip(scene, 0, 255).astype(np.uint8))
-    draw = ImageDraw.Draw(image)
-    for _ in range(int(random.integers(2, 7))):
-        x, y = random.uniform(0, size.width), random.uniform(horizon - 0.05, 0.8) * size.height
-        radius = random.uniform(0.03, 0.10) * size.height
-        green = tuple(int(value) for value in np.array([74, 88, 48]) * random.uniform(0.7, 1.2))
-        draw.ellipse((x - 1.6 * radius, y - radius, x + 1.6 * radius, y + radius), fill=green)
-    return np.asarray(image).astype(np.float64)
-
-
 def draw_burst(burst: Burst, background: npt.NDArray[np.float64], random: np.random.Generator) -> list[Pixels]:
     """The photos of a burst: uint8 (H, W, 3) each, RGB."""
     size = ImageSize(*background.shape[:2])
@@ -224,10 +206,3 @@ def _burn_in(image: Image.Image, size: ImageSize, moment: datetime) -> None:
     draw.rectangle((0, top, size.width, size.height), fill=(255, 255, 255))
     text = moment.strftime("DLCcovert.com   %m-%d-%Y %H:%M:%S")
     draw.text((size.width * 0.8, top + 2), text, fill=(0, 0, 0), anchor="ma")
-
-
-def _smooth_noise(size: ImageSize, cells: int, random: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Noise of about `cells` bumps across the photo: float64 (H, W), standard deviation about one."""
-    coarse = random.normal(0, 1, (max(2, cells * size.height // size.width), cells)).astype(np.float32)
-    image = Image.fromarray(coarse).resize((size.width, size.height), Image.Resampling.BICUBIC)
-    return np.asarray(image).astype(np.float64)
