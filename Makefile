@@ -13,7 +13,7 @@ BENCH_BASELINE ?= benchmark/results/baseline.json
 BENCH_COMMIT = $(shell git log -1 --format=%H -- $(BENCH_BASELINE))
 BENCH_OLD := build/baseline
 
-.PHONY: help demo test test-faults test-container test-slow faults ladder-mini bench bench-side-by-side check format docs lock lock-check audit image release-check clean
+.PHONY: help demo test test-faults test-container test-slow faults ladder-mini bench bench-side-by-side page-tools check format docs lock lock-check audit image release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -30,6 +30,16 @@ test-faults: $(DEV)  ## Run the fault tests with small counts: kills, full disks
 
 test-container: $(DEV)  ## Build the image with an engine of its own and test it (root on Debian; under 15 minutes)
 	$(BIN)/python -m pytest -m container runtime_tests
+
+AXE := build/page-tools/node_modules/axe-core/axe.min.js
+page-tools: $(AXE)  ## Install what the tests of pages need: Chromium (root on Debian) and axe-core (npm)
+	@{ command -v chromium && command -v chromedriver; } > /dev/null || \
+	{ apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium chromium-driver; }
+
+$(AXE): runtime_tests/page_tools/package-lock.json
+	mkdir -p build/page-tools && cp runtime_tests/page_tools/*.json build/page-tools
+	npm ci --prefix build/page-tools --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 test-slow: $(DEV)  ## Run the tests that take minutes: full-size networks
 	$(BIN)/python -m pytest -m slow

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 PROGRAMS = ("chromium", "chromedriver")
+AXE = Path(__file__).parent.parent / "build" / "page-tools" / "node_modules" / "axe-core" / "axe.min.js"
+"""`make page-tools` puts it there."""
 STARTED = re.compile(r"started successfully on port (\d+)")
 OPTIONS = {
     "browserName": "chrome",
@@ -90,12 +92,7 @@ class Browser:
 @contextmanager
 def started_browser() -> Iterator[Browser]:
     """A browser; skips where there is none, or fails with HAKUNA_REQUIRE_BROWSER=1."""
-    missing = [program for program in PROGRAMS if not shutil.which(program)]
-    if missing:
-        message = f"needs {' and '.join(missing)} (Debian: chromium, chromium-driver)"
-        if os.environ.get("HAKUNA_REQUIRE_BROWSER"):
-            pytest.fail(message)
-        pytest.skip(message)
+    _require([program for program in PROGRAMS if not shutil.which(program)])
     driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
     try:
         assert driver.stdout is not None
@@ -111,10 +108,16 @@ def started_browser() -> Iterator[Browser]:
 
 
 def axe_violations(browser: Browser) -> list[str]:
-    """What axe-core finds on the page; skips without it. HAKUNA_AXE is the path of `axe.min.js` (npm: axe-core)."""
-    path = os.environ.get("HAKUNA_AXE")
-    if not path:
-        pytest.skip("needs axe-core: HAKUNA_AXE must be the path of axe.min.js")
-    browser.run(Path(path).read_text(encoding="utf-8"))
+    """What axe-core finds on the page; skips where it is missing, or fails with HAKUNA_REQUIRE_BROWSER=1."""
+    _require([] if AXE.exists() else ["axe-core"])
+    browser.run(AXE.read_text(encoding="utf-8"))
     found = browser.wait(f"axe.run({{runOnly: {json.dumps(AXE_TAGS)}}}).then(arguments[arguments.length - 1])")
     return [f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
+
+
+def _require(missing: list[str]) -> None:
+    if missing:
+        message = f"needs {' and '.join(missing)}: make page-tools"
+        if os.environ.get("HAKUNA_REQUIRE_BROWSER"):
+            pytest.fail(message)
+        pytest.skip(message)
