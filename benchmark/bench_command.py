@@ -244,9 +244,9 @@ def climb_ladder(request: BenchRequest, plots: Path | None, *, mini: bool) -> di
     from benchmark.ladder import FULL, MINI, run_ladder  # noqa: PLC0415  # TensorFlow takes seconds
     from benchmark.ladder_report import markdown, write_report  # noqa: PLC0415
 
-    with _work_folder(request.work) as work, _quiet():
+    with _work_folder(request.work) as work:
         figures = run_ladder(work, MINI if mini else FULL, n_workers(), request.command)
-    Console().print(markdown(figures), highlight=False, markup=False)
+    print(markdown(figures))  # noqa: T201  # a table in Markdown, to be copied: lines must not be broken
     if request.json_file:
         write_json(figures, _parent(request.json_file))
     if plots:
@@ -258,7 +258,7 @@ def train_demo_bundle(request: BenchRequest, out: Path) -> None:
     """The bundle of `hakuna demo`."""
     from benchmark.demo_bundle import make_demo_bundle  # noqa: PLC0415  # TensorFlow takes seconds
 
-    with _work_folder(request.work) as work, _quiet():
+    with _work_folder(request.work) as work:
         bundle = make_demo_bundle(work, out, request.command, n_workers())
     Console().print(f"bundle {bundle.id[:12]} -> {bundle.folder}", highlight=False)
 

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from benchmark.ladder import Plan, prepare, stacked_classes, train_stackers
+from benchmark.ladder import FULL, prepare, stacked_classes, train_stackers
 from benchmark.ladder_steps import recipe_of, step_named
 from inference.domain import LABELS, ImageSize, UsageError
 from inference.files import atomic_writer
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from inference.bundle import Bundle
 
-PLAN = Plan((1,), 300, 10, ImageSize(384, 512), ImageSize(96, 128), 10, 3, 32, 2e-3, 120)
-"""Fewer sequences and rounds than the ladder's: minutes, and boosters of some ten kilobytes."""
+PLAN = replace(FULL, seeds=(1,), n_sequences=400, n_cameras=10, photo_size=ImageSize(480, 640), rounds=120)
+"""Photos like those of `hakuna demo`, and fewer rounds than the ladder's: boosters of some ten kilobytes."""
 MOST_STACKED = 4
 MOST_BYTES = 2_000_000
 NAME = "demo"

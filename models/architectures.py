@@ -20,6 +20,8 @@ TINY, SMALL = "tiny", "small"
 """Backbones of the project itself, for tests, demos and the ladder."""
 SMALL_FILTERS = (16, 32, 48, 64)
 SMALL_KERNEL = 3
+SMALL_MOMENTUM = 0.9
+"""Of batch normalisation: seasons of some thousand sequences have too few steps for Keras' 0.99."""
 TINY_FILTERS = (8, 16)
 TINY_KERNEL = 7
 TINY_STRIDE = 4
@@ -62,7 +64,7 @@ def _small_backbone(name: str) -> keras.Model:
     for n_filters in SMALL_FILTERS:
         layers += [
             keras.layers.Conv2D(n_filters, SMALL_KERNEL, strides=2, padding="same", use_bias=False),
-            keras.layers.BatchNormalization(),
+            keras.layers.BatchNormalization(momentum=SMALL_MOMENTUM),
             keras.layers.Activation("relu"),
         ]
     return keras.Sequential([keras.Input((None, None, 3)), *layers], name=name)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -30,12 +30,13 @@ from models.labels import ids_of_seasons, read_labels
 from models.learner import Learner, log_loss_by_class, network_targets, start_at_shares, unfreeze
 from models.networks_to_train import build_network, class_names
 from models.schedule import epochs_of
-from models.training_data import examples_of, load_batches, ordered_batches, photos_needed, shuffled_batches
+from models.training_data import Views, examples_of, load_batches, ordered_batches, photos_needed, shuffled_batches
 from models.training_log import Progress, write_history, write_tensorboard
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from inference.domain import ImageSize
     from inference.run_state import OutputFolder, RunState
     from models.network_plan import NetworkPlan
     from models.schedule import Epoch, Schedule
@@ -77,12 +78,14 @@ class TrainingOptions:
     cache_folder : where quarter frames are kept; trainings may share it
     checkpoint_seconds : most time between two checkpoints
     fresh : start over where there is a checkpoint
+    kept_bytes : of views of a season set at one size that stay in memory; where they are more, none do
     """
 
     n_workers: int
     cache_folder: Path
     checkpoint_seconds: float = 600.0
     fresh: bool = False
+    kept_bytes: int = 2**30
 
 
 @dataclass
@@ -102,6 +105,15 @@ class Training:
     progress: Progress
     position: Position
     saved_at: float
+    _views: dict[int, tuple[ImageSize, Views]] = field(default_factory=dict)
+
+    def views_of(self, examples: Examples, size: ImageSize) -> Views:
+        """The views of the training or validation sequences; those of the size before are given up."""
+        known = self._views.get(id(examples))
+        if known is None or known[0] != size:
+            views = Views(self.cache, examples, self.job.plan.views, size, self.options.kept_bytes)
+            self._views[id(examples)] = known = (size, views)
+        return known[1]
 
 
 def train(job: TrainingJob, out: OutputFolder, options: TrainingOptions, state: RunState) -> dict[str, Any]:
@@ -195,12 +207,7 @@ def _learn(training: Training, epoch: Epoch) -> None:
     position = training.position
     plans = shuffled_batches(len(training.examples), epoch.batch_size, training.job.seed, epoch.number)
     batches = load_batches(
-        training.cache,
-        training.examples,
-        plans[position.batch :],
-        training.job.plan.views,
-        epoch.size,
-        training.options.n_workers,
+        training.views_of(training.examples, epoch.size), plans[position.batch :], training.options.n_workers
     )
     with closing(batches):
         for batch in batches:
@@ -219,7 +226,7 @@ def _validate(training: Training, epoch: Epoch) -> dict[str, Any]:
     plan, validation = training.job.plan, training.validation
     plans = ordered_batches(len(validation), VALIDATION_BATCHES * epoch.batch_size)
     answers = []
-    batches = load_batches(training.cache, validation, plans, plan.views, epoch.size, training.options.n_workers)
+    batches = load_batches(training.views_of(validation, epoch.size), plans, training.options.n_workers)
     with closing(batches):
         for batch in batches:
             training.state.check()

@@ -113,32 +113,47 @@ def ordered_batches(n_examples: int, batch_size: int) -> list[BatchPlan]:
     ]
 
 
-def load_example(
-    cache: FrameCache, frames: tuple[CachedFrame, ...], views: tuple[View, ...], size: ImageSize, *, mirror: bool
-) -> tuple[Images, ...]:
-    """What each input of a network sees of one sequence: (H, W, 3) each. All inputs are mirrored, or none."""
-    n_frames = photos_needed(views)
-    stack, _ = same_size([cache.read(frame) for frame in frames[:n_frames]])
-    made = make_views(black_out_strip(stack), [(view, size) for view in views])
-    images = [made[view, size][0] if view is View.FRAME else made[view, size] for view in views]
-    return tuple(image[:, ::-1] if mirror else image for image in images)
+class Views:
+    """What the inputs of a network see of some sequences, at one size; threads may share it.
+
+    Where all of them together take at most `kept_bytes`, they are kept in memory after they were made once: small sizes of
+    some thousand sequences are then as fast as the network.
+    """
+
+    def __init__(
+        self, cache: FrameCache, examples: Examples, views: tuple[View, ...], size: ImageSize, kept_bytes: int
+    ) -> None:
+        """Views of the sequences of a cache."""
+        self.targets = examples.targets
+        self._cache, self._examples, self._views, self._size = cache, examples, views, size
+        n_bytes = sum(1 if view is View.FRAME else 4 for view in views) * size.height * size.width * 3
+        self._kept: dict[int, tuple[Images, ...]] | None = {} if n_bytes * len(examples) <= kept_bytes else None
+
+    def of(self, row: int, *, mirror: bool) -> tuple[Images, ...]:
+        """What each input sees of the sequence of a row: (H, W, 3) each. All inputs are mirrored, or none."""
+        images = None if self._kept is None else self._kept.get(row)
+        if images is None:
+            images = self._made(row)
+            if self._kept is not None:
+                self._kept[row] = images
+        return tuple(image[:, ::-1] if mirror else image for image in images)
+
+    def _made(self, row: int) -> tuple[Images, ...]:
+        frames = self._examples.frames[row][: photos_needed(self._views)]
+        stack, _ = same_size([self._cache.read(frame) for frame in frames])
+        made = make_views(black_out_strip(stack), [(view, self._size) for view in self._views])
+        return tuple(
+            made[view, self._size][0] if view is View.FRAME else made[view, self._size] for view in self._views
+        )
 
 
-def load_batches(
-    cache: FrameCache,
-    examples: Examples,
-    plans: list[BatchPlan],
-    views: tuple[View, ...],
-    size: ImageSize,
-    n_workers: int,
-) -> Generator[Batch]:
+def load_batches(views: Views, plans: list[BatchPlan], n_workers: int) -> Generator[Batch]:
     """Batches in the order of the plans, made ahead by threads. Results do not depend on their number."""
 
     def load(plan: BatchPlan) -> Batch:
         loaded = [
-            load_example(cache, examples.frames[row], views, size, mirror=bool(mirror))
-            for row, mirror in zip(plan.rows, plan.is_mirrored, strict=True)
+            views.of(int(row), mirror=bool(mirror)) for row, mirror in zip(plan.rows, plan.is_mirrored, strict=True)
         ]
-        return Batch(tuple(np.stack(images) for images in zip(*loaded, strict=True)), examples.targets[plan.rows])
+        return Batch(tuple(np.stack(images) for images in zip(*loaded, strict=True)), views.targets[plan.rows])
 
     yield from work_ahead(load, plans, n_workers, AHEAD_BATCHES * n_workers)

@@ -21,15 +21,15 @@ from inference.decoding import find_decoder
 from inference.domain import LABELS, CheckpointError, DecoderName, ImageSize, Preset, UsageError, View
 from inference.metadata import read_metadata
 from models.checkpoint import CHECKPOINT_NAME, read_checkpoint
-from models.frame_cache import CacheKey, FrameCache
+from models.frame_cache import CachedFrame, CacheKey, FrameCache
 from models.kinds import Classes, Kind
 from models.labels import read_labels
 from models.network_plan import NetworkPlan, check_plan
 from models.training_data import (
     Examples,
+    Views,
     examples_of,
     load_batches,
-    load_example,
     ordered_batches,
     photos_needed,
     shuffled_batches,
@@ -211,13 +211,14 @@ def test_a_network_on_frames_sees_the_first_frame_as_the_pipeline_does(seasons: 
     views = (View.FRAME,)
     assert photos_needed(views) == 1
     found = examples(seasons, cache, views)
+    made = Views(cache, found, views, SIZE, kept_bytes=0)
     sequences = read_metadata(seasons / "train_metadata.csv").sequences
     for row in (0, 7):
         first = sequences[found.seq_ids[row]].images[0].file_name
         [expected] = black_out([decode((seasons / first).read_bytes(), Preset.QUARTER)])
         expected = cv2.resize(expected, (SIZE.width, SIZE.height), interpolation=cv2.INTER_LINEAR)
         for mirror in (False, True):
-            [image] = load_example(cache, found.frames[row], views, SIZE, mirror=mirror)
+            [image] = made.of(row, mirror=mirror)
             np.testing.assert_array_equal(image, expected[:, ::-1] if mirror else expected)
 
 
@@ -233,20 +234,49 @@ def test_both_branches_are_mirrored_together_and_hold_mean_and_background(season
     frames = black_out([decode((seasons / name).read_bytes(), Preset.QUARTER) for name in names])
     mean = np.mean(frames, axis=0)
     moved = np.clip(sum(np.abs(frame - mean) for frame in frames), 0, 255)
+    made = Views(cache, found, views, SIZE, kept_bytes=0)
     for mirror in (False, True):
-        background, average = load_example(cache, found.frames[row], views, SIZE, mirror=mirror)
+        background, average = made.of(row, mirror=mirror)
         for image, whole in ((background, moved), (average, mean)):
             expected = cv2.resize(whole, (SIZE.width, SIZE.height), interpolation=cv2.INTER_LINEAR)
             np.testing.assert_allclose(image, expected[:, ::-1] if mirror else expected, atol=1e-4)
 
 
-def test_batches_do_not_depend_on_the_number_of_workers(seasons: Path, cache: FrameCache) -> None:
+@pytest.mark.parametrize("views", [(View.FRAME,), (View.BACKGROUND, View.MEAN)])
+def test_batches_do_not_depend_on_workers_nor_on_views_that_are_kept(
+    seasons: Path, cache: FrameCache, views: tuple[View, ...]
+) -> None:
+    found = examples(seasons, cache, views)
+    n_bytes = len(found) * SIZE.height * SIZE.width * 3 * (1 if views == (View.FRAME,) else 8)
+    kinds = [(Views(cache, found, views, SIZE, kept_bytes), n) for kept_bytes in (n_bytes - 1, n_bytes) for n in (1, 3)]
+    for epoch in (0, 1):
+        plans = shuffled_batches(len(found), 4, seed=1, epoch=epoch)
+        made = [list(load_batches(kind, plans, n_workers)) for kind, n_workers in kinds]
+        for one, *others in zip(*made, strict=True):
+            for other in others:
+                np.testing.assert_array_equal(one.images, other.images)
+                np.testing.assert_array_equal(one.targets, other.targets)
+
+
+def test_views_are_made_once_where_all_of_them_fit(
+    seasons: Path, cache: FrameCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = examples(seasons, cache, (View.FRAME,))
-    plans = shuffled_batches(len(found), 4, seed=1, epoch=0)
-    made = [list(load_batches(cache, found, plans, (View.FRAME,), SIZE, n_workers)) for n_workers in (1, 3)]
-    for one, other in zip(*made, strict=True):
-        np.testing.assert_array_equal(one.images[0], other.images[0])
-        np.testing.assert_array_equal(one.targets, other.targets)
+    n_bytes = len(found) * SIZE.height * SIZE.width * 3
+    read = cache.read
+    n_read = [0]
+
+    def counted(frame: CachedFrame) -> np.ndarray:
+        n_read[0] += 1
+        return read(frame)
+
+    monkeypatch.setattr(cache, "read", counted)
+    for kept_bytes, n_expected in ((n_bytes, len(found)), (n_bytes - 1, 2 * len(found))):
+        views = Views(cache, found, (View.FRAME,), SIZE, kept_bytes)
+        n_read[0] = 0
+        for _ in range(2):
+            list(load_batches(views, ordered_batches(len(found), 4), n_workers=2))
+        assert n_read[0] == n_expected
 
 
 def test_an_epoch_sees_every_sequence_once_half_of_them_mirrored() -> None:
