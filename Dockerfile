@@ -39,9 +39,6 @@ RUN /opt/venv/bin/pip install --quiet --disable-pip-version-check --no-index --n
  && install -D -m 755 /source/launcher /opt/hakuna/bin/hakuna \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/hakuna \
  && chmod -R a+rX,go-w /opt/hakuna
-# Another layer, and no part of the program: an untrained bundle, for runs without models.
-RUN PYTHONPATH=/opt/hakuna /opt/venv/bin/python -m benchmark.untrained_bundle /opt/demo \
- && chmod -R a+rX,go-w /opt/demo
 
 # --- 4. what runs ----------------------------------------------------------------------------------------------
 FROM system AS runtime
@@ -50,14 +47,13 @@ ENV PATH=/opt/hakuna/bin:/opt/venv/bin:$PATH \
     TMPDIR=/scratch \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    HAKUNA_DEMO_BUNDLE=/opt/hakuna/demo \
+    HAKUNA_DEMO_BUNDLE=/opt/hakuna/models/demo/bundle \
     HAKUNA_SCRATCH=/scratch \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 # Whatever user the container runs as may unpack an archive here, on disk, even if the root file system is read-only.
 RUN install -d -m 1777 /inference /scratch
 COPY --from=packages /opt/venv /opt/venv
-COPY --from=program /opt/demo /opt/hakuna/demo
 COPY --from=program /opt/hakuna /opt/hakuna
 VOLUME ["/inference", "/scratch"]
 WORKDIR /inference

@@ -13,13 +13,13 @@ BENCH_BASELINE ?= benchmark/results/baseline.json
 BENCH_COMMIT = $(shell git log -1 --format=%H -- $(BENCH_BASELINE))
 BENCH_OLD := build/baseline
 
-.PHONY: help demo test test-faults test-container test-slow faults ladder-mini bench bench-side-by-side page-tools check format docs lock lock-check audit image release-check clean
+.PHONY: help demo test test-faults test-container test-slow faults ladder-mini bench bench-side-by-side test-tools check format docs lock lock-check audit image release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(RUNTIME)  ## Install, make demo data and an untrained bundle, predict, score
+demo: $(RUNTIME)  ## Install, draw an unseen season, predict it with small trained networks, score
 	$(BIN)/hakuna demo --out demo
 
 test: $(DEV)  ## Install and run the fast tests (12 minutes on 2 shared cores)
@@ -31,14 +31,23 @@ test-faults: $(DEV)  ## Run the fault tests with small counts: kills, full disks
 test-container: $(DEV)  ## Build the image with an engine of its own and test it (root on Debian; under 15 minutes)
 	$(BIN)/python -m pytest -m container runtime_tests
 
-AXE := build/page-tools/node_modules/axe-core/axe.min.js
-page-tools: $(AXE)  ## Install what the tests of pages need: Chromium (root on Debian) and axe-core (npm)
-	@{ command -v chromium && command -v chromedriver; } > /dev/null || \
-	{ apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium chromium-driver; }
+# What some tests ask beside the project, each where it does not get into the way of our packages.
+TOOLS := build/test-tools
+AXE := $(TOOLS)/node_modules/axe-core/axe.min.js
+MEGADETECTOR := $(TOOLS)/megadetector/.installed
+PACKAGES := chromium chromium-driver libgl1
+test-tools: $(AXE) $(MEGADETECTOR)  ## Install Chromium (root on Debian), axe-core (npm) and MegaDetector's validator for tests
+	@dpkg --status $(PACKAGES) > /dev/null 2>&1 || \
+	{ apt-get -qq update && apt-get -qq install --yes --no-install-recommends $(PACKAGES); }
 
-$(AXE): runtime_tests/page_tools/package-lock.json
-	mkdir -p build/page-tools && cp runtime_tests/page_tools/*.json build/page-tools
-	npm ci --prefix build/page-tools --ignore-scripts --no-audit --no-fund --silent
+$(AXE): runtime_tests/tools/package-lock.json
+	mkdir -p $(TOOLS) && cp runtime_tests/tools/package*.json $(TOOLS)
+	npm ci --prefix $(TOOLS) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+$(MEGADETECTOR): runtime_tests/tools/requirements.txt
+	$(PYTHON) -m venv $(TOOLS)/megadetector
+	$(TOOLS)/megadetector/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 test-slow: $(DEV)  ## Run the tests that take minutes: full-size networks
@@ -75,17 +84,22 @@ format: $(DEV)  ## Format the code
 docs: $(DEV)  ## Make the page of every verb from the command line itself
 	$(BIN)/python -m benchmark.verb_pages docs/verbs
 
-COMPILE := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 lock: $(DEV)  ## Renew the locked requirement sets
-	$(COMPILE) --extra cpu -o requirements/cpu.txt
-	$(COMPILE) --extra gpu -o requirements/gpu.txt
-	$(COMPILE) --extra cpu --extra dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra cpu -o requirements/cpu.txt
+	$(COMPILE) pyproject.toml --extra gpu -o requirements/gpu.txt
+	$(COMPILE) pyproject.toml --extra cpu --extra dev -o requirements/dev.txt
+	$(COMPILE) runtime_tests/tools/requirements.in -o runtime_tests/tools/requirements.txt
 
 lock-check: $(DEV)  ## Check that the locked sets are what `make lock` would write
-	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp requirements/*.txt "$$folder" \
-	  && $(COMPILE) --extra cpu -o "$$folder/cpu.txt" && $(COMPILE) --extra gpu -o "$$folder/gpu.txt" \
-	  && $(COMPILE) --extra cpu --extra dev -o "$$folder/dev.txt" && diff -r requirements "$$folder" \
-	  || { echo "requirements: must be what make lock writes"; exit 1; }
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT \
+	  && cp requirements/*.txt "$$folder" && cp runtime_tests/tools/requirements.txt "$$folder/tools.txt" \
+	  && $(COMPILE) pyproject.toml --extra cpu -o "$$folder/cpu.txt" \
+	  && $(COMPILE) pyproject.toml --extra gpu -o "$$folder/gpu.txt" \
+	  && $(COMPILE) pyproject.toml --extra cpu --extra dev -o "$$folder/dev.txt" \
+	  && $(COMPILE) runtime_tests/tools/requirements.in -o "$$folder/tools.txt" \
+	  && diff runtime_tests/tools/requirements.txt "$$folder/tools.txt" && rm "$$folder/tools.txt" \
+	  && diff -r requirements "$$folder" || { echo "requirements: must be what make lock writes"; exit 1; }
 
 # The auditor has an environment of its own: what it needs is no part of the project.
 AUDIT := build/audit

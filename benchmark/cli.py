@@ -103,11 +103,11 @@ def report(
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for data, bundle and results.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for data and results.")] = Path("demo"),
     sequences: Annotated[int, typer.Option(min=1, max=10_000, help="Bursts of the synthetic season.")] = 40,
     seed: Annotated[int, typer.Option(help="Another seed, another season.")] = 1,
 ) -> None:
-    """Make a small synthetic season and an untrained bundle, predict, score. No network, under two minutes.
+    """Make an unseen synthetic season, predict it with small trained networks, score. No network, under two minutes.
 
     Example: hakuna demo --out demo
     """

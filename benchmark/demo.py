@@ -17,20 +17,16 @@ from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_
 from inference.pipeline import predict
 from inference.run_state import locked
 from inference.submission import SUBMISSION_NAME
-from models.importing import import_assets
-from models.random_assets import write_random_assets
-from models.recipes import load_recipe
 
 if TYPE_CHECKING:
-    from inference.bundle import Bundle
     from inference.photos_to_records import Progress
 
-RECIPE = "third_place"
 PHOTO_SIZE = ImageSize(480, 640)
 N_CAMERAS = 5
 UNSEEN_SEASON = 11
 """The demo bundle has learnt from seasons 1 to 10."""
 BUNDLE_FOLDER = Path(__file__).parent.parent / "models" / "demo" / "bundle"
+"""Small trained networks and stackers; models/demo/README.md says how they were made."""
 MARKER_NAME = ".hakuna-demo"
 """A folder with this file was made by a demo and may be made anew."""
 
@@ -52,9 +48,9 @@ def run_demo(
     seed: int,
     n_workers: int,
     on_progress: Progress,
-    bundle_folder: Path | None = None,
+    bundle_folder: Path = BUNDLE_FOLDER,
 ) -> DemoFiles:
-    """Make everything below `folder`, with the committed demo bundle unless told which; without one, with untrained networks.
+    """Make everything below `folder`.
 
     Raises UsageError if the folder holds something that is not an earlier demo's.
     """
@@ -67,8 +63,7 @@ def run_demo(
         (folder / MARKER_NAME).touch()
     data, out = folder / "data", folder / "out"
     write_seasons(data, (UNSEEN_SEASON,), SeasonOptions(n_sequences, N_CAMERAS, PHOTO_SIZE, seed), n_workers)
-    trained = bundle_folder or BUNDLE_FOLDER
-    bundle = open_bundle(trained) if trained.exists() else untrained_bundle(folder / "bundle", folder / "assets", seed)
+    bundle = open_bundle(bundle_folder)
     job = Job(
         data_folder=data,
         plan=plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME)),
@@ -79,10 +74,3 @@ def run_demo(
         predict(job, output, RunOptions(n_workers=n_workers), on_progress)
     result = score(read_submission(out / SUBMISSION_NAME), read_labels(data / LABELS_NAME))
     return DemoFiles(data, bundle.folder, out, result)
-
-
-def untrained_bundle(folder: Path, assets: Path, seed: int) -> Bundle:
-    """An untrained bundle of the published ensemble's shape, made by importing untrained networks."""
-    recipe = load_recipe(RECIPE)
-    write_random_assets(assets, recipe, seed)
-    return import_assets(assets, recipe, folder, demo=True)

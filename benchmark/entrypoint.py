@@ -87,7 +87,7 @@ def find_bundle(models: Path, demo_bundle: Path | None, log: RunLog) -> Path:
     if demo_bundle is None:
         raise BundleError(f"{models}: must hold a model bundle, got none; mount one (`hakuna bundle import` makes it)")
     bar = "!" * len(DEMO_WARNING)
-    for line in (bar, DEMO_WARNING, f"no bundle is mounted at {models}: this is the untrained {demo_bundle}", bar):
+    for line in (bar, DEMO_WARNING, f"no bundle is mounted at {models}: this is {demo_bundle}", bar):
         log.say(line)
     return demo_bundle
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 JUDGED = "S11"
 HELD_OUT = "S10"
 TABLE_NAME, PLOT_NAME = "ladder.md", "ladder.svg"
-CLEAR_SPREADS = 2.0
-"""A change counts as seen if it is larger than so many standard errors of its mean over the seeds."""
+STANDARD_ERRORS = (12.71, 4.30, 3.18, 2.78, 2.57)
+"""A change counts as seen if the 95 % interval of its mean over 2, 3, ... seeds leaves out zero (Student's t); 6 for more."""
 
 WHY_NOT = {
     "1": "Synthetic sequences show one species or, rarely, two: softmax is hardly wrong about them.",
@@ -44,9 +44,9 @@ def markdown(figures: dict[str, Any]) -> str:
     lines += [
         "",
         (
-            f"{len(figures['seeds'])} seeds, {figures['sequences_per_season']} sequences a season, means and, in brackets, standard "
+            f"{len(figures['seeds'])} seeds, {figures['sequences_per_season']} sequences a season; means and, in brackets, standard "
             "deviations over the seeds; other seeds are other photos and other networks. Changes are from the step in "
-            f"brackets; bold are those larger than {CLEAR_SPREADS:g} standard errors."
+            "brackets; bold are those whose 95 % interval over the seeds leaves out zero."
         ),
         "",
     ]
@@ -71,7 +71,10 @@ def is_clear(step: dict[str, Any]) -> bool:
     """Whether a change is more than chance; nothing is with a single seed."""
     change = step["change"]
     n_seeds = len(change["of_each_seed"])
-    return bool(n_seeds > 1 and abs(change["mean"]) > CLEAR_SPREADS * change["spread"] / n_seeds**0.5)
+    if n_seeds < 2:  # noqa: PLR2004  # no spread
+        return False
+    width = STANDARD_ERRORS[min(n_seeds, len(STANDARD_ERRORS) + 1) - 2] * change["spread"] / n_seeds**0.5
+    return bool(abs(change["mean"]) > width)
 
 
 def verdict(step: dict[str, Any]) -> str:

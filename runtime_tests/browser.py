@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,11 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from runtime_tests.tools import TOOLS, require
 
 PROGRAMS = ("chromium", "chromedriver")
-AXE = Path(__file__).parent.parent / "build" / "page-tools" / "node_modules" / "axe-core" / "axe.min.js"
-"""`make page-tools` puts it there."""
+AXE = TOOLS / "node_modules" / "axe-core" / "axe.min.js"
 STARTED = re.compile(r"started successfully on port (\d+)")
 OPTIONS = {
     "browserName": "chrome",
@@ -91,8 +89,8 @@ class Browser:
 
 @contextmanager
 def started_browser() -> Iterator[Browser]:
-    """A browser; skips where there is none, or fails with HAKUNA_REQUIRE_BROWSER=1."""
-    _require([program for program in PROGRAMS if not shutil.which(program)])
+    """A browser; skips where there is none, or fails with HAKUNA_REQUIRE_TOOLS=1."""
+    require([program for program in PROGRAMS if not shutil.which(program)])
     driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
     try:
         assert driver.stdout is not None
@@ -108,16 +106,8 @@ def started_browser() -> Iterator[Browser]:
 
 
 def axe_violations(browser: Browser) -> list[str]:
-    """What axe-core finds on the page; skips where it is missing, or fails with HAKUNA_REQUIRE_BROWSER=1."""
-    _require([] if AXE.exists() else ["axe-core"])
+    """What axe-core finds on the page; skips where it is missing, or fails with HAKUNA_REQUIRE_TOOLS=1."""
+    require([] if AXE.exists() else ["axe-core"])
     browser.run(AXE.read_text(encoding="utf-8"))
     found = browser.wait(f"axe.run({{runOnly: {json.dumps(AXE_TAGS)}}}).then(arguments[arguments.length - 1])")
     return [f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
-
-
-def _require(missing: list[str]) -> None:
-    if missing:
-        message = f"needs {' and '.join(missing)}: make page-tools"
-        if os.environ.get("HAKUNA_REQUIRE_BROWSER"):
-            pytest.fail(message)
-        pytest.skip(message)

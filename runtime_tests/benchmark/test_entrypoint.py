@@ -243,7 +243,7 @@ def test_which_bundle_predicts(root: Path, quick_bundle: Bundle) -> None:
     result = hakuna("entrypoint", "--root", root, HAKUNA_DEMO_BUNDLE=str(quick_bundle.folder))
     assert result.returncode == 3
     assert log(root).count("demo model: not for conclusions") == 1
-    assert "this is the untrained" in log(root)
+    assert f"no bundle is mounted at {root / 'models'}: this is {quick_bundle.folder}" in log(root)
     assert "test_metadata.csv: must be a readable CSV file" in log(root)
     models = root / "models"
     with RunLog(root / "submission" / "log.txt", STDERR, fresh=True) as said:

@@ -74,10 +74,15 @@ def test_changes_are_paired_by_seed() -> None:
 
 
 def test_chance_is_not_taken_for_an_effect() -> None:
-    noisy = [seed_rows({"2": 0.02 + delta}) for delta in (-0.004, 0.003, -0.001)]
-    clear = [seed_rows({"2": 0.02 + delta}) for delta in (-0.004, -0.005, -0.006)]
-    single = [seed_rows({"2": 0.01})]
-    for seeds, expected in ((noisy, False), (clear, True), (single, False)):
+    """Three seeds: the mean must be 4.303 standard errors from zero (Student's t, 2 degrees of freedom, 95 %)."""
+    changes = {
+        (-0.004, 0.003, -0.001): False,
+        (-0.0030, -0.005, -0.0070): True,  # 4.33 standard errors
+        (-0.0029, -0.005, -0.0071): False,  # 4.12
+        (-0.005,): False,
+    }
+    for deltas, expected in changes.items():
+        seeds = [seed_rows({"2": 0.02 + delta}) for delta in deltas]
         step = next(row for row in summary(seeds) if row["step"] == "2")
         assert is_clear(step) == expected
         assert is_unlike(step) == (not expected)
