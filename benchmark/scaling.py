@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import structlog
 
-from benchmark.demo import RECIPE
 from benchmark.machine import origin
 from benchmark.synthetic import write_season
 from inference.bundle import Size
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+RECIPE = "third_place"
 COUNTS = (100, 300, 1_000, 3_000, 10_000)
 """Sequences of each run."""
 SMALL, LARGE = 1_000, 10_000
