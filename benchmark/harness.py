@@ -26,7 +26,7 @@ from benchmark.repeated_season import write_repeated_season
 from benchmark.stages import Scene, all_stages
 from benchmark.timing import Stage, Times, spread, take_turns
 from inference.domain import HakunaError, ImageSize, Precision, UsageError
-from inference.engines import CPU
+from inference.engines import CPU, call_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -145,6 +145,7 @@ def measured_rates(report: BenchReport, precision: Precision) -> Rates:
         other_per_sequence=finish["write records"],
         finish_per_sequence=finish["records to submission"],
         sequences_per_batch=report.settings.batch_size,
+        images_per_call=call_images(report.settings.device),
     )
 
 

@@ -18,7 +18,6 @@ import numpy as np
 from inference.budget import MARGIN_SHARE
 from inference.bundle import Manifest, Provenance, feature_names
 from inference.domain import LABELS, Effort, ImageSize, Precision
-from inference.networks import MAX_CALL_IMAGES
 from inference.passes import passes_for
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Rates:
     other_per_sequence: float
     finish_per_sequence: float
     sequences_per_batch: int
-    images_per_call: int = MAX_CALL_IMAGES
+    images_per_call: int
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,7 @@ def _network_stages(
     stages = []
     for n_images in images_per_call:
         batch = [source] * max(1, n_images // copies)
+        in_one_call = replace(loaded, max_call_images=n_images)
         stages.append(
             Stage(
                 f"{one.network.name} {size} {precision.value} x{len(batch) * copies}",
@@ -186,7 +187,7 @@ def _network_stages(
                 "images",
                 len(batch) * copies,
                 CONVOLUTIONS,
-                partial(ask_networks, batch, passes, loaded),
+                partial(ask_networks, batch, passes, in_one_call),
                 height=size.height,
                 width=size.width,
                 network=one.network.name,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inference.domain import GPU_DRIVER, EngineName, Precision, UsageError
-from inference.networks import LoadedNetworks
+from inference.networks import CPU_CALL_IMAGES, MAX_CALL_IMAGES, LoadedNetworks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,11 @@ class Engine:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
+
+
+def call_images(device: str) -> int:
+    """Most images in one call of a network on a device."""
+    return CPU_CALL_IMAGES if device == CPU else MAX_CALL_IMAGES
 
 
 def find_engine(name: EngineName) -> Engine:
@@ -75,7 +80,12 @@ def load_networks(bundle: Bundle, engine: Engine, precision: Precision, check: C
 
             networks[network.name] = TensorFlowNetwork(folder, names, mixed=mixed)
         _warm_up(networks[network.name], network)
-    return LoadedNetworks(networks, fixed_shapes=engine.device != CPU, before_call=check)
+    return LoadedNetworks(
+        networks,
+        fixed_shapes=engine.device != CPU,
+        max_call_images=call_images(engine.device),
+        before_call=check,
+    )
 
 
 def _warm_up(call: CallableNetwork, network: Network) -> None:

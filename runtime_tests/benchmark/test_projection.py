@@ -10,6 +10,7 @@ from benchmark.projection import Rates, manifest_of, network_seconds, profile_ra
 from benchmark.workloads import PhotoSize, Workload, load_workload
 from inference.bundle import Manifest
 from inference.domain import Effort, ImageSize, Precision
+from inference.networks import MAX_CALL_IMAGES
 from inference.passes import passes_for
 from models.recipes import Recipe
 
@@ -45,6 +46,7 @@ def rates(*, second_per_image: float = 0.01, photo: float = 0.02, load: float = 
         other_per_sequence=0.0,
         finish_per_sequence=0.001,
         sequences_per_batch=batch,
+        images_per_call=MAX_CALL_IMAGES,
     )
 
 

@@ -9,8 +9,25 @@ import numpy.typing as npt
 import pytest
 
 from inference.bundle import Bundle, Manifest
-from inference.domain import N_CLASSES, Effort, OutOfMemoryError, Sequence, View, ViewedSequence
-from inference.networks import MAX_CALL_IMAGES, MIN_CALL_IMAGES, Answers, LoadedNetworks, ask_networks
+from inference.domain import (
+    N_CLASSES,
+    Effort,
+    EngineName,
+    OutOfMemoryError,
+    Precision,
+    Sequence,
+    View,
+    ViewedSequence,
+)
+from inference.engines import CPU, call_images, find_engine, load_networks
+from inference.networks import (
+    CPU_CALL_IMAGES,
+    MAX_CALL_IMAGES,
+    MIN_CALL_IMAGES,
+    Answers,
+    LoadedNetworks,
+    ask_networks,
+)
 from inference.passes import Pass, passes_for
 
 
@@ -99,6 +116,16 @@ def test_calls_stay_within_their_bounds(tiny_bundle: Bundle, random: np.random.G
     assert networks["v1"].batches[:3] == [MAX_CALL_IMAGES, MAX_CALL_IMAGES, 14]
     _, networks = ask([sequence_with(2, manifest, random)], manifest)
     assert networks["background"].batches == [MIN_CALL_IMAGES, MIN_CALL_IMAGES]  # one image, padded
+
+
+def test_a_cpu_is_asked_about_an_image_and_its_mirror_image_at_a_time(tiny_bundle: Bundle) -> None:
+    """What a layer leaves stays in its caches, and every call has the same shape."""
+    engine = find_engine(EngineName.OPENVINO)
+    assert engine.device == CPU
+    loaded = load_networks(tiny_bundle, engine, Precision.FLOAT32, lambda: None)
+    assert (loaded.max_call_images, loaded.fixed_shapes) == (CPU_CALL_IMAGES, False)
+    assert CPU_CALL_IMAGES == MIN_CALL_IMAGES
+    assert call_images("NVIDIA H100") == MAX_CALL_IMAGES
 
 
 def test_frames_that_do_not_exist_cost_nothing(tiny_bundle: Bundle, random: np.random.Generator) -> None:
