@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -36,7 +36,6 @@ from models.training_log import Progress, write_history, write_tensorboard
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from inference.domain import ImageSize
     from inference.run_state import OutputFolder, RunState
     from models.network_plan import NetworkPlan
     from models.schedule import Epoch, Schedule
@@ -97,23 +96,13 @@ class Training:
     options: TrainingOptions
     state: RunState
     fingerprint: dict[str, str]
-    cache: FrameCache
-    examples: Examples
-    validation: Examples
+    learnt: Views
+    validated: Views
     learner: Learner
     epochs: tuple[Epoch, ...]
     progress: Progress
     position: Position
     saved_at: float
-    _views: dict[int, tuple[ImageSize, Views]] = field(default_factory=dict)
-
-    def views_of(self, examples: Examples, size: ImageSize) -> Views:
-        """The views of the training or validation sequences; those of the size before are given up."""
-        known = self._views.get(id(examples))
-        if known is None or known[0] != size:
-            views = Views(self.cache, examples, self.job.plan.views, size, self.options.kept_bytes)
-            self._views[id(examples)] = known = (size, views)
-        return known[1]
 
 
 def train(job: TrainingJob, out: OutputFolder, options: TrainingOptions, state: RunState) -> dict[str, Any]:
@@ -159,6 +148,9 @@ def _begin(
     fingerprint = _fingerprint(job, cache.key, examples, validation)
     checkpoint = None if options.fresh else read_checkpoint(out, fingerprint)
     epochs = epochs_of(job.schedule)
+    learnt, validated = (
+        Views(cache, part, job.plan.views, epochs[0].size, options.kept_bytes) for part in (examples, validation)
+    )
     network = build_network(job.plan)
     start_at_shares(network, network_targets(examples.targets, job.plan.n_classes, job.plan.head), job.plan.head)
     learner = Learner(network, job.plan.scalings, job.plan.head, job.schedule.branch_layers)
@@ -170,7 +162,7 @@ def _begin(
         log.info("continuing", epoch=position.epoch + 1, batch=position.batch)
     progress = Progress(epochs, len(examples), len(validation))
     return Training(
-        job, out, options, state, fingerprint, cache, examples, validation, learner, epochs, progress, position,
+        job, out, options, state, fingerprint, learnt, validated, learner, epochs, progress, position,
         saved_at=time.monotonic(),
     )  # fmt: skip
 
@@ -205,10 +197,10 @@ def _run(training: Training) -> None:
 def _learn(training: Training, epoch: Epoch) -> None:
     """What is left of an epoch."""
     position = training.position
-    plans = shuffled_batches(len(training.examples), epoch.batch_size, training.job.seed, epoch.number)
-    batches = load_batches(
-        training.views_of(training.examples, epoch.size), plans[position.batch :], training.options.n_workers
-    )
+    views = training.learnt
+    views.resize(epoch.size)
+    plans = shuffled_batches(len(views.examples), epoch.batch_size, training.job.seed, epoch.number)
+    batches = load_batches(views, plans[position.batch :], training.options.n_workers)
     with closing(batches):
         for batch in batches:
             training.state.check()
@@ -223,16 +215,17 @@ def _learn(training: Training, epoch: Epoch) -> None:
 
 def _validate(training: Training, epoch: Epoch) -> dict[str, Any]:
     """Log loss on the validation seasons, over all classes and for each."""
-    plan, validation = training.job.plan, training.validation
-    plans = ordered_batches(len(validation), VALIDATION_BATCHES * epoch.batch_size)
+    plan, views = training.job.plan, training.validated
+    views.resize(epoch.size)
+    plans = ordered_batches(len(views.examples), VALIDATION_BATCHES * epoch.batch_size)
     answers = []
-    batches = load_batches(training.views_of(validation, epoch.size), plans, training.options.n_workers)
+    batches = load_batches(views, plans, training.options.n_workers)
     with closing(batches):
         for batch in batches:
             training.state.check()
             answers.append(training.learner.answer(batch))
             training.progress.validated(epoch, len(batch.targets))
-    wanted = network_targets(validation.targets, plan.n_classes, plan.head)
+    wanted = network_targets(views.examples.targets, plan.n_classes, plan.head)
     losses = log_loss_by_class(np.concatenate(answers), wanted)
     return {
         "validation_log_loss": float(losses.mean()),
@@ -278,7 +271,7 @@ def _keep_network(training: Training, name: str) -> None:
 
 
 def _finish(training: Training) -> dict[str, Any]:
-    job = training.job
+    job, learnt, validated = training.job, training.learnt.examples, training.validated.examples
     _keep_network(training, NETWORK_NAME)
     write_history(training.out, training.position.history)
     report = {
@@ -292,9 +285,9 @@ def _finish(training: Training) -> dict[str, Any]:
         "training_seasons": list(job.training_seasons),
         "validation_seasons": list(job.validation_seasons),
         "counts": {
-            "training_sequences": len(training.examples),
-            "validation_sequences": len(training.validation),
-            "left_out_sequences": training.examples.n_left_out + training.validation.n_left_out,
+            "training_sequences": len(learnt),
+            "validation_sequences": len(validated),
+            "left_out_sequences": learnt.n_left_out + validated.n_left_out,
         },
         "last_epoch": training.position.history[-1],
     }

@@ -114,20 +114,25 @@ def ordered_batches(n_examples: int, batch_size: int) -> list[BatchPlan]:
 
 
 class Views:
-    """What the inputs of a network see of some sequences, at one size; threads may share it.
+    """What the inputs of a network see of some sequences; threads may share it.
 
-    Where all of them together take at most `kept_bytes`, they are kept in memory after they were made once: small sizes of
-    some thousand sequences are then as fast as the network.
+    Where all of them at a size take at most `kept_bytes`, they stay in memory once they are made, until another size comes:
+    small sizes of some thousand sequences then are as fast as the network.
     """
 
     def __init__(
         self, cache: FrameCache, examples: Examples, views: tuple[View, ...], size: ImageSize, kept_bytes: int
     ) -> None:
         """Views of the sequences of a cache."""
-        self.targets = examples.targets
-        self._cache, self._examples, self._views, self._size = cache, examples, views, size
-        n_bytes = sum(1 if view is View.FRAME else 4 for view in views) * size.height * size.width * 3
-        self._kept: dict[int, tuple[Images, ...]] | None = {} if n_bytes * len(examples) <= kept_bytes else None
+        self.examples = examples
+        self._cache, self._views, self._size, self._kept_bytes = cache, views, size, kept_bytes
+        self._kept = self._memory()
+
+    def resize(self, size: ImageSize) -> None:
+        """Views have this size from now on."""
+        if size != self._size:
+            self._size = size
+            self._kept = self._memory()
 
     def of(self, row: int, *, mirror: bool) -> tuple[Images, ...]:
         """What each input sees of the sequence of a row: (H, W, 3) each. All inputs are mirrored, or none."""
@@ -138,8 +143,12 @@ class Views:
                 self._kept[row] = images
         return tuple(image[:, ::-1] if mirror else image for image in images)
 
+    def _memory(self) -> dict[int, tuple[Images, ...]] | None:
+        n_bytes = sum(1 if view is View.FRAME else 4 for view in self._views) * self._size.height * self._size.width * 3
+        return {} if n_bytes * len(self.examples) <= self._kept_bytes else None
+
     def _made(self, row: int) -> tuple[Images, ...]:
-        frames = self._examples.frames[row][: photos_needed(self._views)]
+        frames = self.examples.frames[row][: photos_needed(self._views)]
         stack, _ = same_size([self._cache.read(frame) for frame in frames])
         made = make_views(black_out_strip(stack), [(view, self._size) for view in self._views])
         return tuple(
@@ -154,6 +163,6 @@ def load_batches(views: Views, plans: list[BatchPlan], n_workers: int) -> Genera
         loaded = [
             views.of(int(row), mirror=bool(mirror)) for row, mirror in zip(plan.rows, plan.is_mirrored, strict=True)
         ]
-        return Batch(tuple(np.stack(images) for images in zip(*loaded, strict=True)), views.targets[plan.rows])
+        return Batch(tuple(np.stack(images) for images in zip(*loaded, strict=True)), views.examples.targets[plan.rows])
 
     yield from work_ahead(load, plans, n_workers, AHEAD_BATCHES * n_workers)

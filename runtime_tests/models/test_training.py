@@ -277,6 +277,9 @@ def test_views_are_made_once_where_all_of_them_fit(
         for _ in range(2):
             list(load_batches(views, ordered_batches(len(found), 4), n_workers=2))
         assert n_read[0] == n_expected
+        views.resize(ImageSize(24, 32))
+        [batch, *_] = load_batches(views, ordered_batches(len(found), 4), n_workers=2)
+        assert batch.images[0].shape == (4, 24, 32, 3)
 
 
 def test_an_epoch_sees_every_sequence_once_half_of_them_mirrored() -> None:
