@@ -29,14 +29,14 @@ from inference.pipeline import predict
 from inference.run_state import RunState, locked
 from inference.submission import SUBMISSION_NAME
 from models.building import build_bundle
-from models.kinds import Kind
+from models.kinds import Classes, Kind
 from models.labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, season_of
 from models.network_plan import NetworkPlan
 from models.schedule import Schedule, SizeStage
 from models.stacking import StackingOptions
 from models.stacking_data import SECOND, half_of
 from models.stacking_run import StackingJob, stack
-from models.training import NETWORK_NAME, TrainingJob, TrainingOptions, train
+from models.training import NETWORK_NAME, REPORT_NAME, TrainingJob, TrainingOptions, train
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -130,6 +130,11 @@ def run_ladder(work: Path, plan: Plan, n_workers: int, command: str) -> dict[str
         "seeds": list(plan.seeds),
         "priors": _over_seeds([one["priors"] for one in seeds]),
         "steps": summary(seeds),
+        "networks": {
+            one.name: _spread([_validation_loss(work / f"seed{seed}", one) for seed in plan.seeds])
+            for one in TRAININGS
+            if one.classes is Classes.ALL
+        },
         **origin(command),
     }
 
@@ -224,6 +229,12 @@ def summary(seeds: list[dict[str, Any]]) -> list[dict[str, Any]]:
             row["change"] = {**_spread(changes), "of_each_seed": changes}
         rows.append(row)
     return rows
+
+
+def _validation_loss(folder: Path, training: Training) -> float:
+    """Log loss of a network alone on season 8, seen through the reference resize: what it has learnt."""
+    report = json.loads((folder / "networks" / training.name / REPORT_NAME).read_text(encoding="utf-8"))
+    return float(report["last_epoch"]["validation_log_loss"])
 
 
 def _over_seeds(values: list[dict[str, float]]) -> dict[str, dict[str, float]]:

@@ -50,6 +50,14 @@ def markdown(figures: dict[str, Any]) -> str:
         ),
         "",
     ]
+    lines += [
+        "Each network alone, on season 8 through the reference resize (those on mean and background: sequences of two or more frames):",
+        "",
+        "| network | " + " | ".join(figures["networks"]) + " |",
+        "|---|" + "---|" * len(figures["networks"]),
+        "| log loss | " + " | ".join(_cell(one) for one in figures["networks"].values()) + " |",
+        "",
+    ]
     # A single seed shows nothing that would need a reason.
     against = [step for step in figures["steps"] if is_unlike(step)] if len(figures["seeds"]) > 1 else []
     if against:

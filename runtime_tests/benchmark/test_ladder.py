@@ -37,6 +37,7 @@ def figures_of(seeds: list[dict[str, Any]]) -> dict[str, Any]:
         "sequences_per_season": 5,
         "priors": priors,
         "steps": summary(seeds),
+        "networks": {"v1": {"mean": 0.0145, "spread": 0.002}},
     }
 
 
@@ -100,8 +101,9 @@ def test_table_and_plot_are_the_same_bytes_for_the_same_figures(tmp_path: Path) 
     for name in ("ladder.md", "ladder.svg"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     table = (tmp_path / "a" / "ladder.md").read_text()
-    assert table.count("\n| ") == len(STEPS) + 1
+    assert table.count("\n| ") == len(STEPS) + 3
     assert "| 2 | a larger backbone | 0.01550 (0.00071) |" in table
+    assert "| network | v1 |\n|---|---|\n| log loss | 0.01450 (0.00200) |" in table
 
 
 def test_a_class_is_stacked_if_every_half_shows_it() -> None:
