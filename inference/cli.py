@@ -193,10 +193,15 @@ def export(
     project: Annotated[
         Path | None, typer.Option(help="TOML file with what photos cannot tell; needed for camtrap-dp.")
     ] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run's records, where `predict --from-records` made it; default: RUN."),
+    ] = None,
 ) -> None:
     """Write what a run found in a format of other programs: MegaDetector 1.6, Camtrap DP 1.0.2, or a long CSV.
 
-    Exports of a demo model say so.
+    Exports of a demo model say so. Sequences that nobody looked at (no time, or no photo could be used) have only
+    the priors: they are left out (long-csv), failures (megadetector) or `unclassified` (camtrap-dp).
 
     Examples:
         hakuna export results --format long-csv --out results.csv --threshold 0.1
@@ -211,7 +216,7 @@ def export(
         raise UsageError(f"--metadata: must be given with --format {target}")
     if (target is ExportFormat.CAMTRAP_DP) != (project is not None):
         raise UsageError("--project: must be given with --format camtrap-dp, and only then")
-    for line in exporting.export(run, target, out, metadata, threshold, project):
+    for line in exporting.export(run, target, out, metadata, threshold, project, records):
         typer.echo(line)
 
 
