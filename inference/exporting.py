@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from inference.camera_folders import camera_folders, folder_of
 from inference.domain import ExportFormat, InputError, UsageError
 from inference.export_camtrap import read_project, write_camtrap_dp
 from inference.export_plain import write_long_csv, write_megadetector
 from inference.finished_run import read_finished_run, unseen_sequences
-from inference.metadata import read_metadata, read_sites
+from inference.metadata import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +70,7 @@ def export(
     written = write_camtrap_dp(
         run,
         metadata.sequences,
-        _sites(metadata.sequences, read_sites(metadata_path)),
+        _sites(metadata.sequences),
         unseen,
         read_project(project_path),
         out,
@@ -83,9 +84,7 @@ def export(
     return [*told, f"{written.n_observations} observations of {written.n_events} events -> {out}"]
 
 
-def _sites(sequences: Mapping[str, Sequence], told: Mapping[str, str]) -> dict[str, str]:
-    """The site of every sequence: told by the metadata, else the folder of its first photo."""
-    return {
-        seq_id: told.get(seq_id) or sequence.images[0].file_name.rpartition("/")[0] or "."
-        for seq_id, sequence in sequences.items()
-    }
+def _sites(sequences: Mapping[str, Sequence]) -> dict[str, str]:
+    """The site of every sequence: told by the metadata, else the camera's folder of its first photo."""
+    cameras = camera_folders({folder_of(image.file_name) for one in sequences.values() for image in one.images})
+    return {one.seq_id: one.site or cameras[folder_of(one.images[0].file_name)] for one in sequences.values()}

@@ -172,6 +172,32 @@ def test_metadata_tell_hour_light_frames_and_folder(tmp_path: Path) -> None:
     assert "season" not in groups
 
 
+def test_what_is_not_known_of_a_sequence_is_unknown_and_not_noon(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.csv"
+    path.write_text("seq_id,datetime,file_name\na,,1.jpg\nb,2015-01-01 12:00:00,2.jpg\n")
+    groups = describe(("a", "b"), path).groups
+    assert names(groups["hour"]) == ["unknown", "12"]
+    assert names(groups["light"]) == ["unknown", "day"]
+
+
+def test_metadata_that_lack_a_site_or_a_sequence_leave_what_else_is_known(tmp_path: Path) -> None:
+    ids = ("SER_S1#B04#1#1", "SER_S1#C05#1#2", "SER_S1#D06#1#3")
+    path = tmp_path / "metadata.csv"
+    path.write_text(f"seq_id,datetime,file_name,site\n{ids[0]},,a.jpg,\n{ids[1]},,b.jpg,hill\n")
+    assert names(describe(ids, path).groups["site"]) == ["B04", "hill", "D06"]
+    path.write_text("seq_id,datetime,file_name,site\na,,north/a.jpg,\nb,,south/b.jpg,\n")
+    assert names(describe(("a", "b", "c"), path).groups["site"]) == ["north", "south", "unknown"]
+
+
+def test_folders_of_one_card_are_one_site(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.csv"
+    path.write_text(
+        "seq_id,datetime,file_name\n"
+        "a,,hill/DCIM/100RECNX/a.jpg\nb,,hill/DCIM/101RECNX/b.jpg\nc,,river/DCIM/100RECNX/c.jpg\n"
+    )
+    assert names(describe(("a", "b", "c"), path).groups["site"]) == ["hill", "hill", "river"]
+
+
 def test_public_ids_tell_season_and_site_and_a_list_of_sites_wins(tmp_path: Path) -> None:
     ids = ("SER_S1#B04#1#1", "SER_S10#U09#2#7", "S2#B04#1#1")
     groups = describe(ids, None).groups
@@ -179,7 +205,7 @@ def test_public_ids_tell_season_and_site_and_a_list_of_sites_wins(tmp_path: Path
     assert names(groups["site"]) == ["B04", "U09", "B04"]
     path = tmp_path / "sites.csv"
     path.write_text("site,seq_id\nnorth,SER_S1#B04#1#1\nsouth,SER_S10#U09#2#7\n,S2#B04#1#1\n")
-    assert names(describe(ids, None, path).groups["site"]) == ["north", "south", "unknown"]
+    assert names(describe(ids, None, path).groups["site"]) == ["north", "south", "B04"]
     with pytest.raises(InputError, match=r"must tell the site of every sequence, got 1 missing \['S3#A#1#1'\]"):
         describe((*ids, "S3#A#1#1"), None, path)
     assert describe(("ABCFN", "x"), None).groups == {}

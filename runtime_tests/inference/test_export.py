@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from inference.bundle import DEMO_WARNING
-from inference.domain import LABELS, ExportFormat, InputError, OutputError, UsageError
-from inference.exporting import export
+from inference.domain import LABELS, ExportFormat, Image, InputError, OutputError, Sequence, UsageError
+from inference.exporting import _sites, export
 from inference.label_tables import read_submission
 from inference.metadata import METADATA_NAME, read_metadata
 from inference.taxonomy import SPECIES_LABELS, TAXA
@@ -232,6 +232,13 @@ def test_sequences_without_a_time_are_left_out_and_counted_and_sites_of_the_meta
         writer.writerows([row["seq_id"], "", row["file_name"]] for row in rows)
     with pytest.raises(InputError, match="at least one sequence must have a photo with a datetime"):
         camtrap(finished, changed, project, tmp_path / "none")
+
+
+def test_deployments_are_cameras_and_not_the_folders_that_they_make() -> None:
+    names = ("hill/DCIM/100RECNX/1.JPG", "hill/DCIM/101RECNX/2.JPG", "river/DCIM/100RECNX/3.JPG")
+    sequences = {name: Sequence(name, (Image(name, ""),)) for name in names}
+    sequences["told"] = Sequence("told", (Image("lake/4.JPG", ""),), "the lake")
+    assert list(_sites(sequences).values()) == ["hill", "hill", "river", "the lake"]
 
 
 @pytest.mark.parametrize(
