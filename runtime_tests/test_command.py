@@ -256,6 +256,8 @@ def test_metadata_score_export_and_report_tell_what_must_hold(season: Path, tmp_
         (("score", labels, labels, "--against", tmp_path / "nowhere.csv"), 3, "nowhere.csv"),
         (("score", labels, labels, "--sites", labels), 3, "must have the columns seq_id, site"),
         (("score", labels, labels, "--resamples", 3), 2, "--resamples"),
+        (("score", labels, labels, "--epsilon", 0), 2, "--epsilon"),
+        (("score", labels, labels, "--epsilon", 0.5), 2, "--epsilon"),
     ]
     for arguments, code, message in cases:
         result = hakuna(*arguments)
