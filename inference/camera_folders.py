@@ -18,9 +18,18 @@ NUMBER_CHARACTERS = 3
 TOP = "."
 
 
+def plain_path(file_name: str) -> str:
+    """The path without the parts that say nothing: `./a//b.jpg` is `a/b.jpg`."""
+    if not file_name.startswith("./") and "//" not in file_name and "/./" not in file_name:
+        return file_name
+    first, *others = file_name.split("/")
+    kept = [part for part in others if part not in ("", ".")]
+    return "/".join(kept if first == "." else [first, *kept])
+
+
 def folder_of(file_name: str) -> str:
     """The folder of a photo; "" is the top."""
-    return file_name.rpartition("/")[0]
+    return plain_path(file_name).rpartition("/")[0]
 
 
 def camera_folders(folders: Iterable[str]) -> dict[str, str]:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from inference.camera_folders import camera_folders, folder_of
+from inference.camtrap_project import read_project
 from inference.domain import ExportFormat, InputError, UsageError
-from inference.export_camtrap import read_project, write_camtrap_dp
+from inference.export_camtrap import write_camtrap_dp
 from inference.export_plain import write_long_csv, write_megadetector
 from inference.finished_run import read_finished_run, unseen_sequences
 from inference.metadata import read_metadata

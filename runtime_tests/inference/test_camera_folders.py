@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inference.camera_folders import camera_folders
+from inference.camera_folders import camera_folders, folder_of, plain_path
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,18 @@ from inference.camera_folders import camera_folders
 )
 def test_folders_that_cameras_make_are_not_cameras(folders: list[str], cameras: list[str]) -> None:
     assert [camera_folders(folders)[folder] for folder in folders] == cameras
+
+
+@pytest.mark.parametrize(
+    ("path", "plain"),
+    [
+        ("./a//b.jpg", "a/b.jpg"),
+        ("a/./b.jpg", "a/b.jpg"),
+        ("/a/b.jpg", "/a/b.jpg"),
+        ("../b.jpg", "../b.jpg"),
+        ("b", "b"),
+    ],
+)
+def test_parts_of_a_path_that_say_nothing_are_left_out(path: str, plain: str) -> None:
+    assert plain_path(path) == plain
+    assert folder_of(path) == plain.rpartition("/")[0]

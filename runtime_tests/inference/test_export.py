@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -241,12 +244,97 @@ def test_deployments_are_cameras_and_not_the_folders_that_they_make() -> None:
     assert list(_sites(sequences).values()) == ["hill", "hill", "river", "the lake"]
 
 
+def with_rows(season: Path, path: Path, change: Callable[[dict[str, str]], list[dict[str, str]]]) -> Path:
+    """The metadata of the season with other rows in the place of each."""
+    with (season / METADATA_NAME).open(newline="") as file:
+        rows = [changed for row in csv.DictReader(file) for changed in change(row)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_times_with_an_offset_are_those_moments_by_the_cameras_clock(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    first = next(iter(read_metadata(season / METADATA_NAME).sequences.values()))
+    moment = first.images[0].datetime
+
+    def in_utc(row: dict[str, str]) -> list[dict[str, str]]:
+        return [{**row, "datetime": f"{moment}+00:00"} if row["seq_id"] == first.seq_id else row]
+
+    _, _, tables = camtrap(finished, with_rows(season, tmp_path / "m.csv", in_utc), project, tmp_path / "package")
+    expected = datetime.fromisoformat(moment) + timedelta(hours=3)
+    timestamps = {row["mediaID"]: row["timestamp"] for row in tables["media"]}
+    for image in first.images:
+        assert timestamps[image.file_name] == f"{expected.isoformat()}+03:00"
+
+
+def two_sequences(season: Path, *, of_one_site: bool) -> list[str]:
+    sequences = list(read_metadata(season / METADATA_NAME).sequences.values())
+    site = sequences[0].images[0].file_name.rpartition("/")[0]
+    other = next(one for one in sequences[1:] if (one.images[0].file_name.rpartition("/")[0] == site) == of_one_site)
+    return [sequences[0].seq_id, other.seq_id]
+
+
+SHARED = "S1/zz/shared.JPG"
+
+
+def test_paths_are_made_plain_and_a_photo_of_two_sequences_is_one_photo(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    two = two_sequences(season, of_one_site=True)
+
+    def share(row: dict[str, str]) -> list[dict[str, str]]:
+        changed = {**row, "file_name": f"./{row['file_name'].replace('/', '//', 1)}"}
+        return [changed, {**row, "file_name": SHARED}] if row["seq_id"] in two else [changed]
+
+    _, _, tables = camtrap(finished, with_rows(season, tmp_path / "m.csv", share), project, tmp_path / "package")
+    ids = [row["mediaID"] for row in tables["media"]]
+    assert len(ids) == len(set(ids))
+    sequences = read_metadata(season / METADATA_NAME).sequences.values()
+    assert set(ids) == {image.file_name for one in sequences for image in one.images} | {SHARED}
+    assert [row["filePath"] for row in tables["media"]] == ids
+
+
+def test_a_photo_of_two_sites_is_refused(finished: Path, season: Path, project: Path, tmp_path: Path) -> None:
+    two = two_sequences(season, of_one_site=False)
+
+    def share(row: dict[str, str]) -> list[dict[str, str]]:
+        return [row, {**row, "file_name": SHARED}] if row["seq_id"] in two else [row]
+
+    with pytest.raises(InputError, match=f"{SHARED}: must be a photo of one site, got "):
+        camtrap(finished, with_rows(season, tmp_path / "m.csv", share), project, tmp_path / "package")
+
+
+@pytest.mark.parametrize("name", ["/etc/a.jpg", "../a.jpg", "a/../b.jpg", "a/b..jpg", ".a.jpg", "~/a.jpg"])
+def test_paths_that_the_standard_refuses_are_named(
+    name: str, finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    def rename(row: dict[str, str]) -> list[dict[str, str]]:
+        return [{**row, "file_name": name, "site": "S1/B01/B01_R1"}]
+
+    metadata = with_rows(season, tmp_path / "m.csv", rename)
+    with pytest.raises(InputError, match=f"file_name '{re.escape(name)}': must be a path that Camtrap DP allows"):
+        camtrap(finished, metadata, project, tmp_path / "package")
+    assert not (tmp_path / "package").exists()
+
+
 @pytest.mark.parametrize(
     ("replaced", "by", "message"),
     [
         ('title = "Synthetic season"', "", "title: Field required"),
         ("systematicRandom", "random", "sampling_design: Input should be"),
         ("+03:00", "3", "utc_offset: String should match"),
+        ("+03:00", "+14:30", r"utc_offset: .*must be from -14:00 to \+14:00 with minutes below 60, got \+14:30"),
+        ("+03:00", "-02:60", r"utc_offset: .*with minutes below 60, got -02:60"),
+        ("utc_offset", "capture_method = []\nutc_offset", "capture_method: Tuple should have at least 1 item"),
+        (
+            "utc_offset",
+            'capture_method = ["timeLapse", "timeLapse"]\nutc_offset',
+            "capture_method: .*must name each only once, got timeLapse, timeLapse",
+        ),
         ("latitude = -2.25", "latitude = -91", "deployments.0.latitude"),
         ("latitude = -2.25", "height = 3\nlatitude = -2.25", "deployments.0.height: Extra inputs"),
         ("S1/B03/B03_R1", "S1/B04/B04_R1", r"deployments must have every site, got 1 missing \['S1/B03/B03_R1'\]"),
