@@ -94,12 +94,13 @@ def test_it_is_known_where_the_names_as_text_are_in_another_order() -> None:
     assert burst.is_in_name_order
 
 
-def test_cards_that_were_merged_by_windows_stay_apart() -> None:
-    """Two cards of one camera, a week apart, in one folder: names interleave, times go forth and back."""
+@pytest.mark.parametrize("apart", [6e5, 0])
+def test_cards_that_were_merged_by_windows_stay_apart(apart: float) -> None:
+    """Two cards in one folder, a week apart, or both from clocks that were never set: names interleave, and so may times."""
     photos = []
     for number in range(1, 10):
         second = 600 * (number // 3) + number % 3
-        photos += [at(f"IMG_{number:04d}.JPG", second), at(f"IMG_{number:04d} (1).JPG", 6e5 + second)]
+        photos += [at(f"IMG_{number:04d}.JPG", second), at(f"IMG_{number:04d} (1).JPG", apart + second)]
     assert grouped(photos) == [
         [f"IMG_{number:04d}{copy}.JPG" for number in numbers]
         for numbers in ((1, 2), (3, 4, 5), (6, 7, 8), (9,))
