@@ -22,6 +22,11 @@ SEED = 20191216
 LEVEL = 0.95
 MOST_UNITS = 1000
 """Without cameras, sequences are put into so many bags at random, which are drawn; fewer sequences are drawn themselves."""
+MOST_SITES = 3000
+"""More cameras are put into so many bags in the same way: 48 MB of draws, where all of them could need gigabytes."""
+TRUSTED_UNITS = 20
+"""From here on a 95 % interval holds the truth about as often as it says: 92 % of 1500 worlds of 20 normally distributed
+sites, but 91 % with 12, 88 % with 8, 85 % with 5, 81 % with 4, 77 % with 3 and 50 % with 2 (test_score_report)."""
 SITES, SEQUENCES = "sites", "sequences"
 
 
@@ -62,12 +67,29 @@ class Draws:
 
 
 def units_of(sites: Group | None, n_sequences: int) -> Units:
-    """Sites where there are at least two of them, else sequences."""
+    """Sites where there are at least two of them, else sequences; bags of them where there are too many."""
     if sites is not None and len(sites.names) > 1:
-        return Units(SITES, sites.codes, len(sites.names))
+        n_sites = len(sites.names)
+        if n_sites <= MOST_SITES:
+            return Units(SITES, sites.codes, n_sites)
+        return Units(SITES, _bags(n_sites, MOST_SITES)[sites.codes], MOST_SITES)
     n_units = min(n_sequences, MOST_UNITS)
-    bags = np.random.default_rng(SEED).permutation(n_sequences) % n_units
-    return Units(SEQUENCES, bags.astype(np.int64), n_units)
+    return Units(SEQUENCES, _bags(n_sequences, n_units), n_units)
+
+
+def caution(units: Units) -> str | None:
+    """What has to be said where there are too few units for an interval."""
+    if units.n_units >= TRUSTED_UNITS:
+        return None
+    return (
+        f"caution: {units.n_units} {units.kind} are too few for these intervals, which are too narrow with fewer than "
+        f"{TRUSTED_UNITS} (of 95 % intervals 85 % held the truth with 5, 50 % with 2)"
+    )
+
+
+def _bags(n: int, n_bags: int) -> npt.NDArray[np.int64]:
+    """A bag for each of n things, at random, of about the same size: int64 (n,)."""
+    return (np.random.default_rng(SEED).permutation(n) % n_bags).astype(np.int64)
 
 
 def draw(units: Units, n_resamples: int = N_RESAMPLES) -> Draws:

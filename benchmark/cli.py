@@ -27,7 +27,9 @@ def score(
     sites: Annotated[
         Path | None, typer.Option(help="CSV with seq_id and site; default: from public ids, else folders of photos.")
     ] = None,
-    epsilon: Annotated[float, typer.Option(min=0.0, max=0.5, help="Clip probabilities to [eps, 1 - eps].")] = 1e-15,
+    epsilon: Annotated[
+        float, typer.Option(min=1e-15, max=0.49, help="Clip probabilities to [eps, 1 - eps]; 1e-15 to 0.49.")
+    ] = 1e-15,
     resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Draws of the bootstrap over sites.")] = 2000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON (schema_version 1) instead of tables.")] = False,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
+from benchmark.score_report import FEWEST_UNITS_WITH_POSITIVES
 from benchmark.tables import wide_console
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def print_report(report: ScoreReport) -> None:
         f"{'-' if top1 is None else f'{top1:.2%}'} of {report.headline.n_not_empty:,} sequences that are not",
         highlight=False,
     )
+    if report.resampling.caution:
+        console.print(report.resampling.caution, highlight=False, soft_wrap=True)
     console.print(
         f"mean log loss {report.log_loss:.{DIGITS}f} over {report.n_sequences} sequences, "
         f"{report.resampling.level:.0%} interval {_bounds(report.interval)} "
@@ -95,7 +98,7 @@ def _print_tuning(report: ScoreReport, console: Console) -> None:
         return
     console.print(
         f"on the half that nothing was chosen on: {tuning.as_it_is:.{DIGITS}f} as it is, "
-        f"{tuning.clipped:.{DIGITS}f} clipped to {' or '.join(f'{one:.1e}' for one in tuning.epsilons)}, "
+        f"{tuning.clipped:.{DIGITS}f} {tuning.clipping}, "
         f"{tuning.tempered:.{DIGITS}f} with logits divided by {' or '.join(f'{one:.3f}' for one in tuning.temperatures)}",
         highlight=False,
         soft_wrap=True,
@@ -114,6 +117,12 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
             one.better,
         )
     console.print(table)
+    console.print(
+        "of 54 verdicts at 95 % two or three differ by chance; a class that fewer than "
+        f"{FEWEST_UNITS_WITH_POSITIVES} sites show is unclear",
+        highlight=False,
+        soft_wrap=True,
+    )
     if len(comparison.classes) > MOST_CLASSES_COMPARED:
         console.print(f"... and {len(comparison.classes) - MOST_CLASSES_COMPARED} classes that matter less")
     console.print(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from benchmark import tempering
-from benchmark.bootstrap import LEVEL, N_RESAMPLES, SEED, SEQUENCES, Draws, draw, interval, units_of
+from benchmark.bootstrap import LEVEL, N_RESAMPLES, SEED, SEQUENCES, Draws, caution, draw, interval, units_of
 from benchmark.reliability import reliability
 from benchmark.scoring import EPSILON, log_losses, summarise
 from inference.domain import EMPTY, LABELS
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 THRESHOLD = 0.5
 """From here on a class counts as predicted."""
+FEWEST_UNITS_WITH_POSITIVES = 5
+"""Fewer sites that show a class tell nothing about other sites, whatever the interval: where none shows it, the smaller
+prediction always wins."""
 
 
 class _Strict(BaseModel):
@@ -45,6 +48,8 @@ class Resampling(_Strict):
     n_resamples: int
     level: float
     seed: int
+    caution: str | None = None
+    """Where there are too few units for the intervals to be trusted."""
 
 
 class Bin(_Strict):
@@ -101,6 +106,13 @@ class Tuning(_Strict):
     tempered: float
     temperatures: tuple[float, ...]
 
+    @property
+    def clipping(self) -> str:
+        """What was chosen on both halves, in words."""
+        if not any(self.epsilons):
+            return "not clipped (no gain on either half)"
+        return " or ".join(f"clipped to {one:.1e}" if one else "not clipped" for one in self.epsilons)
+
 
 class ClassDifference(_Strict):
     """First submission minus second for one class; negative where the first is better."""
@@ -111,8 +123,10 @@ class ClassDifference(_Strict):
     contribution: float
     """Its part of the whole difference."""
     interval: Interval
+    units_with_positives: int | None = None
+    """Sites (or sequences) that show the class; None in documents of earlier versions."""
     better: Literal["first", "second", "unclear"]
-    """`unclear` where the interval holds 0."""
+    """`unclear` where the interval holds 0, or too few units show the class."""
 
 
 class Comparison(_Strict):
@@ -178,12 +192,13 @@ def report(
             n_resamples=n_resamples,
             level=LEVEL,
             seed=SEED,
+            caution=caution(units),
         ),
         headline=headline(predictions, truth),
         classes=_classes(by_class.classes, means, reliability(predictions, truth)),
         breakdowns={name: _breakdown(losses, group) for name, group in surroundings.groups.items()},
         tuning=_tuning(tempering.study(predictions, truth, losses, units, epsilon)),
-        comparison=_comparison(losses, log_losses(aligned(against, labels), truth, epsilon), draws)
+        comparison=_comparison(losses, log_losses(aligned(against, labels), truth, epsilon), truth, draws)
         if against
         else None,
     )
@@ -261,8 +276,12 @@ def _tuning(folds: list[tempering.Fold]) -> Tuning | None:
     )
 
 
-def _comparison(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], draws: Draws) -> Comparison:
+def _comparison(
+    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], truth: npt.NDArray[np.float64], draws: Draws
+) -> Comparison:
+    """Of the log losses of two submissions, and what is there: float64 (N, C) each."""
     difference = first - second
+    n_showing = (draws.units.sums(truth) > 0).sum(axis=0)
     means = draws.means(draws.units.sums(difference))
     whole = _interval(means.mean(axis=1))
     low, high = interval(means)
@@ -277,7 +296,8 @@ def _comparison(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64],
                 difference=value,
                 contribution=value / len(LABELS),
                 interval=bounds,
-                better=_better(bounds),
+                units_with_positives=int(n_showing[c]),
+                better=_better(bounds) if n_showing[c] >= FEWEST_UNITS_WITH_POSITIVES else "unclear",
             )
         )
     return Comparison(

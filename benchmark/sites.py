@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from inference.camera_folders import camera_folders, folder_of
 from inference.domain import SITE_COLUMN, InputError
-from inference.metadata import PUBLIC_SEQ_ID, hour_and_month, read_metadata, read_sites
+from inference.metadata import PUBLIC_SEQ_ID, moment_of, read_metadata, read_sites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,44 +54,60 @@ def describe(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Pat
     """Everything that ids, metadata and a list of sites tell about some sequences.
 
     A site comes from `sites_path` (`seq_id, site`), else from such a column of the metadata, else from a public id, else
-    from the folder of the first photo.
+    from the folder of the first photo, where there are several folders and no public ids.
     Raises InputError for files that are none, and for a list that lacks a sequence.
     """
+    told = _told_sites(seq_ids, sites_path) if sites_path else {}
+    metadata = read_metadata(metadata_path) if metadata_path else None
     matches = [PUBLIC_SEQ_ID.fullmatch(seq_id) for seq_id in seq_ids]
     groups = {}
+    folders: dict[str, str] = {}
+    if metadata:
+        groups = _from_metadata(seq_ids, metadata)
+        told = {**{one.seq_id: one.site for one in metadata.sequences.values() if one.site}, **told}
+        folders = {} if any(matches) else _folders(metadata)
     if any(matches):
         groups["season"] = _group([match["season"] if match else UNKNOWN for match in matches])
-        groups["site"] = _group([match["site"] if match else UNKNOWN for match in matches])
-    if metadata_path:
-        groups = {**_from_metadata(seq_ids, read_metadata(metadata_path)), **groups}
-        sites_path = sites_path or metadata_path
-    sites = read_sites(sites_path) if sites_path else {}
-    if sites_path and not sites and sites_path != metadata_path:
-        raise InputError(f"{sites_path}, row 1: must have the columns seq_id, {SITE_COLUMN}")
-    if sites:
-        missing = [seq_id for seq_id in seq_ids if seq_id not in sites]
-        if missing:
-            raise InputError(
-                f"{sites_path}: must tell the site of every sequence, got {len(missing)} missing {missing[:3]}"
-            )
-        groups["site"] = _group([sites[seq_id] or UNKNOWN for seq_id in seq_ids])
+    sites = [
+        told.get(seq_id) or (match["site"] if match else folders.get(seq_id, UNKNOWN))
+        for seq_id, match in zip(seq_ids, matches, strict=True)
+    ]
+    if any(matches) or any(map(told.get, seq_ids)) or len(set(sites)) > 1:
+        groups["site"] = _group(sites)
     return Surroundings(
         {name: groups[name] for name in ("season", "site", "hour", "light", "frames") if name in groups}
     )
 
 
+def _told_sites(seq_ids: Sequence[str], path: Path) -> dict[str, str]:
+    """The sites that a list tells; empty cells tell nothing. Raises InputError where it lacks a sequence."""
+    sites = read_sites(path)
+    if not sites:
+        raise InputError(f"{path}, row 1: must have the columns seq_id, {SITE_COLUMN}")
+    missing = [seq_id for seq_id in seq_ids if seq_id not in sites]
+    if missing:
+        raise InputError(f"{path}: must tell the site of every sequence, got {len(missing)} missing {missing[:3]}")
+    return {seq_id: site for seq_id, site in sites.items() if site}
+
+
+def _folders(metadata: Metadata) -> dict[str, str]:
+    """The camera's folder of every sequence's first photo."""
+    cameras = camera_folders(
+        {folder_of(image.file_name) for sequence in metadata.sequences.values() for image in sequence.images}
+    )
+    return {one.seq_id: cameras[folder_of(one.images[0].file_name)] for one in metadata.sequences.values()}
+
+
 def _from_metadata(seq_ids: Sequence[str], metadata: Metadata) -> dict[str, Group]:
     sequences = [metadata.sequences.get(seq_id) for seq_id in seq_ids]
-    folders = [one.images[0].file_name.rpartition("/")[0] or UNKNOWN if one else UNKNOWN for one in sequences]
-    moments = [hour_and_month(one) if one else None for one in sequences]
-    groups = {
-        "hour": _group([f"{moment[0]:02d}" if moment else UNKNOWN for moment in moments]),
-        "light": _group([("day" if moment[0] in DAY_HOURS else "night") if moment else UNKNOWN for moment in moments]),
+    moments = [moment_of(one) if one else None for one in sequences]
+    return {
+        "hour": _group([f"{moment.hour:02d}" if moment else UNKNOWN for moment in moments]),
+        "light": _group(
+            [("day" if moment.hour in DAY_HOURS else "night") if moment else UNKNOWN for moment in moments]
+        ),
         "frames": _group([_n_frames(len(one.images)) if one else UNKNOWN for one in sequences]),
     }
-    if len(set(folders)) > 1:
-        groups["site"] = _group(folders)
-    return groups
 
 
 def _n_frames(n: int) -> str:

@@ -149,36 +149,51 @@ def metadata(
     out: Annotated[Path, typer.Option(help="Metadata to write: seq_id, datetime, file_name, site.")],
     submission_format: Annotated[
         Path | None,
-        typer.Option("--format", help="Submission format to write; default: submission_format.csv beside OUT."),
+        typer.Option(
+            "--format",
+            help="Submission format to write; default: submission_format.csv beside OUT, where there is none yet.",
+        ),
     ] = None,
     gap: Annotated[
         float | None,
         typer.Option(min=0.0, help="Longest time, in seconds, between two photos of one burst; default 5."),
     ] = None,
+    max_photos: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Cut longer bursts into some of so many photos; 3: predict sees every photo. Default: never."
+        ),
+    ] = None,
 ) -> None:
     """Make the metadata of a folder of photos: the camera's clock from EXIF, bursts by camera folder and time.
 
     Photos of a camera belong together while each follows the one before it within --gap; cameras number their photos,
-    so names tell the order. A photo without a time is a burst of its own.
+    so names tell the order, and times where names do not number. A photo without a time is a burst of its own.
 
     Examples:
         hakuna metadata /media/card --out metadata.csv
 
+        hakuna metadata /media/card --out metadata.csv --max-photos 3
+
         hakuna metadata annotations.json --out metadata.csv --gap 60
     """
-    from inference import field_photos
+    from inference import bursts, field_photos
 
-    found = field_photos.find_photos(photos) if photos.is_dir() else field_photos.read_coco(photos)
-    bursts = field_photos.group_bursts(found.photos, field_photos.GAP_SECONDS if gap is None else gap)
     format_path = submission_format or out.parent / FORMAT_FILE
-    field_photos.write_submission_format(format_path, bursts)
-    field_photos.write_metadata(out, bursts)
+    if len({path.resolve() for path in (photos, out, format_path)}) < 3:  # noqa: PLR2004
+        raise UsageError(f"PHOTOS, --out, --format: must be different files, got {photos}, {out}, {format_path}")
+    if submission_format is None and format_path.exists():
+        raise UsageError(
+            f"{format_path}: must not be there yet; --format OTHER.csv writes elsewhere, --format {format_path} writes over it"
+        )
+    found = field_photos.find_photos(photos) if photos.is_dir() else field_photos.read_coco(photos)
+    made = bursts.group_bursts(found.photos, bursts.GAP_SECONDS if gap is None else gap, max_photos)
+    field_photos.write_submission_format(format_path, made)
+    field_photos.write_metadata(out, made)
     n_sites = len({photo.site for photo in found.photos})
-    typer.echo(f"{len(found.photos)} photos, {len(bursts)} bursts, {n_sites} sites -> {out}, {format_path}")
-    if found.n_undated:
-        typer.echo(f"{found.n_undated} photos do not say when they were taken: a burst each", err=True)
-    for what, count in sorted(found.left_out.items()):
-        typer.echo(f"left out: {count} {what}", err=True)
+    typer.echo(f"{len(found.photos)} photos, {len(made)} bursts, {n_sites} sites -> {out}, {format_path}")
+    for line in field_photos.remarks(found, made):
+        typer.echo(line, err=True)
 
 
 def export(
@@ -193,10 +208,15 @@ def export(
     project: Annotated[
         Path | None, typer.Option(help="TOML file with what photos cannot tell; needed for camtrap-dp.")
     ] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run's records, where `predict --from-records` made it; default: RUN."),
+    ] = None,
 ) -> None:
     """Write what a run found in a format of other programs: MegaDetector 1.6, Camtrap DP 1.0.2, or a long CSV.
 
-    Exports of a demo model say so.
+    Exports of a demo model say so. Sequences that nobody looked at (no time, or no photo could be used) have only
+    the priors: they are left out (long-csv), failures (megadetector) or `unclassified` (camtrap-dp).
 
     Examples:
         hakuna export results --format long-csv --out results.csv --threshold 0.1
@@ -211,7 +231,7 @@ def export(
         raise UsageError(f"--metadata: must be given with --format {target}")
     if (target is ExportFormat.CAMTRAP_DP) != (project is not None):
         raise UsageError("--project: must be given with --format camtrap-dp, and only then")
-    for line in exporting.export(run, target, out, metadata, threshold, project):
+    for line in exporting.export(run, target, out, metadata, threshold, project, records):
         typer.echo(line)
 
 

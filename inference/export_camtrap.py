@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-import tomllib
+import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from inference.camera_folders import plain_path
 from inference.domain import EMPTY, LABELS, InputError, UsageError
 from inference.files import atomic_csv, atomic_writer, output_errors
 from inference.taxonomy import SPECIES_LABELS, TAXA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import timezone
     from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
 
+    from inference.camtrap_project import Deployment, Project
     from inference.domain import Image, Sequence
     from inference.finished_run import FinishedRun
 
@@ -45,54 +46,9 @@ OBSERVATION_COLUMNS = (
     "observationTags", "observationComments",
 )  # fmt: skip
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%z"
+FILE_PATH = re.compile(r"(?=[^./~])((?!\.{2}).)*")
+"""What `filePath` may be (media-table-schema 1.0.2): relative, and without `..` anywhere."""
 MEDIA_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png"}
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Contributor(_Strict):
-    """Somebody who took part."""
-
-    title: str
-    role: Literal["contact", "principalInvestigator", "rightsHolder", "publisher", "contributor"] = "contributor"
-    email: str | None = None
-    path: str | None = None
-    organization: str | None = None
-
-
-class Deployment(_Strict):
-    """Where a camera stood. `id` is its `site` in the metadata, or the folder of its photos."""
-
-    id: str
-    latitude: float = Field(ge=-90, le=90)
-    longitude: float = Field(ge=-180, le=180)
-    coordinate_uncertainty: int | None = Field(default=None, ge=1)
-    location_name: str | None = None
-    camera_model: str | None = None
-    habitat: str | None = None
-
-
-class Project(_Strict):
-    """What photos cannot tell: the file of `--project`."""
-
-    title: str
-    sampling_design: Literal[
-        "simpleRandom", "systematicRandom", "clusteredRandom", "experimental", "targeted", "opportunistic"
-    ]
-    capture_method: tuple[Literal["activityDetection", "timeLapse"], ...] = ("activityDetection",)
-    individual_animals: bool = False
-    utc_offset: Annotated[str, Field(pattern=r"^[+-]\d\d:\d\d$")]
-    """Of the cameras' clocks."""
-    contributors: tuple[Contributor, ...] = Field(min_length=1)
-    deployments: tuple[Deployment, ...] = Field(min_length=1)
-
-    @property
-    def zone(self) -> timezone:
-        """Time zone of the cameras' clocks."""
-        hours, minutes = (int(part) for part in self.utc_offset[1:].split(":"))
-        return timezone(timedelta(hours=hours, minutes=minutes) * (-1 if self.utc_offset[0] == "-" else 1))
 
 
 @dataclass(frozen=True)
@@ -113,21 +69,6 @@ class Written:
     n_events: int
     n_observations: int
     n_without_time: int
-
-
-def read_project(path: Path) -> Project:
-    """Read the TOML file with what photos cannot tell. Raises UsageError naming the field."""
-    try:
-        with path.open("rb") as file:
-            return Project.model_validate(tomllib.load(file))
-    except OSError as error:
-        raise UsageError(f"--project {path}: must be a readable TOML file, got: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--project {path}: must be TOML, got: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"--project {path}: {where}: {first['msg']} ({error.error_count()} errors)") from error
 
 
 def write_camtrap_dp(
@@ -159,6 +100,7 @@ def write_camtrap_dp(
     used = {event.deployment for event in events}
     if missing := sorted(used - known.keys()):
         raise UsageError(f"--project: deployments must have every site, got {len(missing)} missing {missing[:5]}")
+    media = _media(events, run, project)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with atomic_csv(folder / "deployments.csv") as writer:
@@ -166,7 +108,7 @@ def write_camtrap_dp(
         writer.writerows(_deployment_rows(events, known))
     with atomic_csv(folder / "media.csv") as writer:
         writer.writerow(MEDIA_COLUMNS)
-        writer.writerows(row for event in events for row in _media_rows(event, run, project))
+        writer.writerows(media)
     rows = dict(zip(run.predictions.seq_ids, run.predictions.values, strict=True))
     observations = [
         row for event in events for row in _observation_rows(event, rows[event.sequence.seq_id], run, unseen, threshold)
@@ -188,8 +130,9 @@ def _event(sequence: Sequence, site: str, zone: timezone) -> Event | None:
 
 def _moment(image: Image, zone: timezone) -> datetime | None:
     try:
-        return datetime.fromisoformat(image.datetime).replace(tzinfo=zone)
-    except ValueError:
+        moment = datetime.fromisoformat(image.datetime)
+        return moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
+    except (ValueError, OverflowError):
         return None
 
 
@@ -214,26 +157,54 @@ def _deployment_rows(events: list[Event], known: Mapping[str, Deployment]) -> It
         )
 
 
-def _media_rows(event: Event, run: FinishedRun, project: Project) -> Iterator[list[Any]]:
-    method = project.capture_method[0] if len(project.capture_method) == 1 else None
-    for image, moment in zip(event.sequence.images, event.moments, strict=True):
-        comments = [] if moment else ["no time of its own: that of the event"]
-        if reason := run.failures.get(image.file_name):
-            comments.append(f"not used: {reason}")
-        yield _in_order(
-            {
-                "mediaID": image.file_name,
-                "deploymentID": event.deployment,
-                "captureMethod": method,
-                "timestamp": _text(moment or event.start),
-                "filePath": image.file_name,
-                "filePublic": "false",
-                "fileName": image.file_name.rpartition("/")[2],
-                "fileMediatype": MEDIA_TYPES.get(image.file_name.rpartition(".")[2].lower(), "image/jpeg"),
-                "mediaComments": "; ".join(comments),
-            },
-            MEDIA_COLUMNS,
+def _media(events: list[Event], run: FinishedRun, project: Project) -> list[list[Any]]:
+    """A row for every photo; one that is in several sequences has one row. Raises InputError for paths, and for two places."""
+    rows: dict[str, list[Any]] = {}
+    deployments: dict[str, str] = {}
+    for event in events:
+        for image, moment in zip(event.sequence.images, event.moments, strict=True):
+            path = _file_path(image.file_name)
+            if deployments.setdefault(path, event.deployment) != event.deployment:
+                raise InputError(
+                    f"{path}: must be a photo of one site, got {deployments[path]!r} and {event.deployment!r} "
+                    f"(sequence {event.sequence.seq_id})"
+                )
+            if path not in rows:
+                rows[path] = _media_row(path, image, moment, event, run, project)
+    return list(rows.values())
+
+
+def _file_path(file_name: str) -> str:
+    """The path as the format wants it. Raises InputError where it cannot be one."""
+    path = plain_path(file_name)
+    if not FILE_PATH.fullmatch(path):
+        raise InputError(
+            f"file_name {file_name!r}: must be a path that Camtrap DP allows (below the folder of the photos, not hidden, "
+            "without .. in it); rename the photo, or leave its sequence out of the metadata"
         )
+    return path
+
+
+def _media_row(
+    path: str, image: Image, moment: datetime | None, event: Event, run: FinishedRun, project: Project
+) -> list[Any]:
+    comments = [] if moment else ["no time of its own: that of the event"]
+    if reason := run.failures.get(image.file_name):
+        comments.append(f"not used: {reason}")
+    return _in_order(
+        {
+            "mediaID": path,
+            "deploymentID": event.deployment,
+            "captureMethod": project.capture_method[0] if len(project.capture_method) == 1 else None,
+            "timestamp": _text(moment or event.start),
+            "filePath": path,
+            "filePublic": "false",
+            "fileName": path.rpartition("/")[2],
+            "fileMediatype": MEDIA_TYPES.get(path.rpartition(".")[2].lower(), "image/jpeg"),
+            "mediaComments": "; ".join(comments),
+        },
+        MEDIA_COLUMNS,
+    )
 
 
 def _observation_rows(

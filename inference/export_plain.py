@@ -9,7 +9,7 @@ import numpy as np
 
 from inference.domain import EMPTY, LABELS
 from inference.files import atomic_csv, atomic_writer
-from inference.taxonomy import SPECIES_LABELS, TAXA
+from inference.taxonomy import SPECIES_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,24 +27,32 @@ WHOLE_PHOTO = [0.0, 0.0, 1.0, 1.0]
 """A bounding box as x, y, width, height, relative: our networks do not look for places."""
 CATEGORY_OF = {label: str(number) for number, label in enumerate(SPECIES_LABELS)}
 DIGITS = 6
+NOT_LOOKED_AT = "not looked at"
+"""Failure of a photo that could perhaps be used, had there been time."""
 
 
-def write_long_csv(run: FinishedRun, path: Path, threshold: float) -> int:
-    """One row for each sequence and label from the threshold on, likeliest first; returns the number of rows."""
+def write_long_csv(run: FinishedRun, unseen: frozenset[str], path: Path, threshold: float) -> int:
+    """One row for each sequence and label from the threshold on, likeliest first; returns the number of rows.
+
+    Sequences that nobody looked at have none.
+    """
     n_rows = 0
     with atomic_csv(path) as writer:
         writer.writerow(LONG_COLUMNS)
         for seq_id, row in zip(run.predictions.seq_ids, run.predictions.values, strict=True):
-            for label, probability in _likeliest(row, threshold):
+            for label, probability in () if seq_id in unseen else _likeliest(row, threshold):
                 writer.writerow([seq_id, label, f"{probability:.9g}", run.model])
                 n_rows += 1
     return n_rows
 
 
-def write_megadetector(run: FinishedRun, metadata: Metadata, path: Path, threshold: float) -> int:
+def write_megadetector(
+    run: FinishedRun, metadata: Metadata, unseen: frozenset[str], path: Path, threshold: float
+) -> int:
     """MegaDetector results: every photo has what its sequence got, as one animal in the whole photo.
 
-    Its confidence is 1 - p(empty); below the threshold there is no detection. Returns the number of photos.
+    Its confidence is 1 - p(empty); below the threshold there is no detection. Photos that could not be used, and those of
+    sequences that nobody looked at, are failures. Returns the number of photos.
     """
     content = {
         "info": {
@@ -56,22 +64,19 @@ def write_megadetector(run: FinishedRun, metadata: Metadata, path: Path, thresho
         },
         "detection_categories": {ANIMAL: "animal"},
         "classification_categories": {number: label for label, number in CATEGORY_OF.items()},
-        "classification_category_descriptions": {
-            number: TAXA[label].scientific_name for label, number in CATEGORY_OF.items()
-        },
     }
-    images = list(_images(run, metadata, threshold))
+    images = list(_images(run, metadata, unseen, threshold))
     with atomic_writer(path) as file:
         json.dump({**content, "images": images}, file, indent=1)
         file.write("\n")
     return len(images)
 
 
-def _images(run: FinishedRun, metadata: Metadata, threshold: float) -> Iterator[dict[str, Any]]:
+def _images(run: FinishedRun, metadata: Metadata, unseen: frozenset[str], threshold: float) -> Iterator[dict[str, Any]]:
     for seq_id, row in zip(run.predictions.seq_ids, run.predictions.values, strict=True):
         sequence = metadata.sequences.get(seq_id)
         for image in sequence.images if sequence else ():
-            reason = run.failures.get(image.file_name)
+            reason = run.failures.get(image.file_name) or (NOT_LOOKED_AT if seq_id in unseen else None)
             if reason is not None:
                 yield {"file": image.file_name, "failure": reason, "detections": None}
             else:

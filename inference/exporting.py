@@ -5,24 +5,30 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from inference.domain import Effort, ExportFormat, InputError, UsageError
-from inference.export_camtrap import read_project, write_camtrap_dp
+from inference.camera_folders import camera_folders, folder_of
+from inference.camtrap_project import read_project
+from inference.domain import ExportFormat, InputError, UsageError
+from inference.export_camtrap import write_camtrap_dp
 from inference.export_plain import write_long_csv, write_megadetector
-from inference.finished_run import read_finished_run
-from inference.metadata import read_metadata, read_sites
-from inference.records import RECORDS_NAME, read_header, read_records
+from inference.finished_run import read_finished_run, unseen_sequences
+from inference.metadata import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from inference.domain import Sequence
-    from inference.finished_run import FinishedRun
 
 TELLING_THRESHOLD = 0.01
 """Of lists that others will sort out themselves."""
 DECIDING_THRESHOLD = 0.5
 """Of observations, which are statements."""
+UNSEEN = {
+    ExportFormat.LONG_CSV: "left out",
+    ExportFormat.MEGADETECTOR: "their photos are failures",
+    ExportFormat.CAMTRAP_DP: "unclassified",
+}
+"""What becomes of sequences that nobody looked at."""
 
 
 def export(
@@ -32,13 +38,22 @@ def export(
     metadata_path: Path | None,
     threshold: float | None,
     project_path: Path | None,
+    records_folder: Path | None = None,
 ) -> list[str]:
-    """Write one format; returns what to tell about it. Raises InputError, UsageError, OutputError."""
+    """Write one format; returns what to tell about it. Raises InputError, UsageError, OutputError, CheckpointError.
+
+    Sequences that nobody looked at have the priors in the submission; no format says that of them.
+    """
     run = read_finished_run(folder)
+    unseen = unseen_sequences(run, records_folder)
     told = [run.warning] if run.warning else []
+    if unseen:
+        told.append(
+            f"{len(unseen)} sequences were not looked at (no time, or no photo could be used): {UNSEEN[target]}"
+        )
     if target is ExportFormat.LONG_CSV:
-        n_rows = write_long_csv(run, out, TELLING_THRESHOLD if threshold is None else threshold)
-        return [*told, f"{n_rows} rows of {len(run.predictions.seq_ids)} sequences -> {out}"]
+        n_rows = write_long_csv(run, unseen, out, TELLING_THRESHOLD if threshold is None else threshold)
+        return [*told, f"{n_rows} rows of {len(run.predictions.seq_ids) - len(unseen)} sequences -> {out}"]
     if metadata_path is None:
         raise UsageError(f"--metadata: must be given with --format {target}")
     metadata = read_metadata(metadata_path)
@@ -48,15 +63,16 @@ def export(
     if missing:
         told.append(f"left out: {len(missing)} sequences that the metadata does not have")
     if target is ExportFormat.MEGADETECTOR:
-        n_photos = write_megadetector(run, metadata, out, TELLING_THRESHOLD if threshold is None else threshold)
+        least = TELLING_THRESHOLD if threshold is None else threshold
+        n_photos = write_megadetector(run, metadata, unseen, out, least)
         return [*told, f"{n_photos} photos -> {out}"]
     if project_path is None:
         raise UsageError(f"--project: must be given with --format {target}")
     written = write_camtrap_dp(
         run,
         metadata.sequences,
-        _sites(metadata.sequences, read_sites(metadata_path)),
-        _unseen(run),
+        _sites(metadata.sequences),
+        unseen,
         read_project(project_path),
         out,
         DECIDING_THRESHOLD if threshold is None else threshold,
@@ -69,18 +85,7 @@ def export(
     return [*told, f"{written.n_observations} observations of {written.n_events} events -> {out}"]
 
 
-def _sites(sequences: Mapping[str, Sequence], told: Mapping[str, str]) -> dict[str, str]:
-    """The site of every sequence: told by the metadata, else the folder of its first photo."""
-    return {
-        seq_id: told.get(seq_id) or sequence.images[0].file_name.rpartition("/")[0] or "."
-        for seq_id, sequence in sequences.items()
-    }
-
-
-def _unseen(run: FinishedRun) -> frozenset[str]:
-    """Sequences none of whose photos any network saw. Raises CheckpointError where the records are gone."""
-    path = run.folder / RECORDS_NAME
-    header = read_header(path)
-    return frozenset(
-        record.seq_id for record in read_records(path, header) if not record.n_frames or record.effort is Effort.PRIORS
-    )
+def _sites(sequences: Mapping[str, Sequence]) -> dict[str, str]:
+    """The site of every sequence: told by the metadata, else the camera's folder of its first photo."""
+    cameras = camera_folders({folder_of(image.file_name) for one in sequences.values() for image in one.images})
+    return {one.seq_id: one.site or cameras[folder_of(one.images[0].file_name)] for one in sequences.values()}

@@ -6,41 +6,28 @@ import json
 import os
 import re
 import stat
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
+from inference.bursts import FRAMES_USED, FieldPhoto
+from inference.camera_folders import CARD_FOLDER, TOP, camera_folders, folder_of
 from inference.domain import LABELS, METADATA_COLUMNS, SITE_COLUMN, InputError
 from inference.exif import HEAD_BYTES, moment_taken
 from inference.files import atomic_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-GAP_SECONDS = 5.0
-"""Longest time between two photos of one burst. Ours: the frames of genuine bursts are 0 to 1 s apart (Snapshot Serengeti
-and the Camtrap DP example), a flash needs a few seconds at night, and the 60 s with which MegaDetector's tools join
-photos into episodes would join bursts that the competition kept apart."""
+    from inference.bursts import Burst
+
 PHOTO_NAME = re.compile(r"[^.].*\.(jpe?g|png)", re.IGNORECASE)
 """Not hidden files: macOS leaves a `._IMG_0001.JPG` beside every photo."""
-CARD_FOLDER = re.compile(r"DCIM|\d{3}\w{5}", re.IGNORECASE)
-"""Folders that a camera makes on its card (DCF: `100RECNX`); the folder above them is the camera's."""
-DIGITS = re.compile(r"(\d+)")
+NO_DATE = re.compile(r"0000\D00\D00")
+"""What cameras say whose clock was never set."""
+LINKS = "links to folders: their photos lie elsewhere"
 DATETIME_FORMAT = "%Y-%m-%d %H:%M:%S"
-
-
-@dataclass(frozen=True, slots=True)
-class FieldPhoto:
-    """A photo that was found."""
-
-    file_name: str
-    """Path below the folder."""
-    site: str
-    moment: datetime | None
-    seq_id: str | None = None
-    """Its burst, where somebody has told already."""
 
 
 @dataclass
@@ -49,6 +36,8 @@ class Found:
 
     photos: list[FieldPhoto] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    clock: tzinfo | None = None
+    """Offset from UTC to which times were converted, where they came with offsets of their own."""
 
     @property
     def n_undated(self) -> int:
@@ -56,36 +45,42 @@ class Found:
         return sum(photo.moment is None for photo in self.photos)
 
 
-@dataclass(frozen=True)
-class Burst:
-    """Photos that were taken together, in the order in which they were taken."""
-
-    seq_id: str
-    photos: tuple[FieldPhoto, ...]
-
-
 def find_photos(folder: Path) -> Found:
     """Every JPEG and PNG below a folder, with the camera's clock. Raises InputError where there is none.
 
-    Only the beginning of each file is read. What cannot be read is listed all the same: `predict` tells why.
+    Only the beginning of each file is read. What cannot be read is listed all the same: `predict` tells why. Links to folders
+    are not followed, as `predict` reads nothing outside the folder: they are counted, like folders that cannot be read.
     """
-    found = Found()
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    left_out: Counter[str] = Counter()
+    moments: dict[str, datetime | None] = {}
+
+    def count_unreadable(_: OSError) -> None:
+        left_out["folders that cannot be read"] += 1
+
+    for parent, folders, names in os.walk(folder, onerror=count_unreadable):
+        shown = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in shown if not os.path.islink(os.path.join(parent, name))]
+        left_out[LINKS] += len(shown) - len(folders)
         below = os.path.relpath(parent, folder).replace(os.sep, "/")
         for name in sorted(names):
             if not PHOTO_NAME.fullmatch(name):
-                found.left_out["hidden files" if name.startswith(".") else "files that are no JPEG or PNG"] += 1
+                left_out["hidden files" if name.startswith(".") else "files that are no JPEG or PNG"] += 1
                 continue
-            file_name = name if below == "." else f"{below}/{name}"
+            file_name = name if below == TOP else f"{below}/{name}"
             if not _is_text(file_name):
-                found.left_out["photos whose names are not UTF-8"] += 1
+                left_out["photos whose names are not UTF-8"] += 1
                 continue
-            moment = moment_taken(_head(os.path.join(parent, name)))
-            found.photos.append(FieldPhoto(file_name, _site(file_name), moment))
-    if not found.photos:
-        raise InputError(f"{folder}: must be a folder with photos (JPEG, PNG) in it, got none")
-    return found
+            moments[file_name] = moment_taken(_head(os.path.join(parent, name)))
+    left_out = +left_out
+    if not moments:
+        also = "".join(f", {count} {what}" for what, count in sorted(left_out.items()))
+        raise InputError(f"{folder}: must be a folder with photos (JPEG, PNG) in it, got none{also}")
+    # Where the folder is a card's DCIM itself, all folders in it are one camera's.
+    top = folder.resolve().name if folder.resolve().name.upper() == CARD_FOLDER else ""
+    below_top = {file_name: f"{top}/{folder_of(file_name)}".strip("/") for file_name in moments}
+    cameras = camera_folders(below_top.values())
+    photos = [FieldPhoto(name, cameras[below_top[name]], moment) for name, moment in moments.items()]
+    return Found(photos, left_out)
 
 
 def read_coco(path: Path) -> Found:
@@ -102,27 +97,39 @@ def read_coco(path: Path) -> Found:
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not images:
         raise InputError(f"{path}: must be COCO Camera Traps: an object with a list `images` that is not empty")
-    return Found([_coco_photo(f"{path}, images[{number}]", image) for number, image in enumerate(images)])
+    for number, image in enumerate(images):
+        _check_coco(f"{path}, images[{number}]", image)
+    moments = [
+        _coco_moment(f"{path}, images[{number}].datetime", one.get("datetime")) for number, one in enumerate(images)
+    ]
+    # One clock for all, so that gaps and order are right: that of the first photo that has an offset.
+    clock = next((moment.tzinfo for moment in moments if moment and moment.tzinfo), None)
+    cameras = camera_folders(folder_of(image["file_name"]) for image in images)
+    photos = [
+        _coco_photo(image, _by_clock(moment, clock), cameras) for image, moment in zip(images, moments, strict=True)
+    ]
+    return Found(photos, clock=clock)
 
 
-def group_bursts(photos: Iterable[FieldPhoto], gap_seconds: float = GAP_SECONDS) -> list[Burst]:
-    """Photos of one site, in the order of their names, belong together while each follows its predecessor within the gap.
-
-    It is names that put photos in order, as cameras number them; clocks jump (batteries, summer time), and copies of two
-    cards share their times. Digits count as numbers: IMG_9 comes before IMG_10. A photo without a time is a burst of its
-    own. The order of `photos` does not matter. The id of a burst is the name of its first photo, unless told.
-    """
-    told: dict[str, list[FieldPhoto]] = defaultdict(list)
-    by_site: dict[str, list[FieldPhoto]] = defaultdict(list)
-    for photo in photos:
-        if photo.seq_id is None:
-            by_site[photo.site].append(photo)
-        else:
-            told[photo.seq_id].append(photo)
-    bursts = [Burst(seq_id, tuple(sorted(members, key=_order))) for seq_id, members in told.items()]
-    for members in by_site.values():
-        bursts += [Burst(part[0].file_name, tuple(part)) for part in _parted(sorted(members, key=_order), gap_seconds)]
-    return sorted(bursts, key=lambda burst: _order(burst.photos[0]))
+def remarks(found: Found, bursts: list[Burst]) -> list[str]:
+    """What somebody has to know who goes on with these bursts."""
+    told = []
+    if found.n_undated:
+        told.append(f"{found.n_undated} photos do not say when they were taken: a burst each")
+    if found.clock:
+        told.append(f"times with an offset from UTC were converted to {found.clock}")
+    if long := [burst for burst in bursts if burst.n_beyond]:
+        told.append(
+            f"not looked at: {sum(burst.n_beyond for burst in long)} photos; the published ensemble uses the first {FRAMES_USED} of a burst, "
+            f"and {len(long)} bursts are longer (up to {max(len(burst.photos) for burst in long)} photos): "
+            f"--max-photos {FRAMES_USED} cuts them, so that every photo counts"
+        )
+    if n_other := sum(not burst.is_in_name_order for burst in bursts):
+        told.append(
+            f"{n_other} bursts: predict takes photos in the order of their names as text (IMG_10 before IMG_9), "
+            "which is not that of their times"
+        )
+    return [*told, *(f"left out: {count} {what}" for what, count in sorted(found.left_out.items()))]
 
 
 def write_metadata(path: Path, bursts: list[Burst]) -> None:
@@ -141,35 +148,6 @@ def write_submission_format(path: Path, bursts: list[Burst]) -> None:
         writer.writerow(["seq_id", *LABELS])
         for burst in bursts:
             writer.writerow([burst.seq_id, *[0] * len(LABELS)])
-
-
-def _parted(photos: list[FieldPhoto], gap_seconds: float) -> Iterator[list[FieldPhoto]]:
-    part: list[FieldPhoto] = []
-    for photo in photos:
-        if part and not _within(part[-1].moment, photo.moment, gap_seconds):
-            yield part
-            part = []
-        part.append(photo)
-    if part:
-        yield part
-
-
-def _within(earlier: datetime | None, later: datetime | None, gap_seconds: float) -> bool:
-    # Frames of one burst may be numbered against their order by a second: the clock ticks between them.
-    return bool(earlier and later) and abs((later - earlier).total_seconds()) <= gap_seconds  # type: ignore[operator]
-
-
-def _order(photo: FieldPhoto) -> tuple[list[tuple[int, str]], str]:
-    """Sorts digits as numbers; names that differ in leading zeros only are told apart by themselves."""
-    parts = DIGITS.split(photo.file_name)
-    return [(int(part), "") if number % 2 else (0, part) for number, part in enumerate(parts)], photo.file_name
-
-
-def _site(file_name: str) -> str:
-    folders = file_name.split("/")[:-1]
-    while folders and CARD_FOLDER.fullmatch(folders[-1]):
-        folders.pop()
-    return "/".join(folders) or "."
 
 
 def _is_text(name: str) -> bool:
@@ -194,25 +172,33 @@ def _head(path: str) -> bytes:
         os.close(descriptor)
 
 
-def _coco_photo(where: str, image: Any) -> FieldPhoto:
+def _check_coco(where: str, image: Any) -> None:
     if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or not image["file_name"]:
         raise InputError(
             f"{where}.file_name: must be a path, got {image.get('file_name') if isinstance(image, dict) else image!r}"
         )
-    file_name: str = image["file_name"]
+
+
+def _coco_photo(image: dict[str, Any], moment: datetime | None, cameras: dict[str, str]) -> FieldPhoto:
     seq_id, location = image.get("seq_id"), image.get("location")
     return FieldPhoto(
-        file_name=file_name,
-        site=_site(file_name) if location is None else str(location),
-        moment=_coco_moment(f"{where}.datetime", image.get("datetime")),
+        file_name=image["file_name"],
+        site=cameras[folder_of(image["file_name"])] if location is None else str(location),
+        moment=moment,
         seq_id=None if seq_id is None else str(seq_id),
+        is_numbered=False,  # data sets name their photos anew
     )
 
 
 def _coco_moment(where: str, text: Any) -> datetime | None:
-    if text is None or text == "":
+    """With an offset from UTC where the text has one."""
+    if text is None or text == "" or (isinstance(text, str) and NO_DATE.match(text)):
         return None
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=None)
+        return datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: must be YYYY-MM-DD HH:MM:SS, got {text!r}") from error
+
+
+def _by_clock(moment: datetime | None, clock: tzinfo | None) -> datetime | None:
+    return moment.astimezone(clock).replace(tzinfo=None) if moment and moment.tzinfo else moment

@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from inference.bundle import DEMO_WARNING
-from inference.domain import InputError
+from inference.domain import CheckpointError, Effort, InputError
 from inference.label_tables import read_submission
-from inference.run_report import RUN_REPORT_NAME
+from inference.records import RECORDS_NAME, read_header, read_records
+from inference.run_report import COMPLETE, OUT_OF_TIME, RUN_REPORT_NAME
 from inference.submission import FAILURES_COLUMNS, FAILURES_NAME, SUBMISSION_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from inference.label_tables import Table
+    from inference.records import Record
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,45 @@ def read_finished_run(folder: Path) -> FinishedRun:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{run_path}: must be as `hakuna predict` leaves it, got: {error!r}") from error
     run["bundle"] |= bundle
-    return FinishedRun(folder, read_submission(folder / SUBMISSION_NAME), _read_failures(folder / FAILURES_NAME), run)
+    failures_path = folder / FAILURES_NAME
+    nothing_done = run.get("status") == OUT_OF_TIME and not failures_path.exists()
+    failures = {} if nothing_done else _read_failures(failures_path)
+    return FinishedRun(folder, read_submission(folder / SUBMISSION_NAME), failures, run)
+
+
+def unseen_sequences(run: FinishedRun, records_folder: Path | None = None) -> frozenset[str]:
+    """Sequences none of whose photos any network saw: their rows are the priors, which nobody found.
+
+    The records tell, those of `records_folder` where the run was made from them (`predict --from-records`). They are not
+    asked where `run.json` says that there are no such sequences.
+    Raises CheckpointError where the records are gone, or are not those that the run was made of.
+    """
+    counts = run.run.get("counts", {})
+    status = run.run.get("status")
+    if status == COMPLETE and counts.get("sequences_with_priors") == 0:
+        return frozenset()
+    everything = frozenset(run.predictions.seq_ids)
+    n_finished = counts.get("sequences_finished") if status == OUT_OF_TIME else None
+    path = (records_folder or run.folder) / RECORDS_NAME
+    if n_finished == 0:
+        return everything
+    if not path.exists():
+        raise CheckpointError(
+            f"{path}: must be there to tell which sequences were looked at and which have only priors; where the run was "
+            "made with --from-records, give the folder of the records with --records"
+        )
+    header = read_header(path)
+    # The last moment may come between a record and its row: only so many rows are real, in the order of the submission.
+    records = list(islice(((one.seq_id, _is_seen(one)) for one in read_records(path, header)), n_finished))
+    expected = len(everything) if n_finished is None else n_finished
+    is_same = header.fingerprint == run.run.get("fingerprint", header.fingerprint)
+    if not is_same or len(records) != expected or not everything.issuperset(seq_id for seq_id, _ in records):
+        raise CheckpointError(f"{path}: must be the {expected} records that {run.folder} was made of, got others")
+    return everything - {seq_id for seq_id, is_seen in records if is_seen}
+
+
+def _is_seen(record: Record) -> bool:
+    return record.n_frames > 0 and record.effort < Effort.PRIORS
 
 
 def _read_failures(path: Path) -> dict[str, str]:

@@ -160,12 +160,22 @@ def plan_sequences(metadata: Metadata, submission_format: SubmissionFormat | Non
     )
 
 
+def moment_of(sequence: Sequence) -> datetime | None:
+    """The first photo's datetime, or that of the next one where it cannot be parsed; None where none can."""
+    for image in sequence.images:
+        try:
+            return datetime.fromisoformat(image.datetime)
+        except ValueError:
+            continue
+    return None
+
+
 def hour_and_month(sequence: Sequence) -> tuple[int, int]:
     """Hour (0-23) and month (1-12) of the first photo, whether or not it could be read.
 
     Where its datetime cannot be parsed the next photo's is used, then noon in July.
     """
-    moment = _moment(sequence)
+    moment = moment_of(sequence)
     return (moment.hour, moment.month) if moment else (FALLBACK_HOUR, FALLBACK_MONTH)
 
 
@@ -173,18 +183,8 @@ def site_and_seconds(sequence: Sequence) -> tuple[str, int | None]:
     """Its camera ("" where neither a column nor the `seq_id` tells), and its moment in seconds since 1970 by its clock."""
     match = PUBLIC_SEQ_ID.fullmatch(sequence.seq_id)
     site = sequence.site or (match["site"] if match else "")
-    moment = _moment(sequence)
+    moment = moment_of(sequence)
     return site, int((moment.replace(tzinfo=None) - EPOCH).total_seconds()) if moment else None
-
-
-def _moment(sequence: Sequence) -> datetime | None:
-    """The first photo's datetime, or that of the next one where it cannot be parsed."""
-    for image in sequence.images:
-        try:
-            return datetime.fromisoformat(image.datetime)
-        except ValueError:
-            continue
-    return None
 
 
 @contextmanager

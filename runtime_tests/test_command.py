@@ -17,7 +17,7 @@ import pytest
 from benchmark import bootstrap, scoring, verb_pages
 from benchmark import cli as benchmark_cli
 from benchmark.report.content import Sources
-from inference import exporting, field_photos
+from inference import bursts, exporting
 from inference.bundle import Bundle
 
 HAKUNA = Path(sys.executable).parent / "hakuna"
@@ -208,13 +208,27 @@ def test_defaults_that_help_tells_are_those_of_the_code() -> None:
     assert cli_default(benchmark_cli.score, "epsilon") == scoring.EPSILON
     assert cli_default(benchmark_cli.score, "resamples") == bootstrap.N_RESAMPLES
     assert cli_default(benchmark_cli.report, "sheets") == Sources().n_sheets
-    assert f"default {field_photos.GAP_SECONDS:g}" in hakuna("metadata", "--help", COLUMNS="200").stdout
+    assert f"default {bursts.GAP_SECONDS:g}" in hakuna("metadata", "--help", COLUMNS="200").stdout
     told = hakuna("export", "--help", COLUMNS="200").stdout
     assert f"default {exporting.TELLING_THRESHOLD}, camtrap-dp {exporting.DECIDING_THRESHOLD}" in " ".join(told.split())
 
 
 def cli_default(verb: Callable[..., None], option: str) -> object:
     return inspect.signature(verb).parameters[option].default
+
+
+def test_metadata_writes_over_a_submission_format_only_where_it_is_named(tmp_path: Path) -> None:
+    photos, form = tmp_path / "photos", tmp_path / "submission_format.csv"
+    photos.mkdir()
+    (photos / "a.jpg").touch()
+    form.write_text("the organisers'")
+    arguments = ("metadata", photos, "--out", tmp_path / "metadata.csv")
+    refused = hakuna(*arguments)
+    assert (refused.returncode, f"--format {form} writes over it" in refused.stderr) == (2, True)
+    assert form.read_text() == "the organisers'"
+    assert not (tmp_path / "metadata.csv").exists()
+    assert hakuna(*arguments, "--format", form).returncode == 0
+    assert form.read_text().startswith("seq_id,aardvark")
 
 
 def test_metadata_score_export_and_report_tell_what_must_hold(season: Path, tmp_path: Path) -> None:
@@ -225,6 +239,10 @@ def test_metadata_score_export_and_report_tell_what_must_hold(season: Path, tmp_
         (("metadata", tmp_path / "nowhere", "--out", out), 3, "must be a readable file"),
         (("metadata", labels, "--out", out), 3, "must be JSON"),
         (("metadata", season, "--out", tmp_path / "no" / "m.csv"), 5, "must be writable"),
+        (("metadata", season, "--out", tmp_path / "submission_format.csv"), 2, "must be different files"),
+        (("metadata", labels, "--out", labels), 2, "must be different files"),
+        (("metadata", season, "--out", season / "metadata.csv"), 2, "writes over it"),
+        (("metadata", season, "--out", out, "--max-photos", 0), 2, "--max-photos"),
         (("export", season, "--format", "long-csv", "--out", out), 3, "run.json: must be there"),
         (("export", season, "--format", "megadetector", "--out", out), 2, "--metadata: must be given with"),
         (
@@ -238,6 +256,8 @@ def test_metadata_score_export_and_report_tell_what_must_hold(season: Path, tmp_
         (("score", labels, labels, "--against", tmp_path / "nowhere.csv"), 3, "nowhere.csv"),
         (("score", labels, labels, "--sites", labels), 3, "must have the columns seq_id, site"),
         (("score", labels, labels, "--resamples", 3), 2, "--resamples"),
+        (("score", labels, labels, "--epsilon", 0), 2, "--epsilon"),
+        (("score", labels, labels, "--epsilon", 0.5), 2, "--epsilon"),
     ]
     for arguments, code, message in cases:
         result = hakuna(*arguments)

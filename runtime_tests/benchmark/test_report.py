@@ -154,6 +154,19 @@ def invented(n: int, random: np.random.Generator, prefix: str = "s") -> tuple[Fi
     return FinishedRun(Path(), Table(seq_ids, predictions), {}, facts), Table(seq_ids, truth)
 
 
+def test_why_nothing_is_told_of_places_and_few_sites_are_told(random: np.random.Generator, tmp_path: Path) -> None:
+    finished, labels = invented(4, random)
+    text = Page(render(content_of(finished, Sources(labels=labels)))).text
+    assert "Nothing is known of places and times: sequence ids do not tell, and no metadata was given" in text
+    metadata = tmp_path / "metadata.csv"
+    rows = [f"{seq_id},2015-01-01 06:30:00,{seq_id}.jpg" for seq_id in labels.seq_ids]
+    metadata.write_text("\n".join(["seq_id,datetime,file_name", *rows, ""]))
+    text = Page(render(content_of(finished, Sources(labels=labels, metadata_path=metadata)))).text
+    assert "no metadata was given" not in text
+    assert "All sequences are of the same hour, light, frames: there is nothing to compare" in text
+    assert "caution: 4 sequences are too few for these intervals" in text
+
+
 def test_what_comes_from_files_is_text_and_never_markup(random: np.random.Generator) -> None:
     evil = '<script>alert("x")</script>'
     finished, labels = invented(5, random, evil)

@@ -77,6 +77,27 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(random: np.rand
     assert covered[SEQUENCES] / 120 < 0.5
 
 
+def test_intervals_of_few_sites_are_too_narrow_and_say_so(random: np.random.Generator) -> None:
+    """600 worlds each, in the columns; what the constant and the documentation tell."""
+    for n_sites, low, high in ((2, 0.4, 0.6), (3, 0.68, 0.83), (5, 0.8, 0.9), (20, 0.88, 0.96)):
+        units = Units(SITES, np.arange(n_sites), n_sites)
+        lows, highs = interval(draw(units, 1000).means(random.normal(0, 1, (n_sites, 600))))
+        assert low < ((lows <= 0) & (highs >= 0)).mean() < high
+        warned = bootstrap.caution(units)
+        assert (warned is None) == (n_sites >= 20)
+        assert warned is None or warned.startswith(f"caution: {n_sites} sites are too few")
+
+
+def test_very_many_sites_are_drawn_in_bags_that_cut_none_in_two() -> None:
+    codes = np.repeat(np.arange(7000), 3)
+    units = units_of(Group(tuple(map(str, range(7000))), codes), len(codes))
+    assert (units.kind, units.n_units) == (SITES, bootstrap.MOST_SITES)
+    bags = units.codes.reshape(7000, 3)
+    assert (bags == bags[:, :1]).all()
+    assert set(units.counts()) == {6.0, 9.0}
+    assert draw(units).times.nbytes < 50e6
+
+
 def naive_reliability(p: list[float], y: list[float]) -> tuple[list[tuple[int, float, float]], float]:
     bins: dict[int, list[tuple[float, float]]] = {}
     for one, label in zip(p, y, strict=True):
@@ -172,6 +193,32 @@ def test_metadata_tell_hour_light_frames_and_folder(tmp_path: Path) -> None:
     assert "season" not in groups
 
 
+def test_what_is_not_known_of_a_sequence_is_unknown_and_not_noon(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.csv"
+    path.write_text("seq_id,datetime,file_name\na,,1.jpg\nb,2015-01-01 12:00:00,2.jpg\n")
+    groups = describe(("a", "b"), path).groups
+    assert names(groups["hour"]) == ["unknown", "12"]
+    assert names(groups["light"]) == ["unknown", "day"]
+
+
+def test_metadata_that_lack_a_site_or_a_sequence_leave_what_else_is_known(tmp_path: Path) -> None:
+    ids = ("SER_S1#B04#1#1", "SER_S1#C05#1#2", "SER_S1#D06#1#3")
+    path = tmp_path / "metadata.csv"
+    path.write_text(f"seq_id,datetime,file_name,site\n{ids[0]},,a.jpg,\n{ids[1]},,b.jpg,hill\n")
+    assert names(describe(ids, path).groups["site"]) == ["B04", "hill", "D06"]
+    path.write_text("seq_id,datetime,file_name,site\na,,north/a.jpg,\nb,,south/b.jpg,\n")
+    assert names(describe(("a", "b", "c"), path).groups["site"]) == ["north", "south", "unknown"]
+
+
+def test_folders_of_one_card_are_one_site(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.csv"
+    path.write_text(
+        "seq_id,datetime,file_name\n"
+        "a,,hill/DCIM/100RECNX/a.jpg\nb,,hill/DCIM/101RECNX/b.jpg\nc,,river/DCIM/100RECNX/c.jpg\n"
+    )
+    assert names(describe(("a", "b", "c"), path).groups["site"]) == ["hill", "hill", "river"]
+
+
 def test_public_ids_tell_season_and_site_and_a_list_of_sites_wins(tmp_path: Path) -> None:
     ids = ("SER_S1#B04#1#1", "SER_S10#U09#2#7", "S2#B04#1#1")
     groups = describe(ids, None).groups
@@ -179,7 +226,7 @@ def test_public_ids_tell_season_and_site_and_a_list_of_sites_wins(tmp_path: Path
     assert names(groups["site"]) == ["B04", "U09", "B04"]
     path = tmp_path / "sites.csv"
     path.write_text("site,seq_id\nnorth,SER_S1#B04#1#1\nsouth,SER_S10#U09#2#7\n,S2#B04#1#1\n")
-    assert names(describe(ids, None, path).groups["site"]) == ["north", "south", "unknown"]
+    assert names(describe(ids, None, path).groups["site"]) == ["north", "south", "B04"]
     with pytest.raises(InputError, match=r"must tell the site of every sequence, got 1 missing \['S3#A#1#1'\]"):
         describe((*ids, "S3#A#1#1"), None, path)
     assert describe(("ABCFN", "x"), None).groups == {}
@@ -288,9 +335,52 @@ def test_who_gains_is_told_by_class_and_turns_round_with_the_submissions(judged:
     assert back.interval.low == pytest.approx(-there.interval.high, rel=1e-9)
 
 
+def test_a_class_that_few_sites_show_has_no_verdict(random: np.random.Generator) -> None:
+    """The second submission says less of every class everywhere: better where nothing is there, and that is no merit."""
+    n_showing = (0, 1, 4, 5, 7)
+    seq_ids = tuple(f"S1#B{row % N_SITES:02d}#1#{row}" for row in range(70))
+    truth = np.zeros((70, 54))
+    for c, n_sites in enumerate(n_showing):
+        truth[:n_sites, c] = 1
+    first = np.full((70, 54), 0.2) + random.uniform(0, 1e-3, (70, 54))
+    comparison = score_report.report(
+        Table(seq_ids, first), Table(seq_ids, truth), describe(seq_ids, None),
+        against=Table(seq_ids, np.full((70, 54), 0.1)), n_resamples=200,
+    ).comparison  # fmt: skip
+    assert comparison is not None
+    found = {one.label: one for one in comparison.classes}
+    assert [found[label].units_with_positives for label in LABELS[:5]] == list(n_showing)
+    for label, n_sites in zip(LABELS, [*n_showing, *[0] * 49], strict=True):
+        bounds = found[label].interval
+        is_clear = bounds.low > 0 or bounds.high < 0
+        assert (found[label].better == "unclear") == (n_sites < 5 or not is_clear)
+    assert found["zorilla"].interval.low > 0
+    assert found[LABELS[3]].better == "second"
+
+
+def test_what_is_not_clipped_is_not_said_to_be_clipped_to_nothing() -> None:
+    values = {"as_it_is": 1.0, "clipped": 1.0, "tempered": 1.0, "temperatures": (1.0, 1.0)}
+    for epsilons, words in (
+        ((0.0, 0.0), "not clipped (no gain on either half)"),
+        ((0.0, 0.018), "not clipped or clipped to 1.8e-02"),
+        ((0.001, 0.018), "clipped to 1.0e-03 or clipped to 1.8e-02"),
+    ):
+        assert score_report.Tuning(epsilons=epsilons, **values).clipping == words
+
+
 def test_the_schema_of_the_json_changes_only_on_purpose() -> None:
     """A change of this file is a change of `schema_version`, unless it only adds what others may ignore."""
     assert json.loads(SCHEMA.read_text()) == score_report.ScoreReport.model_json_schema()
+
+
+def test_a_document_without_what_was_added_later_is_still_one(judged: tuple[Table, Table]) -> None:
+    submission, labels = judged
+    surroundings = describe(labels.seq_ids, None)
+    content = score_report.report(submission, labels, surroundings, against=submission, n_resamples=100).model_dump()
+    del content["resampling"]["caution"]
+    for one in content["comparison"]["classes"]:
+        del one["units_with_positives"]
+    assert score_report.ScoreReport.model_validate(content).log_loss == content["log_loss"]
 
 
 def test_a_report_survives_its_json(judged: tuple[Table, Table]) -> None:

@@ -4,49 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from inference.bundle import DEMO_WARNING, Bundle
-from inference.domain import LABELS, CheckpointError, ExportFormat, InputError, OutputError, UsageError
-from inference.exporting import export
+from inference.bundle import DEMO_WARNING
+from inference.domain import LABELS, ExportFormat, Image, InputError, OutputError, Sequence, UsageError
+from inference.exporting import _sites, export
 from inference.label_tables import read_submission
 from inference.metadata import METADATA_NAME, read_metadata
 from inference.taxonomy import SPECIES_LABELS, TAXA
 from runtime_tests import camtrap_dp
-from runtime_tests.running import run
+from runtime_tests.exports import PROJECT, camtrap, copied, failures, megadetector
 from runtime_tests.tools import TOOLS, require
-
-PROJECT = """
-title = "Synthetic season"
-sampling_design = "systematicRandom"
-utc_offset = "+03:00"
-
-[[contributors]]
-title = "A. Person"
-role = "contact"
-
-[[deployments]]
-id = "S1/B01/B01_R1"
-latitude = -2.25
-longitude = 34.5
-
-[[deployments]]
-id = "S1/B02/B02_R1"
-latitude = -2.3
-longitude = 34.6
-coordinate_uncertainty = 100
-location_name = "Kopje"
-
-[[deployments]]
-id = "S1/B03/B03_R1"
-latitude = -2.35
-longitude = 34.7
-"""
 
 VALIDATE = """
 import json, sys
@@ -55,12 +30,10 @@ print(json.dumps(validate_batch_results(sys.argv[1])["validation_results"]))
 """
 
 
-@pytest.fixture(scope="module")
-def finished(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def finished(quick_prediction: Path) -> Path:
     """A run on twelve synthetic sequences, three photos of which are damaged, by a demo bundle."""
-    out = tmp_path_factory.mktemp("export") / "out"
-    run(season, quick_bundle, out)
-    return out
+    return quick_prediction
 
 
 @pytest.fixture
@@ -71,22 +44,12 @@ def project(tmp_path: Path) -> Path:
     return path
 
 
-def failures(finished: Path) -> dict[str, str]:
-    with (finished / "failures.csv").open(newline="") as file:
-        return {row["file_name"]: row["reason"] for row in csv.DictReader(file)}
-
-
-def megadetector(finished: Path, season: Path, out: Path, threshold: float | None = None) -> dict[str, Any]:
-    export(finished, ExportFormat.MEGADETECTOR, out, season / METADATA_NAME, threshold, None)
-    content: dict[str, Any] = json.loads(out.read_text())
-    return content
-
-
 def test_megadetector_results_pass_their_own_validator(finished: Path, season: Path, tmp_path: Path) -> None:
     python = TOOLS / "megadetector" / "bin" / "python"
     require([] if python.exists() else ["MegaDetector's validator"])
     out = tmp_path / "results.json"
     content = megadetector(finished, season, out, 0.001)
+    assert "classification_category_descriptions" not in content  # its tools parse them as their own taxonomy
     assert validated(python, out) == ([], [])
     del content["info"]["format_version"]
     out.write_text(json.dumps(content))
@@ -157,17 +120,6 @@ def test_long_csv_has_a_row_for_every_label_from_the_threshold_on(finished: Path
         assert earlier["seq_id"] != later["seq_id"] or float(earlier["probability"]) >= float(later["probability"])
 
 
-def camtrap(
-    finished: Path, metadata: Path, project: Path, out: Path, threshold: float | None = None
-) -> tuple[list[str], dict[str, Any], dict[str, list[dict[str, str]]]]:
-    told = export(finished, ExportFormat.CAMTRAP_DP, out, metadata, threshold, project)
-    tables = {}
-    for name in camtrap_dp.TABLES:
-        with (out / f"{name}.csv").open(newline="") as file:
-            tables[name] = list(csv.DictReader(file))
-    return told, json.loads((out / "datapackage.json").read_text()), tables
-
-
 @pytest.mark.parametrize("threshold", [0.001, 0.5, 1.0])
 def test_camtrap_dp_is_valid(finished: Path, season: Path, project: Path, tmp_path: Path, threshold: float) -> None:
     limit = csv.field_size_limit()
@@ -217,9 +169,6 @@ def test_camtrap_dp_tells_events_with_local_time_and_species_from_the_threshold_
                 max(moments),
             )
             assert row["deploymentID"] == sequences[seq_id].images[0].file_name.rpartition("/")[0]
-        if {row["observationType"] for row in observations} == {"unclassified"}:
-            assert all(image.file_name in failures(finished) for image in sequences[seq_id].images)
-            continue
         found = {row["observationID"].rpartition(":")[2]: row for row in observations}
         p = dict(zip(LABELS, rows[seq_id], strict=True))
         assert set(found) == {label for label in SPECIES_LABELS if p[label] >= 0.01}
@@ -227,10 +176,6 @@ def test_camtrap_dp_tells_events_with_local_time_and_species_from_the_threshold_
             assert row["scientificName"] == TAXA[label].scientific_name
             assert float(row["classificationProbability"]) == p[label]
             assert DEMO_WARNING in row["classifiedBy"]
-    assert [row["sex"] for row in tables["observations"] if "lionfemale" in row["observationID"]][:1] in (
-        [],
-        ["female"],
-    )
     comments = {row["mediaID"]: row["mediaComments"] for row in tables["media"]}
     for name, reason in failures(finished).items():
         assert comments[name] == f"not used: {reason}"
@@ -238,6 +183,16 @@ def test_camtrap_dp_tells_events_with_local_time_and_species_from_the_threshold_
         row["scientificName"] for row in tables["observations"] if row["scientificName"]
     }
     assert package["spatial"]["coordinates"][0][0] == [34.5, -2.35]
+
+
+def test_the_sex_of_lions_is_told(finished: Path, season: Path, project: Path, tmp_path: Path) -> None:
+    _, _, tables = camtrap(finished, season / METADATA_NAME, project, tmp_path / "package", 0.0)
+    sexes: dict[str, set[str]] = {}
+    for row in tables["observations"]:
+        sexes.setdefault(row["observationTags"].removeprefix("label:"), set()).add(row["sex"])
+    assert set(sexes) == set(SPECIES_LABELS)
+    assert (sexes.pop("lionfemale"), sexes.pop("lionmale")) == ({"female"}, {"male"})
+    assert set.union(*sexes.values()) == {""}
 
 
 def test_without_any_species_an_event_is_blank_or_unknown(
@@ -251,7 +206,9 @@ def test_without_any_species_an_event_is_blank_or_unknown(
         if kind in ("blank", "unknown"):
             assert (kind == "blank") == (empty[seq_id] >= 0.6)
     assert "blank" in kinds.values()
-    assert package["taxonomic"] == [] or all(kind != "animal" for kind in kinds.values())
+    assert {one["scientificName"] for one in package["taxonomic"]} == {
+        row["scientificName"] for row in tables["observations"] if row["observationType"] == "animal"
+    }
 
 
 def test_sequences_without_a_time_are_left_out_and_counted_and_sites_of_the_metadata_are_deployments(
@@ -280,12 +237,104 @@ def test_sequences_without_a_time_are_left_out_and_counted_and_sites_of_the_meta
         camtrap(finished, changed, project, tmp_path / "none")
 
 
+def test_deployments_are_cameras_and_not_the_folders_that_they_make() -> None:
+    names = ("hill/DCIM/100RECNX/1.JPG", "hill/DCIM/101RECNX/2.JPG", "river/DCIM/100RECNX/3.JPG")
+    sequences = {name: Sequence(name, (Image(name, ""),)) for name in names}
+    sequences["told"] = Sequence("told", (Image("lake/4.JPG", ""),), "the lake")
+    assert list(_sites(sequences).values()) == ["hill", "hill", "river", "the lake"]
+
+
+def with_rows(season: Path, path: Path, change: Callable[[dict[str, str]], list[dict[str, str]]]) -> Path:
+    """The metadata of the season with other rows in the place of each."""
+    with (season / METADATA_NAME).open(newline="") as file:
+        rows = [changed for row in csv.DictReader(file) for changed in change(row)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_times_with_an_offset_are_those_moments_by_the_cameras_clock(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    first = next(iter(read_metadata(season / METADATA_NAME).sequences.values()))
+    moment = first.images[0].datetime
+
+    def in_utc(row: dict[str, str]) -> list[dict[str, str]]:
+        return [{**row, "datetime": f"{moment}+00:00"} if row["seq_id"] == first.seq_id else row]
+
+    _, _, tables = camtrap(finished, with_rows(season, tmp_path / "m.csv", in_utc), project, tmp_path / "package")
+    expected = datetime.fromisoformat(moment) + timedelta(hours=3)
+    timestamps = {row["mediaID"]: row["timestamp"] for row in tables["media"]}
+    for image in first.images:
+        assert timestamps[image.file_name] == f"{expected.isoformat()}+03:00"
+
+
+def two_sequences(season: Path, *, of_one_site: bool) -> list[str]:
+    sequences = list(read_metadata(season / METADATA_NAME).sequences.values())
+    site = sequences[0].images[0].file_name.rpartition("/")[0]
+    other = next(one for one in sequences[1:] if (one.images[0].file_name.rpartition("/")[0] == site) == of_one_site)
+    return [sequences[0].seq_id, other.seq_id]
+
+
+SHARED = "S1/zz/shared.JPG"
+
+
+def test_paths_are_made_plain_and_a_photo_of_two_sequences_is_one_photo(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    two = two_sequences(season, of_one_site=True)
+
+    def share(row: dict[str, str]) -> list[dict[str, str]]:
+        changed = {**row, "file_name": f"./{row['file_name'].replace('/', '//', 1)}"}
+        return [changed, {**row, "file_name": SHARED}] if row["seq_id"] in two else [changed]
+
+    _, _, tables = camtrap(finished, with_rows(season, tmp_path / "m.csv", share), project, tmp_path / "package")
+    ids = [row["mediaID"] for row in tables["media"]]
+    assert len(ids) == len(set(ids))
+    sequences = read_metadata(season / METADATA_NAME).sequences.values()
+    assert set(ids) == {image.file_name for one in sequences for image in one.images} | {SHARED}
+    assert [row["filePath"] for row in tables["media"]] == ids
+
+
+def test_a_photo_of_two_sites_is_refused(finished: Path, season: Path, project: Path, tmp_path: Path) -> None:
+    two = two_sequences(season, of_one_site=False)
+
+    def share(row: dict[str, str]) -> list[dict[str, str]]:
+        return [row, {**row, "file_name": SHARED}] if row["seq_id"] in two else [row]
+
+    with pytest.raises(InputError, match=f"{SHARED}: must be a photo of one site, got "):
+        camtrap(finished, with_rows(season, tmp_path / "m.csv", share), project, tmp_path / "package")
+
+
+@pytest.mark.parametrize("name", ["/etc/a.jpg", "../a.jpg", "a/../b.jpg", "a/b..jpg", ".a.jpg", "~/a.jpg"])
+def test_paths_that_the_standard_refuses_are_named(
+    name: str, finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    def rename(row: dict[str, str]) -> list[dict[str, str]]:
+        return [{**row, "file_name": name, "site": "S1/B01/B01_R1"}]
+
+    metadata = with_rows(season, tmp_path / "m.csv", rename)
+    with pytest.raises(InputError, match=f"file_name '{re.escape(name)}': must be a path that Camtrap DP allows"):
+        camtrap(finished, metadata, project, tmp_path / "package")
+    assert not (tmp_path / "package").exists()
+
+
 @pytest.mark.parametrize(
     ("replaced", "by", "message"),
     [
         ('title = "Synthetic season"', "", "title: Field required"),
         ("systematicRandom", "random", "sampling_design: Input should be"),
         ("+03:00", "3", "utc_offset: String should match"),
+        ("+03:00", "+14:30", r"utc_offset: .*must be from -14:00 to \+14:00 with minutes below 60, got \+14:30"),
+        ("+03:00", "-02:60", r"utc_offset: .*with minutes below 60, got -02:60"),
+        ("utc_offset", "capture_method = []\nutc_offset", "capture_method: Tuple should have at least 1 item"),
+        (
+            "utc_offset",
+            'capture_method = ["timeLapse", "timeLapse"]\nutc_offset',
+            "capture_method: .*must name each only once, got timeLapse, timeLapse",
+        ),
         ("latitude = -2.25", "latitude = -91", "deployments.0.latitude"),
         ("latitude = -2.25", "height = 3\nlatitude = -2.25", "deployments.0.height: Extra inputs"),
         ("S1/B03/B03_R1", "S1/B04/B04_R1", r"deployments must have every site, got 1 missing \['S1/B03/B03_R1'\]"),
@@ -319,13 +368,6 @@ def test_what_is_missing_is_told(finished: Path, season: Path, tmp_path: Path) -
     assert not out.exists()
 
 
-def copied(finished: Path, folder: Path) -> Path:
-    folder.mkdir()
-    for name in ("submission.csv", "failures.csv", "run.json", "records.jsonl"):
-        (folder / name).write_bytes((finished / name).read_bytes())
-    return folder
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -346,13 +388,6 @@ def test_damaged_folders_are_refused(
         (folder / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         export(folder, ExportFormat.LONG_CSV, tmp_path / "out.csv", None, None, None)
-
-
-def test_camtrap_dp_needs_the_records(finished: Path, season: Path, project: Path, tmp_path: Path) -> None:
-    folder = copied(finished, tmp_path / "copy")
-    (folder / "records.jsonl").unlink()
-    with pytest.raises(CheckpointError, match="must be readable records"):
-        camtrap(folder, season / METADATA_NAME, project, tmp_path / "package")
 
 
 def test_every_species_has_a_name() -> None:

@@ -6,79 +6,16 @@ import csv
 import io
 import json
 import os
-from datetime import datetime, timedelta
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
+from inference.bursts import group_bursts
 from inference.domain import LABELS, InputError
-from inference.field_photos import (
-    FieldPhoto,
-    find_photos,
-    group_bursts,
-    read_coco,
-    write_metadata,
-    write_submission_format,
-)
+from inference.field_photos import find_photos, read_coco, remarks, write_metadata, write_submission_format
 from inference.metadata import plan_sequences, read_metadata, read_sites, read_submission_format
-
-START = datetime(2015, 3, 4, 6, 5, 4)
-
-
-def at(name: str, seconds: float | None, site: str = "cam") -> FieldPhoto:
-    return FieldPhoto(f"{site}/{name}", site, None if seconds is None else START + timedelta(seconds=seconds))
-
-
-def grouped(photos: list[FieldPhoto], gap: float = 5) -> list[list[str]]:
-    return [[photo.file_name.split("/")[-1] for photo in burst.photos] for burst in group_bursts(photos, gap)]
-
-
-def test_photos_within_the_gap_of_their_predecessor_are_one_burst() -> None:
-    photos = [at("1", 0), at("2", 5), at("3", 10), at("4", 15.5), at("5", 16)]
-    assert grouped(photos) == [["1", "2", "3"], ["4", "5"]]
-    assert grouped(photos, gap=4.9) == [["1"], ["2"], ["3"], ["4", "5"]]
-    assert grouped(photos, gap=0) == [["1"], ["2"], ["3"], ["4"], ["5"]]
-
-
-def test_names_put_photos_in_order_with_digits_as_numbers() -> None:
-    assert grouped([at("IMG_10", 2), at("IMG_9", 1), at("IMG_011", 3)]) == [["IMG_9", "IMG_10", "IMG_011"]]
-
-
-def test_copies_of_two_cards_that_share_their_times_stay_apart() -> None:
-    """Four photos of the same second, but a photo of another day lies between the two pairs."""
-    photos = [at("a1", 0), at("a2", 1), at("b1", 9e5), at("c1", 0), at("c2", 1)]
-    assert grouped(photos) == [["a1", "a2"], ["b1"], ["c1", "c2"]]
-
-
-def test_cameras_are_never_mixed() -> None:
-    bursts = group_bursts([at("1", 0, "north"), at("1", 0, "south"), at("2", 1, "north")])
-    assert [burst.seq_id for burst in bursts] == ["north/1", "south/1"]
-
-
-def test_a_photo_without_a_time_is_a_burst_of_its_own() -> None:
-    assert grouped([at("1", 0), at("2", None), at("3", 1), at("4", None), at("5", None)]) == [[n] for n in "12345"]
-
-
-def test_a_second_backwards_within_a_burst_does_not_cut_it() -> None:
-    assert grouped([at("1", 1), at("2", 0), at("3", 1)]) == [["1", "2", "3"]]
-
-
-@given(st.data())
-def test_the_order_in_which_photos_are_found_does_not_matter_and_none_is_lost(data: st.DataObject) -> None:
-    seconds = data.draw(st.lists(st.one_of(st.none(), st.integers(0, 60)), min_size=1, max_size=20))
-    photos = [at(f"{n % 7}_{n}", second, "ab"[n % 2]) for n, second in enumerate(seconds)]
-    bursts = group_bursts(photos)
-    assert group_bursts(data.draw(st.permutations(photos))) == bursts
-    assert sorted(photo.file_name for burst in bursts for photo in burst.photos) == sorted(p.file_name for p in photos)
-    assert len({burst.seq_id for burst in bursts}) == len(bursts)
-    for burst in bursts:
-        for earlier, later in zip(burst.photos, burst.photos[1:], strict=False):
-            assert earlier.moment is not None
-            assert later.moment is not None
-            assert abs(later.moment - earlier.moment) <= timedelta(seconds=5)
 
 
 def write_photo(path: Path, moment: str | None = None) -> None:
@@ -139,6 +76,51 @@ def test_a_folder_without_photos_is_refused(name: str, tmp_path: Path) -> None:
         find_photos(tmp_path / name)
 
 
+def test_links_to_folders_and_unreadable_folders_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card, elsewhere = tmp_path / "card", tmp_path / "elsewhere"
+    write_photo(card / "hill" / "a.jpg")
+    write_photo(elsewhere / "b.jpg")
+    (card / "river").symlink_to(elsewhere)
+    (card / "hill" / "loop").symlink_to(card)
+    (card / "lost+found").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: str) -> Iterator[os.DirEntry[str]]:
+        if str(path).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    found = find_photos(card)
+    assert [photo.file_name for photo in found.photos] == ["hill/a.jpg"]
+    assert found.left_out == {"links to folders: their photos lie elsewhere": 2, "folders that cannot be read": 1}
+    assert remarks(found, group_bursts(found.photos)) == [
+        "1 photos do not say when they were taken: a burst each",
+        "left out: 1 folders that cannot be read",
+        "left out: 2 links to folders: their photos lie elsewhere",
+    ]
+    (card / "hill" / "a.jpg").unlink()
+    with pytest.raises(InputError, match=r"got none, 1 folders that cannot be read, 2 links to folders"):
+        find_photos(card)
+
+
+def test_a_folder_dcim_itself_is_one_camera(tmp_path: Path) -> None:
+    for name in ("100RECNX/a.jpg", "101RECNX/b.jpg", "c.jpg"):
+        write_photo(tmp_path / "DCIM" / name)
+    assert {photo.site for photo in find_photos(tmp_path / "DCIM").photos} == {"."}
+    assert {photo.site for photo in find_photos(tmp_path).photos} == {"."}
+
+
+def test_what_is_not_looked_at_and_what_is_looked_at_in_another_order_is_told(tmp_path: Path) -> None:
+    for number in range(8, 13):
+        write_photo(tmp_path / f"IMG_{number}.JPG", f"2021:04:11 20:43:{number:02d}")
+    found = find_photos(tmp_path)
+    first, second = remarks(found, group_bursts(found.photos))
+    assert "not looked at: 2 photos" in first
+    assert "1 bursts are longer (up to 5 photos): --max-photos 3" in first
+    assert "1 bursts: predict takes photos in the order of their names as text" in second
+
+
 COCO = {
     "images": [
         {"id": 1, "file_name": "a/2.jpg", "datetime": "2015-03-04 06:05:05", "location": "W", "seq_id": "s1"},
@@ -165,6 +147,26 @@ def test_coco_camera_traps_keeps_its_sequences_and_groups_the_rest_by_location(t
     assert [photo.site for photo in found.photos] == ["W", "W", "7", "7", "b"]
 
 
+def test_coco_times_with_an_offset_get_one_clock_and_those_of_an_unset_clock_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "coco.json"
+    moments = ["2015-03-04T06:05:04+03:00", "2015-03-04T03:05:05Z", "0000-00-00 00:00:00", "2015-03-04 06:05:06"]
+    images = [{"file_name": f"{number}.jpg", "datetime": moment} for number, moment in enumerate(moments)]
+    path.write_text(json.dumps({"images": images}))
+    found = read_coco(path)
+    assert [photo.moment and photo.moment.isoformat() for photo in found.photos] == [
+        "2015-03-04T06:05:04",
+        "2015-03-04T06:05:05",
+        None,
+        "2015-03-04T06:05:06",
+    ]
+    bursts = group_bursts(found.photos)
+    assert [len(burst.photos) for burst in bursts] == [3, 1]
+    assert remarks(found, bursts) == [
+        "1 photos do not say when they were taken: a burst each",
+        "times with an offset from UTC were converted to UTC+03:00",
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -184,23 +186,3 @@ def test_coco_that_is_none_is_refused_with_its_place(content: str | None, messag
         path.write_text(content)
     with pytest.raises(InputError, match=message):
         read_coco(path)
-
-
-def test_genuine_bursts_of_the_reference_case_are_grouped_as_the_competition_had_them(reference_case: Path) -> None:
-    """Bursts whose photos still have the clock of their camera; the other sequences were put together from copies.
-
-    Of these, each photo without a clock is alone, and S1#D04#6#6 loses a fourth photo, which is of another day.
-    """
-    data = reference_case / "data"
-    told: dict[str, set[str]] = {}
-    for sequence in read_metadata(data / "test_metadata.csv").sequences.values():
-        told[sequence.seq_id] = {image.file_name for image in sequence.images}
-    got = {frozenset(photo.file_name for photo in burst.photos) for burst in group_bursts(find_photos(data).photos)}
-    genuine = ["SER_S1#D04#6#1", "SER_S1#D04#6#2", "SER_S1#D04#6#3", "SER_S11#C03#1#3"]
-    for seq_id in genuine:
-        assert frozenset(told[seq_id]) in got, seq_id
-    assert frozenset(told["SER_S11#B02#1#2"]) in got  # one of its photos is truncated, not its clock
-    together = {frozenset(names) for names in told.values()}
-    assert len(got & together) >= 14
-    for burst in got:
-        assert any(burst <= names for names in together), burst

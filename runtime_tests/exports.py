@@ -1,0 +1,69 @@
+"""Exports, read back."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from inference.domain import ExportFormat
+from inference.exporting import export
+from inference.metadata import METADATA_NAME
+from runtime_tests import camtrap_dp
+
+PROJECT = """
+title = "Synthetic season"
+sampling_design = "systematicRandom"
+utc_offset = "+03:00"
+
+[[contributors]]
+title = "A. Person"
+role = "contact"
+
+[[deployments]]
+id = "S1/B01/B01_R1"
+latitude = -2.25
+longitude = 34.5
+
+[[deployments]]
+id = "S1/B02/B02_R1"
+latitude = -2.3
+longitude = 34.6
+coordinate_uncertainty = 100
+location_name = "Kopje"
+
+[[deployments]]
+id = "S1/B03/B03_R1"
+latitude = -2.35
+longitude = 34.7
+"""
+
+
+def failures(finished: Path) -> dict[str, str]:
+    with (finished / "failures.csv").open(newline="") as file:
+        return {row["file_name"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def megadetector(finished: Path, season: Path, out: Path, threshold: float | None = None) -> dict[str, Any]:
+    export(finished, ExportFormat.MEGADETECTOR, out, season / METADATA_NAME, threshold, None)
+    content: dict[str, Any] = json.loads(out.read_text())
+    return content
+
+
+def camtrap(
+    finished: Path, metadata: Path, project: Path, out: Path, threshold: float | None = None
+) -> tuple[list[str], dict[str, Any], dict[str, list[dict[str, str]]]]:
+    told = export(finished, ExportFormat.CAMTRAP_DP, out, metadata, threshold, project)
+    tables = {}
+    for name in camtrap_dp.TABLES:
+        with (out / f"{name}.csv").open(newline="") as file:
+            tables[name] = list(csv.DictReader(file))
+    return told, json.loads((out / "datapackage.json").read_text()), tables
+
+
+def copied(finished: Path, folder: Path) -> Path:
+    folder.mkdir()
+    for name in ("submission.csv", "failures.csv", "run.json", "records.jsonl"):
+        (folder / name).write_bytes((finished / name).read_bytes())
+    return folder
