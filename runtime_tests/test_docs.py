@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -15,6 +16,8 @@ from PIL import Image
 from pydantic import BaseModel
 
 from benchmark import verb_pages
+from benchmark.ladder_report import markdown
+from benchmark.ladder_steps import STEPS
 from benchmark.synthetic import LABELS_NAME
 from inference.bundle import Bundle, Manifest
 from inference.metadata import METADATA_NAME, read_metadata
@@ -44,6 +47,16 @@ def test_links_lead_to_files_and_headings_of_the_project(page: Path) -> None:
         assert linked.is_relative_to(ROOT)
         if anchor:
             assert anchor in anchors(linked), f"{page.name}: {target}#{anchor}"
+
+
+def test_the_table_of_the_ladder_is_that_of_the_figures() -> None:
+    figures = json.loads((ROOT / "benchmark" / "results" / "ladder.json").read_text())
+    made = markdown(figures)
+    assert (ROOT / "benchmark" / "results" / "ladder.md").read_text() == made
+    table, _, _ = made.partition("\n\n")
+    assert table.count("\n") == len(STEPS) + 2
+    assert table in (ROOT / "README.md").read_text()
+    assert f"took {figures['seconds'] / 60:.0f} minutes" in (ROOT / "README.md").read_text()
 
 
 def test_pages_of_the_verbs_are_those_of_the_command_line() -> None:

@@ -13,7 +13,8 @@ from benchmark.report.choosing import surest_and_least_sure, uncertainty, worst
 from benchmark.report.pictures import pictures_of
 from benchmark.scoring import log_losses
 from benchmark.sites import describe
-from inference.domain import LABELS, Sequence
+from inference.domain import LABELS, CheckpointError, Sequence
+from inference.finished_run import unseen_sequences
 from inference.label_tables import Table, aligned
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Content:
     stages: tuple[tuple[str, float, float], ...]
     """Name, seconds, share of the longest."""
     n_sequences: int
+    n_unseen: int
+    """Sequences none of whose photos any network saw: without labels they are on no table and no sheet."""
     n_failures: int
     reasons: tuple[tuple[str, int], ...]
     failures: tuple[tuple[str, str], ...]
@@ -119,7 +122,7 @@ class Sources:
 
 def content_of(run: FinishedRun, sources: Sources) -> Content:
     """Everything that can be told of a run. Raises InputError where labels do not fit."""
-    labels = sources.labels
+    labels, seen = sources.labels, _seen(run)
     failures = sorted(run.failures.items())
     reasons: dict[str, int] = {}
     for _, reason in failures:
@@ -133,6 +136,7 @@ def content_of(run: FinishedRun, sources: Sources) -> Content:
         run=run.run,
         stages=tuple((name, value, value / longest if longest else 0.0) for name, value in seconds.items()),
         n_sequences=len(run.predictions.seq_ids),
+        n_unseen=len(run.predictions.seq_ids) - len(seen.seq_ids),
         n_failures=len(failures),
         reasons=tuple(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
         failures=tuple(failures[:MOST_FAILURES]),
@@ -140,8 +144,8 @@ def content_of(run: FinishedRun, sources: Sources) -> Content:
             run.predictions, labels, describe(labels.seq_ids, sources.metadata_path)
         ) if labels else None,
         confusion=confusion(aligned(run.predictions, labels), labels.values) if labels else None,
-        expected=() if labels else expected(run.predictions.values),
-        groups=_groups(run, sources),
+        expected=() if labels else expected(seen.values),
+        groups=_groups(seen if labels is None else run.predictions, sources),
         pictures_missing=_why_no_pictures(sources),
     )  # fmt: skip
 
@@ -167,9 +171,19 @@ def expected(predictions: npt.NDArray[np.float64]) -> tuple[Expected, ...]:
     return tuple(Expected(LABELS[c], int(likely[c]), float(sums[c])) for c in order)
 
 
-def _groups(run: FinishedRun, sources: Sources) -> tuple[SheetGroup, ...]:
-    table, labels = run.predictions, sources.labels
-    if sources.n_sheets == 0:
+def _seen(run: FinishedRun) -> Table:
+    """The predictions without the rows that are nothing but priors, as far as the records are there to tell."""
+    try:
+        unseen = unseen_sequences(run)
+    except CheckpointError:
+        return run.predictions
+    rows = [row for row, seq_id in enumerate(run.predictions.seq_ids) if seq_id not in unseen]
+    return Table(tuple(run.predictions.seq_ids[row] for row in rows), run.predictions.values[rows])
+
+
+def _groups(table: Table, sources: Sources) -> tuple[SheetGroup, ...]:
+    labels = sources.labels
+    if sources.n_sheets == 0 or not table.seq_ids:
         return ()
     if labels:
         predictions, seq_ids, truth = aligned(table, labels), labels.seq_ids, labels.values

@@ -94,6 +94,18 @@ def test_a_step_that_did_better_here_than_for_the_author_is_named_too() -> None:
     assert "**8, mirror images**: better here." in markdown(figures_of(seeds))
 
 
+def test_where_every_seed_agrees_with_the_author_it_says_so() -> None:
+    """Step 3 should go down, step 8 up; the interval of neither leaves out zero."""
+    seeds = [
+        seed_rows({"3": 0.02 - down, "8": 0.02 + up}) for down, up in ((0.001, 0.0001), (0.01, 0.001), (0.02, 0.002))
+    ]
+    table = markdown(figures_of(seeds))
+    assert "**3, the reference resize**: better with every seed, as for the author (-0.00100 to -0.02000)" in table
+    assert "**8, mirror images**: worse with every seed, as for the author (+0.00010 to +0.00200)" in table
+    seeds[0]["3"]["S11"]["log_loss"] = 0.0201
+    assert "**3, the reference resize**: no change that is more than chance." in markdown(figures_of(seeds))
+
+
 def test_table_and_plot_are_the_same_bytes_for_the_same_figures(tmp_path: Path) -> None:
     figures = figures_of([seed_rows({"2": 0.015}), seed_rows({"2": 0.016})])
     for name in ("a", "b"):

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.report.content import Sources, content_of
+from benchmark.report.page import render
 from inference import run_report
 from inference.bundle import Bundle
-from inference.domain import CLASS_PRIORS, CheckpointError, ExportFormat
+from inference.domain import CLASS_PRIORS, LABELS, CheckpointError, ExportFormat
 from inference.estimation import Estimator
 from inference.exporting import export
+from inference.finished_run import read_finished_run, unseen_sequences
 from inference.label_tables import read_submission
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.provisional import Provisional, priors_row
@@ -98,6 +101,22 @@ def test_priors_of_a_run_that_its_budget_ended_are_no_findings(
     assert told[2].endswith(f"rows of {len(seen)} sequences -> {long}")
 
 
+def test_the_report_counts_and_shows_only_what_a_network_saw(out_of_time: Path, season: Path) -> None:
+    finished = read_finished_run(out_of_time)
+    content = content_of(finished, Sources(sequences=read_metadata(season / METADATA_NAME).sequences))
+    unseen = unseen_sequences(finished)
+    rows = [row for row, seq_id in enumerate(finished.predictions.seq_ids) if seq_id not in unseen]
+    assert (content.n_sequences, content.n_unseen) == (12, 12 - len(rows))
+    assert len(rows) == N_FINISHED
+    for one in content.expected:
+        values = finished.predictions.values[rows, LABELS.index(one.label)].tolist()
+        assert one.n_expected == pytest.approx(sum(values))
+    assert {sheet.seq_id for group in content.groups for sheet in group.sheets}.isdisjoint(unseen)
+    assert "7 sequences that no network saw" in render(content)
+    (out_of_time / "records.jsonl").unlink()
+    assert content_of(finished, Sources()).n_unseen == 0, "nobody can tell"
+
+
 def test_a_run_that_ended_before_any_sequence_found_nothing(
     out_of_time: Path, season: Path, project: Path, tmp_path: Path
 ) -> None:
@@ -109,6 +128,9 @@ def test_a_run_that_ended_before_any_sequence_found_nothing(
     _, _, tables = camtrap(out_of_time, season / METADATA_NAME, project, tmp_path / "package")
     assert {row["observationType"] for row in tables["observations"]} == {"unclassified"}
     assert len(tables["observations"]) == 12
+    content = content_of(read_finished_run(out_of_time), Sources())
+    assert (content.n_unseen, content.groups) == (12, ())
+    assert "12 sequences that no network saw" in render(content)
 
 
 @pytest.fixture(scope="module")
