@@ -19,7 +19,7 @@ BENCH_OLD := build/baseline
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(RUNTIME)  ## Install, draw an unseen season, predict it with small trained networks, score
+demo: $(RUNTIME)  ## Install, draw an unseen season, predict it with small trained networks, score, report
 	$(BIN)/hakuna demo --out demo
 
 test: $(DEV)  ## Install and run the fast tests (12 minutes on 2 shared cores)

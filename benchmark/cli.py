@@ -106,10 +106,10 @@ def report(
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for data and results.")] = Path("demo"),
-    sequences: Annotated[int, typer.Option(min=1, max=10_000, help="Bursts of the synthetic season.")] = 40,
+    sequences: Annotated[int, typer.Option(min=1, max=10_000, help="Bursts of the synthetic season.")] = 120,
     seed: Annotated[int, typer.Option(help="Another seed, another season.")] = 1,
 ) -> None:
-    """Make an unseen synthetic season, predict it with small trained networks, score. No network, under two minutes.
+    """Make an unseen synthetic season, predict it with small trained networks, score, report. No internet, under two minutes.
 
     Example: hakuna demo --out demo
     """
@@ -127,6 +127,7 @@ def demo(
     typer.echo(f"photos and labels  {files.data}")
     typer.echo(f"model bundle       {files.bundle}")
     typer.echo(f"submission         {files.out / 'submission.csv'}")
+    typer.echo(f"report             {files.report}")
     typer.echo(DEMO_WARNING)
 
 

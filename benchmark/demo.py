@@ -1,4 +1,4 @@
-"""A whole run from nothing: an unseen synthetic season, the demo bundle, a prediction and its score."""
+"""A whole run from nothing: an unseen synthetic season, the demo bundle, a prediction, its score and its report."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.report.content import Sources
+from benchmark.report.page import write_report
 from benchmark.scoring import Score, read_labels, read_submission, score
 from benchmark.synthetic import LABELS_NAME, SeasonOptions, write_seasons
 from inference.bundle import open_bundle
 from inference.domain import ImageSize, Preset, UsageError
 from inference.files import output_errors
+from inference.finished_run import read_finished_run
 from inference.job import Job, RunOptions
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.pipeline import predict
@@ -27,6 +30,7 @@ UNSEEN_SEASON = 11
 """The demo bundle has learnt from seasons 1 to 10."""
 BUNDLE_FOLDER = Path(__file__).parent.parent / "models" / "demo" / "bundle"
 """Small trained networks and stackers; models/demo/README.md says how they were made."""
+REPORT_NAME = "report.html"
 MARKER_NAME = ".hakuna-demo"
 """A folder with this file was made by a demo and may be made anew."""
 
@@ -38,6 +42,7 @@ class DemoFiles:
     data: Path
     bundle: Path
     out: Path
+    report: Path
     score: Score
 
 
@@ -64,13 +69,24 @@ def run_demo(
     data, out = folder / "data", folder / "out"
     write_seasons(data, (UNSEEN_SEASON,), SeasonOptions(n_sequences, N_CAMERAS, PHOTO_SIZE, seed), n_workers)
     bundle = open_bundle(bundle_folder)
+    metadata = read_metadata(data / METADATA_NAME)
     job = Job(
         data_folder=data,
-        plan=plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME)),
+        plan=plan_sequences(metadata, read_submission_format(data / FORMAT_NAME)),
         bundle=bundle,
         preset=Preset(bundle.manifest.ensemble.preprocessing),
     )
     with locked(out) as output:
         predict(job, output, RunOptions(n_workers=n_workers), on_progress)
-    result = score(read_submission(out / SUBMISSION_NAME), read_labels(data / LABELS_NAME))
-    return DemoFiles(data, bundle.folder, out, result)
+    labels = read_labels(data / LABELS_NAME)
+    sources = Sources(
+        labels=labels,
+        sequences=metadata.sequences,
+        data_folder=data,
+        metadata_path=data / METADATA_NAME,
+        n_workers=n_workers,
+    )
+    report = folder / REPORT_NAME
+    write_report(read_finished_run(out), sources, report)
+    result = score(read_submission(out / SUBMISSION_NAME), labels)
+    return DemoFiles(data, bundle.folder, out, report, result)

@@ -47,6 +47,7 @@ def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     for seed in (1, 2):
         run_demo(folder, n_sequences=2, seed=seed, n_workers=1, on_progress=ignore_progress)
+    assert "demo, 2 sequences" in (folder / "report.html").read_text()
     (folder / MARKER_NAME).unlink()
     with pytest.raises(UsageError, match="must be new, empty or an earlier demo's"):
         run_demo(folder, n_sequences=2, seed=1, n_workers=1, on_progress=ignore_progress)
