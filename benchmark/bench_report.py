@@ -10,6 +10,7 @@ from benchmark.data_files import Strict
 from benchmark.timing import Group, Spread, Unit  # noqa: TC001  # pydantic reads annotations when it runs
 from inference.domain import UsageError
 from inference.files import atomic_writer
+from inference.networks import MAX_CALL_IMAGES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +73,8 @@ class SettingFigures(Strict):
     decoder: str
     engine: str
     device: str
+    images_per_call: int = MAX_CALL_IMAGES
+    """Most images in one call of a network; reports of earlier versions do not tell."""
 
 
 class BenchReport(Strict):

@@ -26,7 +26,7 @@ from benchmark.repeated_season import write_repeated_season
 from benchmark.stages import Scene, all_stages
 from benchmark.timing import Stage, Times, spread, take_turns
 from inference.domain import HakunaError, ImageSize, Precision, UsageError
-from inference.engines import CPU, call_images
+from inference.engines import CPU
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -79,6 +79,7 @@ class Harness:
                 decoder=scene.work.decoder.name.value,
                 engine=str(scene.engine),
                 device=scene.engine.device,
+                images_per_call=scene.engine.call_images,
             ),
             startup_seconds=startup,
             kernels=tuple(KernelFigures(name=name, seconds=spread(one)) for name, one in kernel_seconds.items()),
@@ -145,7 +146,7 @@ def measured_rates(report: BenchReport, precision: Precision) -> Rates:
         other_per_sequence=finish["write records"],
         finish_per_sequence=finish["records to submission"],
         sequences_per_batch=report.settings.batch_size,
-        images_per_call=call_images(report.settings.device),
+        images_per_call=report.settings.images_per_call,
     )
 
 

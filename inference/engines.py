@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inference.domain import GPU_DRIVER, EngineName, Precision, UsageError
-from inference.networks import CPU_CALL_IMAGES, MAX_CALL_IMAGES, LoadedNetworks
+from inference.networks import MAX_CALL_IMAGES, MIN_CALL_IMAGES, LoadedNetworks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +34,14 @@ class Engine:
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
 
+    @property
+    def call_images(self) -> int:
+        """Most images in one call of a network.
 
-def call_images(device: str) -> int:
-    """Most images in one call of a network on a device."""
-    return CPU_CALL_IMAGES if device == CPU else MAX_CALL_IMAGES
+        OpenVINO on a CPU takes an image and its mirror image at a time: what a layer leaves is still in the caches for the
+        next one, every call has the same shape, and a signal is heard after one image. TensorFlow wants many.
+        """
+        return MIN_CALL_IMAGES if self.name is EngineName.OPENVINO else MAX_CALL_IMAGES
 
 
 def find_engine(name: EngineName) -> Engine:
@@ -83,7 +87,7 @@ def load_networks(bundle: Bundle, engine: Engine, precision: Precision, check: C
     return LoadedNetworks(
         networks,
         fixed_shapes=engine.device != CPU,
-        max_call_images=call_images(engine.device),
+        max_call_images=engine.call_images,
         before_call=check,
     )
 

@@ -23,8 +23,8 @@ was added before it, as differences of prefix sums in floating point do. Each sc
 is their mean; float32 scores from 2 ** -16 on are taken as they are."""
 MOST_SEQUENCES = 2 ** (63 - FRACTION_BITS) - 1
 """8 million: their scores still add up within 63 bits."""
-BLOCK_CLASSES = 4
-"""Classes that are summed together: 2.6 million sequences need 83 MB for each array of sums."""
+BLOCK_CLASSES = 2
+"""Classes that are summed together: 2.6 million sequences need 42 MB for each array of sums."""
 
 
 @dataclass(frozen=True)

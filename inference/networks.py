@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     """(H, W, 3), RGB, 0-255."""
 
 MAX_CALL_IMAGES = 32
-"""Most images, mirror images included, in one call of a network on a GPU: bounds memory."""
-CPU_CALL_IMAGES = 2
-"""The same on a CPU. What a layer leaves for the next one is still in the caches: with 2 images InceptionResNetV2 is 4 %
-faster than with 16, MobileNetV2 19 % (`hakuna bench`; OpenVINO, 480x360). And a stop is heard after one image, not 32."""
+"""Most images, mirror images included, in one call of a network: bounds memory."""
 MIN_CALL_IMAGES = 2
 """Fewest images in one call, padded with zeros. TensorFlow multiplies a single row of the last layer with another
 kernel, which rounds differently (1.2e-7); from two rows on a row does not depend on the others (measured)."""
