@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from typing import TYPE_CHECKING
 
-import lightgbm
 import numpy as np
 
 from inference.booster_text import text_of_trees
 from inference.booster_trial import try_boosters
 from inference.bundle import booster_path
 from inference.domain import LABELS, BundleError
+
+# Where scikit-learn is installed LightGBM imports it, for wrappers that nobody needs here: most of a second for each process.
+_IS_HIDDEN = "sklearn" not in sys.modules
+if _IS_HIDDEN:
+    sys.modules["sklearn"] = None  # type: ignore[assignment]  # that is how Python spells it
+import lightgbm  # noqa: E402
+
+if _IS_HIDDEN:
+    del sys.modules["sklearn"]
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import lightgbm
@@ -42,3 +44,9 @@ def test_anonymous_feature_names_are_taken_by_position() -> None:
 def test_boosters_for_other_features_are_refused(names: list[str], message: str) -> None:
     with pytest.raises(BundleError, match=message):
         check_feature_names("x", names, ("month", "hour"))
+
+
+def test_scikit_learn_is_not_imported_for_wrappers_that_nobody_needs() -> None:
+    """It is installed here, and still can be imported afterwards."""
+    script = "import sys, inference.boosters; assert not any(name.startswith('sklearn') for name in sys.modules); import sklearn"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
