@@ -163,9 +163,12 @@ def synth(
         hakuna synth season11 --seasons 11 --size 1536x2048 --damaged 1% --contact-sheet sheet.png
     """
     from benchmark import synth_command
+    from benchmark.contact_sheet import check_contact_sheet
     from inference.settings import load_settings
 
     settings = load_settings(workers=workers)
+    if contact_sheet:
+        check_contact_sheet(contact_sheet, beside)
     synth_command.make_seasons(
         out,
         seasons=synth_command.parse_seasons(seasons),

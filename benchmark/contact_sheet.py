@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.scoring import read_labels
 from benchmark.synthetic import FORMAT_NAME, LABELS_SUFFIX, METADATA_SUFFIX, Role
-from inference.domain import LABELS, ImageSize, InputError
+from inference.domain import LABELS, ImageSize, InputError, UsageError
 from inference.files import output_errors
 
 if TYPE_CHECKING:
@@ -31,23 +31,31 @@ def write_contact_sheet(season: Path, page: Path, n_photos: int, seed: int, besi
 
     With `beside`, a folder of real photos, each row shows three real ones, then three of the season.
     """
+    check_contact_sheet(page, beside)
     captions = _captions(season)
     chosen = _choose(captions, n_photos, seed)
     tiles = [_tile(season / name, captions[name]) for name in chosen]
     if beside:
-        real = sorted(path for path in beside.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
-        if not real:
-            raise InputError(f"--beside {beside}: must hold photos, got none")
-        tiles = _interleaved([_tile(path, f"real: {path.name}") for path in real], tiles, COLUMNS // 2)
+        tiles = _interleaved([_tile(path, f"real: {path.name}") for path in _photos(beside)], tiles, COLUMNS // 2)
     blank = np.full_like(tiles[0], 255)
     tiles += [blank] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[first : first + COLUMNS]) for first in range(0, len(tiles), COLUMNS)]
-    encoded, data = cv2.imencode(page.suffix, np.vstack(rows)[..., ::-1])
-    if not encoded:
-        raise InputError(f"--contact-sheet {page}: must end in .png or .jpg")
+    _, data = cv2.imencode(page.suffix.lower(), np.vstack(rows)[..., ::-1])
     with output_errors(page):
         page.write_bytes(data.tobytes())
     return len(tiles)
+
+
+def check_contact_sheet(page: Path, beside: Path | None) -> None:
+    """Refuse, before anything is drawn, a page that could not be written. Raises UsageError or InputError."""
+    if page.suffix.lower() not in PHOTO_SUFFIXES:
+        raise UsageError(f"--contact-sheet {page}: must end in {', '.join(sorted(PHOTO_SUFFIXES))}")
+    if beside and len(found := _photos(beside)) < COLUMNS // 2:
+        raise InputError(f"--beside {beside}: must hold at least {COLUMNS // 2} photos, got {len(found)}")
+
+
+def _photos(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
 
 
 def _captions(season: Path) -> dict[str, str]:
@@ -92,6 +100,8 @@ def _tile(path: Path, caption: str) -> Pixels:
 def _interleaved(real: list[Pixels], made: list[Pixels], n_each: int) -> list[Pixels]:
     """So many of one, so many of the other, while both are there."""
     rows = min(len(real) // n_each, len(made) // n_each)
+    if not rows:
+        return [*real[:n_each], *made]
     return [
         tile
         for row in range(rows)

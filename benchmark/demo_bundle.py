@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from benchmark.ladder import FULL, prepare, stacked_classes, train_stackers
+from benchmark.ladder import FULL, prepare, seed_folder, stacked_classes, train_stackers
 from benchmark.ladder_steps import recipe_of, step_named
 from inference.domain import LABELS, ImageSize, UsageError
 from inference.files import atomic_writer
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from inference.bundle import Bundle
 
-PLAN = replace(FULL, seeds=(1,), n_sequences=400, n_cameras=10, photo_size=ImageSize(480, 640), rounds=120)
+PLAN = replace(FULL, name="demo", seeds=(1,), n_sequences=400, n_cameras=10, photo_size=ImageSize(480, 640), rounds=120)
 """Photos like those of `hakuna demo`, and fewer rounds than the ladder's: boosters of some ten kilobytes."""
 MOST_STACKED = 4
 MOST_BYTES = 2_000_000
@@ -35,7 +35,7 @@ Made by
 
     {command}
 
-which takes minutes on 2 cores. `manifest.json` of the bundle lists every file with its SHA-256, and the hashes of the networks
+which takes some minutes on 2 cores; the folder must not exist. `manifest.json` of the bundle lists every file with its SHA-256, and the hashes of the networks
 and boosters that they were frozen from.
 """
 
@@ -48,7 +48,7 @@ def make_demo_bundle(work: Path, out: Path, command: str, n_workers: int) -> Bun
     if out.exists():
         raise UsageError(f"--demo-bundle {out}: must not exist yet")
     [seed] = PLAN.seeds
-    folder = work / f"demo{seed}"
+    folder = seed_folder(work, PLAN, seed)
     labels = prepare(folder, PLAN, seed, n_workers, STEP.networks)
     common = sorted(stacked_classes(labels), key=lambda label: -labels.values[:, LABELS.index(label)].sum())
     stacked = tuple(sorted(common[:MOST_STACKED]))

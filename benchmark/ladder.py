@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,12 @@ from benchmark.machine import origin
 from benchmark.scoring import Table, read_labels, read_submission, score
 from benchmark.synthetic import Role, SeasonOptions, write_seasons
 from inference.bundle import open_bundle
-from inference.domain import CLASS_PRIORS, EMPTY, LABELS, ImageSize, Preset
+from inference.domain import CLASS_PRIORS, EMPTY, LABELS, ImageSize, Preset, UsageError
 from inference.files import atomic_writer
 from inference.job import Job, RunOptions
 from inference.metadata import Metadata, plan_sequences, read_metadata
 from inference.pipeline import predict
+from inference.run_report import hakuna_version
 from inference.run_state import RunState, locked
 from inference.submission import SUBMISSION_NAME
 from models.building import build_bundle
@@ -39,7 +41,7 @@ from models.stacking_run import StackingJob, stack
 from models.training import NETWORK_NAME, REPORT_NAME, TrainingJob, TrainingOptions, train
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from benchmark.ladder_steps import Training
@@ -51,7 +53,7 @@ LEARNING, VALIDATION, STACKING, JUDGING = tuple(f"S{n}" for n in range(1, 8)), (
 """The published program learns from seasons 1 to 8 and validates with 9; here 8 validates, and 9 and 10 are the stackers'."""
 ALL_SEASONS = tuple(range(1, 12))
 DECAY = 0.15
-ROWS_NAME, DONE_NAME = "rows.json", "data.done"
+PLAN_NAME, ROWS_NAME, CLOCK_NAME, DONE_NAME = "plan.json", "rows.json", "seconds.json", "data.done"
 LEAST_POSITIVES = 6
 """A class is stacked if every half of both seasons shows it so often."""
 BATCH_SEQUENCES = 32
@@ -70,6 +72,7 @@ class Plan:
     rounds : most trees of a stacker
     """
 
+    name: str
     seeds: tuple[int, ...]
     n_sequences: int
     n_cameras: int
@@ -84,6 +87,7 @@ class Plan:
 
 
 FULL = Plan(
+    name="full",
     seeds=(1, 2, 3),
     n_sequences=450,
     n_cameras=12,
@@ -98,6 +102,7 @@ FULL = Plan(
 )
 MINI = replace(
     FULL,
+    name="mini",
     seeds=(1,),
     n_sequences=50,
     n_cameras=4,
@@ -114,29 +119,45 @@ def run_ladder(work: Path, plan: Plan, n_workers: int, command: str) -> dict[str
     """Climb for every seed; figures ready for JSON. What a seed has finished is not done again."""
     seeds = []
     for seed in plan.seeds:
-        path = work / f"seed{seed}" / ROWS_NAME
-        if not path.exists():
-            start = time.perf_counter()
-            rows = climb(work / f"seed{seed}", plan, seed, n_workers)
-            rows["seconds"] = round(time.perf_counter() - start)
-            with atomic_writer(path) as file:
-                json.dump(rows, file, indent=1)
-                file.write("\n")
-        seeds.append(json.loads(path.read_text(encoding="utf-8")))
+        folder = seed_folder(work, plan, seed)
+        if not (folder / ROWS_NAME).exists():
+            with _timed(folder):
+                rows = climb(folder, plan, seed, n_workers)
+            _write(folder / ROWS_NAME, rows)
+        seeds.append(_read(folder / ROWS_NAME))
     return {
         "what": "the published solution step by step, small networks on synthetic seasons",
         "sequences_per_season": plan.n_sequences,
-        "seconds": sum(one["seconds"] for one in seeds),
+        "seconds": round(sum(_read(seed_folder(work, plan, seed) / CLOCK_NAME) for seed in plan.seeds)),
         "seeds": list(plan.seeds),
         "priors": _over_seeds([one["priors"] for one in seeds]),
         "steps": summary(seeds),
         "networks": {
-            one.name: _spread([_validation_loss(work / f"seed{seed}", one) for seed in plan.seeds])
+            one.name: _spread([_validation_loss(seed_folder(work, plan, seed), one) for seed in plan.seeds])
             for one in TRAININGS
             if one.classes is Classes.ALL
         },
         **origin(command),
     }
+
+
+def seed_folder(work: Path, plan: Plan, seed: int) -> Path:
+    """The folder of a seed, which belongs to one plan for good. Raises UsageError where it is another's."""
+    folder = work / f"{plan.name}{seed}"
+    parts = (replace(plan, seeds=()), seed, TRAININGS, STEPS, hakuna_version())
+    mine = {
+        name: repr(part) for name, part in zip(("plan", "seed", "trainings", "steps", "version"), parts, strict=True)
+    }
+    path = folder / PLAN_NAME
+    if not path.exists() and not (folder / "data").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(path, mine)
+    if not path.exists() or (found := _read(path)) != mine:
+        different = [name for name in mine if not path.exists() or found.get(name) != mine[name]]
+        raise UsageError(
+            f"--work {folder}: must be of this ladder, differs in {', '.join(different)}; choose another folder"
+        )
+    return folder
 
 
 def climb(folder: Path, plan: Plan, seed: int, n_workers: int) -> dict[str, Any]:
@@ -231,9 +252,30 @@ def summary(seeds: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+@contextmanager
+def _timed(folder: Path) -> Iterator[None]:
+    """Add the time of this session to those before it."""
+    path, start = folder / CLOCK_NAME, time.perf_counter()
+    before = _read(path) if path.exists() else 0
+    try:
+        yield
+    finally:
+        _write(path, before + time.perf_counter() - start)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, content: object) -> None:
+    with atomic_writer(path) as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
+
+
 def _validation_loss(folder: Path, training: Training) -> float:
     """Log loss of a network alone on season 8, seen through the reference resize: what it has learnt."""
-    report = json.loads((folder / "networks" / training.name / REPORT_NAME).read_text(encoding="utf-8"))
+    report = _read(folder / "networks" / training.name / REPORT_NAME)
     return float(report["last_epoch"]["validation_log_loss"])
 
 

@@ -18,10 +18,11 @@ from inference.domain import LABELS, BundleError
 _IS_HIDDEN = "sklearn" not in sys.modules
 if _IS_HIDDEN:
     sys.modules["sklearn"] = None  # type: ignore[assignment]  # that is how Python spells it
-import lightgbm  # noqa: E402
-
-if _IS_HIDDEN:
-    del sys.modules["sklearn"]
+try:
+    import lightgbm
+finally:
+    if _IS_HIDDEN:
+        del sys.modules["sklearn"]
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -55,12 +55,12 @@ def look_around(scores: Probabilities, moments: Integers, sites: Integers, optio
     moments : int64 (N,), seconds; any origin
     sites : int64 (N,), one number for each camera; -1 where the camera or the moment is not known
     """
-    means, counts = neighbour_means(scores, moments, sites, options.windows_seconds)
+    placed = _Placed.of(scores, moments, sites, options.windows_seconds)
     n_sequences = max(1, len(scores))
-    coverage = tuple(float(np.count_nonzero(counts[:, w])) / n_sequences for w in range(counts.shape[1]))
+    coverage = tuple(float(n) / n_sequences for n in np.count_nonzero(placed.counts, axis=0))
     is_used = max(coverage) >= options.min_coverage
-    if not is_used:
-        means = np.full_like(means, np.nan)
+    nothing = np.broadcast_to(np.float32(np.nan), (len(scores), len(coverage), scores.shape[1]))
+    means = placed.means(scores) if is_used else nothing
     return Neighbourhood(means, coverage, is_used, int(np.count_nonzero(sites < 0)))
 
 
@@ -81,26 +81,55 @@ def neighbour_means(
     -------
     float32 (N, W, K), NaN where there is no neighbour, and int64 (N, W)
     """
-    if len(scores) > MOST_SEQUENCES:
-        raise ValueError(f"neighbours: must be at most {MOST_SEQUENCES} sequences, got {len(scores)}")
-    n_sequences, n_classes = scores.shape
-    means = np.full((n_sequences, len(windows), n_classes), np.nan, np.float32)
-    counts = np.zeros((n_sequences, len(windows)), np.int64)
-    placed = np.flatnonzero((sites >= 0) & ~np.isnan(scores).any(axis=1))
-    if not len(placed):
-        return means, counts
-    by_time = placed[np.argsort(moments[placed], kind="stable")]
-    spans = [_Spans.of(moments[by_time], sites[by_time], window) for window in windows]
-    for w, span in enumerate(spans):
-        counts[by_time, w] = span.n_others
-    by_camera = np.argsort(sites[by_time], kind="stable")
-    for classes in _blocks(n_classes):
-        whole = _fixed_point(scores[by_time, classes])
-        over_time, over_cameras = _prefix_sums(whole), _prefix_sums(whole[by_camera])
-        del whole
+    placed = _Placed.of(scores, moments, sites, windows)
+    return placed.means(scores), placed.counts
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """The P of N sequences whose camera and moment are known, and where the neighbours of each are.
+
+    Attributes
+    ----------
+    by_time : int64 (P,), rows in the order of time
+    by_camera : int64 (P,), positions in `by_time` in the order of camera and time
+    counts : int64 (N, W), sequences of other cameras within each window
+    """
+
+    by_time: Integers
+    by_camera: Integers
+    spans: tuple[_Spans, ...]
+    counts: Integers
+
+    @classmethod
+    def of(cls, scores: Probabilities, moments: Integers, sites: Integers, windows: Sequence[int]) -> _Placed:
+        """Find them. Raises ValueError where sums might not fit into 63 bits."""
+        if len(scores) > MOST_SEQUENCES:
+            raise ValueError(f"neighbours: must be at most {MOST_SEQUENCES} sequences, got {len(scores)}")
+        counts = np.zeros((len(scores), len(windows)), np.int64)
+        placed = np.flatnonzero((sites >= 0) & ~np.isnan(scores).any(axis=1))
+        by_time = placed[np.argsort(moments[placed], kind="stable")]
+        by_camera = np.argsort(sites[by_time], kind="stable")
+        if not len(placed):
+            return cls(by_time, by_camera, (), counts)
+        spans = tuple(_Spans.of(moments[by_time], sites[by_time], window) for window in windows)
         for w, span in enumerate(spans):
-            means[by_time, w, classes] = span.means(over_time, over_cameras)
-    return means, counts
+            counts[by_time, w] = span.n_others
+        return cls(by_time, by_camera, spans, counts)
+
+    def means(self, scores: Probabilities) -> Probabilities:
+        """Mean scores of the others: float32 (N, W, K), NaN where there are none."""
+        n_classes = scores.shape[1]
+        means = np.full((len(scores), self.counts.shape[1], n_classes), np.nan, np.float32)
+        if not self.spans:
+            return means
+        for classes in _blocks(n_classes):
+            whole = _fixed_point(scores[self.by_time, classes])
+            over_time, over_cameras = _prefix_sums(whole), _prefix_sums(whole[self.by_camera])
+            del whole
+            for w, span in enumerate(self.spans):
+                means[self.by_time, w, classes] = span.means(over_time, over_cameras)
+        return means
 
 
 @dataclass(frozen=True)

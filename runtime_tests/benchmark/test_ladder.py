@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmark.ladder import FULL, MINI, schedule_of, stacked_classes, summary
+from benchmark.ladder import FULL, MINI, schedule_of, seed_folder, stacked_classes, summary
 from benchmark.ladder_report import is_clear, is_unlike, markdown, write_report
 from benchmark.ladder_steps import STEPS, TRAININGS, recipe_of, step_named
-from benchmark.ladder_straight import straight_frame
+from benchmark.ladder_straight import straight_frames
 from benchmark.scoring import Table
 from inference.bundle import Block, feature_names
-from inference.domain import LABELS, ImageSize
+from inference.domain import LABELS, ImageSize, UsageError
 from models.stacking_data import half_of
 
 STACKED = ("empty", "zebra")
@@ -131,12 +132,36 @@ def test_a_class_is_stacked_if_every_half_shows_it() -> None:
 def test_a_straight_frame_is_one_careless_resize(tmp_path: Path, random: np.random.Generator) -> None:
     photo = random.integers(0, 256, (96, 128, 3)).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "photo.png"), photo[..., ::-1])
-    frame = straight_frame(tmp_path / "photo.png", ImageSize(48, 64))
+    [frame] = straight_frames([tmp_path / "photo.png"], ImageSize(48, 64))
     # Bilinear at half the size: the mean of two by two pixels, in OpenCV's fixed point.
     blocks = photo.reshape(48, 2, 64, 2, 3).astype(float).mean(axis=(1, 3))
     np.testing.assert_allclose((frame + 1) * 127.5, blocks, atol=1.0)
     with pytest.raises(FileNotFoundError):
-        straight_frame(tmp_path / "nothing.jpg", ImageSize(48, 64))
+        straight_frames([tmp_path / "nothing.jpg"], ImageSize(48, 64))
+
+
+def test_straight_frames_have_no_info_strip_either(tmp_path: Path) -> None:
+    """White from row 540 of 576 on is row 360 of the quarter frame (512 x 384): rows 355 on go black, 532 of the photo."""
+    for name, level in (("first", 255), ("second", 90)):
+        photo = np.full((576, 768, 3), 90, np.uint8)
+        photo[540:] = level
+        cv2.imwrite(str(tmp_path / f"{name}.png"), photo)
+    frames = straight_frames([tmp_path / "first.png", tmp_path / "second.png"], ImageSize(576, 768))
+    for frame in frames:  # the first one decides about all
+        assert (frame[532:] == -1).all()
+        np.testing.assert_allclose((frame[:532] + 1) * 127.5, 90)
+
+
+def test_a_folder_belongs_to_one_ladder(tmp_path: Path) -> None:
+    folder = seed_folder(tmp_path, FULL, 1)
+    assert seed_folder(tmp_path, FULL, 1) == folder
+    assert len({folder, seed_folder(tmp_path, MINI, 1), seed_folder(tmp_path, FULL, 2)}) == 3
+    with pytest.raises(UsageError, match="differs in plan; choose another folder"):
+        seed_folder(tmp_path, replace(FULL, learning_rate=1.0), 1)
+    (folder / "data").mkdir()
+    (folder / "plan.json").unlink()
+    with pytest.raises(UsageError, match="differs in plan, seed"):
+        seed_folder(tmp_path, FULL, 1)
 
 
 def test_the_two_branch_network_learns_less_and_slower_than_its_branches() -> None:

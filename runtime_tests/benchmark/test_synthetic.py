@@ -19,7 +19,7 @@ from benchmark.synthetic import SeasonOptions, draw_burst, encode, write_season,
 from benchmark.synthetic_plan import plan_bursts
 from benchmark.synthetic_species import SEEN_ONCE, SPECIES
 from benchmark.synthetic_strips import Strip, burn_in
-from inference.domain import CLASS_PRIORS, EMPTY, LABELS, ImageSize, UsageError
+from inference.domain import CLASS_PRIORS, EMPTY, LABELS, ImageSize, InputError, UsageError
 from inference.files import sha256_of_file
 from inference.info_strip import find_strip
 from inference.metadata import plan_sequences, read_metadata, read_submission_format
@@ -151,10 +151,13 @@ def test_strips_are_found_where_the_published_program_looks(strip: Strip, height
 
 
 def test_the_command_makes_a_season_and_a_page(tmp_path: Path) -> None:
-    out, sheet = tmp_path / "out", tmp_path / "sheet.png"
+    out, sheet, real = tmp_path / "out", tmp_path / "sheet.png", tmp_path / "real"
+    real.mkdir()
+    for number in range(3):
+        Image.new("RGB", (64, 48)).save(real / f"{number}.jpg")
     words = ["synth", str(out), "--seasons", "1-2,11", "--sequences", "8", "--cameras", "2", "--size", "120x160"]
     done = CliRunner().invoke(
-        hakuna.app, [*words, "--role", "train", "--workers", "1", "--contact-sheet", str(sheet), "--beside", str(out)]
+        hakuna.app, [*words, "--role", "train", "--workers", "1", "--contact-sheet", str(sheet), "--beside", str(real)]
     )
     assert done.exit_code == 0, done.output
     labels = read_labels(out / "train_labels.csv")
@@ -163,6 +166,22 @@ def test_the_command_makes_a_season_and_a_page(tmp_path: Path) -> None:
         assert page.width == 6 * 320
     again = CliRunner().invoke(hakuna.app, words)
     assert isinstance(again.exception, UsageError)
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (["--contact-sheet", "page.gif"], UsageError, "must end in .jpeg, .jpg, .png"),
+        (["--contact-sheet", "page.png", "--beside", "nothing"], InputError, "at least 3 photos, got 0"),
+    ],
+)
+def test_a_page_that_could_not_be_written_is_refused_before_anything_is_drawn(
+    words: list[str], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(hakuna.app, ["synth", str(tmp_path / "out"), *words])
+    assert isinstance(done.exception, error)
+    assert message in str(done.exception)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
