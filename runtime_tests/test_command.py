@@ -200,8 +200,14 @@ def megabytes_above_an_empty_run(n_rows: int, bundle: Bundle, folder: Path) -> f
     return peaks[1] - peaks[0]
 
 
-def test_100_000_rows_of_missing_images_need_less_than_200_mb(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    assert megabytes_above_an_empty_run(100_000, tiny_bundle, tmp_path) < 200
+@pytest.mark.parametrize(
+    ("n_rows", "most_mb"), [(10_000, 40), pytest.param(100_000, 200, marks=pytest.mark.slow)]
+)
+def test_many_rows_of_missing_images_need_little_memory(
+    n_rows: int, most_mb: float, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """2 kB a sequence, and what the first ones need."""
+    assert megabytes_above_an_empty_run(n_rows, tiny_bundle, tmp_path) < most_mb
 
 
 def test_defaults_that_help_tells_are_those_of_the_code() -> None:

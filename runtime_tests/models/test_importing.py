@@ -197,6 +197,7 @@ def test_a_graph_with_another_signature_is_refused(second_bundle: Bundle) -> Non
         TensorFlowNetwork(second_bundle.path("stackers"), ("images",))
 
 
+@pytest.mark.slow  # each network starts a TensorFlow of its own
 def test_a_large_network_is_frozen_in_processes_of_its_own(
     assets: Path, second: Recipe, second_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
