@@ -200,9 +200,7 @@ def megabytes_above_an_empty_run(n_rows: int, bundle: Bundle, folder: Path) -> f
     return peaks[1] - peaks[0]
 
 
-@pytest.mark.parametrize(
-    ("n_rows", "most_mb"), [(10_000, 40), pytest.param(100_000, 200, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("n_rows", "most_mb"), [(10_000, 40), pytest.param(100_000, 200, marks=pytest.mark.slow)])
 def test_many_rows_of_missing_images_need_little_memory(
     n_rows: int, most_mb: float, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
