@@ -26,10 +26,9 @@ OPTIONS_WITH_VALUE = frozenset(
 
 def shell_lines() -> list[str]:
     """Every line of README's shell blocks that sets a variable or calls docker, continuation lines joined."""
-    blocks = re.findall(
-        r"^```\n(.*?)^```", (PROJECT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line for language, block in blocks if not language for line in block.replace("\\\n", " ").splitlines()]
     return [line.partition("  # ")[0].strip() for line in lines if re.match(r"docker |[A-Z]+=", line)]
 
 
