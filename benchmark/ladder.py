@@ -144,16 +144,20 @@ def run_ladder(work: Path, plan: Plan, n_workers: int, command: str) -> dict[str
 def seed_folder(work: Path, plan: Plan, seed: int) -> Path:
     """The folder of a seed, which belongs to one plan for good. Raises UsageError where it is another's."""
     folder = work / f"{plan.name}{seed}"
-    parts = (replace(plan, seeds=()), seed, TRAININGS, STEPS, hakuna_version())
     mine = {
-        name: repr(part) for name, part in zip(("plan", "seed", "trainings", "steps", "version"), parts, strict=True)
+        "plan": repr(replace(plan, seeds=())),
+        "seed": repr(seed),
+        "trainings": repr(TRAININGS),
+        "steps": repr(STEPS),
+        "version": hakuna_version(),
     }
     path = folder / PLAN_NAME
-    if not path.exists() and not (folder / "data").exists():
-        folder.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        folder.mkdir(parents=True)
         _write(path, mine)
-    if not path.exists() or (found := _read(path)) != mine:
-        different = [name for name in mine if not path.exists() or found.get(name) != mine[name]]
+    found = _read(path) if path.exists() else {}
+    different = [name for name in mine if found.get(name) != mine[name]]
+    if different:
         raise UsageError(
             f"--work {folder}: must be of this ladder, differs in {', '.join(different)}; choose another folder"
         )

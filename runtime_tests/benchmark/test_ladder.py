@@ -158,7 +158,6 @@ def test_a_folder_belongs_to_one_ladder(tmp_path: Path) -> None:
     assert len({folder, seed_folder(tmp_path, MINI, 1), seed_folder(tmp_path, FULL, 2)}) == 3
     with pytest.raises(UsageError, match="differs in plan; choose another folder"):
         seed_folder(tmp_path, replace(FULL, learning_rate=1.0), 1)
-    (folder / "data").mkdir()
     (folder / "plan.json").unlink()
     with pytest.raises(UsageError, match="differs in plan, seed"):
         seed_folder(tmp_path, FULL, 1)
