@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from inference.camera_folders import camera_folders, folder_of
+from inference.camera_folders import cameras_of
 from inference.domain import SITE_COLUMN, InputError
 from inference.metadata import PUBLIC_SEQ_ID, moment_of, read_metadata, read_sites
 
@@ -65,7 +65,7 @@ def describe(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Pat
     if metadata:
         groups = _from_metadata(seq_ids, metadata)
         told = {**{one.seq_id: one.site for one in metadata.sequences.values() if one.site}, **told}
-        folders = {} if any(matches) else _folders(metadata)
+        folders = {} if any(matches) else cameras_of(metadata.sequences.values())
     if any(matches):
         groups["season"] = _group([match["season"] if match else UNKNOWN for match in matches])
     sites = [
@@ -88,14 +88,6 @@ def _told_sites(seq_ids: Sequence[str], path: Path) -> dict[str, str]:
     if missing:
         raise InputError(f"{path}: must tell the site of every sequence, got {len(missing)} missing {missing[:3]}")
     return {seq_id: site for seq_id, site in sites.items() if site}
-
-
-def _folders(metadata: Metadata) -> dict[str, str]:
-    """The camera's folder of every sequence's first photo."""
-    cameras = camera_folders(
-        {folder_of(image.file_name) for sequence in metadata.sequences.values() for image in sequence.images}
-    )
-    return {one.seq_id: cameras[folder_of(one.images[0].file_name)] for one in metadata.sequences.values()}
 
 
 def _from_metadata(seq_ids: Sequence[str], metadata: Metadata) -> dict[str, Group]:

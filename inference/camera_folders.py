@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from inference.domain import Sequence
+
 CARD_FOLDER = "DCIM"
 DCF_FOLDER = re.compile(r"[1-9][0-9]{2}[A-Z0-9_]{5}")
 """What cameras call the folders below it: 100 to 999 and five free characters (DCF 2.0; JEITA CP-3461), as `100RECNX`."""
@@ -56,3 +58,10 @@ def camera_folders(folders: Iterable[str]) -> dict[str, str]:
         return parent if SURELY_DCF_FOLDER.fullmatch(name) and len(free_parts[parent]) == 1 else folder
 
     return {folder: camera_of(folder) or TOP for folder in known}
+
+
+def cameras_of(sequences: Iterable[Sequence]) -> dict[str, str]:
+    """The camera's folder of the first photo of every sequence, by its id; all have photos."""
+    folders = {one.seq_id: [folder_of(image.file_name) for image in one.images] for one in sequences}
+    cameras = camera_folders({folder for several in folders.values() for folder in several})
+    return {seq_id: cameras[several[0]] for seq_id, several in folders.items()}

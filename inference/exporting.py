@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from inference.camera_folders import camera_folders, folder_of
+from inference.camera_folders import cameras_of
 from inference.camtrap_project import read_project
 from inference.domain import ExportFormat, InputError, UsageError
 from inference.export_camtrap import write_camtrap_dp
@@ -87,5 +87,5 @@ def export(
 
 def _sites(sequences: Mapping[str, Sequence]) -> dict[str, str]:
     """The site of every sequence: told by the metadata, else the camera's folder of its first photo."""
-    cameras = camera_folders({folder_of(image.file_name) for one in sequences.values() for image in one.images})
-    return {one.seq_id: one.site or cameras[folder_of(one.images[0].file_name)] for one in sequences.values()}
+    cameras = cameras_of(sequences.values())
+    return {one.seq_id: one.site or cameras[one.seq_id] for one in sequences.values()}
