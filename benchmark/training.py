@@ -23,7 +23,7 @@ from models.networks_to_train import build_network
 from models.training_data import Views, examples_of, load_batches, photos_needed, shuffled_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from models.training_data import Examples
@@ -73,11 +73,6 @@ def measure_training(
         learner = Learner(build_network(plan), plan.scalings, Head.SIGMOID, None)
         learner.begin_phase(None)
         rounds = [_round(cache, examples, learner, n_workers, number) for number in range(repeats + 1)][1:]
-    rates = {name: round(median(len(examples) / one[name] for one in rounds), 2) for name in rounds[0]}
-    spread = {
-        name: [round(len(examples) / max(values), 2), round(len(examples) / min(values), 2)]
-        for name, values in ((name, [one[name] for one in rounds]) for name in rounds[0])
-    }
     return {
         "application": application,
         "size": str(SIZE),
@@ -86,13 +81,29 @@ def measure_training(
         "photo_size": str(photo_size),
         "sequences": len(examples),
         "repeats": repeats,
-        "images_per_second": rates,
-        "spread": spread,
-        "input_over_step": round(median(one["steps"] / one["input"] for one in rounds), 2),
-        "share_of_steps_alone": round(median(one["steps"] / one["training"] for one in rounds), 3),
+        **summary(rounds, len(examples)),
         "first_decoding_photos_per_second": round(size.n_frames / decode_seconds, 2),
         "cache_bytes_per_frame": size.n_bytes // size.n_frames,
         **origin(command),
+    }
+
+
+def summary(rounds: Sequence[Mapping[str, float]], n_images: int) -> dict[str, Any]:
+    """Medians over rounds, each the seconds that input, steps and training took for `n_images`.
+
+    Ratios are medians of the rounds' own ratios, not ratios of medians: what slows a round hits its parts alike.
+    """
+    seconds = {name: [one[name] for one in rounds] for name in rounds[0]}
+    return {
+        "images_per_second": {
+            name: round(median(n_images / one for one in values), 2) for name, values in seconds.items()
+        },
+        "spread": {
+            name: [round(n_images / max(values), 2), round(n_images / min(values), 2)]
+            for name, values in seconds.items()
+        },
+        "input_over_step": round(median(one["steps"] / one["input"] for one in rounds), 2),
+        "share_of_steps_alone": round(median(one["steps"] / one["training"] for one in rounds), 3),
     }
 
 

@@ -1,13 +1,25 @@
-"""Training throughput: a short measurement has all its figures, and they hang together."""
+"""Training throughput: what is made of the seconds of rounds, and that a short measurement has all its figures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from benchmark.training import measure_training
+from benchmark.training import measure_training, summary
 from inference.domain import ImageSize
+
+
+def test_rates_are_medians_of_rounds_and_ratios_are_taken_within_a_round() -> None:
+    rounds = [
+        {"input": 1.0, "steps": 10.0, "training": 10.0},
+        {"input": 4.0, "steps": 20.0, "training": 25.0},
+        {"input": 2.0, "steps": 40.0, "training": 80.0},
+    ]
+    assert summary(rounds, 80) == {
+        "images_per_second": {"input": 40.0, "steps": 4.0, "training": 3.2},
+        "spread": {"input": [20.0, 80.0], "steps": [2.0, 8.0], "training": [1.0, 8.0]},
+        "input_over_step": 10.0,
+        "share_of_steps_alone": 0.8,
+    }
 
 
 def test_input_steps_and_both_together_are_measured(tmp_path: Path) -> None:
@@ -26,6 +38,6 @@ def test_input_steps_and_both_together_are_measured(tmp_path: Path) -> None:
     for name, rate in rates.items():
         assert 0 < spread[name][0] <= rate <= spread[name][1]
     assert figures["sequences"] == 8
-    assert figures["input_over_step"] == pytest.approx(rates["input"] / rates["steps"], rel=0.5)
+    assert figures["input_over_step"] > 0
     assert figures["share_of_steps_alone"] > 0
     assert 10_000 < figures["cache_bytes_per_frame"] < 384 * 512 * 3
