@@ -29,6 +29,7 @@ from benchmark.synthetic_species import SEEN_ONCE, SPECIES
 from benchmark.synthetic_strips import burn_in, pick_strip
 from inference.domain import LABELS, METADATA_COLUMNS, ImageSize
 from inference.files import output_errors
+from models.children import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -268,8 +269,16 @@ def _pool(n_workers: int) -> Iterator[ProcessPoolExecutor | None]:
         yield None
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield pool
+    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_begin_to_draw) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin_to_draw() -> None:
+    end_with_parent()
+    cv2.setNumThreads(1)
 
 
 @contextmanager

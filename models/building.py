@@ -19,8 +19,9 @@ NETWORK_NAME, REPORT_NAME = "network.h5", "training.json"
 
 
 def build_bundle(recipe: Recipe, networks: Path, stackers: Path | None, out: Path, *, demo: bool = False) -> Bundle:
-    """Put the networks of a recipe, each from `networks/NAME/network.h5` or under its own file name, and its boosters together.
+    """Put the networks of a recipe and its boosters together.
 
+    A network is what its recipe calls `trained` below `networks`, else `NAME/network.h5`, else its own file name.
     Without `stackers` the bundle has none: its records are what they are trained from. `demo` marks it as one.
 
     Raises
@@ -31,7 +32,10 @@ def build_bundle(recipe: Recipe, networks: Path, stackers: Path | None, out: Pat
     """
     if stackers is None:
         recipe = recipe.model_copy(update={"stacking": None})
-    files = {network.file: _network_file(network, networks) for network in recipe.networks}
+    recipe = recipe.model_copy(
+        update={"networks": tuple(found_network(network, networks) for network in recipe.networks)}
+    )
+    files = {network.file: networks / network.file for network in recipe.networks}
     for network in recipe.networks:
         _check_training(network, recipe, files[network.file].parent / REPORT_NAME)
     if stackers is not None:
@@ -39,9 +43,15 @@ def build_bundle(recipe: Recipe, networks: Path, stackers: Path | None, out: Pat
     return make_bundle(f"{networks}, {stackers}" if stackers else str(networks), files, recipe, out, demo=demo)
 
 
-def _network_file(network: NetworkRecipe, folder: Path) -> Path:
-    trained = folder / network.name / NETWORK_NAME
-    return trained if trained.is_file() else folder / network.file
+def found_network(network: NetworkRecipe, folder: Path) -> NetworkRecipe:
+    """The network with the file that was found for it: two networks of one file name must not become one."""
+    places = [*([network.trained] if network.trained else []), f"{network.name}/{NETWORK_NAME}", network.file]
+    for place in places:
+        if (folder / place).is_file():
+            return network.model_copy(update={"file": place})
+    raise BundleError(
+        f"{folder}: network {network.name} must be there as {' or '.join(places)}, got none of these files"
+    )
 
 
 def _check_training(network: NetworkRecipe, recipe: Recipe, report: Path) -> None:

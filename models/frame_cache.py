@@ -3,6 +3,8 @@
 A cache is a folder of two append-only files. `frames.pack` holds PNG files one behind the other; `index.jsonl` has one
 line a sequence that says where its frames are, written after them, so a killed run leaves at most frames that nobody
 knows of. Its first line says how the frames were made: reference resize, pixels of the decoder, photos a sequence.
+A sequence is decoded again where the size or the time of change of one of its photos is another than it was, so a photo
+that was missing, was repaired or belongs to another data set is never taken for what is in the cache.
 Frames are cached before the info strip is blackened and before anything depends on a network.
 """
 
@@ -11,16 +13,19 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 import zlib
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
+import structlog
 from PIL import Image
 
 from inference.batching import in_parts
 from inference.decoding import decode_sequences, work_ahead
-from inference.domain import CheckpointError, FailureReason, FrameFailure
+from inference.domain import CheckpointError, FailureReason, FrameFailure, InputError, LockedError
 from inference.files import atomic_writer, output_errors
 from inference.records import checked_line, content_of_line
 from inference.run_state import locked
@@ -33,16 +38,21 @@ if TYPE_CHECKING:
     from inference.decoding import DecodedSequence, Decoder
     from inference.domain import Pixels, Preset, Sequence
 
+log = structlog.get_logger()
+
 PACK_NAME = "frames.pack"
 INDEX_NAME = "index.jsonl"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PNG_LEVEL = 1
 """Of zlib: higher ones take twice the time and save nothing on photos (37 real ones: 357 kB a quarter frame of 627 kB)."""
 PART_SEQUENCES = 4
 """Sequences that a thread decodes at a time."""
 AHEAD_PARTS = 2
 TRANSIENT = frozenset({FailureReason.TIMED_OUT, FailureReason.UNREADABLE})
-"""Failures of the disk or mount: tried again the next time."""
+"""Failures of the disk or mount: never cached."""
+STATED_SEQUENCES = 256
+"""Sequences whose files a thread looks at, without opening them, at a time."""
+LOCK_POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -71,11 +81,21 @@ class CachedFrame:
     crc: int
 
 
+class PhotoFile(NamedTuple):
+    """A file when it was decoded; other bytes have, as good as always, another size or time."""
+
+    file_name: str
+    n_bytes: int | None
+    """None where there was no such file."""
+    changed_ns: int | None
+    """Of the last change, since 1970."""
+
+
 @dataclass(frozen=True, slots=True)
 class CachedSequence:
     """The frames of a sequence, and the photos that could not be used."""
 
-    files: tuple[str, ...]
+    files: tuple[PhotoFile, ...]
     frames: tuple[CachedFrame, ...]
     failures: tuple[FrameFailure, ...]
 
@@ -86,6 +106,8 @@ class CacheSize:
 
     n_sequences: int
     n_frames: int
+    n_failures: int
+    """Photos that could not be used."""
     n_bytes: int
 
 
@@ -97,6 +119,7 @@ class FrameCache:
         self.key = key
         self.folder = parent / key.folder_name
         self._entries: dict[str, CachedSequence] = {}
+        self._files: dict[str, tuple[PhotoFile, ...]] = {}
         self._index, pack = self.folder / INDEX_NAME, self.folder / PACK_NAME
         header = {"format_version": FORMAT_VERSION, **asdict(key)}
         with output_errors(self.folder):
@@ -131,18 +154,33 @@ class FrameCache:
     ) -> CacheSize:
         """Decode what is missing, once; tells the size of what was asked for.
 
-        `check` is called often and raises if the run has to stop; what was decoded is kept.
+        `check` is called often and raises if the run has to stop; what was decoded is kept. Another run that fills the
+        same cache is waited for.
+
+        Raises
+        ------
+        InputError
+            The disk or mount does not give a photo now: what is learnt must not depend on such days.
         """
         wanted = {sequence.seq_id: sequence for sequence in sequences}
+        self._files = self._look(list(wanted.values()), data_folder, n_workers, check)
         self._read_index(wanted)
-        missing = [one for one in wanted.values() if not self._is_cached(one)]
-        if missing:
-            with locked(self.folder):
+        if any(not self._is_cached(seq_id) for seq_id in wanted):
+            with ExitStack() as stack:
+                self._wait_for_lock(stack, check)
                 self._read_index(wanted)  # another run may have been here meanwhile
-                self._decode([one for one in missing if not self._is_cached(one)], data_folder, decoder, n_workers,
-                             on_progress, check)  # fmt: skip
-        frames = [frame for seq_id in wanted for frame in self._entries[seq_id].frames]
-        return CacheSize(len(wanted), len(frames), sum(frame.n_bytes for frame in frames))
+                missing = [one for one in wanted.values() if not self._is_cached(one.seq_id)]
+                self._decode(missing, data_folder, decoder, n_workers, on_progress, check)
+        entries = [self._entries[seq_id] for seq_id in wanted]
+        failures = [failure for entry in entries for failure in entry.failures]
+        unread = [failure for failure in failures if failure.reason in TRANSIENT]
+        if unread:
+            raise InputError(
+                f"{data_folder}: photos that are there must be readable, got {len(unread)} that are not, the first "
+                f"{unread[0].file_name} ({unread[0].reason.value}: {unread[0].detail}); run again, or take them away"
+            )
+        frames = [frame for entry in entries for frame in entry.frames]
+        return CacheSize(len(wanted), len(frames), len(failures), sum(frame.n_bytes for frame in frames))
 
     def entry(self, seq_id: str) -> CachedSequence:
         """What the cache knows about a sequence that was prepared."""
@@ -157,12 +195,41 @@ class FrameCache:
             )
         return np.asarray(Image.open(io.BytesIO(data)))
 
-    def _is_cached(self, sequence: Sequence) -> bool:
-        known = self._entries.get(sequence.seq_id)
-        return known is not None and known.files == self._files(sequence)
+    def _look(
+        self, sequences: list[Sequence], data_folder: Path, n_workers: int, check: Callable[[], None]
+    ) -> dict[str, tuple[PhotoFile, ...]]:
+        """The files of every sequence as they are now."""
 
-    def _files(self, sequence: Sequence) -> tuple[str, ...]:
-        return tuple(image.file_name for image in sequence.images[: self.key.n_frames])
+        def look(part: list[Sequence]) -> list[tuple[PhotoFile, ...]]:
+            return [
+                tuple(_photo_file(data_folder, image.file_name) for image in one.images[: self.key.n_frames])
+                for one in part
+            ]
+
+        files: dict[str, tuple[PhotoFile, ...]] = {}
+        parts = list(in_parts(sequences, STATED_SEQUENCES))
+        for part, found in zip(parts, work_ahead(look, parts, n_workers, AHEAD_PARTS * n_workers), strict=True):
+            check()
+            files.update((sequence.seq_id, of_it) for sequence, of_it in zip(part, found, strict=True))
+        return files
+
+    def _is_cached(self, seq_id: str) -> bool:
+        known = self._entries.get(seq_id)
+        return known is not None and known.files == self._files[seq_id]
+
+    def _wait_for_lock(self, stack: ExitStack, check: Callable[[], None]) -> None:
+        is_told = False
+        while True:
+            check()
+            try:
+                stack.enter_context(locked(self.folder))
+            except LockedError:
+                if not is_told:
+                    log.info("waiting for another run that fills the cache", folder=str(self.folder))
+                is_told = True
+                time.sleep(LOCK_POLL_SECONDS)
+            else:
+                return
 
     def _read_index(self, wanted: dict[str, Sequence]) -> None:
         """Learn what is known of the sequences that are wanted; a later line of a sequence replaces an earlier one."""
@@ -172,7 +239,7 @@ class FrameCache:
                 content = content_of_line(line)
                 if content is not None and content["seq_id"] in wanted:
                     self._entries[content["seq_id"]] = CachedSequence(
-                        files=tuple(content["files"]),
+                        files=tuple(PhotoFile(*one) for one in content["files"]),
                         frames=tuple(CachedFrame(*place) for place in content["frames"]),
                         failures=tuple(
                             FrameFailure(name, FailureReason(reason), detail)
@@ -214,14 +281,15 @@ class FrameCache:
             frames.append(CachedFrame(pack.tell(), len(png), zlib.crc32(png)))
             pack.write(png)
         pack.flush()
-        entry = CachedSequence(self._files(decoded.sequence), tuple(frames), decoded.failures)
-        self._entries[decoded.sequence.seq_id] = entry
+        seq_id = decoded.sequence.seq_id
+        entry = CachedSequence(self._files[seq_id], tuple(frames), decoded.failures)
+        self._entries[seq_id] = entry
         if any(failure.reason in TRANSIENT for failure in entry.failures):
             return
         index.write(
             checked_line(
                 {
-                    "seq_id": decoded.sequence.seq_id,
+                    "seq_id": seq_id,
                     "files": entry.files,
                     "frames": [[one.offset, one.n_bytes, one.crc] for one in frames],
                     "failures": [[one.file_name, one.reason.value, one.detail] for one in entry.failures],
@@ -229,6 +297,14 @@ class FrameCache:
             )
         )
         index.flush()
+
+
+def _photo_file(folder: Path, file_name: str) -> PhotoFile:
+    try:
+        found = (folder / file_name).stat()
+    except OSError:
+        return PhotoFile(file_name, None, None)  # decoding tells why
+    return PhotoFile(file_name, found.st_size, found.st_mtime_ns)
 
 
 def _png(frame: Pixels) -> bytes:

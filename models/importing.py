@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import tempfile
-import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
@@ -30,10 +29,10 @@ from inference.bundle import (
 )
 from inference.domain import BundleError
 from inference.files import output_errors, sha256_of_file, sync_folder
+from models.children import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from multiprocessing.process import BaseProcess
 
     from inference.bundle import Bundle
     from inference.domain import Probabilities
@@ -158,18 +157,6 @@ def _in_a_child(work: Callable[Arguments, Result], *arguments: Arguments.args, *
             return child.submit(work, *arguments, **options).result()
         except BrokenProcessPool as error:
             raise BundleError(f"{arguments[0]}: must fit into memory, but the process that froze it died") from error
-
-
-def end_with_parent() -> None:
-    """In the child: end when the parent does, however that ends."""
-    parent = multiprocessing.parent_process()
-
-    def watch(parent: BaseProcess) -> None:
-        parent.join()
-        os._exit(1)
-
-    if parent is not None:
-        threading.Thread(target=watch, args=(parent,), daemon=True).start()
 
 
 def _copy_boosters(files: Mapping[str, Path], recipe: Recipe, names: tuple[str, ...], work: Path) -> None:

@@ -40,6 +40,13 @@ def parse_seasons(option: str, text: str) -> tuple[str, ...]:
     return seasons
 
 
+def check_apart(training: Collection[str], validation: Collection[str]) -> None:
+    """Refuse to validate with what is learnt. Raises UsageError."""
+    both = sorted(set(training) & set(validation))
+    if both:
+        raise UsageError(f"--train, --valid: must have no season in common, got {', '.join(both)} in both")
+
+
 def ids_of_seasons(seq_ids: Iterable[str], seasons: Collection[str], where: Path) -> list[str]:
     """The sequences of some seasons, sorted. Raises InputError naming a season that has none."""
     found: dict[str, list[str]] = {}

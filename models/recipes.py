@@ -51,6 +51,9 @@ class NetworkRecipe(_Strict):
 
     name: Name
     file: str
+    """Name of the Keras file among assets."""
+    trained: str | None = None
+    """Where `hakuna train` leaves it below a folder of trainings; by default NAME/network.h5."""
     inputs: tuple[InputRecipe, ...] = Field(min_length=1)
     sizes: tuple[Size, ...] = Field(min_length=1)
     flip_tta: bool

@@ -26,7 +26,7 @@ from inference.metadata import read_metadata
 from inference.run_report import hakuna_version
 from models.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
 from models.frame_cache import PART_SEQUENCES, CacheKey, FrameCache
-from models.labels import ids_of_seasons, read_labels
+from models.labels import check_apart, ids_of_seasons, read_labels
 from models.learner import Learner, log_loss_by_class, network_targets, start_at_shares, unfreeze
 from models.networks_to_train import build_network, class_names
 from models.schedule import epochs_of
@@ -69,7 +69,7 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to run a job; nothing here changes the network.
+    """How to run a job; nothing here changes the network (the cache knows whose photos it holds).
 
     Attributes
     ----------
@@ -107,6 +107,7 @@ class Training:
 
 def train(job: TrainingJob, out: OutputFolder, options: TrainingOptions, state: RunState) -> dict[str, Any]:
     """Train a network and write it, with its history, into `out`; returns the content of `training.json`."""
+    check_apart(job.training_seasons, job.validation_seasons)
     prepare_devices()
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(job.seed)
@@ -122,7 +123,9 @@ def train(job: TrainingJob, out: OutputFolder, options: TrainingOptions, state: 
         state.stage = "quarter frames"
         wanted = [sequences[seq_id] for seq_id in ids[0] + ids[1]]
         size = cache.prepare(wanted, job.data_folder, decoder, options.n_workers, _log_frames, state.check)
-        log.info("quarter frames cached", folder=str(cache.folder), frames=size.n_frames, bytes=size.n_bytes)
+        tell = log.warning if size.n_failures else log.info
+        tell("quarter frames cached", folder=str(cache.folder), frames=size.n_frames, bytes=size.n_bytes,
+             photos_not_used=size.n_failures)  # fmt: skip
         examples = examples_of(ids[0], targets[: len(ids[0])], cache, job.plan.views)
         validation = examples_of(ids[1], targets[len(ids[0]) :], cache, job.plan.views)
         for name, part in (("training", examples), ("validation", validation)):
@@ -299,6 +302,7 @@ def _finish(training: Training) -> dict[str, Any]:
 
 def _fingerprint(job: TrainingJob, key: CacheKey, examples: Examples, validation: Examples) -> dict[str, str]:
     """Everything that the network depends on, each under its own name."""
+    parts = {"training": examples, "validation": validation}
     return {
         "hakuna version": hakuna_version(),
         "TensorFlow": str(tf.__version__),
@@ -306,8 +310,9 @@ def _fingerprint(job: TrainingJob, key: CacheKey, examples: Examples, validation
         "seed": str(job.seed),
         "preprocessing": key.preset.value,
         "pixels": key.pixels,
-        **{f"{name} sequences": _digest(repr(part.seq_ids), part.targets.tobytes()) for name, part in
-           (("training", examples), ("validation", validation))},
+        **{f"{name} sequences": _digest(repr(part.seq_ids), part.targets.tobytes()) for name, part in parts.items()},
+        **{f"{name} photos": _digest(repr([[frame.crc for frame in frames] for frames in part.frames]))
+           for name, part in parts.items()},
         **job.plan.fingerprint(),
     }  # fmt: skip
 

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
@@ -29,6 +36,33 @@ SIZE = ImageSize(240, 320)
 
 def hashes(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)]
+)
+def test_nothing_goes_on_drawing_when_it_was_stopped(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hakuna", "synth", "season", "--sequences", "5000", "--workers", "2"]
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True) as program:
+        try:
+            wait_until(lambda: any(tmp_path.rglob("*.JPG")))
+            workers = [int(pid) for pid in Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()]
+            assert len(workers) >= 2
+            program.send_signal(number)
+            errors = program.communicate(timeout=20)[1]
+            assert program.returncode == code
+            assert "Traceback" not in errors
+            wait_until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in workers))
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from inference.aggregation import aggregate, blended
 from inference.bundle import Blend
 from inference.domain import EMPTY, LABELS, N_CLASSES, BundleError
 from inference.engine_tensorflow import TensorFlowNetwork
+from inference.files import sha256_of_file
 from inference.records import Record
 from models.architectures import backbone, single_view_network
-from models.building import build_bundle
-from models.kinds import EMPTY_CLASSES
+from models.building import build_bundle, found_network
+from models.kinds import DEFAULT_SCHEDULES, EMPTY_CLASSES, Kind
 from models.recipes import Recipe, load_recipe
+from models.schedule import load_schedule
 from models.stacking_data import stacking_manifest
 from runtime_tests.conftest import SECOND_RECIPE
 
@@ -67,6 +70,54 @@ def test_networks_from_elsewhere_lie_under_their_file_names(
     second_assets: Path, second: Recipe, tmp_path: Path
 ) -> None:
     assert build_bundle(second, second_assets, second_assets, tmp_path / "bundle").manifest.name == "second"
+
+
+def test_networks_of_one_file_name_stay_different_ones(runs: Path, second: Recipe, tmp_path: Path) -> None:
+    networks = tuple(network.model_copy(update={"file": "network.h5"}) for network in second.networks)
+    same = build_bundle(second.model_copy(update={"networks": networks}), runs, None, tmp_path / "same")
+    other = build_bundle(second, runs, None, tmp_path / "other")
+    identities = [network.identity for network in same.manifest.networks]
+    assert identities == [network.identity for network in other.manifest.networks]
+    assert len(set(identities)) == len(networks)
+    assert set(same.manifest.provenance.sources) == {f"{network.name}/network.h5" for network in networks}
+
+
+def test_a_recipe_says_which_of_the_sizes_of_a_training_it_takes(runs: Path, second: Recipe, tmp_path: Path) -> None:
+    smaller = runs / "large" / "network_48x64.h5"
+    (runs / "large" / "network.h5").rename(smaller)
+    with pytest.raises(BundleError, match=r"network large must be there as large/network.h5 or \S+.h5, got none"):
+        build_bundle(second, runs, None, tmp_path / "bundle")
+    taken = tuple(
+        network.model_copy(update={"trained": "large/network_48x64.h5"} if network.name == "large" else {})
+        for network in second.networks
+    )
+    bundle = build_bundle(second.model_copy(update={"networks": taken}), runs, None, tmp_path / "bundle")
+    assert bundle.manifest.provenance.sources["large/network_48x64.h5"].sha256 == sha256_of_file(smaller)
+
+
+def test_the_trainings_that_the_readme_names_leave_all_networks_of_the_published_recipe(tmp_path: Path) -> None:
+    """Each training leaves network.h5 and one network for each size of its schedule (test_training tells so)."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    trainings = re.findall(r"hakuna train (\S+) .*?--out runs/(\S+)(?: .*--schedule (\S+))?", readme)
+    left = {
+        f"{name}/{file}"
+        for kind, name, schedule in trainings
+        for file in (
+            "network.h5",
+            *(f"network_{size.height}x{size.width}.h5" for size in load_schedule(schedule or DEFAULT_SCHEDULES[Kind(kind)]).sizes),
+        )
+    }  # fmt: skip
+    for place in left:
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).touch()
+    found = [found_network(network, tmp_path).file for network in load_recipe("third_place").networks]
+    assert found == [
+        "v1/network_360x480.h5",
+        "v2/network_360x480.h5",
+        "v2/network_384x512.h5",
+        "background/network.h5",
+        "two_branch/network.h5",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +13,17 @@ import pytest
 
 from inference.decode_pillow import decode
 from inference.decoding import Decoder, find_decoder
-from inference.domain import CheckpointError, DecoderName, FailureReason, InterruptedRunError, Preset, Sequence
+from inference.domain import (
+    CheckpointError,
+    DecoderName,
+    FailureReason,
+    InputError,
+    InterruptedRunError,
+    Preset,
+    Sequence,
+)
 from inference.metadata import METADATA_NAME, read_metadata
+from inference.run_state import locked
 from models.frame_cache import INDEX_NAME, PACK_NAME, CacheKey, CacheSize, FrameCache
 from runtime_tests.running import ignore_progress
 
@@ -26,6 +37,19 @@ def never() -> None:
 @pytest.fixture(scope="module")
 def sequences(season: Path) -> list[Sequence]:
     return list(read_metadata(season / METADATA_NAME).sequences.values())
+
+
+def whole(sequences: list[Sequence], season: Path, n_photos: int) -> list[Sequence]:
+    """Those of so many photos, all of which can be used."""
+    return [
+        sequence
+        for sequence in sequences
+        if len(sequence.images) == n_photos and all(is_photo(season / image.file_name) for image in sequence.images)
+    ]
+
+
+def is_photo(path: Path) -> bool:
+    return path.is_file() and path.read_bytes()[:2] == b"\xff\xd8"
 
 
 class CountingDecoder:
@@ -93,6 +117,83 @@ def test_other_photos_under_the_same_sequence_are_decoded_again(
     assert len(cache.entry(long.seq_id).frames) == 1
 
 
+def test_another_data_set_with_the_same_names_is_another_one(
+    cache: FrameCache, sequences: list[Sequence], season: Path, tmp_path: Path
+) -> None:
+    [one, other, *_] = [replace(sequence, images=sequence.images[:1]) for sequence in whole(sequences, season, 3)]
+    prepare(cache, [one, other], season)
+    [first] = cache.entry(one.seq_id).frames
+    for mine, theirs in ((one, other), (other, other)):
+        path = tmp_path / "elsewhere" / mine.images[0].file_name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(season / theirs.images[0].file_name, path)
+    _, n_photos = prepare(cache, [one, other], tmp_path / "elsewhere")
+    assert n_photos == 1, "a copy with its time is the same photo, other bytes are not"
+    [frame] = cache.entry(one.seq_id).frames
+    assert frame.crc != first.crc
+    assert frame.crc == cache.entry(other.seq_id).frames[0].crc
+
+
+def test_photos_that_come_later_are_decoded_then(tmp_path: Path, sequences: list[Sequence], season: Path) -> None:
+    [sequence, *_] = whole(sequences, season, 3)
+    (tmp_path / "data").mkdir()
+    with FrameCache(tmp_path, KEY) as cache:
+        size, _ = prepare(cache, [sequence], tmp_path / "data")
+        assert (size.n_frames, size.n_failures) == (0, 3)
+    shutil.copytree(season, tmp_path / "data", dirs_exist_ok=True)
+    with FrameCache(tmp_path, KEY) as cache:
+        size, n_photos = prepare(cache, [sequence], tmp_path / "data")
+        assert (size.n_frames, size.n_failures, n_photos) == (3, 0, 3)
+
+
+def test_a_photo_that_the_disk_does_not_give_now_ends_the_preparation_and_is_asked_for_again(
+    tmp_path: Path, sequences: list[Sequence], season: Path
+) -> None:
+    [sequence, *others] = whole(sequences, season, 3)
+    data = tmp_path / "data"
+    shutil.copytree(season, data)
+    camera = (data / sequence.images[0].file_name).parent
+    camera.rename(tmp_path / "unmounted")
+    camera.touch()
+    with (
+        FrameCache(tmp_path, KEY) as cache,
+        pytest.raises(InputError, match=r"got \d+ that are not.*run again") as error,
+    ):
+        prepare(cache, [sequence, *others], data)
+    assert error.value.exit_code == 3
+    camera.unlink()
+    (tmp_path / "unmounted").rename(camera)
+    with FrameCache(tmp_path, KEY) as cache:
+        size, n_photos = prepare(cache, [sequence], data)
+        assert (size.n_frames, n_photos) == (3, 3)
+
+
+def test_another_run_that_fills_the_cache_is_waited_for(
+    tmp_path: Path, sequences: list[Sequence], season: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.frame_cache.LOCK_POLL_SECONDS", 0.01)
+    n_waits = 0
+
+    def count() -> None:
+        nonlocal n_waits
+        n_waits += 1
+        if n_waits == 5:
+            other.close()
+
+    with FrameCache(tmp_path, KEY) as cache, ExitStack() as other:
+        other.enter_context(locked(cache.folder))
+        counting = CountingDecoder()
+        size = cache.prepare(sequences[:1], season, counting.decoder, 1, ignore_progress, count)
+    assert size.n_frames > 0
+    assert n_waits > 5
+
+    def stop() -> None:
+        raise InterruptedRunError("SIGTERM", 15)
+
+    with FrameCache(tmp_path, KEY) as cache, locked(cache.folder), pytest.raises(InterruptedRunError):
+        cache.prepare(sequences, season, counting.decoder, 1, ignore_progress, stop)
+
+
 def test_a_torn_line_is_dropped_and_its_sequence_decoded_again(
     tmp_path: Path, sequences: list[Sequence], season: Path
 ) -> None:
@@ -110,15 +211,18 @@ def test_a_torn_line_is_dropped_and_its_sequence_decoded_again(
 def test_an_interrupted_preparation_keeps_what_was_done(
     tmp_path: Path, sequences: list[Sequence], season: Path
 ) -> None:
-    calls = []
+    done: list[float] = []
 
-    def stop_at_the_second_part() -> None:
-        calls.append(1)
-        if len(calls) == 2:
+    def stop_after_the_first_part() -> None:
+        if done:
             raise InterruptedRunError("SIGTERM", 15)
 
+    def remember(n_done: int, n_all: int) -> None:
+        done.append(n_done / n_all)
+
     with FrameCache(tmp_path, KEY) as cache, pytest.raises(InterruptedRunError):
-        cache.prepare(sequences, season, CountingDecoder().decoder, 1, ignore_progress, stop_at_the_second_part)
+        cache.prepare(sequences, season, CountingDecoder().decoder, 1, remember, stop_after_the_first_part)
+    assert len(done) == 1
     with FrameCache(tmp_path, KEY) as cache:
         _, n_photos = prepare(cache, sequences[:4], season)
         assert n_photos == 0, "the first part of four sequences"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inference.domain import LABELS, InputError, UsageError
-from models.labels import ids_of_seasons, parse_seasons, read_labels, season_of
+from models.labels import check_apart, ids_of_seasons, parse_seasons, read_labels, season_of
 
 
 def write_labels(path: Path, rows: list[tuple[str, dict[str, str]]], columns: tuple[str, ...] = LABELS) -> Path:
@@ -65,3 +65,9 @@ def test_seasons_on_the_command_line() -> None:
     for text in ("", "S1,", "1", "S1,S1", "season 1"):
         with pytest.raises(UsageError, match="--train: must be different seasons such as S1,S2,S3"):
             parse_seasons("--train", text)
+
+
+def test_a_season_that_is_learnt_does_not_validate() -> None:
+    check_apart(("S1", "S2"), ("S9",))
+    with pytest.raises(UsageError, match="must have no season in common, got S10, S2 in both"):
+        check_apart(("S1", "S2", "S10"), ("S10", "S9", "S2"))
