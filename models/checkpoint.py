@@ -48,7 +48,7 @@ class Checkpoint:
     Attributes
     ----------
     variables : of the network, random state of its dropout included
-    optimizer : variables of the optimizer of the phase; empty between two phases
+    optimizer : variables of the optimizer of the phase that `position` is in, or of the last one
     """
 
     fingerprint: dict[str, str]

@@ -125,7 +125,7 @@ def train(
         Head.SIGMOID
     ),
     classes: Annotated[Classes, typer.Option(help="All classes, or only whether a sequence is empty.")] = Classes.ALL,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another network.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Another seed, another network.")] = 1,
     preset: Annotated[Preset, typer.Option(help="Reference resize; must be that of the bundle.")] = Preset.QUARTER,
     metadata: Annotated[Path | None, typer.Option(help="Metadata; default DATA/train_metadata.csv.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Labels; default DATA/train_labels.csv.")] = None,
@@ -203,7 +203,7 @@ def stack(
         Path | None, typer.Option(help="Also train on the season to judge with, judge with the other: folder of those.")
     ] = None,
     classes: Annotated[str | None, typer.Option(help="Classes such as empty,zebra; default: the recipe's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other boosters.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Another seed, other boosters.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Most trees of a booster.")] = 3000,
     memory_gb: Annotated[
         float, typer.Option(min=1.0, help="Memory for all: bounds how many classes at a time.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import keras
 
-from inference.domain import N_CLASSES, BundleError
-from models.architectures import backbone, single_view_network, two_branch_network
+from inference.domain import N_CLASSES, BundleError, UsageError
+from inference.files import atomic_binary_writer
+from models.architectures import backbone, leaf_layers, single_view_network, two_branch_network
 from models.keras_weights import CONTAINERS, assign_weights, check_structure, leaf_configs, read_keras_file
 from models.kinds import EMPTY_CLASSES, Classes
 
@@ -89,6 +91,30 @@ def _must_be_rebuilt(source: KerasFile) -> bool:
     if source.config is None or source.keras_version.startswith(KERAS_2):
         return True
     return any(layer["class_name"] == "Lambda" for layer in leaf_configs(source.config["config"]))
+
+
+def save_network(network: keras.Model, path: Path) -> None:
+    """Write a network to an `.h5` file, whole or not at all. Raises OutputError.
+
+    The file is made in memory: where the disk is full, HDF5 does not only fail to close a file, it ends the process.
+    """
+    from keras.src.legacy.saving.legacy_h5_format import save_model_to_hdf5  # noqa: PLC0415  # the public one wants a path
+
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as content:
+        save_model_to_hdf5(network, content, include_optimizer=False)
+    with atomic_binary_writer(path) as file:
+        file.write(memory.getbuffer())
+
+
+def check_layers(network: keras.Model) -> None:
+    """Refuse a network that could not be read again. Raises UsageError."""
+    unknown = next((one for one in leaf_layers(network) if type(one).__name__ not in ALLOWED_LAYERS), None)
+    if unknown is not None:
+        raise UsageError(
+            f"backbone: must be made of layers of plain arithmetic ({', '.join(sorted(ALLOWED_LAYERS))}) and leave the "
+            f"scaling of pixels to us, got layer {unknown.name!r} of class {type(unknown).__name__}"
+        )
 
 
 def load_keras_network(path: Path) -> keras.Model:

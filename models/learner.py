@@ -15,6 +15,8 @@ from models.export import scale
 from models.kinds import EMPTY_CLASSES, Head
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inference.domain import Probabilities
     from models.kinds import Scaling
     from models.labels import Targets
@@ -36,7 +38,7 @@ class Learner:
         self._head = head
         self._branch_layers = branch_layers
         self._optimizer = keras.optimizers.Adam()
-        self._answer = tf.function(lambda *images: network(self._scaled(images), training=False), reduce_retracing=True)
+        self._answer = _AnyBatch(lambda *images: network(self._scaled(images), training=False))
         self._learn: Any = None
 
     def begin_phase(self, n_last_layers: int | None) -> None:
@@ -44,15 +46,14 @@ class Learner:
         unfreeze(self.network, n_last_layers, self._branch_layers)
         self._optimizer = keras.optimizers.Adam()
         self._optimizer.build(self.network.trainable_variables)
-        # A new function: another set of variables is another graph.
-        self._learn = tf.function(self._step, reduce_retracing=True)
+        self._learn = _AnyBatch(self._step)  # another set of variables is another graph
 
     def learn(self, batch: Batch, learning_rate: float) -> float:
         """One step; the mean loss of the batch before it."""
         self._optimizer.learning_rate.assign(learning_rate)
-        targets = tf.constant(network_targets(batch.targets, self.network.output_shape[-1], self._head))
+        targets = network_targets(batch.targets, self.network.output_shape[-1], self._head)
         try:
-            return float(self._learn(targets, *map(tf.constant, batch.images)))
+            return float(self._learn(targets, *batch.images))
         except tf.errors.ResourceExhaustedError as error:
             raise OutOfMemoryError(
                 f"a batch of {batch.images[0].shape[:3]} (images, height, width) must fit into memory; "
@@ -61,7 +62,7 @@ class Learner:
 
     def answer(self, batch: Batch) -> Probabilities:
         """What the network says: float32 (N, C), or (N, 2) where it only tells empty sequences."""
-        answers: Probabilities = self._answer(*map(tf.constant, batch.images)).numpy()
+        answers: Probabilities = self._answer(*batch.images).numpy()
         return answers
 
     def state(self) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
@@ -71,9 +72,11 @@ class Learner:
             [variable.numpy() for variable in self._optimizer.variables],
         )
 
-    def restore(self, variables: list[npt.NDArray[Any]], optimizer: list[npt.NDArray[Any]]) -> None:
-        """Go back to a state of the same network in the same phase."""
+    def restore(self, variables: list[npt.NDArray[Any]], optimizer: list[npt.NDArray[Any]] | None) -> None:
+        """Go back to a state of the same network in the same phase; None where no phase is left."""
         for own, values in ((self.network.variables, variables), (self._optimizer.variables, optimizer)):
+            if values is None:
+                continue
             for variable, value in zip(own, values, strict=True):
                 variable.assign(value)
 
@@ -93,6 +96,25 @@ class Learner:
     def _scaled(self, images: tuple[tf.Tensor, ...]) -> Any:
         pixels = [scale(tf.cast(one, tf.float32), scaling) for one, scaling in zip(images, self._scalings, strict=True)]
         return pixels if len(pixels) > 1 else pixels[0]
+
+
+class _AnyBatch:
+    """A function of arrays whose first axis are examples, as one graph for each size of the rest.
+
+    The graph is the same whichever number of examples comes first: a training that goes on with the last, short batch of an
+    epoch must round as the one that was not disturbed does.
+    """
+
+    def __init__(self, work: Callable[..., tf.Tensor]) -> None:
+        self._work = work
+        self._graphs: dict[tuple[tuple[tuple[int, ...], str], ...], Any] = {}
+
+    def __call__(self, *arrays: npt.NDArray[Any]) -> tf.Tensor:
+        key = tuple((array.shape[1:], array.dtype.str) for array in arrays)
+        if key not in self._graphs:
+            signature = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in arrays]
+            self._graphs[key] = tf.function(self._work, input_signature=signature)
+        return self._graphs[key](*map(tf.constant, arrays))
 
 
 def unfreeze(network: keras.Model, n_last_layers: int | None, branch_layers: int | None) -> None:

@@ -12,7 +12,7 @@ from models.architectures import (
     single_view_network,
     two_branch_network,
 )
-from models.keras_files import load_keras_network
+from models.keras_files import check_layers, load_keras_network
 from models.keras_weights import assign_weights, read_keras_file
 from models.kinds import Classes, Kind
 
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 def build_network(plan: NetworkPlan) -> keras.Model:
     """Build a network and load what it starts from. Raises UsageError or BundleError where that does not fit."""
+    network = _assembled(plan)
+    check_layers(network)
+    return network
+
+
+def _assembled(plan: NetworkPlan) -> keras.Model:
     if plan.kind is Kind.TWO_BRANCH:
         background, mean = _branch(plan, plan.background, "background"), _branch(plan, plan.mean, "mean")
         return two_branch_network(background, mean, plan.n_classes, plan.head)

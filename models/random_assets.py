@@ -15,6 +15,7 @@ from inference.bundle import feature_names
 from inference.domain import CLASS_PRIORS, LABELS, View
 from models import architectures
 from models.architectures import TINY
+from models.keras_files import save_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ def write_random_assets(folder: Path, recipe: Recipe, seed: int, application: st
     folder.mkdir(parents=True, exist_ok=True)
     for position, network in enumerate(recipe.networks):
         keras.utils.set_random_seed(seed + position)
-        random_network(network, application).save(folder / network.file)
+        save_network(random_network(network, application), folder / network.file)
         keras.backend.clear_session()
     if recipe.stacking:
         networks = tuple(network.as_network() for network in recipe.networks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,17 +22,18 @@ import tensorflow as tf
 from inference.decoding import find_decoder
 from inference.domain import DecoderName, InputError, InterruptedRunError, Preset
 from inference.engine_tensorflow import prepare_devices
-from inference.files import atomic_writer, output_errors, sync_folder
+from inference.files import atomic_writer
 from inference.metadata import read_metadata
 from inference.run_report import hakuna_version
 from models.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
 from models.frame_cache import PART_SEQUENCES, CacheKey, FrameCache
+from models.keras_files import save_network
 from models.labels import check_apart, ids_of_seasons, read_labels
 from models.learner import Learner, log_loss_by_class, network_targets, start_at_shares, unfreeze
 from models.networks_to_train import build_network, class_names
 from models.schedule import epochs_of
 from models.training_data import Views, examples_of, load_batches, ordered_batches, photos_needed, shuffled_batches
-from models.training_log import Progress, write_history, write_tensorboard
+from models.training_log import TENSORBOARD_NAME, Progress, write_history, write_tensorboard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,6 +152,8 @@ def _begin(
     """A training where its last checkpoint left it, or at its start."""
     fingerprint = _fingerprint(job, cache.key, examples, validation)
     checkpoint = None if options.fresh else read_checkpoint(out, fingerprint)
+    if options.fresh:
+        shutil.rmtree(out / TENSORBOARD_NAME, ignore_errors=True)
     epochs = epochs_of(job.schedule)
     learnt, validated = (
         Views(cache, part, job.plan.views, epochs[0].size, options.kept_bytes) for part in (examples, validation)
@@ -161,8 +165,9 @@ def _begin(
     if position.epoch < len(epochs):
         learner.begin_phase(epochs[position.epoch].trainable_layers)
     if checkpoint:
-        learner.restore(checkpoint.variables, checkpoint.optimizer)
-        log.info("continuing", epoch=position.epoch + 1, batch=position.batch)
+        is_over = position.epoch == len(epochs)
+        learner.restore(checkpoint.variables, None if is_over else checkpoint.optimizer)
+        log.info("continuing", epochs_done=position.epoch, epochs=len(epochs), batches_done=position.batch)
     progress = Progress(epochs, len(examples), len(validation))
     return Training(
         job, out, options, state, fingerprint, learnt, validated, learner, epochs, progress, position,
@@ -188,7 +193,8 @@ def _run(training: Training) -> None:
             "trainable_layers": epoch.trainable_layers,
             "learning_rate": epoch.learning_rate,
             "training_loss": position.loss_sum / position.n_examples,
-            "images_per_second": round((position.n_examples - n_before) / seconds, 2),
+            # Of this process; None where an earlier one learnt the whole epoch.
+            "images_per_second": round(n_here / seconds, 2) if (n_here := position.n_examples - n_before) else None,
             **validated,
         }
         if epoch.ends_size:
@@ -238,8 +244,7 @@ def _validate(training: Training, epoch: Epoch) -> dict[str, Any]:
 
 def _end_epoch(training: Training, epoch: Epoch, entry: dict[str, Any]) -> None:
     following = training.epochs[epoch.number + 1 : epoch.number + 2]
-    is_new_phase = not following or following[0].phase != epoch.phase
-    if is_new_phase and following:
+    if following and following[0].phase != epoch.phase:
         training.learner.begin_phase(following[0].trainable_layers)
     _save(training)
     write_history(training.out, training.position.history)
@@ -262,15 +267,8 @@ def _save(training: Training) -> None:
 
 def _keep_network(training: Training, name: str) -> None:
     """Write the network under its name when it is complete."""
-    path, temporary = training.out / name, training.out / f".partial.{name}"
-    with output_errors(path):
-        try:
-            unfreeze(training.learner.network, None, None)  # the order of the weights in the file depends on it
-            training.learner.network.save(temporary)
-            temporary.replace(path)
-            sync_folder(training.out)
-        finally:
-            temporary.unlink(missing_ok=True)
+    unfreeze(training.learner.network, None, None)  # the order of the weights in the file depends on it
+    save_network(training.learner.network, training.out / name)
 
 
 def _finish(training: Training) -> dict[str, Any]:

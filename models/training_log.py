@@ -37,7 +37,8 @@ def write_tensorboard(folder: Path, entry: dict[str, Any]) -> None:
         writer = tf.summary.create_file_writer(str(path))
         with writer.as_default(step=entry["epoch"]):
             for name in ("training_loss", "validation_log_loss", "learning_rate", "images_per_second"):
-                tf.summary.scalar(name, entry[name])
+                if entry[name] is not None:
+                    tf.summary.scalar(name, entry[name])
             for label, value in entry["validation_log_loss_by_class"].items():
                 tf.summary.scalar(f"validation_log_loss/{label}", value)
         writer.close()

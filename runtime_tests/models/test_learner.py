@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import math
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from inference.domain import EMPTY, LABELS, N_CLASSES, OutOfMemoryError
+from inference.domain import EMPTY, LABELS, N_CLASSES, OutOfMemoryError, OutputError, UsageError
 from models.architectures import backbone, leaf_layers, single_view_network, two_branch_network
+from models.keras_files import check_layers, load_keras_network, save_network
 from models.kinds import EMPTY_CLASSES, Head, Scaling
 from models.learner import Learner, log_loss_by_class, network_targets, start_at_shares, unfreeze
 from models.training_data import Batch
@@ -161,3 +164,49 @@ def test_validation_log_loss_is_the_metric(random: np.random.Generator) -> None:
         clipped = [min(max(float(p), 1e-15), 1 - 1e-15) for p in answers[:, c]]
         terms = [-math.log(p) if y else -math.log1p(-p) for p, y in zip(clipped, wanted[:, c], strict=True)]
         assert losses[c] == pytest.approx(sum(terms) / 5)
+
+
+@pytest.mark.parametrize("first", [1, 3, 4])
+def test_a_step_does_not_depend_on_the_size_of_the_first_batch(batch: Batch, first: int) -> None:
+    """A training goes on anywhere in an epoch, with its short last batch too."""
+
+    def learnt(n_first: int) -> list[np.ndarray]:
+        keras.utils.set_random_seed(1)
+        network = single_view_network(backbone("small", "small"))
+        learner = Learner(network, (Scaling.SYMMETRIC,), Head.SIGMOID, None)
+        learner.begin_phase(None)
+        start = learner.state()
+        learner.learn(Batch((batch.images[0][:n_first],), batch.targets[:n_first]), 1e-3)
+        learner.restore(*start)
+        for _ in range(3):
+            learner.learn(batch, 1e-3)
+        return learner.state()[0]
+
+    for one, other in zip(learnt(first), learnt(4), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_networks_are_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = single_view_network(backbone("tiny", "tiny"))
+    path = tmp_path / "network.h5"
+    save_network(network, path)
+    for own, read in zip(network.get_weights(), load_keras_network(path).get_weights(), strict=True):
+        np.testing.assert_array_equal(own, read)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("inference.files.os.fsync", full)
+    with pytest.raises(OutputError, match="network.h5 must be writable, got: No space left on device"):
+        save_network(network, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_backbone_that_could_not_be_read_again_is_refused_before_it_learns() -> None:
+    check_layers(single_view_network(backbone("MobileNetV2", "frames")))
+    with pytest.raises(
+        UsageError, match="must be made of layers of plain arithmetic .* got layer 'rescaling' of class"
+    ):
+        check_layers(single_view_network(backbone("MobileNetV3Small", "frames")))

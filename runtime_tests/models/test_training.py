@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,6 +182,20 @@ def test_stopped_killed_and_resumed_it_ends_in_the_same_weights(
 def read_position(out: Path) -> dict:
     with np.load(out / "checkpoint.npz") as content:
         return json.loads(str(content["about"]))["position"]
+
+
+def test_a_training_that_learnt_its_last_epoch_ends_in_the_same_files_again(
+    seasons: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """Killed before it wrote its network, or just run again."""
+    out = tmp_path / "finished"
+    shutil.copytree(undisturbed, out)
+    (out / "network.h5").unlink()
+    (out / "training.json").unlink()
+    code, said = train(seasons, out)
+    assert code == 0, said
+    assert_same_training(out, undisturbed)
+    assert (out / "training.json").read_bytes() == (undisturbed / "training.json").read_bytes()
 
 
 def test_a_checkpoint_of_another_training_is_refused_with_the_difference(undisturbed: Path) -> None:
