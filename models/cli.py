@@ -217,13 +217,13 @@ def stack(
     --out stackers/lgbs_v11 --reverse-out stackers/lgbs_v12
     """
     from inference.logs import configure_logging
-    from inference.run_state import RunState, locked, stopping_on_signals
+    from inference.run_state import RunState, stopping_on_signals
     from inference.settings import load_settings
 
     settings = load_settings(workers=workers)
     configure_logging(settings.log_format)
     state = RunState()
-    with locked(out), stopping_on_signals(state):
+    with stopping_on_signals(state):
         from models.recipes import load_recipe
         from models.stacking import StackingOptions
         from models.stacking_run import StackingJob, stack

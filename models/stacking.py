@@ -5,6 +5,7 @@ The parameters are those of the published program (REFERENCE.md section 3.4).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -21,7 +22,7 @@ import structlog
 from inference.booster_text import check_booster_text
 from inference.domain import LABELS, CheckpointError, InputError, OutOfMemoryError
 from inference.files import atomic_writer, output_errors, sha256_of_file
-from models.importing import end_with_parent
+from models.children import end_with_parent
 from models.stacking_data import FIRST, SECOND, Season
 
 if TYPE_CHECKING:
@@ -158,7 +159,9 @@ def train_stackers(
     options: StackingOptions,
     check: Callable[[], None],
 ) -> list[ClassResult]:
-    """Train one booster for each class and write `CLASS.txt` and a report into `out`; those that are there are kept.
+    """Train one booster for each class and write `CLASS.txt` into `out`, which keeps what earlier runs trained the same way.
+
+    The report there tells of all of them; returned are those of `classes`.
 
     Raises
     ------
@@ -192,11 +195,12 @@ def train_stackers(
         "training": train.digest,
         "validation": valid.digest,
         "features": list(feature_names),
+        "settings": _digest([priors, [parameters(label, 1) for label in LABELS], REPRODUCIBLE, EARLY_STOPPING]),
         "seed": options.seed,
         "rounds": options.rounds,
         "lightgbm": lightgbm.__version__,
     }
-    results = {} if options.fresh else _kept(out, fingerprint, classes)
+    results = {} if options.fresh else _kept(out, fingerprint)
     for result in _trained([task for task in tasks if task.label not in results], together, check):
         results[result.label] = result
         _write_report(out, fingerprint, train, valid, results)
@@ -292,7 +296,7 @@ def _check_both(task: Task) -> None:
             )
 
 
-def _kept(out: Path, fingerprint: dict[str, Any], classes: tuple[str, ...]) -> dict[str, ClassResult]:
+def _kept(out: Path, fingerprint: dict[str, Any]) -> dict[str, ClassResult]:
     """What an earlier run on the same data trained, as far as the files are still what they were."""
     path = out / REPORT_NAME
     if not path.is_file():
@@ -309,8 +313,12 @@ def _kept(out: Path, fingerprint: dict[str, Any], classes: tuple[str, ...]) -> d
     return {
         one.label: one
         for one in results
-        if one.label in classes and (file := out / f"{one.label}.txt").is_file() and sha256_of_file(file) == one.sha256
+        if (file := out / f"{one.label}.txt").is_file() and sha256_of_file(file) == one.sha256
     }
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _write_report(

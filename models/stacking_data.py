@@ -64,17 +64,22 @@ class HalfSeason:
 
 @dataclass(frozen=True)
 class Season:
-    """A season for the stackers. `n_left_out` sequences had no readable frame, or not every output.
+    """A season for the stackers.
 
-    `networks` are those that made the records: name and identity of each.
+    Attributes
+    ----------
+    n_left_out : sequences that had no readable frame, or not every output
+    digest : of records, labels, and what the ensemble makes of them: everything that matrix, estimate and targets depend on
+    networks : those that made the records: name and identity of each
+    seq_ids : of both halves; empty in what a process is sent
     """
 
     name: str
     halves: tuple[HalfSeason, HalfSeason]
     n_left_out: int
     digest: str
-    """Of everything that the matrix depends on."""
     networks: tuple[tuple[str, str], ...] = ()
+    seq_ids: frozenset[str] = frozenset()
 
     def of_class(self, column: int) -> Season:
         """The same with estimate and targets of one class only: C = 1."""
@@ -82,7 +87,7 @@ class Season:
             replace(half, estimate=half.estimate[:, [column]], targets=half.targets[:, [column]])
             for half in self.halves
         )
-        return replace(self, halves=(first, second))
+        return replace(self, halves=(first, second), seq_ids=frozenset())
 
     @property
     def n_sequences(self) -> int:
@@ -145,11 +150,13 @@ def read_season(
             f"{path}: must have {header.n_sequences} whole records, got {n_read}; run predict to the end"
         )
     finished = [writer.finish(labels) for writer in writers]
-    digest = hashlib.sha256(repr((header.fingerprint, header.outputs, n_read)).encode())
+    made_of = header.fingerprint, header.outputs, n_read, manifest.ensemble.model_dump_json(), manifest.feature_names
+    digest = hashlib.sha256(repr(made_of).encode())
     for half in finished:
         digest.update(half.targets.tobytes())
     networks = tuple(dict.fromkeys((output.network, output.identity) for output in header.outputs))
-    return Season(name, (finished[FIRST], finished[SECOND]), n_left_out, digest.hexdigest(), networks)
+    seq_ids = frozenset(seq_id for writer in writers for seq_id in writer.seq_ids)
+    return Season(name, (finished[FIRST], finished[SECOND]), n_left_out, digest.hexdigest(), networks, seq_ids)
 
 
 def _check_header(path: Path, header: RecordsHeader, manifest: Manifest) -> None:
@@ -172,13 +179,13 @@ class _Half:
     def __init__(self, path: Path, n_features: int) -> None:
         self._path = path
         self._n_features = n_features
-        self._seq_ids: list[str] = []
+        self.seq_ids: list[str] = []
         self._estimates: list[Probabilities] = []
         with output_errors(path):
             path.write_bytes(b"")
 
     def append(self, seq_ids: list[str], features: npt.NDArray[np.float64], estimate: Probabilities) -> None:
-        self._seq_ids += seq_ids
+        self.seq_ids += seq_ids
         self._estimates.append(estimate)
         with output_errors(self._path), self._path.open("ab") as file:
             features.astype(np.float32).tofile(file)
@@ -188,5 +195,5 @@ class _Half:
             matrix=self._path,
             n_features=self._n_features,
             estimate=np.concatenate([np.empty((0, N_CLASSES), np.float32), *self._estimates]),
-            targets=read_labels(labels, self._seq_ids),
+            targets=read_labels(labels, self.seq_ids),
         )

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
-from inference.domain import LABELS, CheckpointError, UsageError
+from inference.domain import LABELS, CheckpointError, InputError, UsageError
 from inference.files import output_errors
+from inference.run_state import locked
 from models.stacking import train_stackers
 from models.stacking_data import read_season, stacking_manifest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from inference.run_state import RunState
     from models.recipes import Recipe
     from models.stacking import ClassResult, StackingOptions
     from models.stacking_data import Season
 
 log = structlog.get_logger()
+
+MATRICES_NAME = ".matrices"
+"""Below the folder of the boosters: gigabytes, gone when a run ends, or when the next one begins."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +71,28 @@ def stack(job: StackingJob, options: StackingOptions, state: RunState) -> list[O
         raise UsageError(f"--classes: must be among the {len(LABELS)} labels, got {', '.join(unknown)}")
     if job.train == job.valid:
         raise UsageError(f"--train, --valid: must be different seasons, got {job.train} twice")
+    if job.reverse_out and job.out.resolve() == job.reverse_out.resolve():
+        raise UsageError(f"--out, --reverse-out: must be different folders, got {job.out} twice")
+    with ExitStack() as locks:
+        locks.enter_context(locked(job.out))
+        if job.reverse_out:
+            locks.enter_context(locked(job.reverse_out))
+        return _stack(job, classes, options, state)
+
+
+def _stack(job: StackingJob, classes: tuple[str, ...], options: StackingOptions, state: RunState) -> list[Outcome]:
     manifest = stacking_manifest(job.recipe)
-    with output_errors(job.out):
-        job.out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{job.out.name}.", dir=job.out.parent))
+    work = job.out / MATRICES_NAME
+    with output_errors(work):
+        shutil.rmtree(work, ignore_errors=True)  # a run that was killed left it
+        work.mkdir()
     try:
         seasons = {
             name: read_season(name, job.records, job.labels, manifest, work, state.check)
             for name in (job.train, job.valid)
         }
         _check_same_networks(job, seasons[job.train], seasons[job.valid])
+        _check_apart(job, seasons[job.train], seasons[job.valid])
         for season in seasons.values():
             log.info("season", name=season.name, sequences=season.n_sequences, left_out=season.n_left_out)
         ways = [(job.train, job.valid, job.out)]
@@ -101,6 +118,16 @@ def stack(job: StackingJob, options: StackingOptions, state: RunState) -> list[O
         ]
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _check_apart(job: StackingJob, train: Season, valid: Season) -> None:
+    """Refuse to judge by sequences that were learnt."""
+    both = train.seq_ids & valid.seq_ids
+    if both:
+        raise InputError(
+            f"{job.records}: records of {train.name} and {valid.name} must have no sequence in common, "
+            f"got {len(both)}, the first {min(both)}"
+        )
 
 
 def _check_same_networks(job: StackingJob, train: Season, valid: Season) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import multiprocessing
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -27,16 +28,18 @@ from inference.domain import (
     Effort,
     InputError,
     InterruptedRunError,
+    LockedError,
     UsageError,
 )
+from inference.files import sha256_of_file
 from inference.records import RECORDS_NAME, Record, RecordsHeader, RecordWriter, outputs_of
-from inference.run_state import RunState
+from inference.run_state import RunState, locked
 from models import stacking
 from models.importing import import_assets
 from models.recipes import Recipe, load_recipe
 from models.stacking import StackingOptions, n_processes, parameters, positive_weight
 from models.stacking_data import half_of, read_season, stacking_manifest
-from models.stacking_run import StackingJob, stack
+from models.stacking_run import MATRICES_NAME, StackingJob, stack
 from runtime_tests.conftest import SECOND_RECIPE
 
 ZEBRA = LABELS.index("zebra")
@@ -196,7 +199,78 @@ def test_a_run_that_goes_on_keeps_what_is_trained_unless_the_data_changed(
     assert trained[3:] == ["zebra", "empty"]
     stack(both, replace(quick, seed=2, fresh=True), RunState())
     assert trained[5:] == ["zebra", "empty"]
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "the matrices are removed"
+    assert not [path for path in out.iterdir() if path.name.startswith(".")], "the matrices are removed"
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Instead of being trained, boosters write down that they would be."""
+    labels: list[str] = []
+
+    def pretend(tasks: list[stacking.Task], _n_together: int, _check: Callable[[], None]) -> list[stacking.ClassResult]:
+        for task in tasks:
+            task.path.write_text(task.label)
+        labels.extend(task.label for task in tasks)
+        return [stacking.ClassResult(task.label, 0.5, 0.4, 1, 2, 3, 1.0, sha256_of_file(task.path)) for task in tasks]
+
+    monkeypatch.setattr(stacking, "_trained", pretend)
+    return labels
+
+
+def test_classes_trained_one_after_the_other_are_all_kept(
+    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+) -> None:
+    job = job_for(records, recipe, tmp_path / "S9")
+    for classes in (("empty",), ("zebra",), ("zebra", "empty")):
+        [outcome] = stack(replace(job, classes=classes), QUICK, RunState())
+        assert [result.label for result in outcome.results] == list(classes)
+    assert trained == ["empty", "zebra"]
+    report = json.loads((tmp_path / "S9" / "stacking.json").read_text())
+    assert [one["label"] for one in report["classes"]] == ["empty", "zebra"]
+
+
+def test_boosters_of_another_ensemble_are_not_kept(
+    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+) -> None:
+    """Whatever changes the matrix, or how it is learnt from, under the same names of features."""
+    assert recipe.stacking
+    weights = (1.0, 0.1, 0.1)[: len(recipe.ensemble.frame_weights)]
+    others = [
+        recipe.model_copy(update={"ensemble": recipe.ensemble.model_copy(update={"frame_weights": weights})}),
+        recipe.model_copy(update={"stacking": recipe.stacking.model_copy(update={"missing_frame": -5.0})}),
+        recipe.model_copy(update={"priors": {**recipe.priors, "zebra": 0.2}}),
+    ]
+    for number, one in enumerate([recipe, *others], start=1):
+        stack(job_for(records, one, tmp_path / "S9"), QUICK, RunState())
+        stack(job_for(records, one, tmp_path / "S9"), QUICK, RunState())
+        assert trained == ["zebra"] * number
+
+
+def test_a_season_that_is_learnt_does_not_judge_under_another_name(recipe: Recipe, tmp_path: Path) -> None:
+    write_season(tmp_path, "S9", recipe, 1)
+    shutil.copytree(tmp_path / "S9", tmp_path / "S10")
+    with pytest.raises(InputError, match="must have no sequence in common, got 598, the first SER_S9#A#1#0"):
+        stack(job_for(tmp_path, recipe, tmp_path / "out"), QUICK, RunState())
+
+
+def test_both_ways_need_folders_of_their_own_that_nobody_else_writes_to(
+    records: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    job = replace(job_for(records, recipe, tmp_path / "out"), reverse_out=tmp_path / "out" / ".." / "out")
+    with pytest.raises(UsageError, match="--out, --reverse-out: must be different folders"):
+        stack(job, QUICK, RunState())
+    reverse = tmp_path / "reverse"
+    with locked(reverse), pytest.raises(LockedError, match="reverse: must not be in use"):
+        stack(replace(job, reverse_out=reverse), QUICK, RunState())
+
+
+def test_what_a_killed_run_left_is_removed(records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]) -> None:
+    left = tmp_path / "S9" / MATRICES_NAME
+    left.mkdir(parents=True)
+    (left / "S1_0.float32").write_bytes(bytes(100))
+    stack(job_for(records, recipe, tmp_path / "S9"), QUICK, RunState())
+    assert trained == ["zebra"]
+    assert not left.exists()
 
 
 def test_a_signal_ends_the_processes_that_train(records: Path, recipe: Recipe, tmp_path: Path) -> None:
@@ -221,7 +295,7 @@ def test_a_signal_ends_the_processes_that_train(records: Path, recipe: Recipe, t
     while any(Path(f"/proc/{child.pid}").exists() for child in trainers()) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not [child for child in trainers() if Path(f"/proc/{child.pid}").exists()]
-    assert [path.name for path in tmp_path.iterdir()] == ["S9"], "the matrices are removed"
+    assert not (tmp_path / "S9" / MATRICES_NAME).exists()
 
 
 def test_parameters_are_the_published_ones() -> None:
