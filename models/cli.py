@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from inference.domain import Preset
+from inference.domain import Preset, UsageError
 from models.kinds import DEFAULT_SCHEDULES, Classes, Head, Kind, Scaling
 
 SECONDS_PER_MINUTE = 60
@@ -217,13 +218,18 @@ def stack(
     --out stackers/lgbs_v11 --reverse-out stackers/lgbs_v12
     """
     from inference.logs import configure_logging
-    from inference.run_state import RunState, stopping_on_signals
+    from inference.run_state import RunState, locked, stopping_on_signals
     from inference.settings import load_settings
 
     settings = load_settings(workers=workers)
     configure_logging(settings.log_format)
     state = RunState()
-    with stopping_on_signals(state):
+    if reverse_out and out.resolve() == reverse_out.resolve():
+        raise UsageError(f"--out, --reverse-out: must be different folders, got {out} twice")
+    with ExitStack() as entered:
+        for folder in (out, reverse_out) if reverse_out else (out,):
+            entered.enter_context(locked(folder))
+        entered.enter_context(stopping_on_signals(state))
         from models.recipes import load_recipe
         from models.stacking import StackingOptions
         from models.stacking_run import StackingJob, stack

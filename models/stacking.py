@@ -195,12 +195,13 @@ def train_stackers(
         "training": train.digest,
         "validation": valid.digest,
         "features": list(feature_names),
-        "settings": _digest([priors, [parameters(label, 1) for label in LABELS], REPRODUCIBLE, EARLY_STOPPING]),
+        "settings": _settings_digest(priors),
         "seed": options.seed,
         "rounds": options.rounds,
         "lightgbm": lightgbm.__version__,
     }
-    results = {} if options.fresh else _kept(out, fingerprint)
+    again = classes if options.fresh else ()
+    results = {label: one for label, one in _kept(out, fingerprint, fresh=options.fresh).items() if label not in again}
     for result in _trained([task for task in tasks if task.label not in results], together, check):
         results[result.label] = result
         _write_report(out, fingerprint, train, valid, results)
@@ -296,8 +297,8 @@ def _check_both(task: Task) -> None:
             )
 
 
-def _kept(out: Path, fingerprint: dict[str, Any]) -> dict[str, ClassResult]:
-    """What an earlier run on the same data trained, as far as the files are still what they were."""
+def _kept(out: Path, fingerprint: dict[str, Any], *, fresh: bool) -> dict[str, ClassResult]:
+    """What earlier runs on the same data trained, of any class, as far as the files are still what they were."""
     path = out / REPORT_NAME
     if not path.is_file():
         return {}
@@ -307,6 +308,9 @@ def _kept(out: Path, fingerprint: dict[str, Any]) -> dict[str, ClassResult]:
             return {}
         results = [ClassResult(**one) for one in content["classes"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if fresh:
+            log.warning("report of an earlier run", file=str(path), error=repr(error))
+            return {}
         raise CheckpointError(
             f"{path}: must be the report of an earlier run, got: {error!r}; --fresh starts over"
         ) from error
@@ -317,7 +321,10 @@ def _kept(out: Path, fingerprint: dict[str, Any]) -> dict[str, ClassResult]:
     }
 
 
-def _digest(content: Any) -> str:
+def _settings_digest(priors: dict[str, float]) -> str:
+    """SHA-256 of how any class is learnt, whatever it is learnt from."""
+    of_classes = [parameters(label, 1) for label in LABELS]
+    content = [priors, of_classes, REPRODUCIBLE, EARLY_STOPPING, WEIGHT_BOUNDS]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

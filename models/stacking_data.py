@@ -69,7 +69,7 @@ class Season:
     Attributes
     ----------
     n_left_out : sequences that had no readable frame, or not every output
-    digest : of records, labels, and what the ensemble makes of them: everything that matrix, estimate and targets depend on
+    digest : SHA-256 of the numbers themselves, matrix, estimate and targets of both halves: whatever changes one changes it
     networks : those that made the records: name and identity of each
     seq_ids : of both halves; empty in what a process is sent
     """
@@ -150,10 +150,8 @@ def read_season(
             f"{path}: must have {header.n_sequences} whole records, got {n_read}; run predict to the end"
         )
     finished = [writer.finish(labels) for writer in writers]
-    made_of = header.fingerprint, header.outputs, n_read, manifest.ensemble.model_dump_json(), manifest.feature_names
-    digest = hashlib.sha256(repr(made_of).encode())
-    for half in finished:
-        digest.update(half.targets.tobytes())
+    digests = [writer.digest_with(half) for writer, half in zip(writers, finished, strict=True)]
+    digest = hashlib.sha256(repr(digests).encode())
     networks = tuple(dict.fromkeys((output.network, output.identity) for output in header.outputs))
     seq_ids = frozenset(seq_id for writer in writers for seq_id in writer.seq_ids)
     return Season(name, (finished[FIRST], finished[SECOND]), n_left_out, digest.hexdigest(), networks, seq_ids)
@@ -181,14 +179,17 @@ class _Half:
         self._n_features = n_features
         self.seq_ids: list[str] = []
         self._estimates: list[Probabilities] = []
+        self._digest = hashlib.sha256()
         with output_errors(path):
             path.write_bytes(b"")
 
     def append(self, seq_ids: list[str], features: npt.NDArray[np.float64], estimate: Probabilities) -> None:
         self.seq_ids += seq_ids
         self._estimates.append(estimate)
+        rows = features.astype(np.float32).tobytes()
+        self._digest.update(rows)
         with output_errors(self._path), self._path.open("ab") as file:
-            features.astype(np.float32).tofile(file)
+            file.write(rows)
 
     def finish(self, labels: Path) -> HalfSeason:
         return HalfSeason(
@@ -197,3 +198,10 @@ class _Half:
             estimate=np.concatenate([np.empty((0, N_CLASSES), np.float32), *self._estimates]),
             targets=read_labels(labels, self.seq_ids),
         )
+
+    def digest_with(self, half: HalfSeason) -> str:
+        """SHA-256 of the matrix that went to the disk and of what `finish` made."""
+        digest = self._digest.copy()
+        digest.update(half.estimate.tobytes())
+        digest.update(half.targets.tobytes())
+        return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ import structlog
 
 from inference.domain import LABELS, CheckpointError, InputError, UsageError
 from inference.files import output_errors
-from inference.run_state import locked
 from models.stacking import train_stackers
 from models.stacking_data import read_season, stacking_manifest
 
@@ -61,31 +59,21 @@ class Outcome:
 
 
 def stack(job: StackingJob, options: StackingOptions, state: RunState) -> list[Outcome]:
-    """Train one set of boosters, and the reverse one if asked for."""
+    """Train one set of boosters, and the reverse one if asked for. The caller keeps others out of both folders."""
     stacking = job.recipe.stacking
     if stacking is None:
         raise UsageError(f"--recipe {job.recipe.name}: must have stackers, got none")
-    classes = job.classes or stacking.classes
+    classes = tuple(dict.fromkeys(job.classes or stacking.classes))
     unknown = [label for label in classes if label not in LABELS]
     if unknown:
         raise UsageError(f"--classes: must be among the {len(LABELS)} labels, got {', '.join(unknown)}")
     if job.train == job.valid:
         raise UsageError(f"--train, --valid: must be different seasons, got {job.train} twice")
-    if job.reverse_out and job.out.resolve() == job.reverse_out.resolve():
-        raise UsageError(f"--out, --reverse-out: must be different folders, got {job.out} twice")
-    with ExitStack() as locks:
-        locks.enter_context(locked(job.out))
-        if job.reverse_out:
-            locks.enter_context(locked(job.reverse_out))
-        return _stack(job, classes, options, state)
-
-
-def _stack(job: StackingJob, classes: tuple[str, ...], options: StackingOptions, state: RunState) -> list[Outcome]:
     manifest = stacking_manifest(job.recipe)
     work = job.out / MATRICES_NAME
     with output_errors(work):
         shutil.rmtree(work, ignore_errors=True)  # a run that was killed left it
-        work.mkdir()
+        work.mkdir(parents=True)
     try:
         seasons = {
             name: read_season(name, job.records, job.labels, manifest, work, state.check)

@@ -16,7 +16,9 @@ from pathlib import Path
 import lightgbm
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+import hakuna
 from inference.booster_text import feature_names_of
 from inference.boosters import check_feature_names
 from inference.bundle import Blend, feature_names, open_bundle
@@ -246,6 +248,43 @@ def test_boosters_of_another_ensemble_are_not_kept(
         assert trained == ["zebra"] * number
 
 
+def test_boosters_of_other_records_with_the_same_header_are_not_kept(
+    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+) -> None:
+    """As after photos were repaired: no header tells what is in a photo."""
+    made = tmp_path / "records"
+    shutil.copytree(records, made)
+    job = job_for(made, recipe, tmp_path / "S9")
+    stack(job, QUICK, RunState())
+    write_season(tmp_path / "again", "S9", recipe, seed=7)
+    shutil.copy(tmp_path / "again/S9" / RECORDS_NAME, made / "S9" / RECORDS_NAME)
+    stack(job, QUICK, RunState())
+    assert trained == ["zebra", "zebra"]
+
+
+def test_a_class_that_only_the_recipe_adds_does_not_train_the_others_again(
+    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+) -> None:
+    assert recipe.stacking
+    wider = recipe.model_copy(update={"stacking": recipe.stacking.model_copy(update={"classes": ("zebra", "empty")})})
+    stack(job_for(records, recipe, tmp_path / "S9"), QUICK, RunState())
+    stack(job_for(records, wider, tmp_path / "S9"), QUICK, RunState())
+    assert trained == ["zebra", "empty"]
+
+
+def test_fresh_trains_the_classes_asked_for_and_keeps_the_others(
+    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+) -> None:
+    job = replace(job_for(records, recipe, tmp_path / "S9"), classes=("zebra", "empty"))
+    stack(job, QUICK, RunState())
+    stack(replace(job, classes=("zebra",)), replace(QUICK, fresh=True), RunState())
+    stack(job, QUICK, RunState())
+    assert trained == ["zebra", "empty", "zebra"]
+    (tmp_path / "S9" / "stacking.json").write_text("{}")
+    stack(job, replace(QUICK, fresh=True), RunState())
+    assert trained[3:] == ["zebra", "empty"]
+
+
 def test_a_season_that_is_learnt_does_not_judge_under_another_name(recipe: Recipe, tmp_path: Path) -> None:
     write_season(tmp_path, "S9", recipe, 1)
     shutil.copytree(tmp_path / "S9", tmp_path / "S10")
@@ -253,15 +292,16 @@ def test_a_season_that_is_learnt_does_not_judge_under_another_name(recipe: Recip
         stack(job_for(tmp_path, recipe, tmp_path / "out"), QUICK, RunState())
 
 
-def test_both_ways_need_folders_of_their_own_that_nobody_else_writes_to(
-    records: Path, recipe: Recipe, tmp_path: Path
-) -> None:
-    job = replace(job_for(records, recipe, tmp_path / "out"), reverse_out=tmp_path / "out" / ".." / "out")
-    with pytest.raises(UsageError, match="--out, --reverse-out: must be different folders"):
-        stack(job, QUICK, RunState())
-    reverse = tmp_path / "reverse"
-    with locked(reverse), pytest.raises(LockedError, match="reverse: must not be in use"):
-        stack(replace(job, reverse_out=reverse), QUICK, RunState())
+def test_both_ways_need_folders_of_their_own_that_nobody_else_writes_to(tmp_path: Path) -> None:
+    words = ["stack", "--train", "S9", "--valid", "S10", "--records", str(tmp_path), "--labels", "labels.csv"]
+    words += ["--recipe", "third_place", "--out", str(tmp_path / "out"), "--reverse-out"]
+    same = CliRunner().invoke(hakuna.app, [*words, str(tmp_path / "out" / ".." / "out")])
+    assert isinstance(same.exception, UsageError)
+    assert "--out, --reverse-out: must be different folders" in str(same.exception)
+    with locked(tmp_path / "reverse"):
+        held = CliRunner().invoke(hakuna.app, [*words, str(tmp_path / "reverse")])
+    assert isinstance(held.exception, LockedError)
+    assert "reverse: must not be in use" in str(held.exception)
 
 
 def test_what_a_killed_run_left_is_removed(records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]) -> None:
