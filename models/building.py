@@ -32,9 +32,7 @@ def build_bundle(recipe: Recipe, networks: Path, stackers: Path | None, out: Pat
     """
     if stackers is None:
         recipe = recipe.model_copy(update={"stacking": None})
-    recipe = recipe.model_copy(
-        update={"networks": tuple(found_network(network, networks) for network in recipe.networks)}
-    )
+    recipe = recipe.model_copy(update={"networks": found_networks(recipe, networks)})
     files = {network.file: networks / network.file for network in recipe.networks}
     for network in recipe.networks:
         _check_training(network, recipe, files[network.file].parent / REPORT_NAME)
@@ -43,15 +41,22 @@ def build_bundle(recipe: Recipe, networks: Path, stackers: Path | None, out: Pat
     return make_bundle(f"{networks}, {stackers}" if stackers else str(networks), files, recipe, out, demo=demo)
 
 
-def found_network(network: NetworkRecipe, folder: Path) -> NetworkRecipe:
-    """The network with the file that was found for it: two networks of one file name must not become one."""
-    places = [*([network.trained] if network.trained else []), f"{network.name}/{NETWORK_NAME}", network.file]
-    for place in places:
-        if (folder / place).is_file():
-            return network.model_copy(update={"file": place})
-    raise BundleError(
-        f"{folder}: network {network.name} must be there as {' or '.join(places)}, got none of these files"
-    )
+def found_networks(recipe: Recipe, folder: Path) -> tuple[NetworkRecipe, ...]:
+    """The networks with the files found for them: two networks of one file name must not become one. Raises BundleError."""
+    found, missing = [], []
+    for network in recipe.networks:
+        places = [*([network.trained] if network.trained else []), f"{network.name}/{NETWORK_NAME}", network.file]
+        there = next((place for place in places if (folder / place).is_file()), None)
+        if there is None:
+            missing.append(f"{network.name} ({' or '.join(places)})")
+        else:
+            found.append(network.model_copy(update={"file": there}))
+    if missing:
+        raise BundleError(
+            f"{folder}: recipe {recipe.name} needs {len(recipe.networks)} networks, "
+            f"got {len(missing)} missing: {', '.join(missing)}"
+        )
+    return tuple(found)
 
 
 def _check_training(network: NetworkRecipe, recipe: Recipe, report: Path) -> None:

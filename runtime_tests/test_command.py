@@ -131,7 +131,7 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
         (
             ("bundle", "build", "--recipe", "third_place", "--networks", tmp_path, "--out", tmp_path / "new"),
             4,
-            "5 files, got 5 missing",
+            "5 networks, got 5 missing",
         ),
         ((*train, "--train", "1"), 2, "--train: must be different seasons such as S1,S2,S3, got '1'"),
         ((*train, "--train", "S1", "--schedule", "slow"), 2, "--schedule slow: must be one of background, two_branch"),

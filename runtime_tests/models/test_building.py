@@ -17,7 +17,7 @@ from inference.engine_tensorflow import TensorFlowNetwork
 from inference.files import sha256_of_file
 from inference.records import Record
 from models.architectures import backbone, single_view_network
-from models.building import build_bundle, found_network
+from models.building import build_bundle, found_networks
 from models.kinds import DEFAULT_SCHEDULES, EMPTY_CLASSES, Kind
 from models.recipes import Recipe, load_recipe
 from models.schedule import load_schedule
@@ -85,7 +85,7 @@ def test_networks_of_one_file_name_stay_different_ones(runs: Path, second: Recip
 def test_a_recipe_says_which_of_the_sizes_of_a_training_it_takes(runs: Path, second: Recipe, tmp_path: Path) -> None:
     smaller = runs / "large" / "network_48x64.h5"
     (runs / "large" / "network.h5").rename(smaller)
-    with pytest.raises(BundleError, match=r"network large must be there as large/network.h5 or \S+.h5, got none"):
+    with pytest.raises(BundleError, match=r"needs 3 networks, got 1 missing: large \(large/network.h5 or \S+.h5\)"):
         build_bundle(second, runs, None, tmp_path / "bundle")
     taken = tuple(
         network.model_copy(update={"trained": "large/network_48x64.h5"} if network.name == "large" else {})
@@ -110,8 +110,8 @@ def test_the_trainings_that_the_readme_names_leave_all_networks_of_the_published
     for place in left:
         (tmp_path / place).parent.mkdir(exist_ok=True)
         (tmp_path / place).touch()
-    found = [found_network(network, tmp_path).file for network in load_recipe("third_place").networks]
-    assert found == [
+    found = found_networks(load_recipe("third_place"), tmp_path)
+    assert [network.file for network in found] == [
         "v1/network_360x480.h5",
         "v2/network_360x480.h5",
         "v2/network_384x512.h5",
