@@ -23,6 +23,8 @@ FORMAT_NAME = "submission_format.csv"
 PUBLIC_SEQ_ID = re.compile(r"(?:SER_)?(?P<season>[^#]+)#(?P<site>[^#]+)#[^#]+#[^#]+")
 """season # site # roll # capture, as in the public seasons (REFERENCE.md 1); anonymised test sets have other ids."""
 EPOCH = datetime(1970, 1, 1)
+SHOWN_COLUMNS = 8
+"""Of a header that is refused."""
 
 FALLBACK_HOUR = 12
 FALLBACK_MONTH = 7
@@ -219,5 +221,7 @@ def _checked_rows(path: Path, header: list[str], reader: Iterator[list[str]]) ->
 def _columns(path: Path, header: list[str], names: tuple[str, ...]) -> tuple[int, ...]:
     missing = [name for name in names if name not in header]
     if missing:
-        raise InputError(f"{path}, row 1: must have the columns {', '.join(names)}, got no {', '.join(missing)}")
+        raise InputError(
+            f"{path}, row 1: must have the columns {', '.join(names)}, got no {', '.join(missing)} among {header[:SHOWN_COLUMNS]}"
+        )
     return tuple(header.index(name) for name in names)

@@ -131,7 +131,10 @@ class FrameCache:
         with self._index.open("rb") as file:
             found = content_of_line(file.readline())
         if found != header:
-            raise CheckpointError(f"{self._index}: must be the index of {header}, got {found}; delete the folder")
+            raise CheckpointError(
+                f"{self._index}: must be the index of frames of format {FORMAT_VERSION}, made as {key.folder_name}, got {found}; "
+                f"delete {self.folder}: it is made again"
+            )
         self._pack = pack
         self._descriptor = os.open(pack, os.O_RDONLY | os.O_CLOEXEC)
 

@@ -67,6 +67,10 @@ def test_order_of_the_rows_does_not_matter(
     [
         ("", "row 1: must have the columns seq_id, datetime, file_name, got no seq_id, datetime, file_name"),
         ("seq_id,file_name\na,b\n", "row 1: must have the columns .* got no datetime"),
+        (
+            "seq_id;datetime;file_name\na;b;c\n",
+            r"got no seq_id, datetime, file_name among \['seq_id;datetime;file_name'\]",
+        ),
         ("seq_id,datetime,file_name,seq_id\n", r"row 1: column names must be unique, got \['seq_id'\] twice"),
         (HEADER, "must have at least one row below the header, got none"),
         (HEADER + "a,t\n", "row 2: must have 3 columns, got 2"),
