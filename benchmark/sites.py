@@ -55,10 +55,12 @@ def describe(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Pat
 
     A site comes from `sites_path` (`seq_id, site`), else from such a column of the metadata, else from a public id, else
     from the folder of the first photo, where there are several folders and no public ids.
-    Raises InputError for files that are none, and for a list that lacks a sequence.
+    Raises InputError for files that are none, for a list that lacks a sequence, and for metadata that has none of them.
     """
     told = _told_sites(seq_ids, sites_path) if sites_path else {}
     metadata = read_metadata(metadata_path) if metadata_path else None
+    if metadata and seq_ids and not any(seq_id in metadata.sequences for seq_id in seq_ids):
+        raise InputError(f"{metadata_path}: must be the metadata of the predicted sequences, got none of them")
     matches = [PUBLIC_SEQ_ID.fullmatch(seq_id) for seq_id in seq_ids]
     groups = {}
     folders: dict[str, str] = {}

@@ -191,6 +191,8 @@ def test_metadata_tell_hour_light_frames_and_folder(tmp_path: Path) -> None:
     assert names(groups["frames"]) == ["4 or more", "2", "1", "unknown"]
     assert names(groups["site"]) == ["cam2", "cam1", "cam2", "unknown"]
     assert "season" not in groups
+    with pytest.raises(InputError, match="must be the metadata of the predicted sequences, got none of them"):
+        describe(("x", "y"), path)
 
 
 def test_what_is_not_known_of_a_sequence_is_unknown_and_not_noon(tmp_path: Path) -> None:
