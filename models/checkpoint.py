@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inference.domain import CheckpointError
-from inference.files import output_errors, sync_folder
+from inference.files import atomic_binary_writer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,24 +58,19 @@ class Checkpoint:
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint of a folder; a kill at any moment leaves the old or the new one."""
-    path, temporary = folder / CHECKPOINT_NAME, folder / f".{CHECKPOINT_NAME}.partial"
     about = {
         "format_version": FORMAT_VERSION,
         "fingerprint": checkpoint.fingerprint,
         "position": vars(checkpoint.position),
     }
-    arrays = {f"variable_{number}": array for number, array in enumerate(checkpoint.variables)}
+    arrays: dict[str, npt.NDArray[Any]] = {"about": np.array(json.dumps(about))}
+    arrays |= {f"variable_{number}": array for number, array in enumerate(checkpoint.variables)}
     arrays |= {f"optimizer_{number}": array for number, array in enumerate(checkpoint.optimizer)}
-    with output_errors(path):
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, about=np.array(json.dumps(about)), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            sync_folder(folder)
-        finally:
-            temporary.unlink(missing_ok=True)
+    # Not np.savez: where the disk is full it leaves the archive open, which is then closed after its file, with a traceback.
+    with atomic_binary_writer(folder / CHECKPOINT_NAME) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.save(member, array, allow_pickle=False)
 
 
 def read_checkpoint(folder: Path, fingerprint: dict[str, str]) -> Checkpoint | None:

@@ -167,7 +167,8 @@ def _begin(
     if checkpoint:
         is_over = position.epoch == len(epochs)
         learner.restore(checkpoint.variables, None if is_over else checkpoint.optimizer)
-        log.info("continuing", epochs_done=position.epoch, epochs=len(epochs), batches_done=position.batch)
+        log.info("all epochs are learnt" if is_over else "continuing",
+                 epochs_done=position.epoch, epochs=len(epochs), batches_done=position.batch)  # fmt: skip
     progress = Progress(epochs, len(examples), len(validation))
     return Training(
         job, out, options, state, fingerprint, learnt, validated, learner, epochs, progress, position,
