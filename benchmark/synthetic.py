@@ -273,7 +273,7 @@ def _pool(n_workers: int) -> Iterator[ProcessPoolExecutor | None]:
         try:
             yield pool
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)  # stopped, it draws nothing more
 
 
 def _begin_to_draw() -> None:

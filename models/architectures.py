@@ -45,11 +45,8 @@ def backbone(application: str, name: str) -> keras.Model:
         raise UsageError(
             f"backbone: must be {TINY}, {SMALL} or in keras.applications ({', '.join(known)}), got {application!r}"
         )
-    try:
-        network: keras.Model = builder(include_top=False, weights=None, input_shape=(None, None, 3), name=name)
-    except KeyError:  # EfficientNetV2 looks its blocks up under its own name
-        network = builder(include_top=False, weights=None, input_shape=(None, None, 3))
-        network.name = name
+    network: keras.Model = builder(include_top=False, weights=None, input_shape=(None, None, 3))
+    network.name = name  # not before: EfficientNetV2 looks its blocks up under its own name
     return network
 
 

@@ -150,7 +150,7 @@ def train(
     state = RunState()
     with locked(out) as folder, stopping_on_signals(state):
         # What makes no sense is told before TensorFlow is imported, which takes seconds.
-        from models.labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, parse_seasons
+        from models.labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, check_apart, parse_seasons
         from models.network_plan import NetworkPlan, check_plan
         from models.schedule import load_schedule
 
@@ -166,6 +166,7 @@ def train(
         )
         check_plan(plan)
         seasons = parse_seasons("--train", training), parse_seasons("--valid", validation)
+        check_apart(*seasons)
         settled = load_schedule(schedule or DEFAULT_SCHEDULES[network])
         from models import training as training_run
 

@@ -74,11 +74,9 @@ class Learner:
 
     def restore(self, variables: list[npt.NDArray[Any]], optimizer: list[npt.NDArray[Any]] | None) -> None:
         """Go back to a state of the same network in the same phase; None where no phase is left."""
-        for own, values in ((self.network.variables, variables), (self._optimizer.variables, optimizer)):
-            if values is None:
-                continue
-            for variable, value in zip(own, values, strict=True):
-                variable.assign(value)
+        _assign(self.network.variables, variables)
+        if optimizer is not None:
+            _assign(self._optimizer.variables, optimizer)
 
     def _step(self, targets: tf.Tensor, *images: tf.Tensor) -> tf.Tensor:
         variables = self.network.trainable_variables
@@ -115,6 +113,11 @@ class _AnyBatch:
             signature = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in arrays]
             self._graphs[key] = tf.function(self._work, input_signature=signature)
         return self._graphs[key](*map(tf.constant, arrays))
+
+
+def _assign(own: list[keras.Variable], values: list[npt.NDArray[Any]]) -> None:
+    for variable, value in zip(own, values, strict=True):
+        variable.assign(value)
 
 
 def unfreeze(network: keras.Model, n_last_layers: int | None, branch_layers: int | None) -> None:

@@ -28,7 +28,7 @@ from inference.run_report import hakuna_version
 from models.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
 from models.frame_cache import PART_SEQUENCES, CacheKey, FrameCache
 from models.keras_files import save_network
-from models.labels import check_apart, ids_of_seasons, read_labels
+from models.labels import ids_of_seasons, read_labels
 from models.learner import Learner, log_loss_by_class, network_targets, start_at_shares, unfreeze
 from models.networks_to_train import build_network, class_names
 from models.schedule import epochs_of
@@ -109,10 +109,10 @@ class Training:
 
 def train(job: TrainingJob, out: OutputFolder, options: TrainingOptions, state: RunState) -> dict[str, Any]:
     """Train a network and write it, with its history, into `out`; returns the content of `training.json`."""
-    check_apart(job.training_seasons, job.validation_seasons)
     prepare_devices()
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(job.seed)
+    network = build_network(job.plan)  # before photos are decoded, which may take hours
     decoder = find_decoder(DecoderName.AUTO, options.n_workers)
     key = CacheKey(job.preset, decoder.pixels, photos_needed(job.plan.views))
     state.stage = "reading metadata and labels"
@@ -134,7 +134,7 @@ def train(job: TrainingJob, out: OutputFolder, options: TrainingOptions, state: 
             log.info("sequences", role=name, used=len(part), left_out=part.n_left_out)
             if not len(part):
                 raise InputError(f"{job.metadata}: must have {name} sequences with enough readable photos, got none")
-        training = _begin(job, out.path, options, state, cache, examples, validation)
+        training = _begin(job, out.path, options, state, cache, examples, validation, network)
         state.stage = "training"
         _run(training)
     return _finish(training)
@@ -148,6 +148,7 @@ def _begin(
     cache: FrameCache,
     examples: Examples,
     validation: Examples,
+    network: keras.Model,
 ) -> Training:
     """A training where its last checkpoint left it, or at its start."""
     fingerprint = _fingerprint(job, cache.key, examples, validation)
@@ -158,14 +159,13 @@ def _begin(
     learnt, validated = (
         Views(cache, part, job.plan.views, epochs[0].size, options.kept_bytes) for part in (examples, validation)
     )
-    network = build_network(job.plan)
     start_at_shares(network, network_targets(examples.targets, job.plan.n_classes, job.plan.head), job.plan.head)
     learner = Learner(network, job.plan.scalings, job.plan.head, job.schedule.branch_layers)
     position = checkpoint.position if checkpoint else Position()
-    if position.epoch < len(epochs):
+    is_over = position.epoch == len(epochs)
+    if not is_over:
         learner.begin_phase(epochs[position.epoch].trainable_layers)
     if checkpoint:
-        is_over = position.epoch == len(epochs)
         learner.restore(checkpoint.variables, None if is_over else checkpoint.optimizer)
         log.info("all epochs are learnt" if is_over else "continuing",
                  epochs_done=position.epoch, epochs=len(epochs), batches_done=position.batch)  # fmt: skip

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import tensorflow as tf
 
-from inference.files import atomic_writer, output_errors
+from inference.domain import OutputError
+from inference.files import atomic_writer
 from models.schedule import Epoch, cost_of, eta_seconds
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
 def write_tensorboard(folder: Path, entry: dict[str, Any]) -> None:
     """Add an epoch's figures to the logs that `tensorboard --logdir` shows."""
     path = folder / TENSORBOARD_NAME
-    with output_errors(path):
+    try:
         writer = tf.summary.create_file_writer(str(path))
         with writer.as_default(step=entry["epoch"]):
             for name in ("training_loss", "validation_log_loss", "learning_rate", "images_per_second"):
@@ -42,6 +43,8 @@ def write_tensorboard(folder: Path, entry: dict[str, Any]) -> None:
             for label, value in entry["validation_log_loss_by_class"].items():
                 tf.summary.scalar(f"validation_log_loss/{label}", value)
         writer.close()
+    except tf.errors.OpError as error:  # TensorFlow's own, no OSError
+        raise OutputError(f"{path} must be writable, got: {error.message}") from error
 
 
 class Progress:

@@ -58,7 +58,6 @@ def test_folded_network_is_the_same_function_without_normalisation(has_scale: bo
 
 
 def test_a_convolution_that_somebody_else_reads_is_left_alone() -> None:
-    keras.utils.set_random_seed(5)
     images = keras.Input((None, None, 3))
     hidden = keras.layers.Conv2D(4, 3, use_bias=False)(images)
     both = keras.layers.Add()([hidden, keras.layers.BatchNormalization()(hidden)])
@@ -68,7 +67,7 @@ def test_a_convolution_that_somebody_else_reads_is_left_alone() -> None:
     folded, n_folded = folded_graph(frozen)
     assert n_folded == 0
     pixels = np.random.default_rng(4).uniform(0, 1, (1, 8, 8, 3)).astype(np.float32)
-    np.testing.assert_allclose(run(frozen, folded, pixels), network(pixels).numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(run(frozen, folded, pixels), run(frozen, frozen.graph.as_graph_def(), pixels))
 
 
 def test_folding_multiplies_in_float64() -> None:

@@ -214,8 +214,5 @@ def test_networks_are_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("application", ["MobileNetV3Small", "EfficientNetV2B0"])
 def test_a_backbone_that_could_not_be_read_again_is_refused_before_it_learns(application: str) -> None:
-    keras.backend.clear_session()  # or the layer is the second of its name
-    with pytest.raises(
-        UsageError, match="must be made of layers of plain arithmetic .* got layer 'rescaling' of class Rescaling"
-    ):
+    with pytest.raises(UsageError, match="must be made of layers of plain arithmetic .* of class Rescaling"):
         build_network(NetworkPlan(kind=Kind.FRAMES, backbone=application))

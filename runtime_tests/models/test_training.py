@@ -16,9 +16,7 @@ import cv2
 import h5py
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from hakuna import app
 from inference.decode_pillow import decode
 from inference.decoding import find_decoder
 from inference.domain import (
@@ -251,12 +249,6 @@ def test_an_epoch_that_an_earlier_run_learnt_has_no_rate_and_fresh_forgets_the_o
     first, *others = [epoch["images_per_second"] for epoch in history_of(tmp_path)]
     assert first is None
     assert all(others)
-
-
-def test_a_seed_that_numpy_does_not_take_is_refused(seasons: Path, tmp_path: Path) -> None:
-    words = command(seasons, tmp_path, "--seed", 2**32)
-    result = CliRunner().invoke(app, words[words.index("train") :], env={"COLUMNS": "400"})
-    assert (result.exit_code, "Invalid value for '--seed'" in result.output) == (2, True)
 
 
 def test_a_checkpoint_of_another_training_is_refused_with_the_difference(undisturbed: Path) -> None:
