@@ -12,6 +12,8 @@ BENCH_BASELINE ?= benchmark/results/baseline.json
 # The commit whose code the baseline timed, and a folder for that code.
 BENCH_COMMIT = $(shell git log -1 --format=%H -- $(BENCH_BASELINE))
 BENCH_OLD := build/baseline
+# Settings of today, which the code of another day may not know and would refuse.
+NO_SETTINGS = $(addprefix -u ,$(shell env | sed -n 's/^\(HAKUNA_[A-Z_]*\)=.*/\1/p'))
 
 .PHONY: help demo test test-faults test-container test-slow faults ladder-mini bench bench-side-by-side test-tools check format docs lock lock-check audit image release-check clean
 .DEFAULT_GOAL := help
@@ -68,7 +70,7 @@ bench-side-by-side: $(DEV)  ## Time the code of the baseline's commit here, comp
 	@test "$$(git rev-parse --is-shallow-repository)" = false || { echo "needs the whole history: git fetch --unshallow"; exit 2; }
 	rm -rf $(BENCH_OLD) && mkdir -p $(BENCH_OLD)
 	git archive $(BENCH_COMMIT) | tar -x -C $(BENCH_OLD)
-	cd $(BENCH_OLD) && PYTHONPATH=. $(abspath $(BIN))/hakuna bench --short --json bench.json
+	cd $(BENCH_OLD) && env $(NO_SETTINGS) PYTHONPATH=. $(abspath $(BIN))/hakuna bench --short --json bench.json
 	$(BIN)/hakuna bench --short --compare $(BENCH_OLD)/bench.json --json $(BENCH_JSON)
 
 check: $(DEV)  ## Lint, types, import contracts

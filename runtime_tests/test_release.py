@@ -58,3 +58,11 @@ def test_release_check_is_all_of_them(project: Path) -> None:
     assert code == 0, planned
     for part in ("git status", "CHANGELOG.md", "ruff check", "pip compile", "pip-audit", "docker build"):
         assert part in planned, part
+
+
+def test_code_of_another_day_is_timed_without_the_settings_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAKUNA_REQUIRE_TOOLS", "1")
+    code, planned = run(PROJECT, "make", "--dry-run", "bench-side-by-side")
+    assert code == 0, planned
+    [old_code] = [line for line in planned.splitlines() if "PYTHONPATH=" in line]
+    assert "env -u HAKUNA_REQUIRE_TOOLS" in old_code
