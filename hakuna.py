@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -40,11 +42,24 @@ app.add_typer(models_cli.app, name="bundle")
 
 def main() -> None:
     """Run the command; the exit code is that of RELIABILITY.md."""
+    _open_standard_streams()
     try:
         app()
     except HakunaError as error:
-        typer.echo(f"hakuna: {error}", err=True)
+        with suppress(OSError):  # nobody may listen any more; the exit code still tells
+            typer.echo(f"hakuna: {error}", err=True)
         sys.exit(error.exit_code)
+
+
+def _open_standard_streams() -> None:
+    """Where the caller closed one, the next file that is opened would get its number, and libraries would write into it."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115  # for as long as the process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 if __name__ == "__main__":

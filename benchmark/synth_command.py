@@ -36,7 +36,7 @@ def make_seasons(
 ) -> None:
     """Write seasons into a new folder and say how long that took. Raises UsageError where it is not new."""
     if out.exists():
-        raise UsageError(f"OUT {out}: must not exist yet")
+        raise UsageError(f"OUT {out}: must not exist yet; without tables it is what an interrupted run left, delete it")
     options = SeasonOptions(n_sequences, n_cameras, size, seed, damaged_share, Role(role))
     start = time.perf_counter()
     with Progress(console=Console(stderr=True), transient=True) as progress:

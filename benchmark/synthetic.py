@@ -28,14 +28,13 @@ from benchmark.synthetic_scenery import background_of_frame, expose, make_scene,
 from benchmark.synthetic_species import SEEN_ONCE, SPECIES
 from benchmark.synthetic_strips import burn_in, pick_strip
 from inference.domain import LABELS, METADATA_COLUMNS, ImageSize
-from inference.files import output_errors
+from inference.files import atomic_writer, output_errors
 from models.children import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
     from pathlib import Path
-    from typing import TextIO
 
     from benchmark.synthetic_scenery import Scene
     from benchmark.synthetic_strips import Strip
@@ -177,21 +176,21 @@ def _camera(seed: int, season: int, camera: int, size: ImageSize) -> _Camera:
 
 
 class _Tables:
-    """The CSV files of a folder, written as the plan goes on."""
+    """The CSV files of a folder, written as the plan goes on; they have their names when all photos are drawn."""
 
     def __init__(self, folder: Path, options: SeasonOptions, files: ExitStack) -> None:
         role = options.role.value
         self._options = options
-        self._metadata = csv.writer(files.enter_context(_text(folder / f"{role}_{METADATA_SUFFIX}")))
-        self._labels = csv.writer(files.enter_context(_text(folder / f"{role}_{LABELS_SUFFIX}")))
+        self._metadata = csv.writer(files.enter_context(atomic_writer(folder / f"{role}_{METADATA_SUFFIX}")))
+        self._labels = csv.writer(files.enter_context(atomic_writer(folder / f"{role}_{LABELS_SUFFIX}")))
         self._metadata.writerow(METADATA_COLUMNS)
         self._labels.writerow(["seq_id", *LABELS])
         self._formats = self._damaged = None
         if options.role is Role.TEST:
-            self._formats = csv.writer(files.enter_context(_text(folder / FORMAT_NAME)))
+            self._formats = csv.writer(files.enter_context(atomic_writer(folder / FORMAT_NAME)))
             self._formats.writerow(["seq_id", *LABELS])
         if options.damaged_share:
-            self._damaged = csv.writer(files.enter_context(_text(folder / DAMAGED_NAME)))
+            self._damaged = csv.writer(files.enter_context(atomic_writer(folder / DAMAGED_NAME)))
             self._damaged.writerow(["file_name", "damage"])
 
     def add(self, burst: Burst) -> None:
@@ -279,9 +278,3 @@ def _pool(n_workers: int) -> Iterator[ProcessPoolExecutor | None]:
 def _begin_to_draw() -> None:
     end_with_parent()
     cv2.setNumThreads(1)
-
-
-@contextmanager
-def _text(path: Path) -> Iterator[TextIO]:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        yield file

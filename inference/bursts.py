@@ -132,7 +132,7 @@ def _goes_back_and_forth(photos: list[FieldPhoto], gap_seconds: float) -> bool:
 def _rolls_over(last: FieldPhoto, first: FieldPhoto, gap_seconds: float) -> bool:
     """Whether a camera's counter went from 9999 to 0001 between two photos, within a burst."""
     before, after = (DIGITS.findall(_stem_and_copy(photo)[0])[-1:] for photo in (last, first))
-    if not before or not after or set(before[0]) != {"9"} or int(after[0]) > 1:
+    if not before or not after or set(before[0]) != {"9"} or after[0].lstrip("0") not in ("", "1"):
         return False
     return 0 <= _seconds(last, first) <= gap_seconds
 
@@ -159,7 +159,12 @@ def _stem_and_copy(photo: FieldPhoto) -> tuple[str, str]:
 def _by_name(photo: FieldPhoto) -> tuple[list[tuple[int, str]], str]:
     """Sorts digits as numbers; names that differ in leading zeros only are told apart by themselves."""
     parts = DIGITS.split(photo.file_name)
-    return [(int(part), "") if number % 2 else (0, part) for number, part in enumerate(parts)], photo.file_name
+    # Without zeros before it, the longer number is the larger one; int() refuses thousands of digits.
+    numbers = [part.lstrip("0") for part in parts]
+    return [
+        (len(number), number) if place % 2 else (0, part)
+        for place, (part, number) in enumerate(zip(parts, numbers, strict=True))
+    ], photo.file_name
 
 
 def _by_time(photo: FieldPhoto) -> tuple[datetime, tuple[list[tuple[int, str]], str]]:

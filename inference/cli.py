@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +15,7 @@ from inference.domain import DecoderName, EngineName, ExportFormat, Precision, P
 
 if TYPE_CHECKING:
     from inference.job import Job, RunOptions
+    from inference.run_state import RunState
     from inference.settings import Settings
 
 NO_FORMAT = "none"
@@ -57,7 +60,9 @@ def predict(  # one parameter an option
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Time for everything, such as 8h or 90m: a complete submission exists before it ends."),
+        typer.Option(
+            help="Time for everything, such as 8h, 90m or 45s; a number alone is seconds. A complete submission exists before."
+        ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 6 if the budget degraded any sequence.")] = False,
     max_failures: Annotated[
@@ -112,13 +117,15 @@ def predict(  # one parameter an option
             _predict_photos(photos, target, options, settings, human)
         return
     photo_options = {
-        "--tta": tta, "--preset": preset, "--shard": shard, "--budget": budget, "--fresh": fresh, "--dry-run": dry_run
+        "--metadata": metadata, "--format": submission_format, "--tta": tta, "--preset": preset, "--fresh": fresh,
+        "--workers": workers, "--batch-size": batch_size, "--decoder": decoder, "--engine": engine,
+        "--precision": precision, "--budget": budget, "--strict": strict, "--max-failures": max_failures,
+        "--read-timeout": read_timeout, "--shard": shard, "--dry-run": dry_run
     }  # fmt: skip
-    given = [name for name, value in photo_options.items() if value not in (None, False)]
-    if tta is False:
-        given.insert(0, "--tta")
+    # `--no-tta` is False and given, `--fresh` is False and not.
+    given = [name for name, value in photo_options.items() if value or (name == "--tta" and value is False)]
     if given:
-        raise UsageError(f"{', '.join(given)}: settled when the records were made, must not be given")
+        raise UsageError(f"{', '.join(given)}: about photos, must not be given with --from-records")
     _predict_records(from_records or target, bundle, target, features, human)
 
 
@@ -139,9 +146,11 @@ def merge(
     from inference.settings import load_settings
 
     human = configure_logging(load_settings(log_format=log_format).log_format)
-    with locked(out), stopping_on_signals(RunState()):
-        merge_records(shards, out)
-    _predict_records(out, bundle, out, features, human)
+    state = RunState()
+    with locked(out), stopping_on_signals(state):
+        merge_records(shards, out, state.check)
+        report = _second_phase(out, bundle, out, features, state)
+    _print_summary(report, out, human)
 
 
 def metadata(
@@ -182,11 +191,12 @@ def metadata(
     format_path = submission_format or out.parent / FORMAT_FILE
     if len({path.resolve() for path in (photos, out, format_path)}) < 3:  # noqa: PLR2004
         raise UsageError(f"PHOTOS, --out, --format: must be different files, got {photos}, {out}, {format_path}")
-    if submission_format is None and format_path.exists():
+    is_lost = os.path.exists(format_path) and not field_photos.is_left_by_us(format_path, out)
+    if submission_format is None and is_lost:
         raise UsageError(
             f"{format_path}: must not be there yet; --format OTHER.csv writes elsewhere, --format {format_path} writes over it"
         )
-    found = field_photos.find_photos(photos) if photos.is_dir() else field_photos.read_coco(photos)
+    found = field_photos.find_photos(photos) if os.path.isdir(photos) else field_photos.read_coco(photos)
     made = bursts.group_bursts(found.photos, bursts.GAP_SECONDS if gap is None else gap, max_photos)
     field_photos.write_submission_format(format_path, made)
     field_photos.write_metadata(out, made)
@@ -310,24 +320,27 @@ def _predict_photos(photos: _Photos, out: Path, options: RunOptions, settings: S
 
 
 def _predict_records(records: Path, bundle: Path, out: Path, features: Path | None, human: bool) -> None:
-    from inference.bundle import open_bundle
-    from inference.estimation import Estimator
-    from inference.records_to_submission import records_to_submission
-    from inference.run_report import RunFacts
     from inference.run_state import RunState, locked, stopping_on_signals
 
     state = RunState()
     with locked(out), stopping_on_signals(state):
-        estimator = Estimator(open_bundle(bundle))
-        report = records_to_submission(records, estimator, out, features, RunFacts(state=state))
+        report = _second_phase(records, bundle, out, features, state)
     _print_summary(report, out, human)
+
+
+def _second_phase(records: Path, bundle: Path, out: Path, features: Path | None, state: RunState) -> dict[str, Any]:
+    from inference.bundle import open_bundle
+    from inference.estimation import Estimator
+    from inference.records_to_submission import records_to_submission
+    from inference.run_report import RunFacts
+
+    return records_to_submission(records, Estimator(open_bundle(bundle)), out, features, RunFacts(state=state))
 
 
 def _dry_run(photos: _Photos, out: Path, options: RunOptions, settings: Settings, human: bool) -> None:
     import json
 
-    from inference.domain import DoesNotFitError
-    from inference.dry_run import examine
+    from inference.dry_run import examine, refusal
     from inference.run_state import RunState, process_start, stopping_on_signals
 
     state = RunState(started=process_start())
@@ -337,11 +350,8 @@ def _dry_run(photos: _Photos, out: Path, options: RunOptions, settings: Settings
         _print_figures(figures)
     else:
         typer.echo(json.dumps(figures, indent=1))
-    if figures["fits"] is False:
-        raise DoesNotFitError(
-            f"--budget {options.budget:g} s: must be enough for every sequence at full effort, "
-            f"got a projection of {figures['projected_seconds']['full']:g} s"
-        )
+    if error := refusal(figures, out, options):
+        raise error
 
 
 def _print_figures(figures: dict[str, Any]) -> None:
@@ -358,6 +368,11 @@ def _print_figures(figures: dict[str, Any]) -> None:
 def _print_summary(report: dict[str, Any], out: Path, human: bool) -> None:
     if not human:
         return
+    with suppress(OSError, SystemExit):  # rich ends the program where nobody reads: the run is complete all the same
+        _print_counts(report, out)
+
+
+def _print_counts(report: dict[str, Any], out: Path) -> None:
     from rich.console import Console
 
     counts = report["counts"]
@@ -373,4 +388,5 @@ def _print_summary(report: dict[str, Any], out: Path, human: bool) -> None:
         f"{counts['sequences']} sequences, {sum(counts['failed_photos'].values())} photos not used, "
         f"{counts['sequences_with_priors']} sequences with priors -> {out / 'submission.csv'}",
         highlight=False,
+        markup=False,  # a path may have brackets
     )

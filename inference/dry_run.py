@@ -5,22 +5,20 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import stat
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from inference.budget import MARGIN_SHARE, Batch
-from inference.decoding import find_decoder
-from inference.domain import Effort, FailureReason, Precision
-from inference.engines import find_engine, load_networks
+from inference.census import check_any_photo, take_census
+from inference.domain import DoesNotFitError, Effort, HakunaError, OutputError, Precision, TooManyFailuresError
+from inference.engines import load_networks
 from inference.estimation import Estimator
 from inference.passes import passes_for, relative_cost
 from inference.photo_pass import PhotoPass
 from inference.photos_to_records import pace_for
-from inference.records_to_submission import CHUNK_RECORDS
-from inference.screening import MAX_FILE_BYTES, safe_path
+from inference.records_to_submission import CHUNK_RECORDS, check_features_path
+from inference.resuming import count_kept, prepare
 from inference.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -46,40 +44,42 @@ MEMORY_BYTES_PER_SEQUENCE = 2_000
 """Metadata of three photos and a provisional row, as measured with a million rows of metadata."""
 
 
-@dataclass(frozen=True)
-class FileCensus:
-    """What the photos of a job look like from outside."""
-
-    n_photos: int
-    n_bytes: int
-    problems: Counter[FailureReason]
-
-
 def examine(job: Job, out: Path, options: RunOptions, state: RunState) -> dict[str, Any]:
     """Look at the files, measure a few batches, and project the run; returns figures ready for JSON.
 
     `fits` is None without a budget, and where no photo could be read to measure with.
     """
-    engine = find_engine(job.engine)
-    decoder = find_decoder(job.decoder, options.n_workers)
+    check_features_path(options.features_path, job.bundle.manifest)
+    start = prepare(job, out, options)
+    engine, decoder = start.engine, start.decoder
     estimator = Estimator(job.bundle)
     stopwatch = Stopwatch()
     with stopwatch("census"):
+        kept = count_kept(start, job, options, state)
+        if not kept.is_complete:
+            check_any_photo(job, options.patience, state.check)
         census = take_census(job)
     work = PhotoPass(job, options, decoder, stopwatch, state.check)
     with stopwatch("load networks"):
         networks = load_networks(job.bundle, engine, Precision.FLOAT32, state.check)
     pace = pace_for(job, options.budget or float("inf"))
     _measure(work, networks, estimator, pace)
-    n_sequences = len(job.sequences)
+    n_sequences, n_left = len(job.sequences), len(job.sequences) - state.n_kept
     spent = stopwatch.seconds()
     startup = state.seconds() - spent["measure"] - spent["census"]  # a run does neither
-    seconds = {effort: _projected(pace, effort, n_sequences, startup) for effort in Effort if effort != Effort.PRIORS}
-    needed, free = _disk(job, out)
-    unknown = options.budget is None or (not pace.is_measured and n_sequences > 0)
+    finish = n_sequences * pace.finish_seconds_per_sequence
+    seconds = {
+        effort: startup + n_left * pace.seconds_per_sequence(effort) + finish
+        for effort in Effort
+        if effort != Effort.PRIORS
+    }
+    folder = _folder_that_is_there(out)
+    needed, free = _disk_bytes(job, n_left), shutil.disk_usage(folder).free
+    unknown = options.budget is None or (not pace.is_measured and n_left > 0)
     fits = None if unknown or options.budget is None else seconds[Effort.FULL] <= options.budget * (1 - MARGIN_SHARE)
     return {
         "sequences": n_sequences,
+        "sequences_kept_from_earlier_run": state.n_kept,
         "photos": census.n_photos,
         "photo_bytes": census.n_bytes,
         "problems": {reason.value: n for reason, n in sorted(census.problems.items())},
@@ -89,6 +89,7 @@ def examine(job: Job, out: Path, options: RunOptions, state: RunState) -> dict[s
         "disk_bytes_needed": needed,
         "disk_bytes_free": free,
         "disk_is_enough": needed <= free,
+        "output_is_writable": folder.is_dir() and os.access(folder, os.W_OK | os.X_OK),
         "memory_bytes": _memory(n_sequences),
         "startup_seconds": round(startup, 3),
         "seconds_per_sequence": round(pace.seconds_per_sequence(Effort.FULL), 4),
@@ -98,36 +99,26 @@ def examine(job: Job, out: Path, options: RunOptions, state: RunState) -> dict[s
     }
 
 
-def take_census(job: Job) -> FileCensus:
-    """Count the photos that take part, their bytes, and what is wrong with them as far as their folder entries tell."""
-    n_photos = n_bytes = 0
-    problems: Counter[FailureReason] = Counter()
-    for sequence in job.sequences:
-        for image in sequence.images[: job.bundle.manifest.n_frames]:
-            n_photos += 1
-            path = safe_path(job.data_folder, image.file_name)
-            if path is None:
-                problems[FailureReason.UNSAFE_PATH] += 1
-                continue
-            try:
-                status = os.stat(path)
-            except FileNotFoundError:
-                problems[FailureReason.MISSING] += 1
-                continue
-            except OSError:
-                problems[FailureReason.UNREADABLE] += 1
-                continue
-            n_bytes += status.st_size
-            problems.update(_problem(status))
-    return FileCensus(n_photos, n_bytes, problems)
-
-
-def _problem(status: os.stat_result) -> list[FailureReason]:
-    if not stat.S_ISREG(status.st_mode):
-        return [FailureReason.NOT_A_FILE]
-    if not status.st_size:
-        return [FailureReason.EMPTY_FILE]
-    return [FailureReason.TOO_LARGE] if status.st_size > MAX_FILE_BYTES else []
+def refusal(figures: dict[str, Any], out: Path, options: RunOptions) -> HakunaError | None:
+    """How the run would end other than well, as far as the figures of `examine` tell; the gravest of several."""
+    if not figures["output_is_writable"]:
+        return OutputError(f"{out} must be writable, got: it is not")
+    if not figures["disk_is_enough"]:
+        return OutputError(
+            f"{out} must have room for about {figures['disk_bytes_needed']} bytes, got {figures['disk_bytes_free']} free"
+        )
+    n_failing, n_allowed = sum(figures["problems"].values()), options.allowed_failures(figures["photos"])
+    if n_failing > n_allowed:
+        return TooManyFailuresError(
+            f"photos: at most {100 * options.max_failures:g}% may fail, {n_allowed} of {figures['photos']}, "
+            f"got {n_failing} that cannot be used: {figures['problems']}"
+        )
+    if figures["fits"] is False:
+        return DoesNotFitError(
+            f"--budget {options.budget:g} s: must be enough for every sequence at full effort, "
+            f"got a projection of {figures['projected_seconds']['full']:g} s"
+        )
+    return None
 
 
 def _measure(work: PhotoPass, networks: LoadedNetworks, estimator: Estimator, pace: Pace) -> None:
@@ -162,20 +153,20 @@ def _samples(sequences: tuple[Sequence, ...], batch_size: int) -> list[list[Sequ
     return [batches[0], *batches]
 
 
-def _projected(pace: Pace, effort: Effort, n_sequences: int, startup: float) -> float:
-    return startup + n_sequences * (pace.seconds_per_sequence(effort) + pace.finish_seconds_per_sequence)
-
-
-def _disk(job: Job, out: Path) -> tuple[int, int]:
-    """Bytes that the outputs need, and that are free where they would go."""
+def _disk_bytes(job: Job, n_left: int) -> int:
+    """Bytes that the outputs need beside what is there."""
     manifest = job.bundle.manifest
     n_outputs = sum(len(one.sizes) * (manifest.n_frames if one.per_frame else 1) for one in manifest.networks)
     record = RECORD_BYTES + RECORD_BYTES_PER_OUTPUT * n_outputs
-    needed = int(len(job.sequences) * (record + ROW_COPIES * ROW_BYTES))
+    return int(n_left * record + len(job.sequences) * ROW_COPIES * ROW_BYTES)
+
+
+def _folder_that_is_there(out: Path) -> Path:
+    """Where the outputs would go: the folder, or the first above it that is there."""
     folder = out.absolute()
     while not folder.exists():
         folder = folder.parent
-    return needed, shutil.disk_usage(folder).free
+    return folder
 
 
 def _memory(n_sequences: int) -> int:

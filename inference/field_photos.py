@@ -16,6 +16,8 @@ from inference.camera_folders import CARD_FOLDER, TOP, camera_folders, folder_of
 from inference.domain import LABELS, METADATA_COLUMNS, SITE_COLUMN, InputError
 from inference.exif import HEAD_BYTES, moment_taken
 from inference.files import atomic_csv
+from inference.metadata import csv_rows
+from inference.screening import safe_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +29,6 @@ PHOTO_NAME = re.compile(r"[^.].*\.(jpe?g|png)", re.IGNORECASE)
 NO_DATE = re.compile(r"0000\D00\D00")
 """What cameras say whose clock was never set."""
 LINKS = "links to folders: their photos lie elsewhere"
-DATETIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
 @dataclass
@@ -38,6 +39,8 @@ class Found:
     left_out: Counter[str] = field(default_factory=Counter)
     clock: tzinfo | None = None
     """Offset from UTC to which times were converted, where they came with offsets of their own."""
+    n_outside: int = 0
+    """Photos that are links to somewhere outside the folder."""
 
     @property
     def n_undated(self) -> int:
@@ -53,6 +56,7 @@ def find_photos(folder: Path) -> Found:
     """
     left_out: Counter[str] = Counter()
     moments: dict[str, datetime | None] = {}
+    n_outside = 0
 
     def count_unreadable(_: OSError) -> None:
         left_out["folders that cannot be read"] += 1
@@ -70,6 +74,8 @@ def find_photos(folder: Path) -> Found:
             if not _is_text(file_name):
                 left_out["photos whose names are not UTF-8"] += 1
                 continue
+            if os.path.islink(os.path.join(parent, name)) and safe_path(folder, file_name) is None:
+                n_outside += 1
             moments[file_name] = moment_taken(_head(os.path.join(parent, name)))
     left_out = +left_out
     if not moments:
@@ -80,7 +86,7 @@ def find_photos(folder: Path) -> Found:
     below_top = {file_name: f"{top}/{folder_of(file_name)}".strip("/") for file_name in moments}
     cameras = camera_folders(below_top.values())
     photos = [FieldPhoto(name, cameras[below_top[name]], moment) for name, moment in moments.items()]
-    return Found(photos, left_out)
+    return Found(photos, left_out, n_outside=n_outside)
 
 
 def read_coco(path: Path) -> Found:
@@ -106,14 +112,21 @@ def read_coco(path: Path) -> Found:
     clock = next((moment.tzinfo for moment in moments if moment and moment.tzinfo), None)
     cameras = camera_folders(folder_of(image["file_name"]) for image in images)
     photos = [
-        _coco_photo(image, _by_clock(moment, clock), cameras) for image, moment in zip(images, moments, strict=True)
+        _coco_photo(image, _by_clock(f"{path}, images[{number}].datetime", moment, clock), cameras)
+        for number, (image, moment) in enumerate(zip(images, moments, strict=True))
     ]
+    _check_bursts(path, photos)
     return Found(photos, clock=clock)
 
 
 def remarks(found: Found, bursts: list[Burst]) -> list[str]:
     """What somebody has to know who goes on with these bursts."""
     told = []
+    if found.n_outside:
+        told.append(
+            f"{found.n_outside} photos are links that lead out of the folder: predict reads nothing there and will call them "
+            "an unsafe path; copy them, or give the folder that they lead into"
+        )
     if found.n_undated:
         told.append(f"{found.n_undated} photos do not say when they were taken: a burst each")
     if found.clock:
@@ -138,7 +151,7 @@ def write_metadata(path: Path, bursts: list[Burst]) -> None:
         writer.writerow([*METADATA_COLUMNS, SITE_COLUMN])
         for burst in bursts:
             for photo in burst.photos:
-                moment = photo.moment.strftime(DATETIME_FORMAT) if photo.moment else ""
+                moment = photo.moment.isoformat(sep=" ", timespec="seconds") if photo.moment else ""
                 writer.writerow([burst.seq_id, moment, photo.file_name, photo.site])
 
 
@@ -148,6 +161,20 @@ def write_submission_format(path: Path, bursts: list[Burst]) -> None:
         writer.writerow(["seq_id", *LABELS])
         for burst in bursts:
             writer.writerow([burst.seq_id, *[0] * len(LABELS)])
+
+
+def is_left_by_us(format_path: Path, metadata_path: Path) -> bool:
+    """Whether the submission format is what `hakuna metadata` wrote beside this metadata, so that it may do so again."""
+    try:
+        with csv_rows(metadata_path) as (header, rows):
+            if header != [*METADATA_COLUMNS, SITE_COLUMN]:
+                return False
+            seq_ids = list(dict.fromkeys(row[0] for _, row in rows))
+        with csv_rows(format_path) as (header, rows):
+            nothing = ["0"] * len(LABELS)
+            return header == ["seq_id", *LABELS] and [row for _, row in rows] == [[one, *nothing] for one in seq_ids]
+    except InputError:
+        return False
 
 
 def _is_text(name: str) -> bool:
@@ -178,6 +205,27 @@ def _check_coco(where: str, image: Any) -> None:
             f"{where}.file_name: must be a path, got {image.get('file_name') if isinstance(image, dict) else image!r}"
         )
 
+    if not _is_text(image["file_name"]):
+        raise InputError(f"{where}.file_name: must be text in UTF-8, got {image['file_name']!r}")
+    if image.get("seq_id") == "":
+        raise InputError(f"{where}.seq_id: must not be empty; leave it out where there is none")
+
+
+def _check_bursts(path: Path, photos: list[FieldPhoto]) -> None:
+    """Every photo once, every burst at one site: `predict` asks for both."""
+    names: dict[str, int] = {}
+    sites: dict[str, str] = {}
+    for number, photo in enumerate(photos):
+        where = f"{path}, images[{number}]"
+        if names.setdefault(photo.file_name, number) != number:
+            raise InputError(
+                f"{where}.file_name: must be unique, got {photo.file_name!r} as in images[{names[photo.file_name]}]"
+            )
+        if photo.seq_id is not None and (site := sites.setdefault(photo.seq_id, photo.site)) != photo.site:
+            raise InputError(
+                f"{where}.location: must be the same in all photos of a seq_id, got {photo.site!r} after {site!r}"
+            )
+
 
 def _coco_photo(image: dict[str, Any], moment: datetime | None, cameras: dict[str, str]) -> FieldPhoto:
     seq_id, location = image.get("seq_id"), image.get("location")
@@ -200,5 +248,10 @@ def _coco_moment(where: str, text: Any) -> datetime | None:
         raise InputError(f"{where}: must be YYYY-MM-DD HH:MM:SS, got {text!r}") from error
 
 
-def _by_clock(moment: datetime | None, clock: tzinfo | None) -> datetime | None:
-    return moment.astimezone(clock).replace(tzinfo=None) if moment and moment.tzinfo else moment
+def _by_clock(where: str, moment: datetime | None, clock: tzinfo | None) -> datetime | None:
+    if moment is None or moment.tzinfo is None:
+        return moment
+    try:
+        return moment.astimezone(clock).replace(tzinfo=None)
+    except OverflowError as error:
+        raise InputError(f"{where}: must be a time of this era in the clock {clock}, got {moment}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from inference.engines import Engine
     from inference.metadata import Plan
 
+ROUNDING = 1e-6
+"""Of a photo: far more than a float errs with a billion of them."""
 READ_SECONDS = 60.0
 """How long the reading of a photo may take before it is given up, unless told."""
 
@@ -77,6 +80,12 @@ class Job:
         first, end = self.shard.bounds(len(self.plan.sequences))
         return self.plan.sequences[first:end]
 
+    @property
+    def n_photos(self) -> int:
+        """How many photos take part."""
+        n_frames = self.bundle.manifest.n_frames
+        return sum(len(sequence.images[:n_frames]) for sequence in self.sequences)
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -102,6 +111,10 @@ class RunOptions:
     max_failures: float = 1.0
     patience: Patience = field(default_factory=lambda: Patience(READ_SECONDS))
     strict: bool = False
+
+    def allowed_failures(self, n_photos: int) -> int:
+        """How many of so many photos may fail: 29 of 100 at 29 %, which as a float is a little less."""
+        return math.floor(self.max_failures * n_photos + ROUNDING)
 
 
 def records_header(job: Job, engine: Engine, decoder: Decoder, existing: RecordsHeader | None) -> RecordsHeader:

@@ -117,8 +117,8 @@ def _ordinary_numbers(lines: list[bytes], seq_ids: list[str]) -> npt.NDArray[np.
         return None
     try:
         return np.array(from_json(b"[" + text + b"]"), np.float64).reshape(shape)
-    except ValueError:
-        return None  # such as .5, or an empty cell
+    except (ValueError, OverflowError):
+        return None  # such as .5, an empty cell, or hundreds of digits
 
 
 def _any(path: Path) -> Table:

@@ -6,8 +6,8 @@ import logging
 import os
 import sys
 import time
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
 
@@ -20,8 +20,9 @@ PROGRESS_INTERVAL_SECONDS = 30.0
 def configure_logging(log_format: str) -> bool:
     """Send log lines to stderr; returns whether they are for people rather than for programs."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # Keras reports file formats there
-    human = sys.stderr.isatty() if log_format == "auto" else log_format == "console"
-    coloured = bool(os.environ.get("FORCE_COLOR") or sys.stderr.isatty()) and not os.environ.get("NO_COLOR")
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    human = is_terminal if log_format == "auto" else log_format == "console"
+    coloured = bool(os.environ.get("FORCE_COLOR") or is_terminal) and not os.environ.get("NO_COLOR")
     renderer: Any = structlog.dev.ConsoleRenderer(colors=coloured) if human else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
@@ -29,10 +30,28 @@ def configure_logging(log_format: str) -> bool:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Listener(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     return human
+
+
+class _Listener:
+    """A stream whose reader may go away: what is said then is lost, and the run goes on."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):  # a broken pipe, a full disk; a stream that was closed
+            if self._stream is not None:
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.flush()
 
 
 class LoggedProgress:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from inference import run_report
 from inference.domain import CheckpointError
 from inference.files import output_errors, sync_folder
 from inference.records import RECORDS_NAME, RecordWriter, read_header, read_records
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from inference.records import Record, RecordsHeader
@@ -34,17 +36,18 @@ class Part:
         return self.header.first + self.n_whole
 
 
-def merge_records(folders: list[Path], out: Path) -> RecordsHeader:
+def merge_records(folders: list[Path], out: Path, check: Callable[[], None] = lambda: None) -> RecordsHeader:
     """Join the records of shards, in any order, some of them twice or overlapping; returns the header of the whole.
 
-    Writes `records.jsonl` in `out`, which must not hold another run's, or a shard's.
+    Writes `records.jsonl` in `out`, which must not hold another run's, or a shard's. `check` is called for every record,
+    and stops the work by raising.
 
     Raises
     ------
     CheckpointError
         The shards belong to different runs, were made in different precisions, or leave sequences out.
     """
-    parts = [_part(folder / RECORDS_NAME) for folder in folders]
+    parts = [_part(folder / RECORDS_NAME, check) for folder in folders]
     first = parts[0]
     for part in parts[1:]:
         different = replace(first.header, first=0, n_sequences=0).differences(
@@ -68,9 +71,10 @@ def merge_records(folders: list[Path], out: Path) -> RecordsHeader:
     try:
         writer = RecordWriter(temporary, whole)
         try:
-            _copy(parts, whole.n_all, writer)
+            _copy(parts, whole.n_all, writer, check)
         finally:
             writer.close()
+        run_report.forget(out)
         with output_errors(out):
             os.replace(temporary, target)
             sync_folder(out)
@@ -79,12 +83,16 @@ def merge_records(folders: list[Path], out: Path) -> RecordsHeader:
     return whole
 
 
-def _part(path: Path) -> Part:
+def _part(path: Path, check: Callable[[], None]) -> Part:
     header = read_header(path)
-    return Part(path, header, sum(1 for _ in read_records(path, header)))
+    n_whole = 0
+    for _ in read_records(path, header):
+        check()
+        n_whole += 1
+    return Part(path, header, n_whole)
 
 
-def _copy(parts: list[Part], n_all: int, writer: RecordWriter) -> None:
+def _copy(parts: list[Part], n_all: int, writer: RecordWriter, check: Callable[[], None]) -> None:
     """Append every sequence once: always from the part that goes on furthest."""
     position = 0
     while position < n_all:
@@ -99,6 +107,7 @@ def _copy(parts: list[Part], n_all: int, writer: RecordWriter) -> None:
         waiting: list[Record] = []
         records = islice(read_records(best.path, best.header), best.n_whole)  # it may still grow
         for index, record in enumerate(records, start=best.header.first):
+            check()
             if index >= position:
                 waiting.append(record)
             if len(waiting) == WRITE_TOGETHER:

@@ -6,7 +6,7 @@ import csv
 import re
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -32,11 +32,26 @@ FALLBACK_MONTH = 7
 
 
 @dataclass(frozen=True)
+class UnreadableDatetimes:
+    """Datetimes that are there and are none, such as `8/19/2010 18:24`, which spreadsheets make of them.
+
+    Attributes
+    ----------
+    n_rows : rows that have one
+    first : the first of them, with its row, for people; "" if there is none
+    """
+
+    n_rows: int = 0
+    first: str = field(default="", compare=False)  # the order of the rows must not matter
+
+
+@dataclass(frozen=True)
 class Metadata:
     """What the metadata file tells: sequences by `seq_id`, each with its photos in `file_name` order."""
 
     sequences: dict[str, Sequence]
     n_duplicate_rows: int
+    unreadable: UnreadableDatetimes
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,7 @@ class Plan:
     n_without_metadata: int
     n_not_in_format: int
     n_duplicate_rows: int
+    unreadable: UnreadableDatetimes
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -68,7 +84,8 @@ def read_metadata(path: Path) -> Metadata:
     """
     datetimes: dict[str, dict[str, str]] = {}
     sites: dict[str, str] = {}
-    n_rows = n_duplicates = 0
+    n_rows = n_duplicates = n_unreadable = 0
+    first_unreadable = ""
     with csv_rows(path) as (header, rows):
         columns = _columns(path, header, METADATA_COLUMNS)
         site_column = header.index(SITE_COLUMN) if SITE_COLUMN in header else None
@@ -82,11 +99,14 @@ def read_metadata(path: Path) -> Metadata:
                     f"got {row[site_column]!r} after {sites[seq_id]!r}"
                 )
             n_rows += 1
+            if datetime_text and _parsed(datetime_text) is None:
+                n_unreadable += 1
+                first_unreadable = first_unreadable or f"row {row_number}: {datetime_text!r}"
             files = datetimes.setdefault(seq_id, {})
             if file_name in files:
                 n_duplicates += 1
-                # The earliest, so that the order of the rows cannot matter.
-                files[file_name] = min(files[file_name], datetime_text)
+                # The earliest that tells a time, so that the order of the rows cannot matter.
+                files[file_name] = min(files[file_name], datetime_text, key=lambda text: (_parsed(text) is None, text))
             else:
                 files[file_name] = sys.intern(datetime_text)
     if not n_rows:
@@ -95,7 +115,7 @@ def read_metadata(path: Path) -> Metadata:
         seq_id: Sequence(seq_id, tuple(Image(name, files[name]) for name in sorted(files)), sites.get(seq_id, ""))
         for seq_id, files in datetimes.items()
     }
-    return Metadata(sequences, n_duplicates)
+    return Metadata(sequences, n_duplicates, UnreadableDatetimes(n_unreadable, first_unreadable))
 
 
 def read_sites(path: Path) -> dict[str, str]:
@@ -150,7 +170,7 @@ def plan_sequences(metadata: Metadata, submission_format: SubmissionFormat | Non
     known = metadata.sequences
     if submission_format is None:
         ordered = tuple(known[seq_id] for seq_id in sorted(known))
-        return Plan(ordered, LABELS, 0, 0, metadata.n_duplicate_rows)
+        return Plan(ordered, LABELS, 0, 0, metadata.n_duplicate_rows, metadata.unreadable)
     ordered = tuple(known.get(seq_id) or Sequence(seq_id, ()) for seq_id in submission_format.seq_ids)
     n_without = sum(not sequence.images for sequence in ordered)
     return Plan(
@@ -159,17 +179,21 @@ def plan_sequences(metadata: Metadata, submission_format: SubmissionFormat | Non
         n_without_metadata=n_without,
         n_not_in_format=len(known) - (len(ordered) - n_without),
         n_duplicate_rows=metadata.n_duplicate_rows,
+        unreadable=metadata.unreadable,
     )
 
 
 def moment_of(sequence: Sequence) -> datetime | None:
     """The first photo's datetime, or that of the next one where it cannot be parsed; None where none can."""
-    for image in sequence.images:
-        try:
-            return datetime.fromisoformat(image.datetime)
-        except ValueError:
-            continue
-    return None
+    moments = (_parsed(image.datetime) for image in sequence.images)
+    return next((moment for moment in moments if moment), None)
+
+
+def _parsed(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def hour_and_month(sequence: Sequence) -> tuple[int, int]:

@@ -91,7 +91,7 @@ def photos_to_records(phase: Phase1) -> None:
     Raises TooManyFailuresError as soon as more photos failed than allowed.
     """
     work, state = phase.work, phase.state
-    sequences, n_photos = work.job.sequences, count_photos(work.job)
+    sequences, n_photos = work.job.sequences, work.job.n_photos
     viewed = cast("Generator[ViewedSequence]", work.viewed(sequences[state.n_done :], work.n_ahead))
     phase.on_progress(state.n_done, len(sequences))
     state.phase_started = time.monotonic()
@@ -217,17 +217,12 @@ def _cost(job: Job, batch: list[ViewedSequence], effort: Effort) -> float:
     return sum(relative_cost(passes, viewed.n_frames) for viewed in batch)
 
 
-def count_photos(job: Job) -> int:
-    """How many photos take part."""
-    n_frames = job.bundle.manifest.n_frames
-    return sum(len(sequence.images[:n_frames]) for sequence in job.sequences)
-
-
 def check_failures(n_photos: int, options: RunOptions, state: RunState) -> None:
     """Raise TooManyFailuresError if more photos failed so far than may fail in all."""
-    n_allowed = int(options.max_failures * n_photos)
+    n_allowed = options.allowed_failures(n_photos)
     if state.n_failures > n_allowed:
         raise TooManyFailuresError(
             f"photos: at most {100 * options.max_failures:g}% may fail, {n_allowed} of {n_photos}, got {state.n_failures} "
-            f"failures in {state.n_done} of {state.n_all} sequences; records are kept, no submission is written"
+            f"failures in {state.n_done} of {state.n_all} sequences; records are kept, no submission is written. The same "
+            "command goes on where photos that were missing are there by now; --fresh looks at every photo again"
         )

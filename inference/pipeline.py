@@ -10,29 +10,22 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from inference import run_report
-from inference.decoding import find_decoder
+from inference.census import check_any_photo
 from inference.domain import (
-    REFERENCE_PIXELS,
-    CheckpointError,
-    DecoderName,
     DegradedError,
-    Effort,
-    EngineName,
-    FailureReason,
     InterruptedRunError,
     Precision,
     TooManyFailuresError,
 )
-from inference.engines import find_engine
 from inference.estimation import Estimator
-from inference.job import records_header
 from inference.photo_pass import PhotoPass
-from inference.photos_to_records import Hurry, Phase1, check_failures, count_photos, pace_for, photos_to_records
-from inference.provisional import Provisional, priors_row
-from inference.records import RECORDS_NAME, RecordWriter, read_header, read_records
+from inference.photos_to_records import Hurry, Phase1, check_failures, pace_for, photos_to_records
+from inference.provisional import Provisional, discard_provisional, priors_row
+from inference.records import RECORDS_NAME, RecordWriter, read_records
 from inference.records_to_submission import check_features_path, records_to_submission
+from inference.resuming import count_kept, prepare
 from inference.run_report import RunFacts
-from inference.run_state import RunState, heartbeat, last_resort
+from inference.run_state import RunState, heartbeat, last_resort, say_and_go_on
 from inference.settling import settled_networks
 from inference.submission import FAILURES_NAME, SUBMISSION_NAME, write_failures
 
@@ -52,8 +45,6 @@ log = structlog.get_logger()
 
 WRITES_RESERVED = 3
 """Times that writing a whole submission took at the beginning, which the last moment leaves for the last one."""
-READING_TROUBLE = frozenset({FailureReason.TIMED_OUT, FailureReason.UNREADABLE})
-"""Failures of the disk or mount rather than of the photo."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +77,17 @@ def predict(
     """
     state = state or RunState()
     check_features_path(options.features_path, job.bundle.manifest)
-    path = out.path / RECORDS_NAME
-    existing = read_header(path) if path.exists() and not options.fresh else None
-    engine = find_engine(_engine_name(job, existing))
-    decoder = find_decoder(_decoder_name(job, existing), options.n_workers)
-    header = records_header(job, engine, decoder, existing)
-    _check_same_run(path, header, existing)
-    is_complete = _count_kept(path, header, existing, options, state)
-    check_failures(count_photos(job), options, state)
-    if is_complete and options.features_path is None and (report := run_report.verify(out.path, job.bundle)):
+    start = prepare(job, out.path, options)
+    header, engine, decoder = start.header, start.engine, start.decoder
+    kept = count_kept(start, job, options, state)
+    check_failures(job.n_photos, options, state)
+    if kept.n_mended and kept.is_complete:
+        log.warning("photos that were missing are there by now; --fresh predicts them too", count=kept.n_mended)
+    if (
+        kept.is_complete
+        and options.features_path is None
+        and (report := run_report.verify(out.path, job.bundle, header))
+    ):
         log.info(
             "already complete, verified, nothing changed",
             out=str(out.path),
@@ -102,20 +95,21 @@ def predict(
             degraded=state.n_degraded,
         )
         return report
-    _log_job(job, engine, decoder, state.n_kept)
+    if not kept.is_complete:
+        check_any_photo(job, options.patience, state.check)
     facts = RunFacts(plan=job.plan, state=state, budget=options.budget)
     around = Surroundings(out, options, state, engine, decoder, Estimator(job.bundle), facts, on_progress)
     with heartbeat(state, out), ExitStack() as until_the_end:
         hurry = _hurry(job, header, around, until_the_end) if options.budget else None
-        if not is_complete:
+        _log_job(job, engine, decoder, state.n_kept)
+        if not kept.is_complete:
             _phase_1(job, header, around, hurry)
-        check_failures(count_photos(job), options, state)
+        check_failures(job.n_photos, options, state)
         if job.is_shard:
             return run_report.write_shard(out.path, header, job.bundle, facts)
         state.stage = "records to submission"
         report = records_to_submission(out.path, around.estimator, out.path, options.features_path, facts)
-        if hurry and hurry.provisional:
-            hurry.provisional.discard()
+        discard_provisional(out.path)  # an earlier run with a budget may have left one
     return report
 
 
@@ -128,6 +122,7 @@ def _phase_1(job: Job, header: RecordsHeader, around: Surroundings, hurry: Hurry
         around.estimator.load()  # what is wrong with them is told before the photos
     if hurry and precision["used"] == Precision.MIXED.value:
         hurry.may_mix = False
+    run_report.forget(around.out.path)
     writer = RecordWriter(around.records_path, replace(header, precision=precision), keep=state.n_kept)
     state.stage = "photos to records"
     try:
@@ -191,71 +186,18 @@ def _end_now(
     """The last moment has come: the best submission so far is the submission. Returns the exit code."""
     out, state = around.out.path, around.state
     if provisional is None:
-        log.error("time budget: over before the shard was complete; its records are kept, run again to go on")
+        over = "time budget: over before the shard was complete; its records are kept, run again to go on"
+        say_and_go_on(lambda: log.error(over))
         return DegradedError.exit_code
     n_real = provisional.make_final()
     if around.records_path.exists():
-        write_failures(out / FAILURES_NAME, read_records(around.records_path, header))
+        own = islice(read_records(around.records_path, header), state.n_done)  # with --fresh, others may still be there
+        write_failures(out / FAILURES_NAME, own)
     run_report.write_out_of_time(out, job.bundle, n_real, state, budget)
-    log.warning(
-        "time budget: over, the best submission so far is final",
-        finished=n_real,
-        with_priors=state.n_all - n_real,
-        stage=state.stage,
-    )
+    over = "time budget: over, the best submission so far is final"
+    figures = {"finished": n_real, "with_priors": state.n_all - n_real, "stage": state.stage}
+    say_and_go_on(lambda: log.warning(over, **figures))
     return DegradedError.exit_code if around.options.strict else 0
-
-
-def _engine_name(job: Job, existing: RecordsHeader | None) -> EngineName:
-    """What `auto` meant when the records began goes on."""
-    if job.engine is EngineName.AUTO and existing:
-        return EngineName(existing.fingerprint["engine"].split()[0])
-    return job.engine
-
-
-def _decoder_name(job: Job, existing: RecordsHeader | None) -> DecoderName:
-    """What `auto` meant when the records began goes on."""
-    if job.decoder is DecoderName.AUTO and existing:
-        used_dali = existing.fingerprint.get("pixels", REFERENCE_PIXELS) != REFERENCE_PIXELS
-        return DecoderName.DALI if used_dali else DecoderName.FAST
-    return job.decoder
-
-
-def _check_same_run(path: Path, header: RecordsHeader, existing: RecordsHeader | None) -> None:
-    """Raise CheckpointError if the records that are there are another job's."""
-    different = header.differences(existing) if existing else []
-    if different:
-        raise CheckpointError(
-            f"{path}: must belong to this run, but differs in {', '.join(different)}; "
-            "choose another --out, or --fresh to start over"
-        )
-
-
-def _count_kept(
-    path: Path, header: RecordsHeader, existing: RecordsHeader | None, options: RunOptions, state: RunState
-) -> bool:
-    """Tell `state` what an earlier run of this very job left; whether it left nothing to do.
-
-    At the end of the records, sequences that there was no time to look at, and of an unfinished run those whose photos
-    the disk did not give, are done again.
-    """
-    state.n_all = header.n_sequences
-    if existing is None:
-        return False
-    n_whole = n_looked_at = n_read = 0
-    for n_whole, record in enumerate(read_records(path, header), start=1):
-        if record.effort < Effort.PRIORS or not record.has_metadata:
-            n_looked_at = n_whole
-        if not READING_TROUBLE.intersection(failure.reason for failure in record.failures):
-            n_read = n_whole
-    n_kept = n_looked_at if n_whole == header.n_sequences else min(n_looked_at, n_read)
-    if n_kept < header.n_sequences:
-        n_kept -= n_kept % options.batch_size  # a run that goes on sees the same batches
-    for record in islice(read_records(path, header), n_kept):
-        state.n_failures += len(record.failures)
-        state.n_degraded += record.is_degraded
-    state.n_done = state.n_kept = n_kept
-    return n_kept == header.n_sequences
 
 
 def _log_job(job: Job, engine: Engine, decoder: Decoder, n_kept: int) -> None:
@@ -278,3 +220,9 @@ def _log_job(job: Job, engine: Engine, decoder: Decoder, n_kept: int) -> None:
     for what, count in dropped.items():
         if count:
             log.warning("metadata", count=count, what=what)
+    if plan.unreadable.n_rows:
+        log.warning(
+            "metadata: datetimes that are not YYYY-MM-DD HH:MM:SS, taken for unknown",
+            count=plan.unreadable.n_rows,
+            first=plan.unreadable.first,
+        )

@@ -111,10 +111,6 @@ class Provisional:
             sync_folder(self._folder)
             return self._n_known
 
-    def discard(self) -> None:
-        """The run has a submission of its own."""
-        (self._folder / PARTIAL_NAME).unlink(missing_ok=True)
-
     def _settle(self) -> None:
         """Estimate the records that came since the last time."""
         if not self._waiting:
@@ -132,3 +128,8 @@ class Provisional:
 def priors_row(priors: dict[str, float]) -> npt.NDArray[np.float32]:
     """Priors by label -> float32 (C,), in the order of LABELS."""
     return np.array([priors[label] for label in LABELS], np.float32)
+
+
+def discard_provisional(folder: Path) -> None:
+    """Remove what was provisional: the run has a submission of its own."""
+    (folder / PARTIAL_NAME).unlink(missing_ok=True)

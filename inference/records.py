@@ -72,7 +72,9 @@ class RecordsHeader:
         different = [name for name in names if self.fingerprint.get(name) != other.fingerprint.get(name)]
         if (self.outputs, self.labels) != (other.outputs, other.labels):
             different.append("columns")
-        if (self.first, self.n_sequences, self.n_all) != (other.first, other.n_sequences, other.n_all):
+        if self.n_all != other.n_all:
+            different.append("number of sequences")
+        elif (self.first, self.n_sequences) != (other.first, other.n_sequences):
             different.append("shard")
         return different
 

@@ -125,6 +125,8 @@ def check_features_path(path: Path | None, manifest: Manifest) -> None:
         return
     if not manifest.feature_names:
         raise UsageError(f"--features {path}: the bundle must have stackers, got {manifest.name} without")
+    if path.suffix != ".npz" or path.is_dir():
+        raise UsageError(f"--features {path}: must be a file whose name ends in .npz")
     if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
         raise OutputError(f"--features {path}: must be in a folder that is there and writable")
 
@@ -151,8 +153,10 @@ def check_usable(path: Path, header: RecordsHeader, bundle: Bundle) -> None:
 def _log_counts(counts: RecordCounts, bundle: Bundle) -> None:
     if counts.failures:
         log.warning("photos that could not be used", **{reason.value: n for reason, n in counts.failures.items()})
-    if counts.n_priors:
-        log.warning("sequences without a readable photo, get the priors", count=counts.n_priors)
+    if counts.n_unusable:
+        log.warning("sequences without a usable photo, get the priors", count=counts.n_unusable)
+    if counts.n_without_moment:
+        log.warning("sequences without a datetime, taken for noon in July", count=counts.n_without_moment)
     if counts.efforts:
         log.warning("sequences degraded for lack of time", **{one.label: n for one, n in counts.efforts.items()})
     if counts.n_mixed:

@@ -10,7 +10,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from inference.bundle import DEMO_WARNING
-from inference.files import atomic_writer, sha256_of_file
+from inference.domain import Effort
+from inference.files import atomic_writer, output_errors, sha256_of_file, sync_folder
 from inference.run_state import RunState
 from inference.stopwatch import Stopwatch
 from inference.submission import FAILURES_NAME, SUBMISSION_NAME
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inference.bundle import Bundle
-    from inference.domain import Effort, FailureReason
+    from inference.domain import FailureReason
     from inference.metadata import Plan
     from inference.neighbours import Neighbourhood
     from inference.records import Record, RecordsHeader
@@ -37,6 +38,10 @@ class RecordCounts:
 
     n_frames: int = 0
     n_priors: int = 0
+    n_unusable: int = 0
+    """Sequences that have photos, none of which could be used."""
+    n_without_moment: int = 0
+    """Sequences that have photos, none of which has a datetime that can be read."""
     n_resized: int = 0
     n_mixed: int = 0
     failures: Counter[FailureReason] = field(default_factory=Counter)
@@ -48,6 +53,8 @@ class RecordCounts:
         for record in records:
             self.n_frames += record.n_frames
             self.n_priors += record.n_frames == 0
+            self.n_unusable += record.n_frames == 0 and record.has_metadata and record.effort < Effort.PRIORS
+            self.n_without_moment += record.seconds is None and record.has_metadata
             self.n_resized += record.n_resized
             self.n_mixed += record.is_mixed
             self.failures.update(failure.reason for failure in record.failures)
@@ -95,6 +102,8 @@ def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts
             "sequences": header.n_sequences,
             "frames": counts.n_frames,
             "sequences_with_priors": counts.n_priors,
+            "sequences_without_usable_photos": counts.n_unusable,
+            "sequences_without_datetime": counts.n_without_moment,
             "sequences_by_effort": {one.label: n for one, n in sorted(counts.efforts.items())},
             "sequences_in_mixed_precision_for_lack_of_time": counts.n_mixed,
             "frames_resized": counts.n_resized,
@@ -179,16 +188,31 @@ def _plan_counts(plan: Plan) -> dict[str, int]:
         "sequences_without_metadata": plan.n_without_metadata,
         "sequences_not_in_format": plan.n_not_in_format,
         "duplicate_metadata_rows": plan.n_duplicate_rows,
+        "unreadable_datetimes": plan.unreadable.n_rows,
     }
 
 
-def verify(out: Path, bundle: Bundle) -> dict[str, Any] | None:
-    """The report of a finished run of this bundle whose files are what it says; None if anything differs."""
+def forget(out: Path) -> None:
+    """Remove `run.json`: the records are about to change, and what it vouches for will not be theirs."""
+    path = out / RUN_REPORT_NAME
+    if path.exists():
+        with output_errors(path):
+            path.unlink()
+            sync_folder(out)
+
+
+def verify(out: Path, bundle: Bundle, header: RecordsHeader) -> dict[str, Any] | None:
+    """The report of a finished run of this bundle and these records whose files are what it says; None if any differs.
+
+    Whoever changes the records calls `forget` before.
+    """
     try:
         report: dict[str, Any] = json.loads((out / RUN_REPORT_NAME).read_text(encoding="utf-8"))
         intact = all(sha256_of_file(out / name) == digest for name, digest in report["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # unreadable or not ours: the files are written again
     if not intact or report.get("status") != COMPLETE or report["bundle"]["id"] != bundle.id:
+        return None
+    if report.get("fingerprint") != header.fingerprint:
         return None
     return report

@@ -205,9 +205,17 @@ def _wait_for_signals(state: RunState) -> None:
         os._exit(SIGNAL_EXIT_BASE + (second.si_signo if second else int(first)))
 
 
+def say_and_go_on(say: Callable[[], None]) -> None:
+    """Say something, but not for longer than a moment: nobody may read it, and a full pipe never takes it."""
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    thread.join(FLUSH_SECONDS)
+
+
 def _flush() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
 
 
 @contextmanager
@@ -226,14 +234,15 @@ def last_resort(state: RunState, at_seconds: float, action: Callable[[], int]) -
         try:
             code = action()
         except HakunaError as error:
-            log.exception("the last moment", error=str(error))
+            said = str(error)
+            say_and_go_on(lambda: log.error("the last moment", error=said))  # noqa: TRY400  # said elsewhere
             code = error.exit_code
         except BaseException:  # noqa: BLE001  # told, and the process ends all the same
-            traceback.print_exc()
+            said = traceback.format_exc()
+            say_and_go_on(lambda: log.error("the last moment", traceback=said))  # noqa: TRY400
         finally:
             # Nobody may read what the run says any more: that must not keep it from ending.
-            threading.Thread(target=_flush, daemon=True).start()
-            time.sleep(FLUSH_SECONDS)
+            say_and_go_on(_flush)
             os._exit(code)
 
     thread = threading.Thread(target=wait, name="last resort", daemon=True)

@@ -34,7 +34,7 @@ def read_image_file(data_folder: Path, file_name: str) -> bytes | FrameFailure:
         return FrameFailure(file_name, FailureReason.UNSAFE_PATH)
     try:
         data = _read_regular_file(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return FrameFailure(file_name, FailureReason.MISSING)
     except OSError as error:
         return FrameFailure(file_name, FailureReason.UNREADABLE, error.strerror or str(error))

@@ -22,18 +22,21 @@ FOREIGN_VARIABLES = frozenset(
 """Variables of the test suite, and of the container and its rehearsals, which share the prefix."""
 
 
+LONGEST_SECONDS = 366 * 24 * 3600
+"""Longer waits than some hundred years are none to threads; a year is more than anybody means."""
 UNIT_SECONDS = {"h": 3600, "m": 60, "s": 1}
-DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+NUMBER = r"(\d+(?:\.\d+)?)"
+DURATION = re.compile(rf"(?:{NUMBER}\s*h)?\s*(?:{NUMBER}\s*m)?\s*(?:{NUMBER}\s*s?)?")
 PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
 
 
 def seconds_of(value: object) -> object:
-    """`8h`, `1h30m`, `90s`, `90` -> seconds; anything that is no text passes."""
+    """`8h`, `1h 30m`, `90s`, `90` -> seconds; anything that is no text passes."""
     if not isinstance(value, str):
         return value
     match = DURATION.fullmatch(value.strip())
     if not match or not any(match.groups()):
-        raise ValueError("must be a duration such as 8h, 1h30m, 45m or 90s")
+        raise ValueError("must be a duration such as 8h, 1h30m, 45m or 90s; a number alone is seconds")
     return sum(
         float(number) * factor
         for number, factor in zip(match.groups(), UNIT_SECONDS.values(), strict=True)
@@ -63,11 +66,11 @@ class Settings(BaseSettings):
     decoder: DecoderName = DecoderName.AUTO
     engine: EngineName = EngineName.AUTO
     precision: Precision = Precision.FLOAT32
-    budget: Seconds | None = Field(default=None, gt=0)
+    budget: Seconds | None = Field(default=None, gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)
     """Seconds, or a text such as `8h`, within which a complete submission must exist."""
     max_failures: Share = Field(default=1.0, ge=0, le=1)
     """Share of the photos that may fail, or a text such as `5%`; with more there is no submission."""
-    read_timeout: Seconds = Field(default=60.0, gt=0)
+    read_timeout: Seconds = Field(default=60.0, gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)
     """Seconds after which the reading of a photo is given up."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """Console lines on a terminal, JSON lines elsewhere, unless told."""

@@ -55,6 +55,19 @@ def test_an_error_becomes_its_exit_code_and_a_line(tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
+def test_a_closed_standard_error_changes_no_exit_code(tmp_path: Path) -> None:
+    arguments = [str(HAKUNA), "bundle", "verify", str(tmp_path)]
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *arguments], capture_output=True, check=False, timeout=60
+    )
+    assert closed.returncode == 4
+    reader, writer = os.pipe()
+    os.close(reader)
+    broken = subprocess.run(arguments, stdout=subprocess.DEVNULL, stderr=writer, check=False, timeout=60)
+    os.close(writer)
+    assert broken.returncode == 4
+
+
 def test_help_answers_within_300_ms() -> None:
     def seconds() -> float:
         start = time.perf_counter()
@@ -129,14 +142,37 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
         (("predict", season, "--bundle", bundle), 2, "--out: must be given"),
         (("predict", season, "--bundle", bundle, "--out", out, "--workers", 0), 2, "setting workers"),
         (("predict", season, "--bundle", bundle, "--out", out, "--preset", "half"), 2, "--preset"),
-        (("predict", "--from-records", out, "--bundle", bundle, "--no-tta"), 2, "--tta: settled when"),
+        (("predict", "--from-records", out, "--bundle", bundle, "--no-tta"), 2, "--tta: about photos"),
         (("predict", tmp_path / "empty", "--bundle", bundle, "--out", out), 3, "test_metadata.csv: must be a readable"),
         (("predict", season, "--bundle", tmp_path, "--out", out), 4, "manifest.json: must be a readable manifest"),
         (("predict", season, "--bundle", bundle, "--out", tmp_path / "file" / "out"), 5, "must be writable"),
         (("predict", season, "--bundle", bundle, "--out", out, "--features", out / "no" / "f.npz"), 5, "--features"),
         (("predict", season, "--bundle", bundle, "--out", out, "--budget", "soon"), 2, "must be a duration such as 8h"),
         (("predict", season, "--bundle", bundle, "--out", out, "--shard", "3/2"), 2, "--shard: must be I/N"),
-        (("predict", "--from-records", out, "--bundle", bundle, "--budget", "8h"), 2, "--budget: settled when"),
+        (("predict", "--from-records", out, "--bundle", bundle, "--budget", "8h"), 2, "--budget: about photos"),
+        (
+            (
+                "predict",
+                "--from-records",
+                out,
+                "--bundle",
+                bundle,
+                "--strict",
+                "--max-failures",
+                "5%",
+                "--format",
+                "none",
+            ),
+            2,
+            "--format, --strict, --max-failures: about photos, must not be given with --from-records",
+        ),
+        (
+            ("predict", season, "--bundle", bundle, "--out", out, "--features", out / "submission.csv"),
+            2,
+            "must be a file whose name ends in .npz",
+        ),
+        (("predict", season, "--bundle", bundle, "--out", out, "--budget", "99999999h"), 2, "setting budget"),
+        (("predict", season, "--bundle", bundle, "--out", out, "--read-timeout", "9" * 400), 2, "setting read_timeout"),
         (("merge", season, "--bundle", bundle, "--out", out), 8, "records.jsonl: must be readable records"),
         (("predict", "--from-records", out, "--bundle", bundle), 8, "records.jsonl: must be readable records"),
         (("bundle", "verify", tmp_path), 4, "manifest.json"),
@@ -214,6 +250,9 @@ def megabytes_above_an_empty_run(n_rows: int, bundle: Bundle, folder: Path) -> f
             for row in range(n)
         ]
         (data / "test_metadata.csv").write_text("\n".join(["seq_id,datetime,file_name", *rows, ""]))
+        last = data / rows[-1].split(",")[2]
+        last.parent.mkdir(parents=True)
+        last.touch()  # no photo, but enough to tell that this is the folder
         peaks.append(peak_megabytes(data, bundle, folder / f"out{n}"))
     assert (folder / f"out{n_rows}" / "submission.csv").read_text().count("\n") == n_rows + 1
     return peaks[1] - peaks[0]
@@ -252,6 +291,12 @@ def test_metadata_writes_over_a_submission_format_only_where_it_is_named(tmp_pat
     assert not (tmp_path / "metadata.csv").exists()
     assert hakuna(*arguments, "--format", form).returncode == 0
     assert form.read_text().startswith("seq_id,aardvark")
+    # Its own it writes again, with other bursts: that is what it recommends itself.
+    (photos / "b.jpg").touch()
+    assert hakuna(*arguments, "--max-photos", 3).returncode == 0
+    assert [line.split(",")[0] for line in form.read_text().splitlines()] == ["seq_id", "a.jpg", "b.jpg"]
+    form.write_text(form.read_text().replace("b.jpg", "c.jpg"))
+    assert hakuna(*arguments).returncode == 2
 
 
 def test_metadata_score_export_and_report_tell_what_must_hold(season: Path, tmp_path: Path) -> None:
@@ -260,6 +305,7 @@ def test_metadata_score_export_and_report_tell_what_must_hold(season: Path, tmp_
     cases = [
         (("metadata", tmp_path / "empty", "--out", out), 3, "must be a folder with photos"),
         (("metadata", tmp_path / "nowhere", "--out", out), 3, "must be a readable file"),
+        (("metadata", "x" * 300, "--out", out), 3, "must be a readable file"),
         (("metadata", labels, "--out", out), 3, "must be JSON"),
         (("metadata", season, "--out", tmp_path / "no" / "m.csv"), 5, "must be writable"),
         (("metadata", season, "--out", tmp_path / "submission_format.csv"), 2, "must be different files"),

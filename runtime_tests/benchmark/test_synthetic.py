@@ -126,6 +126,16 @@ def test_seasons_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in hashes(tmp_path / "1")} >= {"S2", "S11", "damaged.csv"}
 
 
+def test_an_interrupted_season_has_no_tables(tmp_path: Path) -> None:
+    def stop(_n_sequences: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_seasons(tmp_path, (1,), SeasonOptions(14, 3, SIZE, seed=9, damaged_share=0.2), on_progress=stop)
+    assert list(tmp_path.rglob("*.JPG"))
+    assert not list(tmp_path.glob("*.csv*"))
+
+
 def test_damage_is_listed_and_hits_only_the_files_that_are(tmp_path: Path) -> None:
     for name, share in (("whole", 0.0), ("damaged", 0.3)):
         write_seasons(tmp_path / name, (1,), SeasonOptions(20, 2, SIZE, seed=2, damaged_share=share))

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from inference.bundle import Bundle
+from inference.dry_run import refusal
+from inference.job import RunOptions
 
 HAKUNA = Path(sys.executable).parent / "hakuna"
 
@@ -69,3 +71,38 @@ def test_a_budget_that_does_not_fit_is_exit_11(season: Path, quick_bundle: Bundl
 def test_without_a_budget_it_says_how_long_and_not_whether(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
     code, found, _ = dry_run(season, quick_bundle, tmp_path / "out")
     assert (code, found["fits"], found["budget_seconds"]) == (0, None, None)
+
+
+def test_it_ends_as_the_run_would(season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path) -> None:
+    code, found, said = dry_run(season, quick_bundle, tmp_path / "out", "--max-failures", "0%")
+    assert (code, found["problems"]) == (9, {"missing": 1})
+    assert "photos: at most 0% may fail, 0 of" in said
+    code, found, said = dry_run(season, quick_bundle, quick_prediction, "--no-tta")
+    assert (code, found) == (8, {})
+    assert "must belong to this run, but differs in flip TTA" in said
+    code, found, said = dry_run(season, quick_bundle, quick_prediction)
+    assert (code, found["sequences_kept_from_earlier_run"]) == (0, 12), said
+    (tmp_path / "file").touch()
+    code, found, said = dry_run(season, quick_bundle, tmp_path / "file" / "out")
+    assert (code, found["output_is_writable"]) == (5, False)
+    assert "out must be writable" in said
+
+
+def test_refusals_are_told_the_gravest_first() -> None:
+    figures = {
+        "output_is_writable": True,
+        "disk_is_enough": False,
+        "disk_bytes_needed": 7,
+        "disk_bytes_free": 6,
+        "problems": {"missing": 3},
+        "photos": 10,
+        "fits": False,
+        "projected_seconds": {"full": 9.0},
+    }
+    options = RunOptions(max_failures=0.2, budget=8.0)
+    codes = []
+    for mended in ({}, {"disk_is_enough": True}, {"problems": {"missing": 2}}, {"fits": None}):
+        figures |= mended
+        error = refusal(figures, Path("out"), options)
+        codes.append(error.exit_code if error else 0)
+    assert codes == [5, 9, 11, 0]

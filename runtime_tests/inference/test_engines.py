@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inference import engines, pipeline, settling
+from inference import engines, resuming, settling
 from inference.bundle import Bundle
 from inference.domain import CheckpointError, DecoderName, EngineName, Precision, UsageError
 from inference.engines import Engine, find_engine
@@ -128,7 +128,7 @@ def test_a_device_without_mixed_precision_uses_float32_and_says_so(
         engine = find_engine(name)
         return Engine(engine.name, engine.version, engine.device, supports_mixed=False)
 
-    monkeypatch.setattr(pipeline, "find_engine", without_mixed)
+    monkeypatch.setattr(resuming, "find_engine", without_mixed)
     report = run(season, tiny_bundle, tmp_path, precision=Precision.MIXED)
     assert report["precision"] == {"asked": "mixed", "used": "float32", "reason": "not supported by the device"}
 

@@ -13,7 +13,7 @@ from benchmark.report.content import Sources, content_of
 from benchmark.report.page import render
 from inference import run_report
 from inference.bundle import Bundle
-from inference.domain import CLASS_PRIORS, LABELS, CheckpointError, ExportFormat
+from inference.domain import CLASS_PRIORS, LABELS, CheckpointError, ExportFormat, UsageError
 from inference.estimation import Estimator
 from inference.exporting import export
 from inference.finished_run import read_finished_run, unseen_sequences
@@ -203,3 +203,14 @@ def test_where_no_sequence_has_priors_the_records_are_not_needed(
     (folder / "records.jsonl").unlink()
     _, _, tables = camtrap(folder, season / METADATA_NAME, project, tmp_path / "package")
     assert "unclassified" not in {row["observationType"] for row in tables["observations"]}
+
+
+@pytest.mark.parametrize("name", ["submission.csv", "records.jsonl", "run.json", "failures.csv", "status.json", "."])
+def test_an_export_never_takes_the_place_of_the_run(name: str, out_of_time: Path) -> None:
+    with pytest.raises(UsageError, match="must not be the run, or a file that the export is made from"):
+        export(out_of_time, ExportFormat.LONG_CSV, out_of_time / name, None, None, None)
+
+
+def test_an_export_never_takes_the_place_of_the_metadata(out_of_time: Path, season: Path) -> None:
+    with pytest.raises(UsageError, match="a file that the export is made from"):
+        export(out_of_time, ExportFormat.MEGADETECTOR, season / METADATA_NAME, season / METADATA_NAME, None, None)

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -186,3 +186,51 @@ def test_coco_that_is_none_is_refused_with_its_place(content: str | None, messag
         path.write_text(content)
     with pytest.raises(InputError, match=message):
         read_coco(path)
+
+
+def coco(*images: Mapping[str, object]) -> str:
+    return json.dumps({"images": list(images)})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (coco({"file_name": "a.jpg"}, {"file_name": "a.jpg"}), r"images\[1\].file_name: must be unique, got 'a.jpg' as in images\[0\]"),
+        (coco({"file_name": "a.jpg", "seq_id": ""}), r"images\[0\].seq_id: must not be empty"),
+        (coco({"file_name": "\ud800.jpg"}), r"images\[0\].file_name: must be text in UTF-8"),
+        (
+            coco({"file_name": "a", "seq_id": "s", "location": 1}, {"file_name": "b", "seq_id": "s", "location": 2}),
+            r"images\[1\].location: must be the same in all photos of a seq_id, got '2' after '1'",
+        ),
+        (
+            coco({"file_name": "a", "datetime": "2020-01-01T00:00:00-05:00"}, {"file_name": "b", "datetime": "0001-01-01T00:00:00+00:00"}),
+            r"images\[1\].datetime: must be a time of this era",
+        ),
+    ],
+)  # fmt: skip
+def test_what_predict_would_refuse_is_refused_at_once(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "coco.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_coco(tmp_path / "coco.json")
+
+
+def test_names_of_thousands_of_digits_and_early_years_are_written_as_they_are(tmp_path: Path) -> None:
+    names = [f"{'1' * 5000}.jpg", f"{'2' * 4999}.jpg"]
+    (tmp_path / "coco.json").write_text(
+        coco(*({"file_name": name, "datetime": "0150-01-01 00:00:00"} for name in names))
+    )
+    bursts = group_bursts(read_coco(tmp_path / "coco.json").photos)
+    write_metadata(tmp_path / "m.csv", bursts)
+    [sequence] = read_metadata(tmp_path / "m.csv").sequences.values()
+    assert {image.datetime for image in sequence.images} == {"0150-01-01 00:00:00"}
+    assert sequence.seq_id == min(names, key=len)
+
+
+def test_photos_that_are_links_to_elsewhere_are_told(tmp_path: Path) -> None:
+    write_photo(tmp_path / "elsewhere.jpg")
+    write_photo(tmp_path / "card" / "a.jpg")
+    (tmp_path / "card" / "b.jpg").symlink_to("a.jpg")
+    (tmp_path / "card" / "c.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    found = find_photos(tmp_path / "card")
+    assert found.n_outside == 1
+    assert any("1 photos are links that lead out of the folder" in line for line in remarks(found, []))

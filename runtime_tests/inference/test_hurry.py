@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference import pipeline
+from inference import resuming
 from inference.budget import Pace
 from inference.bundle import Bundle
 from inference.domain import CLASS_PRIORS, LABELS, Effort, EngineName, FailureReason, FrameFailure, TooManyFailuresError
@@ -36,7 +36,7 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> list[Effort]:
         return pace._effort
 
     monkeypatch.setattr(Pace, "effort_for", next_effort)
-    monkeypatch.setattr(pipeline, "find_engine", lambda name: replace(find_engine(name), supports_mixed=False))
+    monkeypatch.setattr(resuming, "find_engine", lambda name: replace(find_engine(name), supports_mixed=False))
     return efforts
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -47,3 +49,20 @@ def test_console_progress_shows_a_bar(capsys: pytest.CaptureFixture[str]) -> Non
         on_progress(0, 10)
         on_progress(10, 10)
     assert "10/10" in capsys.readouterr().err
+
+
+class Broken(io.StringIO):
+    """A pipe whose reader went away."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("stderr", [None, Broken()])
+def test_nobody_has_to_listen(stderr: io.StringIO | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert configure_logging("auto") is False
+    structlog.get_logger().warning("said to nobody")

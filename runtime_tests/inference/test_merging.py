@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.bundle import Bundle
-from inference.domain import CheckpointError, UsageError
+from inference.domain import CheckpointError, InterruptedRunError, UsageError
 from inference.estimation import Estimator
 from inference.job import Shard, parse_shard
 from inference.merging import merge_records
 from inference.records import RecordWriter, read_header, read_records
 from inference.records_to_submission import records_to_submission
+from inference.run_state import RunState
 from runtime_tests.running import job_for, run, run_job
 
 
@@ -145,3 +148,26 @@ def test_more_shards_than_sequences_are_merged_too(
     assert Shard(1, 20).bounds(12) == (0, 0)
     merge_records([tmp_path / "empty", *folders], tmp_path / "merged")
     assert (tmp_path / "merged" / "records.jsonl").read_bytes() == (whole / "records.jsonl").read_bytes()
+
+
+def test_a_signal_stops_the_joining_and_leaves_nothing(whole: Path, tmp_path: Path) -> None:
+    thirds = shards_of(whole, tmp_path, 3)
+    state, n_read = RunState(), 0
+
+    def check() -> None:
+        nonlocal n_read
+        n_read += 1
+        state.stop_signal = signal.SIGTERM if n_read > 15 else None  # of 12 to count and 12 to copy
+        state.check()
+
+    with pytest.raises(InterruptedRunError) as stopped:
+        merge_records(thirds, tmp_path / "merged", check)
+    assert stopped.value.exit_code == 143
+    assert list((tmp_path / "merged").iterdir()) == []
+
+
+def test_joined_records_have_no_report_of_others(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "merged"
+    shutil.copytree(whole, out)
+    merge_records(shards_of(whole, tmp_path, 2), out)
+    assert not (out / "run.json").exists()

@@ -9,7 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inference.domain import LABELS, Image, InputError, Sequence
-from inference.metadata import hour_and_month, plan_sequences, read_metadata, read_submission_format
+from inference.metadata import (
+    UnreadableDatetimes,
+    hour_and_month,
+    plan_sequences,
+    read_metadata,
+    read_submission_format,
+)
 
 HEADER = "seq_id,datetime,file_name\n"
 ZEROS = ",".join("0" * len(LABELS))
@@ -140,3 +146,18 @@ def test_plan_joins_by_seq_id_and_counts_what_does_not_match(tmp_path: Path) -> 
 def test_hour_and_month_are_the_first_photos(datetimes: list[str], expected: tuple[int, int]) -> None:
     images = tuple(Image(f"{k}.jpg", text) for k, text in enumerate(datetimes))
     assert hour_and_month(Sequence("a", images)) == expected
+
+
+def test_datetimes_that_are_none_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    rows = "a,2010-08-19 18:24:00,x.jpg\na,,y.jpg\nb,8/19/2010 18:24,z.jpg\nb,8/19/2010 18:25,w.jpg\n"
+    plan = plan_sequences(read_metadata(write(tmp_path / "m.csv", HEADER + rows)), None)
+    assert plan.unreadable == UnreadableDatetimes(2)
+    assert plan.unreadable.first == "row 4: '8/19/2010 18:24'"
+    assert [hour_and_month(sequence) for sequence in plan.sequences] == [(18, 8), (12, 7)]
+
+
+@pytest.mark.parametrize("first", ["", "8/19/2010 18:24", "2019-01-05 04:00:00"])
+def test_of_duplicate_rows_the_earliest_readable_datetime_counts(first: str, tmp_path: Path) -> None:
+    for rows in (f"a,{first},x.jpg\na,2019-01-05 03:00:00,x.jpg\n", f"a,2019-01-05 03:00:00,x.jpg\na,{first},x.jpg\n"):
+        sequences = read_metadata(write(tmp_path / "m.csv", HEADER + rows)).sequences
+        assert sequences["a"].images == (Image("x.jpg", "2019-01-05 03:00:00"),)

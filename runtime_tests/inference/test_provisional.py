@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.domain import CLASS_PRIORS, LABELS, N_CLASSES
-from inference.provisional import CHUNK_ROWS, SMALLEST_INTERVAL_SECONDS, Provisional, priors_row
+from inference.provisional import CHUNK_ROWS, SMALLEST_INTERVAL_SECONDS, Provisional, discard_provisional, priors_row
 from inference.records import Record
 
 NO_ANSWERS = np.empty((0, 1, N_CLASSES), np.float32)
@@ -73,7 +73,7 @@ def test_it_is_written_about_once_a_minute(tmp_path: Path) -> None:
     clock.now += 1
     one.write_if_due()
     assert path.exists()
-    one.discard()
+    discard_provisional(tmp_path)
     assert not path.exists()
 
 

@@ -127,10 +127,12 @@ def test_an_interrupted_run_exits_as_a_program_that_the_signal_ended() -> None:
 LAST_RESORT = """
 import sys, time
 from inference.domain import OutputError
-from inference.run_state import RunState, last_resort
+from inference.run_state import RunState, last_resort, say_and_go_on
 
 def act():
-    if sys.argv[1] == "7":
+    if sys.argv[1] == "mute":
+        say_and_go_on(lambda: time.sleep(30))
+    if sys.argv[1] in ("7", "mute"):
         return 7
     raise OutputError("no room") if sys.argv[1] == "output" else ValueError("a bug")
 
@@ -148,6 +150,7 @@ print("came to its end")
         ("7", 30, 0.1, 0, "came to its end"),
         ("output", 0.2, 30, 5, "no room"),
         ("bug", 0.2, 30, 1, "ValueError: a bug"),
+        ("mute", 0.2, 30, 7, ""),  # nobody takes what it says
     ],
 )
 def test_the_last_resort_ends_the_process_unless_the_run_was_faster(

@@ -1,0 +1,110 @@
+"""What the photos of a job look like from outside: their folder entries, nothing is opened."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inference.domain import FailureReason, InputError
+from inference.patience import GaveUpError
+from inference.screening import MAX_FILE_BYTES, safe_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from inference.job import Job
+    from inference.patience import Patience
+
+TOLD_BY_ENTRY = frozenset(
+    {
+        FailureReason.UNSAFE_PATH,
+        FailureReason.MISSING,
+        FailureReason.NOT_A_FILE,
+        FailureReason.EMPTY_FILE,
+        FailureReason.TOO_LARGE,
+    }
+)
+"""Failures that a look at the folder entry finds again as long as nobody mends them."""
+
+
+@dataclass(frozen=True)
+class FileCensus:
+    """What the photos of a job look like from outside."""
+
+    n_photos: int
+    n_bytes: int
+    problems: Counter[FailureReason]
+
+
+def entry_of(data_folder: Path, file_name: str) -> os.stat_result | FailureReason:
+    """The folder entry of a photo, or why it is none."""
+    path = safe_path(data_folder, file_name)
+    if path is None:
+        return FailureReason.UNSAFE_PATH
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return FailureReason.MISSING
+    except OSError:
+        return FailureReason.UNREADABLE
+    if not stat.S_ISREG(status.st_mode):
+        return FailureReason.NOT_A_FILE
+    if not status.st_size:
+        return FailureReason.EMPTY_FILE
+    return FailureReason.TOO_LARGE if status.st_size > MAX_FILE_BYTES else status
+
+
+def take_census(job: Job) -> FileCensus:
+    """Count the photos that take part, their bytes, and what is wrong with them as far as their folder entries tell."""
+    n_photos = n_bytes = 0
+    problems: Counter[FailureReason] = Counter()
+    for sequence in job.sequences:
+        for image in sequence.images[: job.bundle.manifest.n_frames]:
+            n_photos += 1
+            entry = entry_of(job.data_folder, image.file_name)
+            if isinstance(entry, FailureReason):
+                problems[entry] += 1
+            else:
+                n_bytes += entry.st_size
+    return FileCensus(n_photos, n_bytes, problems)
+
+
+def check_any_photo(job: Job, patience: Patience, check: Callable[[], None]) -> None:
+    """Raise InputError where metadata, submission format and data folder cannot belong together.
+
+    That is where no sequence of the submission format is in the metadata, or none of its photos is in the data folder: a
+    run would be complete, and all of it priors. The first photo that is there is enough. A shard looks at all sequences:
+    its own photos may be lost, those of the others too would be no accident.
+
+    `check` is called for every sequence, and stops the search by raising. A look that takes too long is no answer.
+    """
+    plan, n_photos, first = job.plan, 0, None
+    for sequence in plan.sequences:
+        check()
+        for image in sequence.images[: job.bundle.manifest.n_frames]:
+            n_photos, first = n_photos + 1, first or image.file_name
+            if _is_there(job.data_folder, image.file_name, patience):
+                return
+    if not plan.sequences:
+        return
+    if first is None:
+        raise InputError(
+            f"metadata: must tell of sequences of the submission format, got none of its {len(plan.sequences)}, "
+            f"the first of them {plan.sequences[0].seq_id!r}; is the format that of other metadata?"
+        )
+    raise InputError(
+        f"{job.data_folder}: must hold the photos that the metadata name, got none of {n_photos}, the first of them "
+        f"{first!r}; file_name is a path below the data folder"
+    )
+
+
+def _is_there(data_folder: Path, file_name: str, patience: Patience) -> bool:
+    try:
+        entry = patience(lambda: entry_of(data_folder, file_name))
+    except GaveUpError:
+        return True
+    return entry not in (FailureReason.MISSING, FailureReason.UNSAFE_PATH)
