@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -16,11 +18,28 @@ from models import cli as models_cli
 
 app = typer.Typer(
     name="hakuna",
-    help="Hakuna Runtime: batch inference for camera-trap photos.",
     no_args_is_help=True,
     rich_markup_mode=None,  # importing rich would double the time that --help takes
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"hakuna {version('hakuna-runtime')}")
+        raise typer.Exit
+
+
+@app.callback()
+def hakuna(
+    _: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Hakuna Runtime: batch inference for camera-trap photos."""
+
+
 app.command()(inference_cli.predict)
 app.command()(inference_cli.merge)
 app.command()(models_cli.pack)

@@ -89,7 +89,8 @@ def time_stages(request: BenchRequest, plots: Path | None, compare: Path | None,
             judged = gate.judge(
                 report, baseline, max_regression, lambda names: harness.time(2 * request.n_repeats, only=names)
             )
-            tables.print_judged(judged, max_regression, gate.other_processor(report, baseline))
+            notes = (gate.other_processor(report, baseline), gate.new_stages(report, baseline))
+            tables.print_judged(judged, max_regression, [note for note in notes if note])
             gate.check(judged, max_regression)
     return report
 

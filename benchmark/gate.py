@@ -70,6 +70,25 @@ def compare_reports(now: BenchReport, baseline: BenchReport) -> list[Judged]:
     return sorted(judged, key=lambda one: -one.regression)
 
 
+def check_no_stage_is_lost(now: BenchReport, baseline: BenchReport) -> None:
+    """Raise UsageError where a stage of the baseline has no partner: a gate must not become wider unseen."""
+    partners = {stage.name: stage for stage in now.stages}
+    lost = [
+        one.name for one in baseline.stages if one.name not in partners or not _is_comparable(partners[one.name], one)
+    ]
+    if lost:
+        raise UsageError(
+            f"--compare: every stage of the baseline must be timed again, got none like {', '.join(lost)}; "
+            f"the baseline is of bundle {baseline.bundle.name} ({baseline.command}), this run of {now.bundle.name}"
+        )
+
+
+def new_stages(now: BenchReport, baseline: BenchReport) -> str | None:
+    """What to know about stages that the baseline does not have, or None."""
+    new = [one.name for one in now.stages if baseline.stage(one.name) is None]
+    return f"not in the baseline, so not compared: {', '.join(new)}" if new else None
+
+
 def _is_comparable(now: StageFigures, baseline: StageFigures) -> bool:
     return (now.kernel, now.n_units) == (baseline.kernel, baseline.n_units)
 
@@ -96,7 +115,8 @@ def judge(
     max_regression: float,
     time_again: Callable[[Collection[str]], BenchReport],
 ) -> list[Judged]:
-    """Compare, and time again what seems slower; returns every stage with its best look."""
+    """Compare, and time again what seems slower; returns every stage with its best look. Raises UsageError."""
+    check_no_stage_is_lost(now, baseline)
     best = {one.name: one for one in compare_reports(now, baseline)}
     for _ in range(SECOND_LOOKS):
         slower = [one.name for one in best.values() if one.regression > max_regression]

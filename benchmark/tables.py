@@ -49,10 +49,10 @@ def print_report(report: BenchReport) -> None:
     if report.startup_seconds:
         console.print(f"start-up (process, one photo): {report.startup_seconds.median:.1f} s", highlight=False)
     if report.bundle.demo:
-        console.print("untrained networks: the times mean something, the answers do not", highlight=False)
+        console.print("demo networks: the times mean something, the answers do not", highlight=False)
 
 
-def print_judged(judged: list[Judged], max_regression: float, note: str | None) -> None:
+def print_judged(judged: list[Judged], max_regression: float, notes: list[str]) -> None:
     """The stages that grew most, and what to know about the baseline."""
     table = Table("stage", "times the baseline", "of its kernel now", "before", "kernel")
     for one in judged[:SHOWN_JUDGED]:
@@ -60,7 +60,7 @@ def print_judged(judged: list[Judged], max_regression: float, note: str | None) 
         table.add_row(one.name, regression, f"{one.now:.3g}", f"{one.baseline:.3g}", one.kernel)
     console = wide_console()
     console.print(table)
-    if note:
+    for note in notes:
         console.print(note, highlight=False)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inference.domain import DecoderName, EngineName, ExportFormat, Precision, Preset, UsageError
+from inference.domain import DecoderName, EngineName, ExportFormat, InputError, Precision, Preset, UsageError
 
 if TYPE_CHECKING:
     from inference.job import Job, RunOptions
@@ -281,13 +281,23 @@ def _job(photos: _Photos, settings: Settings) -> Job:
 
     shard = parse_shard(photos.shard) if photos.shard else WHOLE
     bundle = open_bundle(photos.bundle)
+    metadata_path = photos.metadata or photos.data / tables.METADATA_NAME
+    if photos.metadata is None and not os.path.exists(metadata_path):
+        raise InputError(
+            f"{metadata_path}: must be a readable CSV file, got none; --metadata names another, `hakuna metadata` makes one"
+        )
     format_path = (
         None
         if photos.submission_format == NO_FORMAT
         else Path(photos.submission_format or photos.data / tables.FORMAT_NAME)
     )
+    if format_path and photos.submission_format is None and not os.path.exists(format_path):
+        raise InputError(
+            f"{format_path}: must be a readable CSV file, got none; --format names another, `--format none` takes every "
+            "sequence of the metadata"
+        )
     plan = tables.plan_sequences(
-        tables.read_metadata(photos.metadata or photos.data / tables.METADATA_NAME),
+        tables.read_metadata(metadata_path),
         tables.read_submission_format(format_path) if format_path else None,
     )
     return Job(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,10 @@ def test_a_closed_standard_error_changes_no_exit_code(tmp_path: Path) -> None:
     broken = subprocess.run(arguments, stdout=subprocess.DEVNULL, stderr=writer, check=False, timeout=60)
     os.close(writer)
     assert broken.returncode == 4
+
+
+def test_it_tells_its_version() -> None:
+    assert hakuna("--version").stdout == f"hakuna {version('hakuna-runtime')}\n"
 
 
 def test_help_answers_within_300_ms() -> None:
@@ -144,6 +149,25 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
         (("predict", season, "--bundle", bundle, "--out", out, "--preset", "half"), 2, "--preset"),
         (("predict", "--from-records", out, "--bundle", bundle, "--no-tta"), 2, "--tta: about photos"),
         (("predict", tmp_path / "empty", "--bundle", bundle, "--out", out), 3, "test_metadata.csv: must be a readable"),
+        (
+            ("predict", tmp_path / "empty", "--bundle", bundle, "--out", out),
+            3,
+            "--metadata names another, `hakuna metadata` makes one",
+        ),
+        (
+            (
+                "predict",
+                tmp_path / "empty",
+                "--metadata",
+                season / "test_metadata.csv",
+                "--bundle",
+                bundle,
+                "--out",
+                out,
+            ),
+            3,
+            "submission_format.csv: must be a readable CSV file, got none; --format names another",
+        ),
         (("predict", season, "--bundle", tmp_path, "--out", out), 4, "manifest.json: must be a readable manifest"),
         (("predict", season, "--bundle", bundle, "--out", tmp_path / "file" / "out"), 5, "must be writable"),
         (("predict", season, "--bundle", bundle, "--out", out, "--features", out / "no" / "f.npz"), 5, "--features"),

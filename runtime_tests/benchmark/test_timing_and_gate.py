@@ -156,6 +156,18 @@ def test_reports_without_a_common_stage_are_refused() -> None:
             gate.compare_reports(report(QUIET), other)
 
 
+def test_a_baseline_whose_stages_are_not_all_timed_is_refused() -> None:
+    fewer = report({"decode": 4.0, "views": 2.0})
+    with pytest.raises(
+        UsageError, match="every stage of the baseline must be timed again, got none like networks; the"
+    ):
+        gate.judge(fewer, report(QUIET), 1.3, nobody)
+    judged = gate.judge(report(QUIET), fewer, 1.3, nobody)
+    assert {one.name for one in judged} == {"decode", "views"}
+    assert gate.new_stages(report(QUIET), fewer) == "not in the baseline, so not compared: networks"
+    assert gate.new_stages(fewer, fewer) is None
+
+
 def test_on_a_busy_machine_only_work_that_grew_counts() -> None:
     """Twice the time on the clock, while others took half of the cores."""
     slow_clock = {**QUIET, "views": 4.0}
