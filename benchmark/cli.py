@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inference.domain import Effort, Precision, UsageError
+from inference.domain import Effort, InputError, Precision, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,12 +84,15 @@ def report(
     """
     from benchmark.report.content import Sources
     from benchmark.report.page import write_report
-    from inference.finished_run import read_finished_run
+    from inference.finished_run import check_nothing_is_lost, read_finished_run
     from inference.label_tables import read_labels
     from inference.metadata import METADATA_NAME, read_metadata
     from inference.settings import load_settings
 
     metadata_path = metadata or (data / METADATA_NAME if data else None)
+    check_nothing_is_lost(out, run, labels, metadata_path)
+    if data and not os.path.isdir(data):
+        raise InputError(f"--data {data}: must be the folder with the photos")
     sources = Sources(
         labels=read_labels(labels) if labels else None,
         sequences=read_metadata(metadata_path).sequences if metadata_path else None,

@@ -10,12 +10,8 @@ from inference.camtrap_project import read_project
 from inference.domain import ExportFormat, InputError, UsageError
 from inference.export_camtrap import write_camtrap_dp
 from inference.export_plain import write_long_csv, write_megadetector
-from inference.finished_run import read_finished_run, unseen_sequences
+from inference.finished_run import check_nothing_is_lost, read_finished_run, unseen_sequences
 from inference.metadata import read_metadata
-from inference.records import RECORDS_NAME
-from inference.run_report import RUN_REPORT_NAME
-from inference.run_state import STATUS_NAME
-from inference.submission import FAILURES_NAME, SUBMISSION_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,14 +31,6 @@ UNSEEN = {
 """What becomes of sequences that nobody looked at."""
 
 
-def _check_nothing_is_lost(out: Path, folder: Path, *sources: Path | None) -> None:
-    """Raise UsageError where the export would take the place of what it is made from."""
-    own = (RECORDS_NAME, SUBMISSION_NAME, FAILURES_NAME, RUN_REPORT_NAME, STATUS_NAME)
-    taken = [folder, *(folder / name for name in own), *(path for path in sources if path)]
-    if out.resolve() in {path.resolve() for path in taken}:
-        raise UsageError(f"--out {out}: must not be the run, or a file that the export is made from")
-
-
 def export(
     folder: Path,
     target: ExportFormat,
@@ -56,7 +44,7 @@ def export(
 
     Sequences that nobody looked at have the priors in the submission; no format says that of them.
     """
-    _check_nothing_is_lost(out, folder, metadata_path, project_path)
+    check_nothing_is_lost(out, folder, metadata_path, project_path)
     run = read_finished_run(folder)
     unseen = unseen_sequences(run, records_folder)
     told = [run.warning] if run.warning else []

@@ -9,10 +9,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from inference.bundle import DEMO_WARNING
-from inference.domain import CheckpointError, Effort, InputError
+from inference.domain import CheckpointError, Effort, InputError, UsageError
 from inference.label_tables import read_submission
 from inference.records import RECORDS_NAME, read_header, read_records
 from inference.run_report import COMPLETE, OUT_OF_TIME, RUN_REPORT_NAME
+from inference.run_state import STATUS_NAME
 from inference.submission import FAILURES_COLUMNS, FAILURES_NAME, SUBMISSION_NAME
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ class FinishedRun:
         """Name of the bundle, with the warning if there is one."""
         name = f"hakuna {self.run['bundle']['name']}"
         return f"{name} ({self.warning})" if self.warning else name
+
+
+def check_nothing_is_lost(out: Path, folder: Path, *sources: Path | None) -> None:
+    """Raise UsageError where what is made of a run would take the place of what it is made from."""
+    own = (RECORDS_NAME, SUBMISSION_NAME, FAILURES_NAME, RUN_REPORT_NAME, STATUS_NAME)
+    taken = [folder, *(folder / name for name in own), *(path for path in sources if path)]
+    if out.resolve() in {path.resolve() for path in taken}:
+        raise UsageError(f"--out {out}: must not be the run, or a file that this is made from")
 
 
 def read_finished_run(folder: Path) -> FinishedRun:

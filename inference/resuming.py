@@ -103,8 +103,9 @@ def count_kept(start: Start, job: Job, options: RunOptions, state: RunState) -> 
     """Tell `state` what an earlier run of this very job left.
 
     At the end of the records, sequences that there was no time to look at are done again, and of an unfinished run those
-    of which the disk did not give any photo, with the one before, if it lacks some: single bad spots cost no more. An unfinished run also does everything again from the first sequence with a photo
-    that was missing and is there by now. A run with more failures than allowed is unfinished.
+    of which the disk did not give any photo, with the one before, if it lacks some: single bad spots cost no more than
+    themselves. An unfinished run also does everything again from the first sequence with a photo that was missing and is
+    there by now. A run with more failures than allowed is unfinished.
     """
     header, path = start.header, start.path
     state.n_all = header.n_sequences

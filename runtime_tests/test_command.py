@@ -346,6 +346,17 @@ def test_metadata_score_export_and_report_tell_what_must_hold(season: Path, tmp_
         (("export", season, "--format", "xml", "--out", out), 2, "--format"),
         (("report", season, "--out", out), 3, "run.json: must be there"),
         (("report", season, "--data", tmp_path / "empty", "--out", out), 3, "test_metadata.csv"),
+        (
+            ("report", season, "--data", tmp_path / "nowhere", "--metadata", labels, "--out", out),
+            3,
+            "must be the folder",
+        ),
+        (("report", season, "--out", season / "submission.csv"), 2, "must not be the run, or a file that this is made"),
+        (
+            ("report", season, "--labels", labels, "--out", labels),
+            2,
+            "must not be the run, or a file that this is made",
+        ),
         (("score", labels, labels, "--against", tmp_path / "nowhere.csv"), 3, "nowhere.csv"),
         (("score", labels, labels, "--sites", labels), 3, "must have the columns seq_id, site"),
         (("score", labels, labels, "--resamples", 3), 2, "--resamples"),

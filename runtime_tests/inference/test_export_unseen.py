@@ -207,10 +207,10 @@ def test_where_no_sequence_has_priors_the_records_are_not_needed(
 
 @pytest.mark.parametrize("name", ["submission.csv", "records.jsonl", "run.json", "failures.csv", "status.json", "."])
 def test_an_export_never_takes_the_place_of_the_run(name: str, out_of_time: Path) -> None:
-    with pytest.raises(UsageError, match="must not be the run, or a file that the export is made from"):
+    with pytest.raises(UsageError, match="must not be the run, or a file that this is made from"):
         export(out_of_time, ExportFormat.LONG_CSV, out_of_time / name, None, None, None)
 
 
 def test_an_export_never_takes_the_place_of_the_metadata(out_of_time: Path, season: Path) -> None:
-    with pytest.raises(UsageError, match="a file that the export is made from"):
+    with pytest.raises(UsageError, match="a file that this is made from"):
         export(out_of_time, ExportFormat.MEGADETECTOR, season / METADATA_NAME, season / METADATA_NAME, None, None)
