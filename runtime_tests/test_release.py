@@ -65,4 +65,5 @@ def test_code_of_another_day_is_timed_without_the_settings_of_today(monkeypatch:
     code, planned = run(PROJECT, "make", "--dry-run", "bench-side-by-side")
     assert code == 0, planned
     [old_code] = [line for line in planned.splitlines() if "PYTHONPATH=" in line]
-    assert "env -u HAKUNA_REQUIRE_TOOLS" in old_code
+    assert " env -u HAKUNA_" in old_code
+    assert " -u HAKUNA_REQUIRE_TOOLS " in old_code
