@@ -24,7 +24,7 @@ help:  ## Show this list
 demo: $(RUNTIME)  ## Install, draw an unseen season, predict it with small trained networks, score, report
 	$(BIN)/hakuna demo --out demo
 
-test: $(DEV)  ## Install and run the fast tests (10 minutes on 2 shared cores)
+test: $(DEV)  ## Install and run the fast tests (11 minutes on 2 shared cores)
 	$(BIN)/python -m pytest -m "not slow and not faults and not container" --ignore runtime_tests/faults
 
 test-faults: $(DEV)  ## Run the fault tests with small counts: kills, full disks, signals, damage (under 7 minutes)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inference.domain import FailureReason, InputError
 from inference.patience import GaveUpError
-from inference.screening import MAX_FILE_BYTES, safe_path
+from inference.screening import refuse_entry, safe_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,11 +50,7 @@ def entry_of(data_folder: Path, file_name: str) -> os.stat_result | FailureReaso
         return FailureReason.MISSING
     except OSError:
         return FailureReason.UNREADABLE
-    if not stat.S_ISREG(status.st_mode):
-        return FailureReason.NOT_A_FILE
-    if not status.st_size:
-        return FailureReason.EMPTY_FILE
-    return FailureReason.TOO_LARGE if status.st_size > MAX_FILE_BYTES else status
+    return refuse_entry(status) or status
 
 
 def take_census(job: Job) -> FileCensus:

@@ -281,25 +281,14 @@ def _job(photos: _Photos, settings: Settings) -> Job:
 
     shard = parse_shard(photos.shard) if photos.shard else WHOLE
     bundle = open_bundle(photos.bundle)
-    metadata_path = photos.metadata or photos.data / tables.METADATA_NAME
-    if photos.metadata is None and not os.path.exists(metadata_path):
-        raise InputError(
-            f"{metadata_path}: must be a readable CSV file, got none; --metadata names another, `hakuna metadata` makes one"
-        )
-    format_path = (
-        None
-        if photos.submission_format == NO_FORMAT
-        else Path(photos.submission_format or photos.data / tables.FORMAT_NAME)
-    )
-    if format_path and photos.submission_format is None and not os.path.exists(format_path):
-        raise InputError(
-            f"{format_path}: must be a readable CSV file, got none; --format names another, `--format none` takes every "
-            "sequence of the metadata"
-        )
-    plan = tables.plan_sequences(
-        tables.read_metadata(metadata_path),
-        tables.read_submission_format(format_path) if format_path else None,
-    )
+    other_metadata = "--metadata names another, `hakuna metadata` makes one"
+    metadata = _told_or(photos.metadata, photos.data / tables.METADATA_NAME, other_metadata)
+    wanted = None
+    if photos.submission_format != NO_FORMAT:
+        other_format = "--format names another, `--format none` takes every sequence of the metadata"
+        path = _told_or(photos.submission_format, photos.data / tables.FORMAT_NAME, other_format)
+        wanted = tables.read_submission_format(path)
+    plan = tables.plan_sequences(tables.read_metadata(metadata), wanted)
     return Job(
         data_folder=photos.data,
         plan=plan,
@@ -311,6 +300,13 @@ def _job(photos: _Photos, settings: Settings) -> Job:
         precision=settings.precision,
         shard=shard,
     )
+
+
+def _told_or(told: Path | str | None, usual: Path, otherwise: str) -> Path:
+    """The file that was told, or the usual one. Raises InputError where that is not there."""
+    if told is None and not os.path.exists(usual):
+        raise InputError(f"{usual}: must be a readable CSV file, got none; {otherwise}")
+    return Path(told or usual)
 
 
 def _predict_photos(photos: _Photos, out: Path, options: RunOptions, settings: Settings, human: bool) -> None:

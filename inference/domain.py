@@ -289,6 +289,10 @@ class FailureReason(StrEnum):
     TIMED_OUT = "reading took too long"
 
 
+READING_TROUBLE = frozenset({FailureReason.TIMED_OUT, FailureReason.UNREADABLE})
+"""Failures of the disk or mount rather than of the photo."""
+
+
 class Effort(IntEnum):
     """How much a sequence is worth when time is short, from everything to nothing: the order of degrading."""
 

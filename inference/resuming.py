@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from inference.census import TOLD_BY_ENTRY, entry_of
 from inference.decoding import find_decoder
-from inference.domain import REFERENCE_PIXELS, CheckpointError, DecoderName, Effort, EngineName, FailureReason
+from inference.domain import (
+    READING_TROUBLE,
+    REFERENCE_PIXELS,
+    CheckpointError,
+    DecoderName,
+    Effort,
+    EngineName,
+    FailureReason,
+)
 from inference.engines import find_engine
 from inference.job import records_header
 from inference.patience import GaveUpError
@@ -23,9 +31,6 @@ if TYPE_CHECKING:
     from inference.job import Job, RunOptions
     from inference.records import Record, RecordsHeader
     from inference.run_state import RunState
-
-READING_TROUBLE = frozenset({FailureReason.TIMED_OUT, FailureReason.UNREADABLE})
-"""Failures of the disk or mount rather than of the photo."""
 
 
 @dataclass(frozen=True)

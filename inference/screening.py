@@ -44,6 +44,15 @@ def read_image_file(data_folder: Path, file_name: str) -> bytes | FrameFailure:
     return FrameFailure(file_name, refused) if refused else data
 
 
+def refuse_entry(status: os.stat_result) -> FailureReason | None:
+    """Why a file with such a folder entry is not read; None if it may be."""
+    if not stat.S_ISREG(status.st_mode):
+        return FailureReason.NOT_A_FILE
+    if not status.st_size:
+        return FailureReason.EMPTY_FILE
+    return FailureReason.TOO_LARGE if status.st_size > MAX_FILE_BYTES else None
+
+
 def refuse_header(data: bytes) -> FailureReason | None:
     """Why these bytes must not reach a decoder, from their first few; None if they may."""
     if data.startswith(jpeg_segments.JPEG_MAGIC):
@@ -80,12 +89,8 @@ def _read_regular_file(path: str) -> bytes | FailureReason:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return FailureReason.NOT_A_FILE
-        if status.st_size == 0:
-            return FailureReason.EMPTY_FILE
-        if status.st_size > MAX_FILE_BYTES:
-            return FailureReason.TOO_LARGE
+        if refused := refuse_entry(status):
+            return refused
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(MAX_FILE_BYTES)
     finally:

@@ -25,7 +25,7 @@ from PIL import Image
 
 from inference.batching import in_parts
 from inference.decoding import decode_sequences, work_ahead
-from inference.domain import CheckpointError, FailureReason, FrameFailure, InputError, LockedError
+from inference.domain import READING_TROUBLE, CheckpointError, FailureReason, FrameFailure, InputError, LockedError
 from inference.files import atomic_writer, output_errors
 from inference.records import checked_line, content_of_line
 from inference.run_state import locked
@@ -48,8 +48,6 @@ PNG_LEVEL = 1
 PART_SEQUENCES = 4
 """Sequences that a thread decodes at a time."""
 AHEAD_PARTS = 2
-TRANSIENT = frozenset({FailureReason.TIMED_OUT, FailureReason.UNREADABLE})
-"""Failures of the disk or mount: never cached."""
 STATED_SEQUENCES = 256
 """Sequences whose files a thread looks at, without opening them, at a time."""
 LOCK_POLL_SECONDS = 1.0
@@ -176,7 +174,7 @@ class FrameCache:
                 self._decode(missing, data_folder, decoder, n_workers, on_progress, check)
         entries = [self._entries[seq_id] for seq_id in wanted]
         failures = [failure for entry in entries for failure in entry.failures]
-        unread = [failure for failure in failures if failure.reason in TRANSIENT]
+        unread = [failure for failure in failures if failure.reason in READING_TROUBLE]
         if unread:
             raise InputError(
                 f"{data_folder}: photos that are there must be readable, got {len(unread)} that are not, the first "
@@ -287,7 +285,7 @@ class FrameCache:
         seq_id = decoded.sequence.seq_id
         entry = CachedSequence(self._files[seq_id], tuple(frames), decoded.failures)
         self._entries[seq_id] = entry
-        if any(failure.reason in TRANSIENT for failure in entry.failures):
+        if any(failure.reason in READING_TROUBLE for failure in entry.failures):
             return
         index.write(
             checked_line(
