@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from benchmark.scoring import read_labels
 from benchmark.synthetic import FORMAT_NAME, LABELS_SUFFIX, METADATA_SUFFIX, Role
 from inference.domain import LABELS, ImageSize, InputError, UsageError
 from inference.files import output_errors
+from inference.label_tables import read_labels
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from benchmark.report.content import Sources
 from benchmark.report.page import write_report
-from benchmark.scoring import Score, read_labels, read_submission, score
+from benchmark.scoring import Score, score
 from benchmark.synthetic import LABELS_NAME, SeasonOptions, write_seasons
 from inference.bundle import open_bundle
 from inference.domain import ImageSize, Preset, UsageError
 from inference.files import output_errors
 from inference.finished_run import read_finished_run
 from inference.job import Job, RunOptions
+from inference.label_tables import read_labels, read_submission
 from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.pipeline import predict
 from inference.run_state import locked

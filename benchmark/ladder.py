@@ -19,12 +19,13 @@ import structlog
 from benchmark.ladder_steps import PRESET, STEPS, TRAININGS, Step, recipe_of
 from benchmark.ladder_straight import predict_straight
 from benchmark.machine import origin
-from benchmark.scoring import Table, read_labels, read_submission, score
+from benchmark.scoring import score
 from benchmark.synthetic import Role, SeasonOptions, write_seasons
 from inference.bundle import open_bundle
 from inference.domain import CLASS_PRIORS, EMPTY, LABELS, ImageSize, Preset, UsageError
 from inference.files import atomic_writer
 from inference.job import Job, RunOptions
+from inference.label_tables import Table, read_labels, read_submission
 from inference.metadata import Metadata, plan_sequences, read_metadata
 from inference.pipeline import predict
 from inference.run_report import hakuna_version

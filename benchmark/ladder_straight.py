@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from benchmark.ladder_steps import PRESET
-from benchmark.scoring import Table
 from inference.decode_pillow import decode
 from inference.domain import Preset
 from inference.info_strip import find_strip
+from inference.label_tables import Table
 from models.keras_files import load_keras_network
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from benchmark.docker_engine import DockerImage, find_image, run_in_docker
 from benchmark.entry import REPORT_NAME, Entry, EntryReport, Verdict, run_entry
 from benchmark.machine import write_json
-from benchmark.scoring import read_labels, read_submission, score
+from benchmark.scoring import score
 from benchmark.workplace import in_process
 from inference.domain import UsageError
+from inference.label_tables import read_labels, read_submission
 from inference.submission import SUBMISSION_NAME
 
 if TYPE_CHECKING:

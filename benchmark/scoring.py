@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.domain import LABELS
-from inference.label_tables import Table, aligned, read_labels, read_submission
-
-__all__ = ["EPSILON", "ClassScore", "Score", "Table", "log_losses", "read_labels", "read_submission", "score"]
+from inference.label_tables import Table, aligned
 
 EPSILON = 1e-15
 """Probabilities are clipped to [EPSILON, 1 - EPSILON]."""

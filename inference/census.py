@@ -12,10 +12,10 @@ from inference.patience import GaveUpError
 from inference.screening import refuse_entry, safe_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from inference.job import Job
+    from inference.domain import Sequence
     from inference.patience import Patience
 
 TOLD_BY_ENTRY = frozenset(
@@ -53,14 +53,14 @@ def entry_of(data_folder: Path, file_name: str) -> os.stat_result | FailureReaso
     return refuse_entry(status) or status
 
 
-def take_census(job: Job) -> FileCensus:
+def take_census(sequences: Iterable[Sequence], data_folder: Path, n_frames: int) -> FileCensus:
     """Count the photos that take part, their bytes, and what is wrong with them as far as their folder entries tell."""
     n_photos = n_bytes = 0
     problems: Counter[FailureReason] = Counter()
-    for sequence in job.sequences:
-        for image in sequence.images[: job.bundle.manifest.n_frames]:
+    for sequence in sequences:
+        for image in sequence.images[:n_frames]:
             n_photos += 1
-            entry = entry_of(job.data_folder, image.file_name)
+            entry = entry_of(data_folder, image.file_name)
             if isinstance(entry, FailureReason):
                 problems[entry] += 1
             else:
@@ -68,7 +68,9 @@ def take_census(job: Job) -> FileCensus:
     return FileCensus(n_photos, n_bytes, problems)
 
 
-def check_any_photo(job: Job, patience: Patience, check: Callable[[], None]) -> None:
+def check_any_photo(
+    sequences: tuple[Sequence, ...], data_folder: Path, n_frames: int, patience: Patience, check: Callable[[], None]
+) -> None:
     """Raise InputError where metadata, submission format and data folder cannot belong together.
 
     That is where no sequence of the submission format is in the metadata, or none of its photos is in the data folder: a
@@ -77,22 +79,22 @@ def check_any_photo(job: Job, patience: Patience, check: Callable[[], None]) -> 
 
     `check` is called for every sequence, and stops the search by raising. A look that takes too long is no answer.
     """
-    plan, n_photos, first = job.plan, 0, None
-    for sequence in plan.sequences:
+    n_photos, first = 0, None
+    for sequence in sequences:
         check()
-        for image in sequence.images[: job.bundle.manifest.n_frames]:
+        for image in sequence.images[:n_frames]:
             n_photos, first = n_photos + 1, first or image.file_name
-            if _is_there(job.data_folder, image.file_name, patience):
+            if _is_there(data_folder, image.file_name, patience):
                 return
-    if not plan.sequences:
+    if not sequences:
         return
     if first is None:
         raise InputError(
-            f"metadata: must tell of sequences of the submission format, got none of its {len(plan.sequences)}, "
-            f"the first of them {plan.sequences[0].seq_id!r}; is the format that of other metadata?"
+            f"metadata: must tell of sequences of the submission format, got none of its {len(sequences)}, "
+            f"the first of them {sequences[0].seq_id!r}; is the format that of other metadata?"
         )
     raise InputError(
-        f"{job.data_folder}: must hold the photos that the metadata name, got none of {n_photos}, the first of them "
+        f"{data_folder}: must hold the photos that the metadata name, got none of {n_photos}, the first of them "
         f"{first!r}; file_name is a path below the data folder"
     )
 

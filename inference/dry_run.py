@@ -57,8 +57,10 @@ def examine(job: Job, out: Path, options: RunOptions, state: RunState) -> dict[s
     with stopwatch("census"):
         kept = count_kept(start, job, options, state)
         if not kept.is_complete:
-            check_any_photo(job, options.patience, state.check)
-        census = take_census(job)
+            check_any_photo(
+                job.plan.sequences, job.data_folder, job.bundle.manifest.n_frames, options.patience, state.check
+            )
+        census = take_census(job.sequences, job.data_folder, job.bundle.manifest.n_frames)
     work = PhotoPass(job, options, decoder, stopwatch, state.check)
     with stopwatch("load networks"):
         networks = load_networks(job.bundle, engine, Precision.FLOAT32, state.check)

@@ -16,11 +16,11 @@ from inference.records import Record
 from inference.views import make_views, same_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from inference.bundle import Manifest
     from inference.decoding import DecodedSequence, Decoder
-    from inference.domain import Sequence
+    from inference.domain import Sequence, ViewKey
     from inference.job import Job, RunOptions
     from inference.networks import Answers
     from inference.stopwatch import Stopwatch
@@ -110,7 +110,7 @@ class PhotoPass:
                 self.options.patience,
             )
         with self.stopwatch(VIEWS, len(sequences)):
-            return [_viewed(one, job) for one in decoded]
+            return [_viewed(one, job.bundle.manifest.view_keys) for one in decoded]
 
 
 def unseen_record(sequence: Sequence, manifest: Manifest) -> Record:
@@ -121,11 +121,11 @@ def unseen_record(sequence: Sequence, manifest: Manifest) -> Record:
     return _record(unseen, nothing, Effort.PRIORS, is_mixed=False)
 
 
-def _viewed(decoded: DecodedSequence, job: Job) -> ViewedSequence:
+def _viewed(decoded: DecodedSequence, keys: Collection[ViewKey]) -> ViewedSequence:
     if not decoded.frames:
         return ViewedSequence(decoded.sequence, 0, {}, decoded.failures, 0)
     frames, n_resized = same_size(decoded.frames)
-    views = make_views(black_out_strip(frames), job.bundle.manifest.view_keys)
+    views = make_views(black_out_strip(frames), keys)
     return ViewedSequence(decoded.sequence, len(frames), views, decoded.failures, n_resized)
 
 

@@ -96,7 +96,9 @@ def predict(
         )
         return report
     if not kept.is_complete:
-        check_any_photo(job, options.patience, state.check)
+        check_any_photo(
+            job.plan.sequences, job.data_folder, job.bundle.manifest.n_frames, options.patience, state.check
+        )
     facts = RunFacts(plan=job.plan, state=state, budget=options.budget)
     around = Surroundings(out, options, state, engine, decoder, Estimator(job.bundle), facts, on_progress)
     with heartbeat(state, out), ExitStack() as until_the_end:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from benchmark.demo import BUNDLE_FOLDER, MARKER_NAME, run_demo
-from benchmark.scoring import Table, read_labels, read_submission, score
+from benchmark.scoring import score
 from inference.bundle import Bundle, open_bundle
 from inference.domain import CLASS_PRIORS, EMPTY, LABELS, UsageError
+from inference.label_tables import Table, read_labels, read_submission
 from runtime_tests.running import ignore_progress
 
 PRIORS = np.array(list(CLASS_PRIORS.values()))

@@ -14,9 +14,9 @@ from benchmark.ladder import FULL, MINI, schedule_of, seed_folder, stacked_class
 from benchmark.ladder_report import is_clear, is_unlike, markdown, write_report
 from benchmark.ladder_steps import STEPS, TRAININGS, recipe_of, step_named
 from benchmark.ladder_straight import straight_frames
-from benchmark.scoring import Table
 from inference.bundle import Block, feature_names
 from inference.domain import LABELS, ImageSize, UsageError
+from inference.label_tables import Table
 from models.stacking_data import half_of
 
 STACKED = ("empty", "zebra")

@@ -17,10 +17,11 @@ import pytest
 from benchmark import workplace
 from benchmark.docker_engine import DockerImage, docker_command, find_image
 from benchmark.entry import Entry, run_entry
-from benchmark.scoring import read_labels, read_submission, score
+from benchmark.scoring import score
 from benchmark.supervision import catching_signals
 from benchmark.workplace import in_process
 from inference.bundle import Bundle
+from inference.label_tables import read_labels, read_submission
 from models.packing import pack
 from runtime_tests.entrants import GOOD, HAKUNA, WRITE_SUBMISSION, hakuna, report, start, write_archive, write_data
 from runtime_tests.faults.commands import children_of

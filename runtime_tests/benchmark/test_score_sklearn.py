@@ -7,9 +7,10 @@ import pytest
 
 from benchmark import score_report
 from benchmark.reliability import N_BINS, reliability
-from benchmark.scoring import Table, score
+from benchmark.scoring import score
 from benchmark.sites import Surroundings
 from inference.domain import EMPTY, LABELS
+from inference.label_tables import Table
 
 metrics = pytest.importorskip("sklearn.metrics", reason="needs scikit-learn")
 calibration = pytest.importorskip("sklearn.calibration", reason="needs scikit-learn")

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.scoring import Table, read_labels, read_submission, score
+from benchmark.scoring import score
 from inference.domain import CLASS_PRIORS, LABELS, InputError
+from inference.label_tables import Table, read_labels, read_submission
 
 
 def naive_log_loss(labels: np.ndarray, predictions: np.ndarray, epsilon: float) -> float:

@@ -21,7 +21,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import hakuna
-from benchmark.scoring import read_labels
 from benchmark.synthetic import SeasonOptions, draw_burst, encode, write_season, write_seasons
 from benchmark.synthetic_plan import plan_bursts
 from benchmark.synthetic_species import SEEN_ONCE, SPECIES
@@ -29,6 +28,7 @@ from benchmark.synthetic_strips import Strip, burn_in
 from inference.domain import CLASS_PRIORS, EMPTY, LABELS, ImageSize, InputError, UsageError
 from inference.files import sha256_of_file
 from inference.info_strip import find_strip
+from inference.label_tables import read_labels
 from inference.metadata import plan_sequences, read_metadata, read_submission_format
 
 SIZE = ImageSize(240, 320)

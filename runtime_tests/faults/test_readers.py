@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmark.scoring import read_labels, read_submission
 from inference.bundle import MANIFEST_NAME, Bundle, open_bundle
 from inference.domain import LABELS, BundleError, CheckpointError, HakunaError, InputError
+from inference.label_tables import read_labels, read_submission
 from inference.metadata import Plan, plan_sequences, read_metadata, read_submission_format
 from inference.records import (
     Output,

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.scoring import Score, Table, read_labels, read_submission, score
+from benchmark.scoring import Score, score
 from inference.domain import CLASS_PRIORS, LABELS
+from inference.label_tables import Table, read_labels, read_submission
 from runtime_tests.models.seasons import write_seasons
 
 RECIPE = Path(__file__).parent / "miniature.toml"
