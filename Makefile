@@ -84,7 +84,7 @@ format: $(DEV)  ## Format the code
 	$(BIN)/ruff format .
 
 docs: $(DEV)  ## Make the page of every verb from the command line itself
-	$(BIN)/python -m benchmark.verb_pages docs/verbs
+	$(BIN)/python -m benchmark.cli.reference_pages docs/verbs
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 lock: $(DEV)  ## Renew the locked requirement sets

@@ -11,12 +11,13 @@ import numpy.typing as npt
 import pytest
 import structlog
 
-from benchmark.synthetic import write_season
-from inference.bundle import Bundle, Size
-from inference.domain import ImageSize
-from models.importing import import_assets
-from models.random_assets import write_random_assets
-from models.recipes import Recipe, load_recipe
+from benchmark.synthetic.season import write_season
+from inference.bundle.manifest import Size
+from inference.bundle.reader import Bundle
+from inference.core.sequences import ImageSize
+from models.bundling.import_assets import import_assets
+from models.bundling.untrained import write_random_assets
+from models.spec.recipe import Recipe, load_recipe
 from runtime_tests.running import run
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -11,8 +11,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from inference.domain import LABELS
-from inference.metadata import FORMAT_NAME
+from inference.core.labels import LABELS
+from inference.dataset.metadata import FORMAT_NAME
 
 HAKUNA = Path(__file__).resolve().parents[1] / "hakuna.py"
 SEQ_IDS = ("SER_S1#A01#1#2", "SER_S1#A01#1#1", "SER_S1#B04#1#7")

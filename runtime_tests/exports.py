@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from inference.domain import ExportFormat
-from inference.exporting import export
-from inference.metadata import METADATA_NAME
+from inference.core.choices import ExportFormat
+from inference.dataset.metadata import METADATA_NAME
+from inference.export.export import export
 from runtime_tests import camtrap_dp
 
 PROJECT = """

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from inference.bundle import Bundle
-from inference.domain import DecoderName, EngineName, Precision, Preset
-from inference.job import Job, RunOptions
-from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
-from inference.photos_to_records import Progress
-from inference.pipeline import predict
-from inference.run_state import locked
+from inference.bundle.reader import Bundle
+from inference.core.choices import DecoderName, EngineName, Precision, Preset
+from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
+from inference.execution.job import Job, RunOptions
+from inference.process.lock import locked
+from inference.run.photos_to_records import Progress
+from inference.run.pipeline import predict
 
 
 def job_for(data: Path, bundle: Bundle, *, flip_tta: bool = True) -> Job:

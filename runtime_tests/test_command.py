@@ -16,13 +16,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import bootstrap, scoring, verb_pages
-from benchmark import cli as benchmark_cli
+from benchmark.cli import reference_pages, report
+from benchmark.cli import score as score_module
 from benchmark.report.content import Sources
+from benchmark.scoring import bootstrap, log_loss
 from hakuna import app
-from inference import bursts, exporting
-from inference.bundle import Bundle
-from inference.domain import HakunaError
+from inference.bundle.reader import Bundle
+from inference.core.errors import HakunaError
+from inference.dataset import bursts
+from inference.export import export
 
 HAKUNA = Path(sys.executable).parent / "hakuna"
 
@@ -83,7 +85,9 @@ def test_help_answers_within_300_ms() -> None:
     assert statistics.median(seconds() for _ in range(5)) < 0.3
 
 
-VERBS = [tuple(name.removesuffix(".md").split("-")) for name in verb_pages.pages() if name != verb_pages.INDEX_NAME]
+VERBS = [
+    tuple(name.removesuffix(".md").split("-")) for name in reference_pages.pages() if name != reference_pages.INDEX_NAME
+]
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
@@ -291,12 +295,12 @@ def test_many_rows_of_missing_images_need_little_memory(
 
 
 def test_defaults_that_help_tells_are_those_of_the_code() -> None:
-    assert cli_default(benchmark_cli.score, "epsilon") == scoring.EPSILON
-    assert cli_default(benchmark_cli.score, "resamples") == bootstrap.N_RESAMPLES
-    assert cli_default(benchmark_cli.report, "sheets") == Sources().n_sheets
+    assert cli_default(score_module.score, "epsilon") == log_loss.EPSILON
+    assert cli_default(score_module.score, "resamples") == bootstrap.N_RESAMPLES
+    assert cli_default(report.report, "sheets") == Sources().n_sheets
     assert f"default {bursts.GAP_SECONDS:g}" in hakuna("metadata", "--help", COLUMNS="200").stdout
     told = hakuna("export", "--help", COLUMNS="200").stdout
-    assert f"default {exporting.TELLING_THRESHOLD}, camtrap-dp {exporting.DECIDING_THRESHOLD}" in " ".join(told.split())
+    assert f"default {export.TELLING_THRESHOLD}, camtrap-dp {export.DECIDING_THRESHOLD}" in " ".join(told.split())
 
 
 def cli_default(verb: Callable[..., None], option: str) -> object:

@@ -15,13 +15,14 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from benchmark import verb_pages
-from benchmark.ladder_report import markdown
-from benchmark.ladder_steps import STEPS
-from benchmark.synthetic import LABELS_NAME
-from inference.bundle import Bundle, Manifest
-from inference.metadata import METADATA_NAME, read_metadata
-from models.recipes import Recipe
+from benchmark.ablation.report import markdown
+from benchmark.ablation.steps import STEPS
+from benchmark.cli import reference_pages
+from benchmark.synthetic.season import LABELS_NAME
+from inference.bundle.manifest import Manifest
+from inference.bundle.reader import Bundle
+from inference.dataset.metadata import METADATA_NAME, read_metadata
+from models.spec.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -60,7 +61,7 @@ def test_the_table_of_the_ladder_is_that_of_the_figures() -> None:
 
 
 def test_pages_of_the_verbs_are_those_of_the_command_line() -> None:
-    made = verb_pages.pages()
+    made = reference_pages.pages()
     assert {page.name for page in (ROOT / "docs" / "verbs").glob("*.md")} == set(made)
     for name, text in made.items():
         assert (ROOT / "docs" / "verbs" / name).read_text() == text, f"{name}: must be made anew with `make docs`"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import verb_pages
-from inference.bundle import Bundle
+from benchmark.cli import reference_pages
+from inference.bundle.reader import Bundle
 
 HAKUNA = Path(sys.executable).parent / "hakuna"
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*[34]\d")
@@ -39,7 +39,7 @@ def test_no_color_keeps_colours_out_of_tables(quick_bundle: Bundle) -> None:
 @pytest.mark.parametrize("extra", [{}, {"NO_COLOR": "1"}])
 def test_no_color_keeps_colours_out_of_the_log(extra: dict[str, str]) -> None:
     script = (
-        "import structlog; from inference.logs import configure_logging; configure_logging('console');"
+        "import structlog; from inference.settings.logs import configure_logging; configure_logging('console');"
         "structlog.get_logger().warning('hello', n=1)"
     )
     environment = {**os.environ, "FORCE_COLOR": "1", **extra}
@@ -59,7 +59,7 @@ def test_bash_completes_verbs_and_options(words: str, expected: str) -> None:
 
 def test_the_first_sentence_of_every_verb_is_in_the_list_of_verbs() -> None:
     told = " ".join(hakuna("--help", COLUMNS="200").split())
-    for name in verb_pages.pages():
+    for name in reference_pages.pages():
         verb = name.removesuffix(".md")
-        if "-" not in verb and name != verb_pages.INDEX_NAME:
+        if "-" not in verb and name != reference_pages.INDEX_NAME:
             assert verb in told

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark import score_report
-from benchmark.report.choosing import surest_and_least_sure, uncertainty, worst
-from benchmark.report.pictures import pictures_of
-from benchmark.scoring import log_losses
-from benchmark.sites import describe
-from inference.domain import LABELS, CheckpointError, Sequence
-from inference.finished_run import unseen_sequences
-from inference.label_tables import Table, aligned
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from benchmark.report.pictures import Picture
-    from benchmark.score_report import ScoreReport
-    from inference.finished_run import FinishedRun
+from benchmark.report.pictures import Picture, pictures_of
+from benchmark.report.selection import surest_and_least_sure, uncertainty, worst
+from benchmark.scoring import report
+from benchmark.scoring.log_loss import log_losses
+from benchmark.scoring.report import ScoreReport
+from benchmark.scoring.strata import describe
+from inference.core.errors import CheckpointError
+from inference.core.labels import LABELS
+from inference.core.sequences import Sequence
+from inference.dataset.label_tables import Table, aligned
+from inference.outputs.finished_run import FinishedRun, unseen_sequences
 
 TOP = 5
 """Predictions that a sheet shows."""
@@ -140,7 +137,7 @@ def content_of(run: FinishedRun, sources: Sources) -> Content:
         n_failures=len(failures),
         reasons=tuple(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
         failures=tuple(failures[:MOST_FAILURES]),
-        score=score_report.report(
+        score=report.report(
             run.predictions, labels, describe(labels.seq_ids, sources.metadata_path)
         ) if labels else None,
         confusion=confusion(aligned(run.predictions, labels), labels.values) if labels else None,
@@ -165,7 +162,7 @@ def confusion(predictions: npt.NDArray[np.float64], truth: npt.NDArray[np.float6
 
 def expected(predictions: npt.NDArray[np.float64]) -> tuple[Expected, ...]:
     """How many sequences show each class, as far as the networks can tell: float64 (N, C)."""
-    likely = (predictions >= score_report.THRESHOLD).sum(axis=0)
+    likely = (predictions >= report.THRESHOLD).sum(axis=0)
     sums = predictions.sum(axis=0)
     order = np.argsort(-sums, kind="stable")
     return tuple(Expected(LABELS[c], int(likely[c]), float(sums[c])) for c in order)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark.report.content import content_of
-from inference.files import atomic_writer
-
-if TYPE_CHECKING:
-    from benchmark.report.content import Content, Sources
-    from inference.finished_run import FinishedRun
+from benchmark.report.content import Content, Sources, content_of
+from inference.core.files import atomic_writer
+from inference.outputs.finished_run import FinishedRun
 
 TEMPLATES = Path(__file__).parent
 CURVE_SIZE = 100

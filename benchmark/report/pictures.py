@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from inference.decoding import decode_sequences, find_decoder, work_ahead
-from inference.domain import DecoderName, Preset
-from inference.info_strip import black_out_strip
-from inference.views import mean_and_background, same_size
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from inference.decoding import Decoder
-    from inference.domain import FrameFailure, Sequence
+from inference.core.choices import DecoderName, Preset
+from inference.core.iteration import work_ahead
+from inference.core.sequences import FrameFailure, Sequence
+from inference.images.decoder import Decoder, decode_sequences, find_decoder
+from inference.preprocessing.info_strip import black_out_strip
+from inference.preprocessing.views import mean_and_background, same_size
 
 N_FRAMES = 3
 """Frames that the published program looks at."""

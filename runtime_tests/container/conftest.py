@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.bundle import Bundle, open_bundle
+from inference.bundle.reader import Bundle, open_bundle
 from runtime_tests.container.engine import Engine, NoEngineError, private_engine
 from runtime_tests.container.service import Service, readable_copy
 from runtime_tests.running import run

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from inference.bundle import Bundle
-from models.packing import pack
+from inference.bundle.reader import Bundle
+from models.bundling.pack import pack
 from runtime_tests.container.conftest import PROJECT
 from runtime_tests.container.engine import Engine
 from runtime_tests.container.service import USER, Mounts, Service, until, writable_folder

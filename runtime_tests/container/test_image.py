@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inference.run_report import hakuna_version
+from inference.core.version import hakuna_version
 from runtime_tests.container.conftest import BUILD_SECONDS, PROJECT
 from runtime_tests.container.engine import Engine
 from runtime_tests.container.service import STRANGER, Mounts, Service

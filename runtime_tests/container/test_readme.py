@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from inference.bundle import Bundle
-from models.packing import pack
+from inference.bundle.reader import Bundle
+from models.bundling.pack import pack
 from runtime_tests.container.conftest import IMAGE, PROJECT
 from runtime_tests.container.engine import Engine
 from runtime_tests.container.service import Mounts, Service

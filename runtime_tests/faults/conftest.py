@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from benchmark.machine import origin, write_json
-from inference.bundle import Bundle
+from benchmark.provenance import origin
+from inference.bundle.reader import Bundle
+from inference.core.files import write_json
 from runtime_tests.faults.commands import Season, predict, results
 
 Figures = dict[str, dict[str, Any]]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from inference.jpeg_segments import START_OF_SCAN, segments
+from inference.images.jpeg import START_OF_SCAN, segments
 
 Random = np.random.Generator
 Mutation = Callable[[bytes, Random], bytes]

@@ -16,9 +16,10 @@ import structlog
 from PIL import Image as PillowImage
 from PIL import ImageFile
 
-from inference.decoding import decode_sequences, find_decoder
-from inference.domain import DecoderName, Image, Preset, Sequence
-from inference.screening import MAX_PIXELS
+from inference.core.choices import DecoderName, Preset
+from inference.core.sequences import Image, Sequence
+from inference.images.decoder import decode_sequences, find_decoder
+from inference.images.reading import MAX_PIXELS
 
 ROOT = Path(__file__).parents[2]
 PLAIN_PILLOW = "plain Pillow"

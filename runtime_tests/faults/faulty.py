@@ -55,14 +55,14 @@ def _die(*_: Any, **__: Any) -> None:
 
 
 def _kill(hook: str, count: int) -> None:
-    from inference.boosters import Stackers
-    from inference.engine_openvino import OpenVinoNetwork
-    from inference.records import RecordWriter
+    from inference.ensemble.stackers import Stackers
+    from inference.networks.engine_openvino import OpenVinoNetwork
+    from inference.records.jsonl import RecordWriter
 
     replace = os.replace
 
     def half_a_record(writer: RecordWriter, records: list[Any]) -> None:
-        from inference import records as module
+        from inference.records import jsonl as module
 
         text = module.checked_line(module._record_to_json(records[0]))
         writer._file.write(text[: len(text) // 2])
@@ -97,9 +97,9 @@ def _fail(call: str, count: int) -> None:
 
 
 def _hang(every: int) -> None:
-    from inference import screening
+    from inference.storage import local
 
-    read = screening._read_regular_file
+    read = local.read_regular_file
     numbers = itertools.count(1)
 
     def hangs(path: str) -> Any:
@@ -107,11 +107,11 @@ def _hang(every: int) -> None:
             os.read(os.pipe()[0], 1)  # nobody ever writes
         return read(path)
 
-    screening._read_regular_file = hangs
+    local.read_regular_file = hangs
 
 
 def _slow_down(seconds: float) -> None:
-    from inference.engine_openvino import OpenVinoNetwork
+    from inference.networks.engine_openvino import OpenVinoNetwork
 
     original = OpenVinoNetwork.__call__
 

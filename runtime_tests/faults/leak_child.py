@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from inference.bundle import open_bundle
-from inference.domain import LABELS, METADATA_COLUMNS
-from inference.metadata import FORMAT_NAME, METADATA_NAME
+from inference.bundle.reader import open_bundle
+from inference.core.labels import LABELS
+from inference.dataset.metadata import FORMAT_NAME, METADATA_COLUMNS, METADATA_NAME
 from runtime_tests.faults.damage import photos
 from runtime_tests.running import run
 

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from benchmark.synthetic import write_season
-from inference.bundle import Bundle
-from inference.domain import FailureReason, ImageSize
-from inference.metadata import METADATA_NAME
-from inference.records import RECORDS_NAME, Record, read_header, read_records
-from inference.submission import FAILURES_NAME, SUBMISSION_NAME
+from benchmark.synthetic.season import write_season
+from inference.bundle.reader import Bundle
+from inference.core.sequences import FailureReason, ImageSize
+from inference.dataset.metadata import METADATA_NAME
+from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME
+from inference.records.jsonl import read_header, read_records
+from inference.records.schema import RECORDS_NAME, Record
 from runtime_tests.faults.conftest import Figures
 from runtime_tests.faults.damage import photos, with_scans
 from runtime_tests.running import run

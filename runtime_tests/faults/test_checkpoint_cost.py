@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.bundle import Bundle
-from inference.domain import LABELS, N_CLASSES
-from inference.records import Record, RecordsHeader, RecordWriter, outputs_of
+from inference.bundle.reader import Bundle
+from inference.core.labels import LABELS, N_CLASSES
+from inference.records.jsonl import RecordWriter
+from inference.records.schema import Record, RecordsHeader, outputs_of
 from runtime_tests.faults.conftest import Figures
 
 SECONDS_PER_SEQUENCE = 0.088

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.domain import CLASS_PRIORS, LABELS
-from inference.records import read_header, read_records
+from inference.core.labels import CLASS_PRIORS, LABELS
+from inference.records.jsonl import read_header, read_records
 from runtime_tests.faults.commands import Season, predict, results
 from runtime_tests.faults.conftest import Figures
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.bundle import Bundle
+from inference.bundle.reader import Bundle
 from runtime_tests.faults.conftest import Figures
 from runtime_tests.faults.leak_child import Sample, samples_of_a_run, write_small_season
 from runtime_tests.running import run

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from inference.bundle import Bundle
+from inference.bundle.reader import Bundle
 from runtime_tests.faults.conftest import Figures
 
 PROBE = """

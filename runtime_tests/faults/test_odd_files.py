@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from inference.domain import DecoderName, FailureReason
+from inference.core.choices import DecoderName
+from inference.core.sequences import FailureReason
 from runtime_tests.faults.conftest import Figures
 from runtime_tests.faults.damage import Twin, photos, saved, scene, segment, twins, with_scans
 from runtime_tests.faults.decoding_child import DIED, OVER_THE_LIMIT, PLAIN_PILLOW, USED, Outcome, decode_in_child

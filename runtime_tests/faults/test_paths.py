@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.domain import DecoderName, FailureReason, Image, Preset, Sequence
+from inference.core.choices import DecoderName, Preset
+from inference.core.sequences import FailureReason, Image, Sequence
 from runtime_tests.faults.conftest import Figures
 from runtime_tests.faults.damage import photos
 
@@ -132,7 +133,7 @@ def test_a_careless_reader_would_be_seen(tmp_path: Path) -> None:
 
 
 def _statuses(kind: str, data: Path, names: list[str]) -> Iterator[str]:
-    from inference.decoding import decode_sequences, find_decoder
+    from inference.images.decoder import decode_sequences, find_decoder
 
     decoder = find_decoder(DecoderName.FAST)
     warm = Sequence("warm", (Image("ok.jpg", ""),))

@@ -15,18 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference.bundle import MANIFEST_NAME, Bundle, open_bundle
-from inference.domain import LABELS, BundleError, CheckpointError, HakunaError, InputError
-from inference.label_tables import read_labels, read_submission
-from inference.metadata import Plan, plan_sequences, read_metadata, read_submission_format
-from inference.records import (
-    Output,
-    Record,
-    RecordsHeader,
-    RecordWriter,
-    read_header,
-    read_records,
-)
+from inference.bundle.manifest import MANIFEST_NAME
+from inference.bundle.reader import Bundle, open_bundle
+from inference.core.errors import BundleError, CheckpointError, HakunaError, InputError
+from inference.core.labels import LABELS
+from inference.dataset.label_tables import read_labels, read_submission
+from inference.dataset.metadata import Plan, plan_sequences, read_metadata, read_submission_format
+from inference.records.jsonl import RecordWriter, read_header, read_records
+from inference.records.schema import Output, Record, RecordsHeader
 from runtime_tests.faults.conftest import Figures
 
 EXAMPLES = 150

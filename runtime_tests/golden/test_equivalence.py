@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inference.bundle import Bundle
-from inference.domain import DecoderName, EngineName, Precision
-from inference.engines import find_engine
+from inference.bundle.reader import Bundle
+from inference.core.choices import DecoderName, EngineName, Precision
+from inference.networks.engine import find_engine
 from runtime_tests.running import run
 
 LARGEST, MEAN, KL = 1e-5, {"dali": 1e-3, "mixed": 5e-3}, 2e-4

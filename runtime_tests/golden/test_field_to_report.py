@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.bundle import Bundle
+from inference.bundle.reader import Bundle
 from runtime_tests.browser import started_browser
 
 HAKUNA = Path(sys.executable).parent / "hakuna"

@@ -13,15 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.bundle import Bundle
-from inference.domain import CLASS_PRIORS, LABELS, CheckpointError
-from inference.estimation import Estimator
-from inference.files import sha256_of_file
-from inference.records import read_header, read_records
-from inference.records_to_submission import records_to_submission
-from models.importing import import_assets
-from models.random_assets import write_random_assets
-from models.recipes import Recipe
+from inference.bundle.reader import Bundle
+from inference.core.errors import CheckpointError
+from inference.core.files import sha256_of_file
+from inference.core.labels import CLASS_PRIORS, LABELS
+from inference.ensemble.estimator import Estimator
+from inference.records.jsonl import read_header, read_records
+from inference.run.records_to_submission import records_to_submission
+from models.bundling.import_assets import import_assets
+from models.bundling.untrained import write_random_assets
+from models.spec.recipe import Recipe
 from runtime_tests import naive
 from runtime_tests.running import job_for, run, run_job
 

@@ -9,14 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inference.bundle import Bundle
-from inference.decoding import decode_sequences, find_decoder
-from inference.domain import LABELS, DecoderName, ImageSize, Preset, Sequence, View
-from inference.estimation import Estimator
-from inference.info_strip import black_out_strip
-from inference.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
-from inference.records_to_submission import records_to_submission
-from inference.views import make_views, same_size
+from inference.bundle.reader import Bundle
+from inference.core.choices import DecoderName, Preset
+from inference.core.labels import LABELS
+from inference.core.sequences import ImageSize, Sequence, View
+from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
+from inference.ensemble.estimator import Estimator
+from inference.images.decoder import decode_sequences, find_decoder
+from inference.preprocessing.info_strip import black_out_strip
+from inference.preprocessing.views import make_views, same_size
+from inference.run.records_to_submission import records_to_submission
 from runtime_tests.running import run
 
 PIXEL_CASES = {

@@ -9,10 +9,11 @@ import cv2
 import keras
 import numpy as np
 
-from inference.bundle import Bundle
-from inference.decode_pillow import decode
-from inference.domain import LABELS, Preset
-from inference.metadata import METADATA_NAME, read_metadata
+from inference.bundle.reader import Bundle
+from inference.core.choices import Preset
+from inference.core.labels import LABELS
+from inference.dataset.metadata import METADATA_NAME, read_metadata
+from inference.images.decode_pillow import decode
 from runtime_tests import naive
 from runtime_tests.running import run
 

@@ -16,14 +16,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from benchmark.calibration import landscape
-from inference.domain import LABELS, METADATA_COLUMNS, ImageSize
-from inference.metadata import FORMAT_NAME, METADATA_NAME
+from benchmark.timing.reference_kernels import landscape
+from inference.core.labels import LABELS
+from inference.core.sequences import ImageSize
+from inference.dataset.metadata import FORMAT_NAME, METADATA_COLUMNS, METADATA_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from inference.domain import Pixels
+    from inference.core.sequences import Pixels
 
 LABELS_NAME = "test_labels.csv"
 

@@ -6,9 +6,9 @@ import csv
 import shutil
 from pathlib import Path
 
-from inference.domain import ImageSize
-from inference.metadata import FORMAT_NAME, METADATA_NAME
-from models.labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME
+from inference.core.sequences import ImageSize
+from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME
+from models.data.season_labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME
 from runtime_tests.models.plain_photos import LABELS_NAME, write_season
 
 PHOTO_SIZE = ImageSize(96, 128)

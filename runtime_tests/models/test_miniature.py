@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.scoring import Score, score
-from inference.domain import CLASS_PRIORS, LABELS
-from inference.label_tables import Table, read_labels, read_submission
+from benchmark.scoring.log_loss import Score, score
+from inference.core.labels import CLASS_PRIORS, LABELS
+from inference.dataset.label_tables import Table, read_labels, read_submission
 from runtime_tests.models.seasons import write_seasons
 
 RECIPE = Path(__file__).parent / "miniature.toml"
@@ -115,7 +115,7 @@ def test_stackers_were_trained_both_ways_and_judged_by_what_they_never_saw(work:
 def test_the_submission_is_the_mean_of_both_boosters(work: Path) -> None:
     import lightgbm
 
-    from inference.domain import EMPTY
+    from inference.core.labels import EMPTY
 
     features = np.load(work / "features.npz")
     boosters = [lightgbm.Booster(model_file=str(work / f"stackers/{season}/empty.txt")) for season in ("S9", "S10")]

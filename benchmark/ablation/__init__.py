@@ -1,0 +1,1 @@
+"""The published solution step by step. Imported by the command line."""

@@ -1,0 +1,249 @@
+"""The ablation study with one seed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+
+from benchmark.ablation.direct_resize import predict_straight
+from benchmark.ablation.plan import (
+    ALL_SEASONS,
+    BATCH_SEQUENCES,
+    JUDGING,
+    LEARNING,
+    LEAST_POSITIVES,
+    STACKING,
+    VALIDATION,
+    Plan,
+    schedule_of,
+)
+from benchmark.ablation.steps import PRESET, STEPS, TRAININGS, Step, Training, recipe_of
+from benchmark.scoring.log_loss import score
+from benchmark.synthetic.season import Role, SeasonOptions, write_seasons
+from inference.bundle.reader import Bundle, open_bundle
+from inference.core.choices import Preset
+from inference.core.errors import UsageError
+from inference.core.files import atomic_writer
+from inference.core.labels import CLASS_PRIORS, EMPTY, LABELS
+from inference.core.version import hakuna_version
+from inference.dataset.label_tables import Table, read_labels, read_submission
+from inference.dataset.metadata import Metadata, plan_sequences, read_metadata
+from inference.execution.job import Job, RunOptions
+from inference.outputs.submission import SUBMISSION_NAME
+from inference.process.lock import locked
+from inference.process.progress import RunState
+from inference.run.pipeline import predict
+from models.bundling.build import build_bundle
+from models.data.season_labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, season_of
+from models.spec.network_plan import NetworkPlan
+from models.stacking.matrix import SECOND, half_of
+from models.stacking.stack import StackingJob, stack
+from models.stacking.train_set import StackingOptions
+from models.training.job import NETWORK_NAME, REPORT_NAME, TrainingJob, TrainingOptions
+from models.training.train import train
+
+log = structlog.get_logger()
+
+PLAN_NAME, ROWS_NAME, CLOCK_NAME, DONE_NAME = "plan.json", "rows.json", "seconds.json", "data.done"
+
+
+def seed_folder(work: Path, plan: Plan, seed: int) -> Path:
+    """The folder of a seed, which belongs to one plan for good. Raises UsageError where it is another's."""
+    folder = work / f"{plan.name}{seed}"
+    mine = {
+        "plan": repr(replace(plan, seeds=())),
+        "seed": repr(seed),
+        "trainings": repr(TRAININGS),
+        "steps": repr(STEPS),
+        "version": hakuna_version(),
+    }
+    path = folder / PLAN_NAME
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        write_figures(path, mine)
+    found = read_figures(path) if path.exists() else {}
+    different = [name for name in mine if found.get(name) != mine[name]]
+    if different:
+        raise UsageError(
+            f"--work {folder}: must be of this ladder, differs in {', '.join(different)}; choose another folder"
+        )
+    return folder
+
+
+def climb(folder: Path, plan: Plan, seed: int, n_workers: int) -> dict[str, Any]:
+    """All steps with one seed: the log loss of each, on season 11 and on the held-out half of season 10."""
+    labels = prepare(folder, plan, seed, n_workers, tuple(one.name for one in TRAININGS))
+    held_out = [one for one in labels.seq_ids if season_of(one) == "S10" and half_of(one) == SECOND]
+    judging = [one for one in labels.seq_ids if season_of(one) == JUDGING]
+    rows: dict[str, Any] = {"priors": _losses(_priors(judging), labels, judging)}
+    stacked = stacked_classes(labels)
+    for step in STEPS:
+        parts = {JUDGING: judging} | ({} if step.trained_on_10 else {"S10": held_out})
+        predictions = {name: _predict(folder, step, plan, name, stacked, n_workers) for name in parts}
+        rows[step.number] = {name: _losses(predictions[name], labels, seq_ids) for name, seq_ids in parts.items()}
+        log.info("step", seed=seed, step=step.number, log_loss=round(rows[step.number][JUDGING]["log_loss"], 6))
+    return rows
+
+
+def prepare(folder: Path, plan: Plan, seed: int, n_workers: int, networks: tuple[str, ...]) -> Table:
+    """Draw the seasons and train some networks, as far as that is not done; the labels of all seasons."""
+    data = folder / "data"
+    if not (data / DONE_NAME).exists():
+        options = SeasonOptions(plan.n_sequences, plan.n_cameras, plan.photo_size, seed, role=Role.TRAIN)
+        write_seasons(data, ALL_SEASONS, options, n_workers)
+        (data / DONE_NAME).touch()
+    for training in TRAININGS:
+        if training.name in networks:
+            _train(folder, data, training, plan, seed, n_workers)
+    return read_labels(data / TRAIN_LABELS_NAME)
+
+
+def bundle_of(folder: Path, step: Step, plan: Plan, stacked: tuple[str, ...], n_workers: int) -> Bundle:
+    """The bundle of a step; kept if it is there."""
+    out = folder / "bundles" / step.number.replace(" ", "_")
+    if out.exists():
+        return open_bundle(out)
+    recipe = recipe_of(step, plan.size, stacked)
+    stackers = train_stackers(folder, step, plan, stacked, n_workers) if step.sets else None
+    return build_bundle(recipe, folder / "networks", stackers, out)
+
+
+def train_stackers(folder: Path, step: Step, plan: Plan, stacked: tuple[str, ...], n_workers: int) -> Path:
+    """Records of both stacking seasons by the networks of a step, and both sets of stackers; their folder.
+
+    Steps with the same networks share the records, and the stackers where they look at the same.
+    """
+    recipe = recipe_of(step, plan.size, stacked)
+    made = folder / "stacking" / "_".join(step.networks)
+    work = made / ("neighbours" if step.neighbours else "alone")
+    work.mkdir(parents=True, exist_ok=True)
+    plain = made / "bundle"
+    unstacked = open_bundle(plain) if plain.exists() else build_bundle(recipe, folder / "networks", None, plain)
+    for season in STACKING:
+        _run(folder / "data", [season], unstacked, made / "records" / season, n_workers, flip_tta=False)
+    job = StackingJob(
+        recipe=recipe_of(replace(step, sets=STACKING), plan.size, stacked),
+        train=STACKING[0],
+        valid=STACKING[1],
+        records=made / "records",
+        labels=folder / "data" / TRAIN_LABELS_NAME,
+        out=work / STACKING[0],
+        reverse_out=work / STACKING[1],
+        classes=stacked,
+    )
+    stack(job, StackingOptions(n_workers=n_workers, seed=1, rounds=plan.rounds), RunState())
+    return work
+
+
+def stacked_classes(labels: Table) -> tuple[str, ...]:
+    """Classes that both stacking seasons show often enough, in either half."""
+    parts = np.array([f"{season_of(one)} {half_of(one)}" for one in labels.seq_ids])
+    counts = [labels.values[parts == f"{season} {half}"].sum(axis=0) for season in STACKING for half in (0, 1)]
+    return tuple(label for label, least in zip(LABELS, np.min(counts, axis=0), strict=True) if least >= LEAST_POSITIVES)
+
+
+@contextmanager
+def timed_step(folder: Path) -> Iterator[None]:
+    """Add the time of this session to those before it."""
+    path, start = folder / CLOCK_NAME, time.perf_counter()
+    before = read_figures(path) if path.exists() else 0
+    try:
+        yield
+    finally:
+        write_figures(path, before + time.perf_counter() - start)
+
+
+def read_figures(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_figures(path: Path, content: object) -> None:
+    """Write a JSON file under a temporary name and rename it."""
+    with atomic_writer(path) as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
+
+
+def validation_loss(folder: Path, training: Training) -> float:
+    """Log loss of a network alone on season 8, seen through the reference resize: what it has learnt."""
+    report = read_figures(folder / "networks" / training.name / REPORT_NAME)
+    return float(report["last_epoch"]["validation_log_loss"])
+
+
+def _train(folder: Path, data: Path, training: Training, plan: Plan, seed: int, n_workers: int) -> None:
+    out = folder / "networks" / training.name
+    if (out / NETWORK_NAME).exists():
+        return
+    plan_of_network = NetworkPlan(training.kind, training.backbone, training.head, training.classes)
+    if training.name == "two_branch":
+        background, mean = (folder / "networks" / name / NETWORK_NAME for name in ("background", "mean_image"))
+        plan_of_network = replace(plan_of_network, background=background, mean=mean)
+    job = TrainingJob(
+        plan=plan_of_network,
+        schedule=schedule_of(training, plan),
+        data_folder=data,
+        metadata=data / TRAIN_METADATA_NAME,
+        labels=data / TRAIN_LABELS_NAME,
+        training_seasons=LEARNING,
+        validation_seasons=VALIDATION,
+        preset=Preset(PRESET),
+        seed=seed,
+    )
+    options = TrainingOptions(n_workers=n_workers, cache_folder=folder / "frames")
+    with locked(out) as output:
+        train(job, output, options, RunState())
+
+
+def _predict(folder: Path, step: Step, plan: Plan, season: str, stacked: tuple[str, ...], n_workers: int) -> Table:
+    """What a step says about a season."""
+    data = folder / "data"
+    if step.straight:
+        network = folder / "networks" / step.networks[0] / NETWORK_NAME
+        return predict_straight(network, data, _sequences(data, [season]), plan.size)
+    bundle = bundle_of(folder, step, plan, stacked, n_workers)
+    out = folder / "predictions" / step.number.replace(" ", "_") / season
+    _run(data, [season], bundle, out, n_workers, flip_tta=step.flip_tta)
+    return read_submission(out / SUBMISSION_NAME)
+
+
+def _run(data: Path, seasons: Iterable[str], bundle: Bundle, out: Path, n_workers: int, *, flip_tta: bool) -> None:
+    """`hakuna predict` on some seasons."""
+    job = Job(
+        data_folder=data,
+        plan=plan_sequences(_sequences(data, seasons), None),
+        bundle=bundle,
+        preset=Preset(PRESET),
+        flip_tta=flip_tta,
+    )
+    with locked(out) as output:
+        predict(job, output, RunOptions(n_workers=n_workers, batch_size=BATCH_SEQUENCES), lambda _done, _all: None)
+
+
+def _sequences(data: Path, seasons: Iterable[str]) -> Metadata:
+    metadata, wanted = read_metadata(data / TRAIN_METADATA_NAME), set(seasons)
+    kept = {seq_id: one for seq_id, one in metadata.sequences.items() if season_of(seq_id) in wanted}
+    return Metadata(kept, 0, metadata.unreadable)
+
+
+def _losses(predictions: Table, labels: Table, seq_ids: list[str]) -> dict[str, float]:
+    result = score(_rows(predictions, seq_ids), _rows(labels, seq_ids), epsilon=1e-7)
+    by_label = {one.label: one.log_loss for one in result.classes}
+    return {"log_loss": result.log_loss, "empty_log_loss": by_label[LABELS[EMPTY]]}
+
+
+def _rows(table: Table, seq_ids: list[str]) -> Table:
+    position = {seq_id: row for row, seq_id in enumerate(table.seq_ids)}
+    return Table(tuple(seq_ids), table.values[[position[seq_id] for seq_id in seq_ids]])
+
+
+def _priors(seq_ids: list[str]) -> Table:
+    return Table(tuple(seq_ids), np.tile(list(CLASS_PRIORS.values()), (len(seq_ids), 1)))

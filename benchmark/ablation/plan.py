@@ -1,0 +1,90 @@
+"""How large the ablation study is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from inference.core.sequences import ImageSize
+from models.spec.kinds import Kind
+from models.spec.schedule import Schedule, SizeStage
+
+if TYPE_CHECKING:
+    from benchmark.ablation.steps import Training
+
+LEARNING, VALIDATION, STACKING, JUDGING = tuple(f"S{n}" for n in range(1, 8)), ("S8",), ("S9", "S10"), "S11"
+"""The published program learns from seasons 1 to 8 and validates with 9; here 8 validates, and 9 and 10 are the stackers'."""
+ALL_SEASONS = tuple(range(1, 12))
+DECAY = 0.15
+LEAST_POSITIVES = 6
+"""A class is stacked if every half of both seasons shows it so often."""
+BATCH_SEQUENCES = 32
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How large a ladder is.
+
+    Attributes
+    ----------
+    n_sequences : of every season
+    photo_size : larger than the reference resize makes frames, so that the step can be seen
+    epochs, branch_epochs : of networks, and of the two-branch network, whose branches have learnt before
+    learning_rate, branch_learning_rate : where they start
+    rounds : most trees of a stacker
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    n_sequences: int
+    n_cameras: int
+    photo_size: ImageSize
+    size: ImageSize
+    epochs: int
+    branch_epochs: int
+    batch_size: int
+    learning_rate: float
+    branch_learning_rate: float
+    rounds: int
+
+
+FULL = Plan(
+    name="full",
+    seeds=(1, 2, 3),
+    n_sequences=450,
+    n_cameras=12,
+    photo_size=ImageSize(576, 768),
+    size=ImageSize(96, 128),
+    epochs=12,
+    branch_epochs=6,
+    batch_size=32,
+    learning_rate=2e-3,
+    branch_learning_rate=2e-4,
+    rounds=1000,
+)
+MINI = replace(
+    FULL,
+    name="mini",
+    seeds=(1,),
+    n_sequences=50,
+    n_cameras=4,
+    photo_size=ImageSize(480, 640),
+    size=ImageSize(48, 64),
+    epochs=1,
+    branch_epochs=1,
+    batch_size=16,
+    rounds=40,
+)
+
+
+def schedule_of(training: Training, plan: Plan) -> Schedule:
+    """One size; the two-branch network learns less and slower (REFERENCE.md section 3.6)."""
+    is_branched = training.kind is Kind.TWO_BRANCH
+    stage = SizeStage(
+        height=plan.size.height,
+        width=plan.size.width,
+        batch_size=plan.batch_size,
+        epochs=plan.branch_epochs if is_branched else plan.epochs,
+        learning_rate=plan.branch_learning_rate if is_branched else plan.learning_rate,
+    )
+    return Schedule(format_version=1, description="The ladder's", decay=DECAY, sizes=(stage,))

@@ -1,0 +1,166 @@
+"""The ladder as a table and as a plot: ours beside the published change, and a sentence where they disagree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inference.core.files import atomic_writer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+JUDGED = "S11"
+HELD_OUT = "S10"
+TABLE_NAME, PLOT_NAME = "ladder.md", "ladder.svg"
+STANDARD_ERRORS = (12.71, 4.30, 3.18, 2.78, 2.57)
+"""A change counts as seen if the 95 % interval of its mean over 2, 3, ... seeds leaves out zero (Student's t); 6 for more."""
+
+WHY_NOT = {
+    "1": "Synthetic sequences show one species or, rarely, two: softmax loses little by assuming one.",
+    "5 mean": "A mean takes out errors that two networks do not share, and mixes the better with the worse; which counts more "
+    "depends on the networks.",
+    "5": "A season has few positives of most classes here: 250 thousand sequences teach a stacker more than some hundreds.",
+    "7": "Two sets of stackers learn from some hundred sequences each.",
+}
+"""Offered, not tested: what about the data may be why a step does not help on them. Said only where it does not."""
+UP = ("5 mean", "8")
+"""Steps that made it worse for the author."""
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """The table for people."""
+    lines = [
+        "| step | | log loss S11 | `empty` S11 | log loss, half of S10 | change | published |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    priors = figures["priors"]
+    lines.append(f"| | priors alone | {_cell(priors['log_loss'])} | {_cell(priors['empty_log_loss'])} | | | 0.0320 |")
+    lines += [_row(step) for step in figures["steps"]]
+    lines += [
+        "",
+        (
+            f"{len(figures['seeds'])} seeds, {figures['sequences_per_season']} sequences a season; means and, in brackets, standard "
+            "deviations over the seeds; other seeds are other photos and other networks. Changes are from the step in "
+            "brackets; bold are those whose 95 % interval over the seeds leaves out zero (of ten steps without effect, one is bold in two tables of five). "
+            "Steps 0 to 2 resize photos straight to the size of the network. The halves of season 10 share visits of the same "
+            "animals: its column is a little too good for stackers."
+        ),
+        "",
+    ]
+    lines += [
+        "Each network alone, on season 8 through the reference resize (those on mean and background: sequences of two or more frames):",
+        "",
+        "| network | " + " | ".join(figures["networks"]) + " |",
+        "|---|" + "---|" * len(figures["networks"]),
+        "| log loss | " + " | ".join(_cell(one) for one in figures["networks"].values()) + " |",
+        "",
+    ]
+    # A single seed shows nothing that would need a reason.
+    against = [step for step in figures["steps"] if is_unlike(step)] if len(figures["seeds"]) > 1 else []
+    if against:
+        lines += ["Where a step is not seen to do here what it did for the author, and what may be the reason:", ""]
+        lines += [f"- **{step['step']}, {step['name']}**: {verdict(step)}" for step in against]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def is_unlike(step: dict[str, Any]) -> bool:
+    """Whether a step is not seen to change the log loss here in the direction in which it did for the author."""
+    if step["against"] is None:
+        return False
+    return not is_clear(step) or (step["change"]["mean"] > 0) != (step["step"] in UP)
+
+
+def is_clear(step: dict[str, Any]) -> bool:
+    """Whether a change is more than chance; nothing is with a single seed."""
+    change = step["change"]
+    n_seeds = len(change["of_each_seed"])
+    if n_seeds < 2:  # noqa: PLR2004  # no spread
+        return False
+    width = STANDARD_ERRORS[min(n_seeds, len(STANDARD_ERRORS) + 1) - 2] * change["spread"] / n_seeds**0.5
+    return bool(abs(change["mean"]) > width)
+
+
+def verdict(step: dict[str, Any]) -> str:
+    """What a step did, in words, and what may be the reason."""
+    changes = step["change"]["of_each_seed"]
+    why = f" {WHY_NOT[step['step']]}" if step["step"] in WHY_NOT else ""
+    if is_clear(step):
+        return f"{'worse' if step['change']['mean'] > 0 else 'better'} here.{why}"
+    direction = "worse" if step["step"] in UP else "better"
+    if all((one > 0) == (step["step"] in UP) for one in changes):
+        smallest, largest = sorted(changes, key=abs)[:: len(changes) - 1]
+        return f"{direction} with every seed, as for the author ({smallest:+.5f} to {largest:+.5f}), but not told from chance by {len(changes)} seeds."
+    return f"no change that is more than chance.{why}"
+
+
+def plot(figures: dict[str, Any]) -> Figure:
+    """Log loss of each step, with each seed as a point."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    from benchmark.charts.style import COLOURS, PLOT_HEIGHT, STYLE, WIDTH
+
+    steps = figures["steps"]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, PLOT_HEIGHT), layout="constrained")
+        axes = figure.subplots()
+        for name, marker, colour, label in (
+            (JUDGED, "o", COLOURS[0], "season 11"),
+            (HELD_OUT, "s", COLOURS[1], "held-out half of season 10"),
+        ):
+            shown = [(k, step[name]["log_loss"]) for k, step in enumerate(steps) if name in step]
+            axes.errorbar(
+                [k for k, _ in shown],
+                [one["mean"] for _, one in shown],
+                yerr=[one["spread"] for _, one in shown],
+                marker=marker,
+                color=colour,
+                capsize=3,
+                label=label,
+            )
+        axes.axhline(
+            figures["priors"]["log_loss"]["mean"], color="black", linestyle=":", label="priors alone, season 11"
+        )
+        axes.set_xticks(range(len(steps)), [f"{step['step']}" for step in steps])
+        axes.set_xlabel("step of the published solution")
+        axes.set_ylabel("mean log loss")
+        axes.set_ylim(bottom=0)
+        axes.set_title(f"Synthetic seasons, {len(figures['seeds'])} seeds (whiskers: standard deviation)")
+        axes.legend()
+    return figure
+
+
+def write_report(figures: dict[str, Any], folder: Path) -> None:
+    """Write the table and the plot."""
+    from benchmark.charts.style import svg
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in ((TABLE_NAME, markdown(figures)), (PLOT_NAME, svg(plot(figures)))):
+        with atomic_writer(folder / name) as file:
+            file.write(text)
+
+
+def _row(step: dict[str, Any]) -> str:
+    cells = (
+        step["step"],
+        step["name"],
+        _cell(step[JUDGED]["log_loss"]),
+        _cell(step[JUDGED]["empty_log_loss"]),
+        _cell(step[HELD_OUT]["log_loss"]) if HELD_OUT in step else "",
+        _change(step),
+        step["published"],
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(value: dict[str, float]) -> str:
+    return f"{value['mean']:.5f} ({value['spread']:.5f})"
+
+
+def _change(step: dict[str, Any]) -> str:
+    if step["against"] is None:
+        return ""
+    change = f"{step['change']['mean']:+.5f} ({step['change']['spread']:.5f})"
+    return f"{f'**{change}**' if is_clear(step) else change} [{step['against']}]"

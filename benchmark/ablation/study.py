@@ -1,0 +1,77 @@
+"""The ablation study: all steps over several seeds."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from benchmark.ablation.one_seed import (
+    CLOCK_NAME,
+    ROWS_NAME,
+    climb,
+    read_figures,
+    seed_folder,
+    timed_step,
+    validation_loss,
+    write_figures,
+)
+from benchmark.ablation.plan import JUDGING, Plan
+from benchmark.ablation.steps import STEPS, TRAININGS
+from benchmark.provenance import origin
+from models.spec.kinds import Classes
+
+
+def run_ladder(work: Path, plan: Plan, n_workers: int, command: str) -> dict[str, Any]:
+    """Climb for every seed; figures ready for JSON. What a seed has finished is not done again."""
+    seeds = []
+    for seed in plan.seeds:
+        folder = seed_folder(work, plan, seed)
+        if not (folder / ROWS_NAME).exists():
+            with timed_step(folder):
+                rows = climb(folder, plan, seed, n_workers)
+            write_figures(folder / ROWS_NAME, rows)
+        seeds.append(read_figures(folder / ROWS_NAME))
+    return {
+        "what": "the published solution step by step, small networks on synthetic seasons",
+        "sequences_per_season": plan.n_sequences,
+        "seconds": round(sum(read_figures(seed_folder(work, plan, seed) / CLOCK_NAME) for seed in plan.seeds)),
+        "seeds": list(plan.seeds),
+        "priors": _over_seeds([one["priors"] for one in seeds]),
+        "steps": summary(seeds),
+        "networks": {
+            one.name: _spread([validation_loss(seed_folder(work, plan, seed), one) for seed in plan.seeds])
+            for one in TRAININGS
+            if one.classes is Classes.ALL
+        },
+        **origin(command),
+    }
+
+
+def summary(seeds: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a step: means and spreads over the seeds, and the change from the step it is compared with."""
+    rows = []
+    for step in STEPS:
+        parts = {name: _over_seeds([one[step.number][name] for one in seeds]) for name in seeds[0][step.number]}
+        row: dict[str, Any] = {
+            "step": step.number,
+            "name": step.name,
+            "against": step.against,
+            "published": step.published,
+            "published_change": step.published_change,
+            **parts,
+        }
+        if step.against:
+            changes = [one[step.number][JUDGING]["log_loss"] - one[step.against][JUDGING]["log_loss"] for one in seeds]
+            row["change"] = {**_spread(changes), "of_each_seed": changes}
+        rows.append(row)
+    return rows
+
+
+def _over_seeds(values: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {name: _spread([one[name] for one in values]) for name in values[0]}
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    """Mean, and standard deviation where there is more than one seed."""
+    return {"mean": statistics.fmean(values), "spread": statistics.stdev(values) if len(values) > 1 else 0.0}

@@ -1,0 +1,1 @@
+"""Whether a workload fits: workloads, device profiles, rates, projections. Imported by `charts`, studies and the command line."""

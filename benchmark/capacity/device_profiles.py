@@ -1,0 +1,75 @@
+"""A device that is not there: what it could do at best, and what share of that is believed, with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from inference.core.config_files import Strict, load_data_file
+
+PROFILES_FOLDER = Path(__file__).parents[1] / "profiles"
+TERA = 1e12
+
+
+class Assumption(Strict):
+    """A number and where it is from."""
+
+    value: float = Field(gt=0)
+    source: str = Field(min_length=1)
+
+
+class Arithmetic(Strict):
+    """How fast the device multiplies in one precision."""
+
+    peak_tflops: Assumption
+    """Operations a second on paper, in 10^12; a multiply-add is two."""
+    low: Assumption
+    """Share of the peak that the networks reach at least: verdicts are on this one."""
+    mid: Assumption
+    high: Assumption
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.low.value <= self.mid.value <= self.high.value <= 1:
+            raise ValueError("low, mid and high: must be in this order and at most 1")
+        return self
+
+    @property
+    def operations_per_second(self) -> dict[str, float]:
+        """What the networks reach: low, mid, high."""
+        levels = {"low": self.low, "mid": self.mid, "high": self.high}
+        return {name: one.value * self.peak_tflops.value * TERA for name, one in levels.items()}
+
+
+class Calls(Strict):
+    """How the networks are called."""
+
+    sequences_per_batch: int = Field(gt=0)
+    """`hakuna predict --batch-size`."""
+    images_per_call: int = Field(gt=1)
+    """Every call is padded to so many images, mirror images included."""
+    source: str = Field(min_length=1)
+
+
+class Profile(Strict):
+    """A device and the machine around it."""
+
+    format_version: Literal[1]
+    name: str
+    description: str
+    float32: Arithmetic
+    mixed: Arithmetic
+    calls: Calls
+    photo_core_seconds: Assumption
+    """One core, one photo of 2048x1536 from the file to the views."""
+    cores: Assumption
+    startup_seconds: Assumption
+    finish_seconds_per_sequence: Assumption
+    """Aggregation, stackers, submission."""
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """Read a profile of the project by name, or any by path. Raises UsageError."""
+    return load_data_file("--device-profile", name_or_path, PROFILES_FOLDER, Profile)

@@ -1,0 +1,164 @@
+"""Operations of a pass, counted from a network's graph; nothing is run.
+
+A multiply-add counts as two operations. Counted are convolutions and matrix products, which are nearly everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
+
+from inference.bundle.manifest import SAVED_MODEL_NAME
+from inference.bundle.reader import Bundle
+from inference.core.errors import BundleError
+from inference.core.sequences import ImageSize
+from inference.networks.engine_tensorflow import SIGNATURE
+from models.bundling.untrained import random_network
+from models.spec.recipe import Recipe
+
+OPERATIONS_OF_A_MULTIPLY_ADD = 2
+CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+RECORDED_SHAPES = "_output_shapes"
+"""Attribute with the shapes known when a network was saved: height and width were not, and importing would keep that."""
+
+Operations = dict[tuple[str, "ImageSize"], int]
+"""Operations of one image, by network and size. A network with two branches does both for one image."""
+
+
+def bundle_operations(bundle: Bundle) -> Operations:
+    """Count every network of a bundle at each of its sizes, from its frozen graph."""
+    return {
+        (network.name, size.as_image_size()): frozen_operations(bundle.path(network.folder), size.as_image_size())
+        for network in bundle.manifest.networks
+        for size in network.sizes
+    }
+
+
+def recipe_operations(recipe: Recipe, application: str) -> Operations:
+    """Count every network of a recipe at each of its sizes, from the graph that would be frozen.
+
+    Weights do not matter, so networks with the same number of inputs are built once.
+    """
+    operations: Operations = {}
+    by_shape: dict[tuple[int, ImageSize], int] = {}
+    networks: dict[int, keras.Model] = {}
+    for network in recipe.networks:
+        n_inputs = len(network.inputs)
+        if n_inputs not in networks:
+            networks[n_inputs] = random_network(network, application)
+        for size in (one.as_image_size() for one in network.sizes):
+            if (n_inputs, size) not in by_shape:
+                by_shape[n_inputs, size] = keras_operations(networks[n_inputs], size)
+            operations[network.name, size] = by_shape[n_inputs, size]
+    keras.backend.clear_session()
+    return operations
+
+
+def keras_operations(network: keras.Model, size: ImageSize) -> int:
+    """Operations of one image of a size in a Keras network, all inputs of the same size."""
+    specs = [tf.TensorSpec([1, *size, 3], tf.float32) for _ in network.inputs]
+
+    def answer(*images: tf.Tensor) -> tf.Tensor:
+        return network(list(images) if len(images) > 1 else images[0], training=False)
+
+    graph = tf.function(answer, autograph=False).get_concrete_function(*specs).graph
+    return _operations(graph, {one.signature.name: one for one in graph.as_graph_def().library.function})
+
+
+def frozen_operations(folder: Path, size: ImageSize) -> int:
+    """Operations of one image of a size in a frozen SavedModel. Raises BundleError where it has no such signature."""
+    content = (folder / SAVED_MODEL_NAME).read_bytes()
+    saved_model = saved_model_pb2.SavedModel.FromString(content)
+    [meta_graph] = saved_model.meta_graphs
+    if SIGNATURE not in meta_graph.signature_def:
+        raise BundleError(f"{folder}: must have the signature {SIGNATURE}, got {list(meta_graph.signature_def)}")
+    inputs = {one.name.partition(":")[0] for one in meta_graph.signature_def[SIGNATURE].inputs.values()}
+    for node in meta_graph.graph_def.node:
+        if node.name in inputs:
+            _fix_shape(node, size)
+    _make_shapes_free(meta_graph.graph_def, hashlib.sha256(content).hexdigest())
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.graph_util.import_graph_def(meta_graph.graph_def, name="")
+    return _operations(graph, {one.signature.name: one for one in meta_graph.graph_def.library.function})
+
+
+def _fix_shape(placeholder: Any, size: ImageSize) -> None:
+    """One image of this size goes in; the shapes of everything else follow."""
+    shape = tf.TensorShape([1, *size, 3]).as_proto()
+    placeholder.attr["shape"].shape.CopyFrom(shape)
+
+
+def _make_shapes_free(graph: Any, suffix: str) -> None:
+    """Forget the shapes that were recorded in functions, under names of their own.
+
+    TensorFlow keeps one function of a name in a process, and the network may be loaded in this one.
+    """
+    functions = list(graph.library.function)
+    nodes = [*graph.node, *(node for function in functions for node in function.node_def)]
+    for one in [*nodes, *(attributes for function in functions for attributes in function.arg_attr.values())]:
+        one.attr.pop(RECORDED_SHAPES, None)
+    for function in functions:
+        function.signature.name += suffix
+    for node in nodes:
+        if node.op in CALLS:
+            node.attr["f"].func.name += suffix
+
+
+def _operations(graph: tf.Graph, functions: Mapping[str, Any]) -> int:
+    """Operations of a graph with known shapes, and of the functions that it calls."""
+    total = 0
+    for node in graph.get_operations():
+        if node.type in CALLS:
+            shapes = [one.shape for one in node.inputs]
+            called = functions[node.get_attr("f").name]
+            with graph.as_default():
+                body = function_def_to_graph(called, input_shapes=shapes, include_library_functions=True)
+            total += _operations(body, functions)
+        elif node.type in MULTIPLY_ADDS:
+            total += OPERATIONS_OF_A_MULTIPLY_ADD * MULTIPLY_ADDS[node.type](node)
+    return total
+
+
+def _convolution(node: tf.Operation) -> int:
+    """Each output value adds up a kernel of all input channels (of its group)."""
+    height, width, n_in, _ = _shape(node.inputs[1])
+    return _size(node.outputs[0]) * height * width * n_in
+
+
+def _depthwise(node: tf.Operation) -> int:
+    """Each output value adds up a kernel of one channel."""
+    height, width, _, _ = _shape(node.inputs[1])
+    return _size(node.outputs[0]) * height * width
+
+
+def _matrix_product(node: tf.Operation) -> int:
+    """Each output value adds up a row of the first matrix."""
+    rows, columns = _shape(node.inputs[0])
+    return _size(node.outputs[0]) * (rows if node.get_attr("transpose_a") else columns)
+
+
+MULTIPLY_ADDS = {"Conv2D": _convolution, "DepthwiseConv2dNative": _depthwise, "MatMul": _matrix_product}
+
+
+def _size(tensor: tf.Tensor) -> int:
+    size = 1
+    for one in _shape(tensor):
+        size *= one
+    return size
+
+
+def _shape(tensor: tf.Tensor) -> list[int]:
+    if not tensor.shape.is_fully_defined():
+        raise BundleError(
+            f"operation {tensor.op.name}: must have a shape that follows from the input's, got {tensor.shape}"
+        )
+    shape: list[int] = tensor.shape.as_list()
+    return shape

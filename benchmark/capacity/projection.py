@@ -1,0 +1,156 @@
+"""How long a workload takes, from what its parts take: never a measurement, always a projection.
+
+    start-up + sequences x max(networks, photos, shared cores) + sequences x finishing
+
+Photos are decoded while the networks work. Where both use the same cores they cannot take less than the work of both:
+that is the third term. On a GPU the networks leave nearly all cores to the photos. On a CPU both take turns: a call of a
+network that has to share the cores with decoding waits for its slowest thread, so the work adds up although the networks,
+alone, leave some of each core idle (benchmark/results/projection_validation.json).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.capacity.device_profiles import Profile
+from benchmark.capacity.rates import Rates, profile_rates
+from benchmark.capacity.workloads import Workload
+from inference.bundle.manifest import Manifest, Provenance, feature_names
+from inference.bundle.passes import Effort, Pass, passes_for
+from inference.core.choices import Precision
+from inference.core.labels import LABELS
+from inference.core.sequences import ImageSize
+from inference.execution.deadline import MARGIN_SHARE
+from models.spec.recipe import Recipe
+
+LABEL = "projection"
+LOW, MEASURED = "low", "measured"
+"""Levels of speed that verdicts are on."""
+ENSEMBLES = tuple(effort for effort in Effort if effort < Effort.PRIORS)
+"""What `hakuna predict --budget` degrades to, in this order."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A projected run.
+
+    Attributes
+    ----------
+    networks, photos : seconds of a sequence if the other one took no time
+    shared : seconds of a sequence that the cores need for both
+    """
+
+    workload: str
+    ensemble: Effort
+    precision: Precision
+    level: str
+    startup: float
+    networks: float
+    photos: float
+    shared: float
+    finish: float
+    sequences: int
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the whole run."""
+        per_sequence = max(self.networks, self.photos, self.shared) + self.finish
+        return self.startup + self.sequences * per_sequence
+
+    def fits(self, budget: float) -> bool:
+        """Whether it ends within a budget in seconds, with the margin that a run with `--budget` keeps."""
+        return self.seconds <= budget * (1 - MARGIN_SHARE)
+
+
+def project(
+    workload: Workload, manifest: Manifest, rates: Rates, *, ensemble: Effort, precision: Precision, level: str
+) -> Projection:
+    """Project a workload for one ensemble."""
+    passes = passes_for(manifest, ensemble, flip_tta=True)
+    networks = network_seconds(passes, workload.frame_shares, rates) + rates.other_per_sequence
+    photos = sum(
+        size.share * share * rates.photos(size.as_image_size(), n_frames)
+        for size in workload.photo_sizes
+        for n_frames, share in workload.frame_shares.items()
+    )
+    return Projection(
+        workload=workload.name,
+        ensemble=ensemble,
+        precision=precision,
+        level=level,
+        startup=rates.startup,
+        networks=networks,
+        photos=photos,
+        shared=photos + rates.network_load * networks,
+        finish=rates.finish_per_sequence,
+        sequences=workload.sequences,
+    )
+
+
+def network_seconds(passes: Iterable[Pass], frame_shares: Mapping[int, float], rates: Rates) -> float:
+    """Expected seconds of a sequence in the networks, calls that are not full included.
+
+    `frame_shares` is the share of sequences by number of frames.
+    """
+    n_sequences = rates.sequences_per_batch
+    frames = sums_of(frame_shares, n_sequences)
+    moving_share = sum(share for n_frames, share in frame_shares.items() if n_frames > 1)
+    moving = sums_of({0: 1 - moving_share, 1: moving_share}, n_sequences)
+    seconds = 0.0
+    for one in passes:
+        if not one.is_asked:
+            continue
+        name, size = one.network.name, one.size.as_image_size()
+        copies = 1 + one.mirror
+        step = rates.images_per_call // copies
+        full_call = rates.call(name, size, step * copies)
+        for n_images, share in enumerate(frames if one.network.per_frame else moving):
+            n_full, rest = divmod(n_images, step)
+            seconds += share * (n_full * full_call + (rates.call(name, size, rest * copies) if rest else 0.0))
+    return float(seconds) / n_sequences
+
+
+def sums_of(shares: Mapping[int, float], n_terms: int) -> npt.NDArray[np.float64]:
+    """How likely each sum of `n_terms` independent numbers is, whose shares are given: float64 (largest sum + 1,)."""
+    one = np.zeros(max(shares) + 1)
+    for value, share in shares.items():
+        one[value] += share
+    sums = np.ones(1)
+    for _ in range(n_terms):
+        sums = np.convolve(sums, one)
+    return sums
+
+
+def manifest_of(recipe: Recipe) -> Manifest:
+    """What the bundle of a recipe would say about itself, without any files."""
+    networks = tuple(network.as_network() for network in recipe.networks)
+    nobody = Provenance(recipe=recipe.name, hakuna_version="", tensorflow_version="", keras_version="", sources={})
+    return Manifest(
+        format_version=1,
+        name=recipe.name,
+        description=recipe.description,
+        demo=True,
+        labels=LABELS,
+        priors=recipe.priors,
+        ensemble=recipe.as_ensemble(),
+        networks=networks,
+        feature_names=feature_names(recipe.as_ensemble(), networks),
+        files={},
+        provenance=nobody,
+    )
+
+
+def profile_table(
+    workload: Workload, manifest: Manifest, profile: Profile, operations: Mapping[tuple[str, ImageSize], int]
+) -> list[Projection]:
+    """Every ensemble in both precisions at every level."""
+    return [
+        project(workload, manifest, rates, ensemble=ensemble, precision=precision, level=level)
+        for precision in Precision
+        for level, rates in profile_rates(profile, operations, precision).items()
+        for ensemble in ENSEMBLES
+    ]

@@ -1,0 +1,139 @@
+"""How fast a machine works, measured or from a device profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmark.capacity.device_profiles import Profile
+from benchmark.timing.report import (
+    BenchReport,
+    StageFigures,
+)
+from inference.core.choices import Precision
+from inference.core.errors import UsageError
+from inference.core.sequences import ImageSize
+from inference.networks.engine import CPU
+
+
+def measured_rates(report: BenchReport, precision: Precision) -> Rates:
+    """What a timing run says about the parts of a run. Raises UsageError where it did not time them."""
+    networks = [one for one in report.of_group("network") if one.precision == precision.value]
+    if not networks or report.startup_seconds is None:
+        raise UsageError(f"projection: must have start-up and networks in {precision.value} timed, got none")
+    finish = {one.name: one.seconds.median / one.n_units for one in report.of_group("finish")}
+    return Rates(
+        startup=report.startup_seconds.median,
+        call=_Calls(networks).seconds,
+        photos=_Photos(report.of_group("photos")).seconds,
+        network_load=1.0 if report.settings.device == CPU else _busy(networks),
+        other_per_sequence=finish["write records"],
+        finish_per_sequence=finish["records to submission"],
+        sequences_per_batch=report.settings.batch_size,
+        images_per_call=report.settings.images_per_call,
+    )
+
+
+def _busy(networks: list[StageFigures]) -> float:
+    """Share of all cores that the networks keep busy, 0-1."""
+    return sum(one.load * one.seconds.median for one in networks) / sum(one.seconds.median for one in networks)
+
+
+class _Calls:
+    """Seconds of a call with any number of images, between those that were timed."""
+
+    def __init__(self, stages: list[StageFigures]) -> None:
+        self._points: dict[tuple[str, int, int], list[tuple[int, float]]] = {}
+        for one in stages:
+            key = (str(one.network), int(one.height or 0), int(one.width or 0))
+            self._points.setdefault(key, []).append((one.n_units, one.seconds.median))
+
+    def seconds(self, network: str, size: ImageSize, n_images: int) -> float:
+        points = sorted(self._points[network, size.height, size.width])
+        counts, seconds = [count for count, _ in points], [one for _, one in points]
+        if n_images > counts[-1]:
+            return seconds[-1] * n_images / counts[-1]
+        return float(np.interp(n_images, counts, seconds))
+
+
+class _Photos:
+    """Seconds of a sequence from its files to its views; sizes that were not timed by their number of pixels."""
+
+    def __init__(self, stages: list[StageFigures]) -> None:
+        self._seconds: dict[ImageSize, dict[int, float]] = {}
+        for one in stages:
+            if one.n_frames and one.height and one.width:
+                by_frames = self._seconds.setdefault(ImageSize(one.height, one.width), {})
+                by_frames[one.n_frames] = one.seconds.median / one.n_units
+
+    def seconds(self, size: ImageSize, n_frames: int) -> float:
+        nearest = min(self._seconds, key=lambda one: abs(one.height * one.width - size.height * size.width))
+        frames = sorted(self._seconds[nearest])
+        seconds = [self._seconds[nearest][one] for one in frames]
+        pixels = size.height * size.width / (nearest.height * nearest.width)
+        return pixels * float(np.interp(n_frames, frames, seconds))
+
+
+PROFILED_PHOTO = ImageSize(1536, 2048)
+"""The size that a profile's photo seconds are for; others take as much longer as they have more pixels."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the parts of a run take on a machine, in seconds.
+
+    Attributes
+    ----------
+    call : of one call of a network at a size with so many images, mirror images included
+    photos : of a sequence with so many photos of a size, all cores decoding and nobody else at work
+    network_load : share of all cores that the networks keep busy while they are called, 0-1
+    other_per_sequence : of the thread that calls the networks, beside calling them
+    finish_per_sequence : of the second phase, which begins when all photos are done
+    sequences_per_batch, images_per_call : how the networks are called
+    """
+
+    startup: float
+    call: Callable[[str, ImageSize, int], float]
+    photos: Callable[[ImageSize, int], float]
+    network_load: float
+    other_per_sequence: float
+    finish_per_sequence: float
+    sequences_per_batch: int
+    images_per_call: int
+
+
+def profile_rates(
+    profile: Profile, operations: Mapping[tuple[str, ImageSize], int], precision: Precision
+) -> dict[str, Rates]:
+    """Rates of a device that is not there, by level: low, mid, high."""
+    arithmetic = profile.mixed if precision is Precision.MIXED else profile.float32
+    return {
+        level: _profile_rates(profile, operations, per_second)
+        for level, per_second in arithmetic.operations_per_second.items()
+    }
+
+
+def _profile_rates(
+    profile: Profile, operations: Mapping[tuple[str, ImageSize], int], operations_per_second: float
+) -> Rates:
+    n_call, cores = profile.calls.images_per_call, profile.cores.value
+
+    def call(name: str, size: ImageSize, _: int) -> float:
+        return n_call * operations[name, size] / operations_per_second  # every call is padded to the same shape
+
+    def photos(size: ImageSize, n_frames: int) -> float:
+        pixels = size.height * size.width / (PROFILED_PHOTO.height * PROFILED_PHOTO.width)
+        return n_frames * pixels * profile.photo_core_seconds.value / cores
+
+    return Rates(
+        startup=profile.startup_seconds.value,
+        call=call,
+        photos=photos,
+        network_load=1 / cores,  # the thread that feeds the device
+        other_per_sequence=0.0,
+        finish_per_sequence=profile.finish_seconds_per_sequence.value,
+        sequences_per_batch=profile.calls.sequences_per_batch,
+        images_per_call=n_call,
+    )

@@ -1,0 +1,130 @@
+"""Are projections right? Three workloads are projected and run; the figures are committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmark.capacity.projection import project
+from benchmark.capacity.rates import measured_rates
+from benchmark.capacity.workloads import PhotoSize, Workload
+from benchmark.provenance import origin
+from benchmark.timing.harness import Harness, time_predict
+from benchmark.timing.measure import Spread
+from benchmark.timing.repeated_season import write_repeated_season
+from benchmark.timing.report import BenchReport
+from inference.bundle.manifest import Manifest
+from inference.bundle.passes import Effort
+from inference.bundle.reader import Bundle
+from inference.core.choices import Precision
+from inference.core.sequences import ImageSize
+
+USUAL, BIG = ImageSize(1536, 2048), ImageSize(1920, 2560)
+TIMED_SIZES = [(size, 3) for size in (USUAL, BIG) for _ in range(2)]
+"""What the rates are measured on: other sequences than those of the trials."""
+IMAGES_PER_CALL = (2, 4, 8, 16, 32)
+REAL_RUNS = 3
+TOLERANCE = 0.15
+SEED = 2
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A workload that is small enough to be run."""
+
+    name: str
+    cycle: tuple[tuple[ImageSize, int], ...]
+    """Photo size and frames of the first sequences; then they begin again."""
+
+    def sequences(self, n_sequences: int) -> list[tuple[ImageSize, int]]:
+        """Photo size and frames of every sequence."""
+        return [self.cycle[number % len(self.cycle)] for number in range(n_sequences)]
+
+    def workload(self, n_sequences: int) -> Workload:
+        """The same as a description."""
+        all_of_them = self.sequences(n_sequences)
+        sizes = [size for size, _ in all_of_them]
+        frames = [n_frames for _, n_frames in all_of_them]
+        return Workload.model_validate(
+            {
+                "format_version": 1,
+                "name": self.name,
+                "source": "benchmark/capacity/validation.py",
+                "sequences": n_sequences,
+                "frames": {f"{one}": frames.count(one) / n_sequences for one in sorted(set(frames))},
+                "photo_sizes": tuple(
+                    PhotoSize(height=size.height, width=size.width, share=sizes.count(size) / n_sequences)
+                    for size in dict.fromkeys(sizes)
+                ),
+            }
+        )
+
+
+TRIALS = (
+    Trial("one frame each", ((USUAL, 1),)),
+    Trial("three frames each", ((USUAL, 3),)),
+    Trial("mixed, a third big", ((USUAL, 3), (BIG, 2), (USUAL, 3), (BIG, 3), (USUAL, 1), (USUAL, 2))),
+)
+
+
+def validate(
+    harness: Harness, bundle: Bundle, work: Path, *, n_sequences: int, repeats: int, time_startup: Callable[[], Spread]
+) -> dict[str, Any]:
+    """Project three workloads from measured rates, run each for real, compare; returns figures ready for JSON.
+
+    Rates, start-ups and real runs take turns, so that a machine whose speed changes is the same for all of them on
+    average: the rates of a trial are measured just before and just after its runs.
+    """
+    trials = []
+    needed = [stage.name for stage in harness.stages if stage.group in ("network", "finish") or stage.n_frames]
+    for number, trial in enumerate(TRIALS):
+        data = work / f"trial{number}"
+        write_repeated_season(data, trial.sequences(n_sequences), SEED)
+        before = harness.time(repeats, time_startup(), needed)
+        real = [time_predict(data, bundle, work / f"out{number}_{run}") for run in range(REAL_RUNS)]
+        after = harness.time(repeats, time_startup(), needed)
+        projected = [_projected(report, trial.workload(n_sequences), bundle.manifest) for report in (before, after)]
+        predicted = sum(one["seconds"] for one in projected) / len(projected)
+        error = predicted / median(real) - 1
+        trials.append(
+            {
+                "workload": trial.name,
+                "sequences": n_sequences,
+                "predicted_seconds": round(predicted, 2),
+                "real_seconds": round(median(real), 2),
+                "real_runs": [round(one, 2) for one in real],
+                "error": round(error, 3),
+                "within_tolerance": abs(error) <= TOLERANCE,
+                "projected_before_and_after": projected,
+            }
+        )
+    return {
+        "what": "predicted against real time on this machine",
+        "bundle": bundle.manifest.name,
+        "demo": bundle.manifest.demo,
+        "tolerance": TOLERANCE,
+        "trials": trials,
+        **origin(harness.command),
+    }
+
+
+def _projected(report: BenchReport, workload: Workload, manifest: Manifest) -> dict[str, float]:
+    one = project(
+        workload,
+        manifest,
+        measured_rates(report, Precision.FLOAT32),
+        ensemble=Effort.FULL,
+        precision=Precision.FLOAT32,
+        level="measured",
+    )
+    return {
+        "seconds": round(one.seconds, 3),
+        "startup": round(one.startup, 3),
+        "networks_per_sequence": round(one.networks, 5),
+        "photos_per_sequence": round(one.photos, 5),
+        "shared_per_sequence": round(one.shared, 5),
+        "finish_per_sequence": round(one.finish, 5),
+    }

@@ -1,0 +1,68 @@
+"""What there is to do: how many sequences, with how many photos, of which size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from inference.core.config_files import Strict, load_data_file
+from inference.core.sequences import ImageSize
+
+WORKLOADS_FOLDER = Path(__file__).parents[1] / "workloads"
+SHARES_TOLERANCE = 1e-6
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class PhotoSize(Strict):
+    """Photos of one size."""
+
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    share: Share
+
+    def as_image_size(self) -> ImageSize:
+        """The same as the tuple that the pipeline speaks in."""
+        return ImageSize(self.height, self.width)
+
+
+class Workload(Strict):
+    """A season, as far as time depends on it."""
+
+    format_version: Literal[1]
+    name: str
+    source: str
+    """Where the numbers are from."""
+    sequences: int = Field(gt=0)
+    images: int | None = Field(default=None, gt=0)
+    """Photos on disk, where that is known; those beyond the used frames are never opened."""
+    frames: dict[Literal["1", "2", "3"], Share]
+    """Share of sequences with so many used frames."""
+    photo_sizes: tuple[PhotoSize, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> Self:
+        for what, shares in (
+            ("frames", self.frames.values()),
+            ("photo_sizes", [one.share for one in self.photo_sizes]),
+        ):
+            if abs(sum(shares) - 1) > SHARES_TOLERANCE:
+                raise ValueError(f"{what}: shares must add up to 1, got {sum(shares):g}")
+        return self
+
+    @property
+    def frame_shares(self) -> dict[int, float]:
+        """Share of sequences by number of used frames."""
+        return {int(n): share for n, share in self.frames.items()}
+
+    @property
+    def mean_frames(self) -> float:
+        """Used frames per sequence."""
+        return sum(n * share for n, share in self.frame_shares.items())
+
+
+def load_workload(name_or_path: str) -> Workload:
+    """Read a workload of the project by name, or any by path. Raises UsageError."""
+    return load_data_file("--workload", name_or_path, WORKLOADS_FOLDER, Workload)

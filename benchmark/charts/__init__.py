@@ -1,0 +1,1 @@
+"""Figures as plots, tables and one page. Imported by studies and the command line."""

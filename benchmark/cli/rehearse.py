@@ -1,0 +1,134 @@
+"""`hakuna rehearse`, `entrypoint` and `health`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from benchmark.rehearsal.entry import EntryReport
+
+SHOWN_DIGITS = 6
+
+
+class RunnerName(StrEnum):
+    """Runners on the command line."""
+
+    AUTO = "auto"
+    DOCKER = "docker"
+    PROCESS = "process"
+
+
+def rehearse(
+    archive: Annotated[Path, typer.Argument(help="submission.zip with a main.py at its root.")],
+    data: Annotated[Path, typer.Option(help="Folder with photos, test_metadata.csv and submission_format.csv.")],
+    labels: Annotated[Path | None, typer.Option(help="CSV with seq_id and 54 columns of 0 and 1: score it.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Time limit such as 8h or 90m, unpacking included.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for submission.csv, log.txt and rehearsal.json.")] = Path(
+        "rehearsal"
+    ),
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also keep the report in this file.")] = None,
+    runner: Annotated[RunnerName, typer.Option(help="auto: Docker if there is an engine with the image.")] = (
+        RunnerName.AUTO
+    ),
+    image: Annotated[str | None, typer.Option(help="Image for Docker.")] = None,
+) -> None:
+    """Run an entrant's archive as the competition would: no network, read-only data, a time limit, a strict check.
+
+    Exit codes: 12 archive or submission invalid, 13 past the time limit, 14 the program failed.
+
+    Example: hakuna rehearse submission.zip --data DATA --labels labels.csv --budget 8h
+    """
+    from benchmark.rehearsal.entry import Entry
+    from benchmark.rehearsal.rehearse import Runner
+    from benchmark.rehearsal.rehearse import rehearse as run
+    from benchmark.rehearsal.settings import load_contract_settings
+    from benchmark.sandbox.supervise import catching_signals
+    from inference.core.files import write_json
+    from inference.process.progress import process_start
+
+    settings = load_contract_settings(budget=budget, image=image)
+    with catching_signals() as signals:
+        entry = Entry(archive, data, out, settings.budget, process_start())
+        report = run(
+            entry,
+            labels=labels,
+            runner=Runner(runner.value),
+            image=settings.image,
+            scratch=settings.scratch,
+            signals=signals,
+        )
+    if json_file:
+        write_json(report.as_json(), json_file)
+    _print_report(report)
+    raise typer.Exit(report.exit_code)
+
+
+def entrypoint(
+    root: Annotated[Path, typer.Option(help="Where data, submission and models are mounted.")] = Path("/inference"),
+) -> None:
+    """What the container runs: ROOT/submission/submission.zip if it is there, else a prediction with ROOT/models.
+
+    Example: hakuna entrypoint --root /inference
+    """
+    from benchmark.sandbox.supervise import catching_signals
+
+    with catching_signals() as signals:  # first of all: process 1 has no other protection
+        from benchmark.rehearsal.entrypoint import run_entrypoint
+        from benchmark.rehearsal.settings import load_contract_settings
+        from inference.process.progress import process_start
+
+        settings = load_contract_settings()
+        code = run_entrypoint(
+            root,
+            budget=settings.budget,
+            started=process_start(),
+            scratch=settings.scratch,
+            demo_bundle=settings.demo_bundle,
+            signals=signals,
+        )
+    raise typer.Exit(code)
+
+
+def health(
+    folder: Annotated[Path, typer.Option(help="Output folder of the run.")] = Path("/inference/submission"),
+) -> None:
+    """Exit with 0 if the run that writes to a folder is alive or has ended well, with 1 if not.
+
+    Example: hakuna health --folder /inference/submission
+    """
+    from benchmark.rehearsal.health import why_unhealthy
+
+    complaint = why_unhealthy(folder)
+    if complaint:
+        typer.echo(complaint, err=True)
+        raise typer.Exit(1)
+
+
+def _print_report(report: EntryReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    used = f"{report.seconds:,.1f} of {report.budget_seconds:,g} s ({report.seconds / report.budget_seconds:.1%})"
+    peak = None if report.peak_memory_bytes is None else f"{report.peak_memory_bytes / 2**20:,.0f} MiB"
+    lines = {
+        "verdict": report.verdict.value,
+        "because": report.message,
+        "exit code": report.exit_code,
+        "time used": used,
+        "of the program alone": None if report.program_seconds is None else f"{report.program_seconds:,.1f} s",
+        "its own exit code": report.program_exit_code,
+        "its peak memory": peak,
+        "mean log loss": None if report.log_loss is None else f"{report.log_loss:.{SHOWN_DIGITS}f}",
+        "runner": report.runner,
+        "enforced": "; ".join(report.enforced),
+        "not enforced": "; ".join(report.not_enforced),
+    }
+    table = Table("rehearsal", "", show_header=False)
+    for name, value in lines.items():
+        if value not in (None, ""):
+            table.add_row(name, str(value))
+    Console().print(table, markup=False, highlight=False)

@@ -1,0 +1,59 @@
+"""The machine that a figure comes from."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = (
+    "hakuna-runtime",
+    "tensorflow",
+    "tensorflow-cpu",
+    "keras",
+    "openvino",
+    "nvidia-dali-cuda120",
+    "numpy",
+    "pillow",
+    "simplejpeg",
+)
+INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx2", "avx", "asimd")
+"""Names of instruction sets in /proc/cpuinfo, the one that speeds networks up most first."""
+PROCESSOR = ("cpu", "instructions", "cores")
+"""Facts of `describe_machine` that ratios of networks to plain kernels depend on."""
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    facts = _first_processor()
+    flags = facts.get("flags", facts.get("Features", "")).split()
+    return {
+        "cpu": facts.get("model name", platform.machine()),
+        "instructions": next((one for one in INSTRUCTIONS if one in flags), None),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in LIBRARIES},
+    }
+
+
+def _first_processor() -> dict[str, str]:
+    """What the kernel tells about the first processor, name by value."""
+    first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def origin(command: str) -> dict[str, Any]:
+    """Where figures come from: what every file of figures tells beside them."""
+    return {"date": datetime.now(UTC).date().isoformat(), "command": command, "machine": describe_machine()}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None  # CPU and GPU install TensorFlow under different names

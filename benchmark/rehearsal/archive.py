@@ -1,0 +1,273 @@
+"""An entrant's archive: looked at before anything is written, then unpacked to disk member by member."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from benchmark.sandbox.contract import CONTRACT_FOLDERS, MAIN_NAME
+from inference.core.errors import InvalidEntryError, OutputError
+from inference.core.files import HASH_BLOCK_BYTES, output_errors
+
+MAX_NAME_BYTES = 255
+"""Of one part of a path: what Linux takes."""
+MAX_PATH_BYTES = 1024
+ALLOWED_COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+ENCRYPTED_FLAG = 0x1
+PERMISSIONS_SHIFT = 16
+EXECUTABLE = 0o100
+UNPACK_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+"""What zipfile raises over damaged members."""
+# The last record of a ZIP file (APPNOTE 4.3.16) and its large form (4.3.14, 4.3.15): how large the list of members is.
+END_RECORD = struct.Struct("<4s4H2LH")
+END_MAGIC = b"PK\x05\x06"
+LARGE_LOCATOR = struct.Struct("<4sLQL")
+LARGE_LOCATOR_MAGIC = b"PK\x06\x07"
+LARGE_END_RECORD = struct.Struct("<4sQ2H2L4Q")
+LARGE_END_MAGIC = b"PK\x06\x06"
+MAX_COMMENT_BYTES = 0xFFFF
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """How large an archive may become.
+
+    Attributes
+    ----------
+    members : files and folders
+    unpacked_bytes : of all members together
+    ratio : unpacked bytes to a byte of the archive; real programs and weights stay below 20
+    ratio_from_bytes : archives that unpack to less than this may have any ratio
+    list_bytes : of the list of members, which is the one thing that is read into memory
+    """
+
+    members: int = 100_000
+    unpacked_bytes: int = 32 << 30
+    ratio: float = 100.0
+    ratio_from_bytes: int = 64 << 20
+    list_bytes: int = 32 << 20
+
+
+DEFAULT_LIMITS = ArchiveLimits()
+
+
+@dataclass(frozen=True)
+class ArchiveFacts:
+    """An archive that was found in order."""
+
+    n_members: int
+    n_bytes: int
+    unpacked_bytes: int
+
+
+def check_archive(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> ArchiveFacts:
+    """Look at every member without unpacking it. Raises InvalidEntryError naming the member and what must hold."""
+    with _opened(path, limits) as archive:
+        return _check_members(path, archive.infolist(), limits)
+
+
+def unpack(
+    path: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS, check: Callable[[], None] = lambda: None
+) -> ArchiveFacts:
+    """Check an archive and write its members below a folder in which none of their names exists.
+
+    Nothing is overwritten, no link is followed, and a member goes through memory in blocks. `check` is called before each
+    of them, and may raise.
+
+    Raises
+    ------
+    InvalidEntryError
+        The archive must be refused; before anything is written, or a member's content is damaged.
+    OutputError
+        The disk is too small, or the folder not writable.
+    """
+    with _opened(path, limits) as archive:
+        members = archive.infolist()
+        facts = _check_members(path, members, limits)
+        with output_errors(folder):
+            free = shutil.disk_usage(folder).free
+        if free < facts.unpacked_bytes:
+            raise OutputError(f"{folder}: must have {facts.unpacked_bytes:,} bytes free to unpack, got {free:,}")
+        for member in members:
+            _unpack_member(path, archive, member, folder, check)
+    return facts
+
+
+@contextmanager
+def _opened(path: Path, limits: ArchiveLimits) -> Iterator[zipfile.ZipFile]:
+    """The archive, after a look at how large its list of members is."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise InvalidEntryError(f"{path}: must be a readable archive, got: {error.strerror or error}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidEntryError(f"{path}: must be a regular file")
+    with open(descriptor, "rb") as file:
+        size = _list_bytes(file)
+        if size is None:
+            raise InvalidEntryError(f"{path}: must be a ZIP archive, got none")
+        if size > limits.list_bytes:
+            raise InvalidEntryError(
+                f"{path}: the list of members must have at most {limits.list_bytes} bytes, got {size}"
+            )
+        try:
+            archive = zipfile.ZipFile(file)
+        except UNPACK_ERRORS as error:
+            raise InvalidEntryError(f"{path}: must be a ZIP archive, got: {error}") from error
+        with archive:
+            yield archive
+
+
+def _list_bytes(file: IO[bytes]) -> int | None:
+    """Bytes of the list of members, as the end of the file says; None if it is no ZIP file."""
+    end = file.seek(0, os.SEEK_END)
+    start = max(0, end - END_RECORD.size - MAX_COMMENT_BYTES)
+    file.seek(start)
+    tail = file.read(end - start)
+    at = tail.rfind(END_MAGIC)
+    if at < 0 or len(tail) - at < END_RECORD.size:
+        return None
+    sizes = [int(END_RECORD.unpack_from(tail, at)[5])]
+    locator_at = start + at - LARGE_LOCATOR.size
+    if locator_at >= LARGE_END_RECORD.size:
+        file.seek(locator_at)
+        magic, _, record_at, _ = LARGE_LOCATOR.unpack(file.read(LARGE_LOCATOR.size))
+        if magic == LARGE_LOCATOR_MAGIC:
+            # Readers differ: some look where the locator points, others right before it. The larger one counts.
+            for position in (min(record_at, locator_at), locator_at - LARGE_END_RECORD.size):
+                file.seek(position)
+                record = file.read(LARGE_END_RECORD.size)
+                if record.startswith(LARGE_END_MAGIC) and len(record) == LARGE_END_RECORD.size:
+                    sizes.append(int(LARGE_END_RECORD.unpack(record)[8]))
+    # Where the large form is used, the small one holds a number that means nothing.
+    return max(sizes[1:], default=sizes[0])
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo], limits: ArchiveLimits) -> ArchiveFacts:
+    if len(members) > limits.members:
+        raise InvalidEntryError(f"{path}: must have at most {limits.members:,} members, got {len(members):,}")
+    places: dict[str, tuple[str, bool]] = {}
+    unpacked_bytes = 0
+    for member in members:
+        complaint = _complaint(member)
+        if complaint:
+            raise InvalidEntryError(f"{path}, member {member.orig_filename!r}: {complaint}")
+        _take_place(path, member, places)
+        unpacked_bytes += member.file_size
+    n_bytes = path.stat().st_size
+    if unpacked_bytes > limits.unpacked_bytes:
+        raise InvalidEntryError(
+            f"{path}: must unpack to at most {limits.unpacked_bytes:,} bytes, got {unpacked_bytes:,}"
+        )
+    if unpacked_bytes > limits.ratio_from_bytes and unpacked_bytes > limits.ratio * n_bytes:
+        worst = max(members, key=lambda member: member.file_size)
+        raise InvalidEntryError(
+            f"{path}, member {worst.filename!r}: must unpack to at most {limits.ratio:g} times the archive's "
+            f"{n_bytes:,} bytes, got {unpacked_bytes:,} of all members, {worst.file_size:,} of this one"
+        )
+    if places.get(MAIN_NAME) != (MAIN_NAME, False):
+        deeper = sorted(member.filename for member in members if member.filename.endswith(f"/{MAIN_NAME}"))
+        hint = f"; got {deeper[0]}: pack the content of that folder, not the folder" if deeper else ""
+        raise InvalidEntryError(f"{path}: must have a file {MAIN_NAME} at its root{hint}")
+    return ArchiveFacts(len(members), n_bytes, unpacked_bytes)
+
+
+def _complaint(member: zipfile.ZipInfo) -> str | None:
+    """What is wrong with a member on its own."""
+    name, kind = member.filename, stat.S_IFMT(member.external_attr >> PERMISSIONS_SHIFT)
+    parts = name.removesuffix("/").split("/")
+    rules = {
+        "its name must not have a NUL byte": member.orig_filename.partition("\0")[0] == member.orig_filename,
+        "its name must not have a backslash": "\\" not in member.orig_filename,
+        "its path must not be absolute": not name.startswith("/") and not (name[1:2] == ":" and name[:1].isalpha()),
+        "its path must not have '..'": ".." not in parts,
+        "its path must not have '.' or empty parts": not {".", ""}.intersection(parts),
+        "its name must be printable": name.isprintable(),
+        f"its name must have at most {MAX_NAME_BYTES} bytes, its path {MAX_PATH_BYTES}": _fits(name, parts),
+        "it must not be a link": kind != stat.S_IFLNK,
+        "it must be a file or a folder": kind in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK),
+        "it must say the same in its name and its type": kind == 0 or (kind == stat.S_IFDIR) == member.is_dir(),
+        "it must not be encrypted": not member.flag_bits & ENCRYPTED_FLAG,
+        "it must be stored or deflated": member.compress_type in ALLOWED_COMPRESSION,
+        "a folder must not have content": not member.is_dir() or member.file_size == 0,
+        "it must not be in a folder that the contract itself puts there": parts[0].casefold() not in CONTRACT_FOLDERS,
+    }
+    return next((rule for rule, holds in rules.items() if not holds), None)
+
+
+def _fits(name: str, parts: list[str]) -> bool:
+    try:
+        return max(len(part.encode()) for part in parts) <= MAX_NAME_BYTES and len(name.encode()) <= MAX_PATH_BYTES
+    except UnicodeEncodeError:  # half a surrogate pair is no name of a file
+        return False
+
+
+def _take_place(path: Path, member: zipfile.ZipInfo, places: dict[str, tuple[str, bool]]) -> None:
+    """Refuse a member whose place another one has: the same name, one that differs in case only, or a file's."""
+    parts = member.filename.removesuffix("/").split("/")
+    for depth in range(1, len(parts) + 1):
+        name = "/".join(parts[:depth])
+        is_folder = depth < len(parts) or member.is_dir()
+        key = _same_place(name)
+        if key not in places:
+            places[key] = (name, is_folder)
+            continue
+        earlier, was_folder = places[key]
+        if earlier != name:
+            raise InvalidEntryError(
+                f"{path}, member {member.filename!r}: must not differ from {earlier!r} in case only"
+            )
+        if not (is_folder and was_folder):
+            raise InvalidEntryError(
+                f"{path}, member {member.filename!r}: {name!r} must be there once, as file or folder"
+            )
+
+
+def _same_place(name: str) -> str:
+    """What two names have in common that some file system takes for the same."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _unpack_member(
+    path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, check: Callable[[], None]
+) -> None:
+    target = folder / member.filename
+    with output_errors(target):
+        if member.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        mode = 0o755 if member.external_attr >> PERMISSIONS_SHIFT & EXECUTABLE else 0o644
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with open(descriptor, "wb") as file:
+        for block in _content(path, archive, member):
+            check()
+            with output_errors(target):
+                file.write(block)
+
+
+def _content(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    """A member's bytes in blocks, never more than it said it has; its checksum is looked at at the end."""
+    n_left = member.file_size
+    try:
+        with archive.open(member) as source:
+            while block := source.read(HASH_BLOCK_BYTES):
+                n_left -= len(block)
+                yield block
+    except UNPACK_ERRORS as error:
+        raise InvalidEntryError(f"{path}, member {member.filename!r}: must be intact, got: {error}") from error
+    if n_left:
+        raise InvalidEntryError(
+            f"{path}, member {member.filename!r}: must have {member.file_size} bytes, got {n_left} less"
+        )

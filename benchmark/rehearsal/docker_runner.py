@@ -1,0 +1,184 @@
+"""The contract's container, by the machine's Docker engine, with every protection it has."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, Verdict, report_on
+from benchmark.rehearsal.submission_check import accept_submission
+from benchmark.sandbox.contract import ARCHIVE_NAME, BUDGET_VARIABLE, LOG_NAME, SUBMISSION_FOLDER
+from benchmark.sandbox.run_log import RunLog
+from benchmark.sandbox.supervise import Signals, supervise
+from inference.core.choices import GPU_DRIVER
+from inference.core.errors import EntrantFailedError, HakunaError, InvalidEntryError, OutputError
+from inference.core.files import output_errors
+from inference.dataset.metadata import FORMAT_NAME, read_submission_format
+from inference.outputs.submission import SUBMISSION_NAME
+from inference.process.lock import locked
+
+PROBE_SECONDS = 30.0
+START_SECONDS = 60.0
+"""For the engine to start and end a container; the container itself keeps the budget."""
+STOP_SECONDS = 20.0
+MEMORY_SHARE = 0.9
+"""Of the machine's memory, the most that a container may have."""
+MAX_PROCESSES = 4096
+TEMPORARY_FILES = "/tmp:size=1g,mode=1777"  # noqa: S108  # the container's own
+CONTRACT_USER = "1000:1000"
+ENFORCED = (
+    "time limit", "everything it starts ends with it", "not our packages", "no network", "read-only root file system",
+    "data is read-only", "no capabilities, no new privileges", "memory and process limits", "the labels are out of sight",
+)  # fmt: skip
+KILLED = 137
+
+
+@dataclass(frozen=True)
+class DockerImage:
+    """An image that an engine of this machine has."""
+
+    name: str
+
+
+def find_image(name: str) -> DockerImage | str:
+    """The image, or why it cannot be used."""
+    if shutil.which("docker") is None:
+        return "no docker command on the path"
+    if not _docker("info"):
+        return "no engine answers `docker info`"
+    if not _docker("image", "inspect", name):
+        return f"the engine has no image {name}"
+    return DockerImage(name)
+
+
+def run_in_docker(
+    entry: Entry, image: DockerImage, *, scratch: Path | None, hidden: tuple[Path, ...], signals: Signals, console: int
+) -> EntryReport:
+    """Let the image's own entrypoint run the entry, and look at what it leaves once more."""
+    submission_format = read_submission_format(entry.data / FORMAT_NAME)
+    with locked(entry.out), RunLog(entry.out / LOG_NAME, console, fresh=True) as log:
+        log.say(f"runner: docker, image {image.name}")
+        try:
+            with _staged(entry, scratch) as staged:
+                code = _run_container(entry, image, staged, hidden, log, signals)
+                signals.check()
+                left = staged / SUBMISSION_FOLDER
+                report = _read_report(left / REPORT_NAME, code)
+                if report.verdict is Verdict.VALID:
+                    accept_submission(left / SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
+        except HakunaError as error:
+            log.say(str(error))
+            report = report_on(entry, error=error)
+    return replace(
+        report,
+        runner=f"docker, image {image.name}",
+        enforced=ENFORCED,
+        not_enforced=(),
+        seconds=round(entry.seconds(), 2),
+    )
+
+
+def _run_container(
+    entry: Entry, image: DockerImage, staged: Path, hidden: tuple[Path, ...], log: RunLog, signals: Signals
+) -> int:
+    """Exit code of `docker run`; the container is gone afterwards, whatever happened."""
+    name = f"hakuna-rehearsal-{secrets.token_hex(4)}"
+    try:
+        outcome = supervise(
+            docker_command(entry, image, name, staged, hidden),
+            folder=staged,
+            environment=os.environ,
+            log=log,
+            signals=signals,
+            limit=entry.budget + START_SECONDS,
+            grace=STOP_SECONDS,
+        )
+    finally:
+        _docker("rm", "--force", name)
+    return outcome.code
+
+
+def _docker(*arguments: str) -> bool:
+    """Whether a short command of Docker's succeeded in time."""
+    try:
+        result = subprocess.run(  # noqa: S603
+            ["docker", *arguments],  # noqa: S607  # the user's own
+            check=False,
+            capture_output=True,
+            timeout=PROBE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return result.returncode == 0
+
+
+def docker_command(entry: Entry, image: DockerImage, name: str, staged: Path, hidden: tuple[Path, ...]) -> list[str]:
+    """`docker run` with the mounts of the contract, as the contract's user (or the one who calls, if that is not root)."""
+    memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE)
+    user = CONTRACT_USER if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}"
+    data = entry.data.resolve()
+    command = ["docker", "run", "--rm", "--name", name, "--network", "none", "--read-only", "--user", user]
+    command += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", str(MAX_PROCESSES)]
+    command += ["--memory", str(memory), "--memory-swap", str(memory), "--tmpfs", TEMPORARY_FILES]
+    command += [
+        "--volume",
+        f"{data}:/inference/data:ro",
+        "--volume",
+        f"{staged / SUBMISSION_FOLDER}:/inference/submission",
+    ]
+    command += ["--volume", f"{staged / 'scratch'}:/scratch"]
+    for path in hidden:
+        if path.resolve().is_relative_to(data):
+            inside = path.resolve().relative_to(data)
+            command += ["--volume", f"/dev/null:/inference/data/{inside}:ro"]
+    if GPU_DRIVER.exists():
+        command += ["--gpus", "all"]
+    command += ["--env", f"{BUDGET_VARIABLE}={entry.budget - entry.seconds():.1f}", "--env", "HAKUNA_SCRATCH=/scratch"]
+    return [*command, image.name, "entrypoint"]
+
+
+@contextmanager
+def _staged(entry: Entry, scratch: Path | None) -> Iterator[Path]:
+    """Folders for the container, writable for its user, with the archive in its place."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="hakuna-docker-", dir=scratch))
+    except OSError as error:
+        raise OutputError(f"{scratch or tempfile.gettempdir()} must be writable, got: {error.strerror}") from error
+    try:
+        folder.chmod(0o755)
+        archive = folder / SUBMISSION_FOLDER / ARCHIVE_NAME
+        with output_errors(folder):
+            for name in (SUBMISSION_FOLDER, "scratch"):
+                (folder / name).mkdir()
+                (folder / name).chmod(0o777)
+        try:
+            shutil.copyfile(entry.archive, archive)
+        except OSError as error:
+            raise InvalidEntryError(f"{entry.archive}: must be a readable archive, got: {error.strerror}") from error
+        archive.chmod(0o644)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read_report(path: Path, code: int) -> EntryReport:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        del content["format_version"]
+        content["verdict"] = Verdict(content["verdict"])
+        report = EntryReport(**content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if code == KILLED:
+            raise EntrantFailedError(
+                f"the container was killed ({code}): out of memory? {LOG_NAME} has the end"
+            ) from error
+        raise HakunaError(f"the container must leave {REPORT_NAME}, but ended with {code}; see {LOG_NAME}") from error
+    return replace(report, enforced=tuple(report.enforced), not_enforced=tuple(report.not_enforced))

@@ -1,0 +1,213 @@
+"""An entrant's archive under the competition's contract: check, unpack, run, judge, and say truthfully what came of it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from benchmark.rehearsal.archive import ArchiveFacts, unpack
+from benchmark.rehearsal.submission_check import accept_submission
+from benchmark.sandbox.contract import BUDGET_VARIABLE, LOG_NAME, MAIN_NAME
+from benchmark.sandbox.run_log import RunLog
+from benchmark.sandbox.sandbox import Workplace
+from benchmark.sandbox.supervise import Outcome, Signals, supervise
+from inference.core.errors import (
+    EntrantFailedError,
+    HakunaError,
+    InterruptedRunError,
+    InvalidEntryError,
+    PastLimitError,
+)
+from inference.core.files import sha256_of_file, write_json
+from inference.dataset.metadata import FORMAT_NAME, SubmissionFormat, read_submission_format
+from inference.outputs.submission import SUBMISSION_NAME
+from inference.process.heartbeat import heartbeat
+from inference.process.lock import locked
+from inference.process.progress import RunState
+
+REPORT_NAME = "rehearsal.json"
+FORMAT_VERSION = 1
+GRACE_SECONDS = 6.0
+"""Between SIGTERM and SIGKILL: with what comes before and after less than the 10 s that Docker waits."""
+KILLED = 137
+"""SIGKILL that nobody here sent: on Linux nearly always the lack of memory."""
+
+
+class Verdict(StrEnum):
+    """What came of an entry."""
+
+    VALID = "valid"
+    INVALID = "archive or submission invalid"
+    PAST_LIMIT = "ran past the time limit"
+    FAILED = "the program failed"
+    INTERRUPTED = "interrupted"
+    NOT_JUDGED = "not judged"
+    """Something else than the entry is wrong."""
+
+
+VERDICTS: tuple[tuple[type[HakunaError], Verdict], ...] = (
+    (InvalidEntryError, Verdict.INVALID),
+    (PastLimitError, Verdict.PAST_LIMIT),
+    (EntrantFailedError, Verdict.FAILED),
+    (InterruptedRunError, Verdict.INTERRUPTED),
+)
+
+
+@dataclass(frozen=True)
+class EntryReport:
+    """What came of an entry: the content of `rehearsal.json`.
+
+    Attributes
+    ----------
+    seconds : everything, from the start to the judgement; the budget counts all of it
+    program_seconds, program_exit_code, peak_memory_bytes : of the entrant's program; None if it was not started
+    log_loss : if labels were given and the submission is valid
+    """
+
+    verdict: Verdict
+    exit_code: int
+    message: str
+    runner: str
+    enforced: tuple[str, ...]
+    not_enforced: tuple[str, ...]
+    budget_seconds: float
+    seconds: float
+    program_seconds: float | None
+    program_exit_code: int | None
+    peak_memory_bytes: int | None
+    archive_members: int | None
+    archive_bytes: int | None
+    unpacked_bytes: int | None
+    rows: int | None
+    submission_sha256: str | None
+    log_loss: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An archive and the folders of the contract."""
+
+    archive: Path
+    data: Path
+    out: Path
+    """`submission.csv`, `log.txt`, `rehearsal.json` and the heartbeat are written there."""
+    budget: float
+    started: float
+    """On the monotonic clock: the budget counts from there."""
+
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.started
+
+
+def run_entry(
+    entry: Entry, workplace: AbstractContextManager[Workplace], *, signals: Signals, console: int
+) -> EntryReport:
+    """Run an entry; what goes wrong with it is in the report, with its exit code."""
+    facts: ArchiveFacts | None = None
+    outcome: Outcome | None = None
+    place: Workplace | None = None
+    error: HakunaError | None = None
+    n_rows: int | None = None
+    state = RunState(started=entry.started)
+    with locked(entry.out) as folder, RunLog(entry.out / LOG_NAME, console, fresh=True) as log:
+        try:
+            with heartbeat(state, folder), ExitStack() as until_the_end:
+                submission_format = read_submission_format(entry.data / FORMAT_NAME)
+                place = until_the_end.enter_context(workplace)
+                state.stage = f"unpacking {entry.archive.name}"
+                facts = _unpack(entry, place, log, signals)
+                state.stage = f"running {MAIN_NAME}"
+                outcome = _run(entry, place, log, signals)
+                state.stage = f"checking {SUBMISSION_NAME}"
+                signals.check()
+                _judge(entry, place, outcome, submission_format)
+                if log.failure:
+                    raise log.failure
+                n_rows = len(submission_format.seq_ids)
+        except HakunaError as caught:
+            error = caught
+            log.say(str(error))
+        report = report_on(entry, place=place, facts=facts, outcome=outcome, error=error, n_rows=n_rows)
+        log.say(f"verdict: {report.verdict}, {report.seconds:.0f} of {entry.budget:g} s")
+        write_json(report.as_json(), entry.out / REPORT_NAME)
+    return report
+
+
+def _unpack(entry: Entry, place: Workplace, log: RunLog, signals: Signals) -> ArchiveFacts:
+    facts = unpack(entry.archive, place.work, check=signals.check)
+    log.say(f"{entry.archive.name}: {facts.n_members} members, {facts.unpacked_bytes:,} bytes, runner: {place.runner}")
+    brought = place.work / SUBMISSION_NAME
+    if brought.exists():
+        brought.unlink()
+        log.say(f"{SUBMISSION_NAME} came with the archive and was removed: the program has to write it")
+    return facts
+
+
+def _run(entry: Entry, place: Workplace, log: RunLog, signals: Signals) -> Outcome:
+    left = entry.budget - entry.seconds()
+    if left <= 0:
+        raise PastLimitError(f"{entry.archive.name}: must leave time to run, but unpacking took all {entry.budget:g} s")
+    outcome = supervise(
+        place.command(MAIN_NAME),
+        folder=place.work,
+        environment={**place.environment, BUDGET_VARIABLE: f"{left:.1f}"},
+        log=log,
+        signals=signals,
+        limit=left,
+        grace=GRACE_SECONDS,
+    )
+    if outcome.n_left_behind:
+        log.say(f"{MAIN_NAME} left {outcome.n_left_behind} processes behind, which were ended")
+    return outcome
+
+
+def _judge(entry: Entry, place: Workplace, outcome: Outcome, submission_format: SubmissionFormat) -> None:
+    """Raise what is wrong; else the submission is in the output folder."""
+    if outcome.timed_out:
+        raise PastLimitError(f"{MAIN_NAME}: must end within {entry.budget:g} s of the start, was stopped")
+    if outcome.code:
+        hint = " (killed: out of memory?)" if outcome.code == KILLED else ""
+        raise EntrantFailedError(
+            f"{MAIN_NAME}: must exit with 0, got {outcome.code}{hint}; {LOG_NAME} has what it said"
+        )
+    accept_submission(place.work / SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
+
+
+def report_on(
+    entry: Entry,
+    *,
+    place: Workplace | None = None,
+    facts: ArchiveFacts | None = None,
+    outcome: Outcome | None = None,
+    error: HakunaError | None = None,
+    n_rows: int | None = None,
+) -> EntryReport:
+    """What came of an entry, as far as it came."""
+    verdict = next((one for kind, one in VERDICTS if isinstance(error, kind)), Verdict.NOT_JUDGED)
+    return EntryReport(
+        verdict=verdict if error else Verdict.VALID,
+        exit_code=error.exit_code if error else 0,
+        message=str(error) if error else f"{SUBMISSION_NAME}: {n_rows} rows",
+        runner=place.runner if place else "none",
+        enforced=place.enforced if place else (),
+        not_enforced=place.not_enforced if place else (),
+        budget_seconds=entry.budget,
+        seconds=round(entry.seconds(), 2),
+        program_seconds=round(outcome.seconds, 2) if outcome else None,
+        program_exit_code=outcome.code if outcome else None,
+        peak_memory_bytes=outcome.peak_bytes if outcome else None,
+        archive_members=facts.n_members if facts else None,
+        archive_bytes=facts.n_bytes if facts else None,
+        unpacked_bytes=facts.unpacked_bytes if facts else None,
+        rows=n_rows,
+        submission_sha256=None if error else sha256_of_file(entry.out / SUBMISSION_NAME),
+    )

@@ -1,0 +1,99 @@
+"""What the container runs, decided by what is mounted: a prediction with the bundle, or an entrant's archive."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import benchmark
+from benchmark.rehearsal.entry import Entry, run_entry
+from benchmark.sandbox.contract import ARCHIVE_NAME, DATA_NAME, LOG_NAME, MODELS_FOLDER, SUBMISSION_FOLDER
+from benchmark.sandbox.run_log import RunLog
+from benchmark.sandbox.sandbox import in_container
+from benchmark.sandbox.supervise import Signals, supervise
+from inference.bundle.manifest import DEMO_WARNING, MANIFEST_NAME
+from inference.core.errors import BundleError, InputError, OutputError
+from inference.core.files import output_errors
+from inference.process.signals import GRACE_SECONDS as PREDICT_GRACE_SECONDS
+
+PROGRAM = Path(benchmark.__file__).resolve().parents[1] / "hakuna.py"
+STDOUT = 1
+PREDICT_MARGIN_SECONDS = 2.0
+"""On top of the seconds that a prediction itself takes, at most, to stop."""
+
+DEFAULT_BUDGET = "8h"
+"""The competition's time limit."""
+
+
+def run_entrypoint(
+    root: Path, *, budget: float, started: float, scratch: Path | None, demo_bundle: Path | None, signals: Signals
+) -> int:
+    """Do what the mounts below `root` ask for; returns the exit code.
+
+    Raises
+    ------
+    InputError, OutputError, BundleError
+        A mount is missing or not usable.
+    """
+    data, out = root / DATA_NAME, root / SUBMISSION_FOLDER
+    if not data.is_dir():
+        raise InputError(f"{data}: must be a folder with photos and CSV files; mount it read-only")
+    if not out.is_dir() or not os.access(out, os.W_OK | os.X_OK):
+        raise OutputError(f"{out}: must be a folder that user {os.geteuid()} may write to; mount it")
+    archive = out / ARCHIVE_NAME
+    if os.path.lexists(archive):
+        entry = Entry(archive, data, out, budget, started)
+        return run_entry(entry, in_container(root, scratch), signals=signals, console=STDOUT).exit_code
+    return _predict(root, demo_bundle, signals)
+
+
+def _predict(root: Path, demo_bundle: Path | None, signals: Signals) -> int:
+    """`hakuna predict` in a process of its own, all it says in `log.txt`; its exit code is the outcome.
+
+    It reads HAKUNA_BUDGET and all other settings from the environment itself.
+    """
+    data, out = root / DATA_NAME, root / SUBMISSION_FOLDER
+    with RunLog(out / LOG_NAME, STDOUT, fresh=False) as log:
+        try:
+            bundle = find_bundle(root / MODELS_FOLDER, demo_bundle, log)
+        except BundleError as error:
+            log.say(str(error))
+            return error.exit_code
+        if os.access(data, os.W_OK):
+            log.say(f"{data} is writable: mount it read-only, nothing needs to write there")
+        outcome = supervise(
+            [sys.executable, "-u", str(PROGRAM), "predict", str(data), "--bundle", str(bundle), "--out", str(out)],
+            folder=root,
+            environment=_predict_environment(),
+            log=log,
+            signals=signals,
+            limit=None,
+            grace=PREDICT_GRACE_SECONDS + PREDICT_MARGIN_SECONDS,
+        )
+        if log.failure:
+            raise log.failure
+    return outcome.code
+
+
+def find_bundle(models: Path, demo_bundle: Path | None, log: RunLog) -> Path:
+    """The bundle that is mounted, or the only one in the folder that is mounted, or the demo bundle, said loudly."""
+    if (models / MANIFEST_NAME).exists():
+        return models
+    with output_errors(models):
+        inside = sorted(one.parent for one in models.glob(f"*/{MANIFEST_NAME}")) if models.is_dir() else []
+    if len(inside) == 1:
+        return inside[0]
+    if inside:
+        raise BundleError(f"{models}: must hold one bundle, got {[one.name for one in inside]}; mount one of them")
+    if demo_bundle is None:
+        raise BundleError(f"{models}: must hold a model bundle, got none; mount one (`hakuna bundle import` makes it)")
+    bar = "!" * len(DEMO_WARNING)
+    for line in (bar, DEMO_WARNING, f"no bundle is mounted at {models}: this is {demo_bundle}", bar):
+        log.say(line)
+    return demo_bundle
+
+
+def _predict_environment() -> dict[str, str]:
+    """Variables of this process, with the contract's time limit where none was given."""
+    return {"HAKUNA_BUDGET": DEFAULT_BUDGET, **os.environ}

@@ -1,0 +1,28 @@
+"""Whether a run is alive: its heartbeat is young and it has not failed."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from inference.process.heartbeat import HEARTBEAT_SECONDS, STATUS_NAME
+
+MAX_AGE_SECONDS = 6 * HEARTBEAT_SECONDS
+ENDED_BADLY = frozenset({"failed", "interrupted"})
+COMPLETE = "complete"
+
+
+def why_unhealthy(folder: Path, now: float | None = None) -> str | None:
+    """None if the run that writes to this folder is well, or has ended well."""
+    path = folder / STATUS_NAME
+    try:
+        stage = json.loads(path.read_text(encoding="utf-8"))["stage"]
+        age = (time.time() if now is None else now) - path.stat().st_mtime
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{path}: must be a readable heartbeat, got: {error}"
+    if stage in ENDED_BADLY:
+        return f"{path}: the run has {stage}" if stage == "failed" else f"{path}: the run was {stage}"
+    if stage != COMPLETE and age > MAX_AGE_SECONDS:
+        return f"{path}: must be at most {MAX_AGE_SECONDS:g} s old, got {age:.0f} s in stage {stage!r}"
+    return None

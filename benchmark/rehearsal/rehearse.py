@@ -1,0 +1,57 @@
+"""`hakuna rehearse`: an entrant's archive under the competition's contract on this machine, timed, checked and scored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+
+from benchmark.rehearsal.docker_runner import DockerImage, find_image, run_in_docker
+from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, Verdict, run_entry
+from benchmark.sandbox.sandbox import in_process
+from benchmark.sandbox.supervise import Signals
+from benchmark.scoring.log_loss import score
+from inference.core.errors import UsageError
+from inference.core.files import write_json
+from inference.dataset.label_tables import read_labels, read_submission
+from inference.outputs.submission import SUBMISSION_NAME
+
+STDERR = 2
+
+
+class Runner(StrEnum):
+    """What keeps the entrant's program to the rules."""
+
+    AUTO = "auto"
+    """Docker if there is an engine with the image, else a process."""
+    DOCKER = "docker"
+    PROCESS = "process"
+
+
+def rehearse(
+    entry: Entry, *, labels: Path | None, runner: Runner, image: str, scratch: Path | None, signals: Signals
+) -> EntryReport:
+    """Run an entry, score it if there are labels, and leave the report in its output folder.
+
+    Raises
+    ------
+    UsageError
+        Docker was asked for and cannot be used.
+    InputError
+        Labels or submission format are not in order; before anything runs.
+    """
+    truth = read_labels(labels) if labels else None
+    hidden = (labels,) if labels else ()
+    found = find_image(image) if runner is not Runner.PROCESS else "not asked for"
+    if isinstance(found, DockerImage):
+        report = run_in_docker(entry, found, scratch=scratch, hidden=hidden, signals=signals, console=STDERR)
+    elif runner is Runner.DOCKER:
+        raise UsageError(f"--runner docker: must be usable, but {found}")
+    else:
+        report = run_entry(entry, in_process(entry.data, scratch, hidden), signals=signals, console=STDERR)
+        if runner is Runner.AUTO:
+            report = replace(report, runner=f"{report.runner}; no Docker: {found}")
+    if truth and report.verdict is Verdict.VALID:
+        report = replace(report, log_loss=score(read_submission(entry.out / SUBMISSION_NAME), truth).log_loss)
+    write_json(report.as_json(), entry.out / REPORT_NAME)
+    return report

@@ -1,0 +1,110 @@
+"""Whether a submission is one: the rows and columns of the format, in its order, every number finite and in [0, 1]."""
+
+from __future__ import annotations
+
+import csv
+import os
+import stat
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from inference.core.errors import InvalidEntryError
+from inference.core.files import HASH_BLOCK_BYTES, atomic_binary_writer
+
+if TYPE_CHECKING:
+    from inference.dataset.metadata import SubmissionFormat
+
+BYTES_A_NUMBER = 64
+"""More than any number needs; a file that is larger than its numbers is none."""
+
+
+def accept_submission(source: Path, target: Path, submission_format: SubmissionFormat) -> None:
+    """Copy an entrant's submission out under its final name, if it is in order; else nothing is there that was not before.
+
+    What is looked at is the copy: the entrant's file could be a link, a pipe, or change.
+
+    Raises
+    ------
+    InvalidEntryError
+        It is missing, no regular file, or not what the format asks for; the message names row and column.
+    OutputError
+        It cannot be written.
+    """
+    with _opened(source, submission_format) as file, atomic_binary_writer(target) as copy:
+        while block := file.read(HASH_BLOCK_BYTES):
+            copy.write(block)
+        copy.seek(0)
+        check_submission(source, copy, submission_format)
+
+
+def _opened(path: Path, submission_format: SubmissionFormat) -> IO[bytes]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise InvalidEntryError(f"{path.name}: the program must write it, got: {error.strerror or error}") from error
+    status = os.fstat(descriptor)
+    names_bytes = sum(len(seq_id.encode()) for seq_id in submission_format.seq_ids)
+    n_lines = len(submission_format.seq_ids) + 1
+    most = n_lines * (len(submission_format.labels) + 1) * BYTES_A_NUMBER + names_bytes
+    complaint = None
+    if not stat.S_ISREG(status.st_mode):
+        complaint = "must be a regular file"
+    elif status.st_size > most:
+        complaint = f"must have at most {most:,} bytes, got {status.st_size:,}"
+    if complaint:
+        os.close(descriptor)
+        raise InvalidEntryError(f"{path.name}: {complaint}")
+    return open(descriptor, "rb")
+
+
+def check_submission(path: Path, file: IO[bytes], submission_format: SubmissionFormat) -> None:
+    """Raise InvalidEntryError for the first thing that is wrong."""
+    name, seq_ids = path.name, submission_format.seq_ids
+    expected = ["seq_id", *submission_format.labels]
+    rows = csv.reader((line.decode() for line in file), strict=True)
+    try:
+        header = next(rows, [])
+        if header != expected:
+            raise InvalidEntryError(
+                f"{name}, row 1: must have the columns of the submission format, {_difference(header, expected)}"
+            )
+        n_rows = 0
+        for row in rows:
+            if not row:
+                continue  # a blank line, often the last one
+            n_rows += 1
+            if n_rows > len(seq_ids):
+                raise InvalidEntryError(f"{name}, row {n_rows + 1}: must have {len(seq_ids)} rows, got more")
+            _check_row(f"{name}, row {n_rows + 1}", row, seq_ids[n_rows - 1], expected)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InvalidEntryError(f"{name}, line {rows.line_num + 1}: must be CSV in UTF-8, got: {error}") from error
+    if n_rows < len(seq_ids):
+        raise InvalidEntryError(
+            f"{name}: must have {len(seq_ids)} rows, got {n_rows}; {seq_ids[n_rows]} is the first missing"
+        )
+
+
+def _difference(header: list[str], expected: list[str]) -> str:
+    if len(header) != len(expected):
+        return f"{len(expected)} of them, got {len(header)}: {header[:3]} ..."
+    at = next(k for k, (got, must) in enumerate(zip(header, expected, strict=True)) if got != must)
+    return f"{expected[at]!r} at position {at + 1}, got {header[at]!r}"
+
+
+def _check_row(where: str, row: list[str], seq_id: str, columns: list[str]) -> None:
+    if len(row) != len(columns):
+        raise InvalidEntryError(f"{where}: must have {len(columns)} columns, got {len(row)}")
+    if row[0] != seq_id:
+        raise InvalidEntryError(
+            f"{where}, column seq_id: must be {seq_id!r} as in the submission format, got {row[0]!r}"
+        )
+    for label, text in zip(columns[1:], row[1:], strict=True):
+        if not _is_probability(text):
+            raise InvalidEntryError(f"{where}, column {label}: must be a number in [0, 1], got {text!r}")
+
+
+def _is_probability(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1 and text.isascii() and "_" not in text  # NaN is not in between
+    except ValueError:
+        return False

@@ -1,0 +1,80 @@
+"""Which sequences are worth a look: the worst of each class, or without labels the surest and the least sure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.core.labels import LABELS
+
+PER_CLASS = 6
+"""Sequences that are shown of one class."""
+UNCERTAIN_SHARE = 0.25
+"""Part of the sheets, without labels, for the sequences of which the networks are least sure."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Some sequences that are shown together, as rows of the submission."""
+
+    title: str
+    why: str
+    rows: tuple[int, ...]
+
+
+def worst(losses: npt.NDArray[np.float64], classes: Sequence[str], n_sheets: int) -> list[Choice]:
+    """The sequences that cost most, by class; each is shown once, where it comes first.
+
+    Parameters
+    ----------
+    losses : float64 (N, C)
+    classes : in the order in which they matter
+    """
+    choices, taken = [], set[int]()
+    for label in classes:
+        column = losses[:, LABELS.index(label)]
+        rows = _first(np.argsort(-column, kind="stable"), taken, min(PER_CLASS, n_sheets - len(taken)))
+        rows = [row for row in rows if column[row] > 0]
+        if rows:
+            taken.update(rows)
+            lost = column[rows].sum() / max(column.sum(), np.finfo(float).tiny)
+            choices.append(Choice(label, f"lost most on {label}: {lost:.0%} of its loss", tuple(rows)))
+    return choices
+
+
+def surest_and_least_sure(predictions: npt.NDArray[np.float64], n_sheets: int) -> list[Choice]:
+    """The sequences of which the networks are least sure, and the likeliest ones of every class: float64 (N, C)."""
+    n_uncertain = max(1, round(min(n_sheets, len(predictions)) * UNCERTAIN_SHARE))
+    least = np.argsort(-uncertainty(predictions), kind="stable")[:n_uncertain].tolist()
+    choices, taken = [Choice("least sure", "probabilities far from 0 and 1", tuple(least))], set(least)
+    likeliest = predictions.argmax(axis=1)
+    # Common classes first: by the number of sequences that are expected to show them.
+    for c in np.argsort(-predictions.sum(axis=0), kind="stable"):
+        order = np.argsort(-predictions[:, c], kind="stable")
+        rows = _first(order, taken, min(PER_CLASS, n_sheets - len(taken)))
+        rows = [row for row in rows if likeliest[row] == c]
+        if rows:
+            taken.update(rows)
+            choices.append(Choice(LABELS[c], f"the surest of {LABELS[c]}", tuple(rows)))
+    return choices
+
+
+def uncertainty(predictions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Entropy of every sequence, summed over the classes, in nats: float64 (N, C) -> (N,)."""
+    p = np.clip(predictions, 1e-15, 1 - 1e-15)
+    entropy: npt.NDArray[np.float64] = -(p * np.log(p) + (1 - p) * np.log1p(-p)).sum(axis=1)
+    return entropy
+
+
+def _first(order: Iterable[int], taken: set[int], n: int) -> list[int]:
+    """The first `n` rows that are not taken."""
+    found: list[int] = []
+    for row in order:
+        if len(found) >= n:
+            break
+        if row not in taken:
+            found.append(int(row))
+    return found

@@ -1,0 +1,20 @@
+"""The names of the competition's contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.sandbox import namespaces
+
+if TYPE_CHECKING:
+    pass
+
+MAIN_NAME = "main.py"
+CONTRACT_FOLDERS = frozenset({"data", "submission"})
+"""What the contract itself puts beside the program; an archive must not put anything there."""
+ARCHIVE_NAME = "submission.zip"
+LOG_NAME = "log.txt"
+DATA_NAME, SUBMISSION_FOLDER, MODELS_FOLDER = "data", "submission", "models"
+CONTRACT_OUT = Path(namespaces.CONTRACT_ROOT) / SUBMISSION_FOLDER
+BUDGET_VARIABLE = "HAKUNA_BUDGET"

@@ -1,0 +1,46 @@
+"""A Python interpreter for entrants' programs: all packages of this one, but not our own."""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+from pathlib import Path
+
+from inference.core.files import output_errors
+
+OUR_MODULES = frozenset({"hakuna", "inference", "models", "benchmark"})
+OUR_DISTRIBUTION = "hakuna_runtime"
+NOT_LINKED = frozenset({"__pycache__"})
+
+
+def python_without_ours(folder: Path) -> Path:
+    """Path of this interpreter if our packages are not among its own, else one in the new `folder` that has all the others.
+
+    In the container our sources lie beside the virtual environment, and an entrant gets that environment. Elsewhere they
+    are installed in it: then the other packages are linked into a new one.
+    """
+    folders = [Path(name) for name in site.getsitepackages() if os.path.isdir(name)]
+    entries = {entry.name: entry for one in reversed(folders) for entry in one.iterdir()}
+    if not any(map(_is_ours, entries)):
+        return Path(sys.executable)
+    python = folder / "bin" / "python"
+    packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    with output_errors(folder):
+        for one in (python.parent, packages):
+            one.mkdir(parents=True)
+        python.symlink_to(os.path.realpath(sys.executable))
+        (folder / "pyvenv.cfg").write_text(
+            f"home = {sys.base_prefix}/bin\ninclude-system-site-packages = false\n", encoding="utf-8"
+        )
+        for name, entry in entries.items():
+            if name not in NOT_LINKED and not _is_ours(name):
+                (packages / name).symlink_to(entry)
+    return python
+
+
+def _is_ours(name: str) -> bool:
+    """Whether an entry of a folder of packages is one of ours, or leads to them."""
+    return name.partition(".")[0] in OUR_MODULES or name.removeprefix("__editable__.").removeprefix(
+        "__editable___"
+    ).startswith(OUR_DISTRIBUTION)

@@ -1,0 +1,66 @@
+"""The log of a program, limited in size."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Self
+
+from inference.core.errors import OutputError
+from inference.core.files import output_errors
+
+LOG_LIMIT_BYTES = 256 << 20
+"""A program that never stops talking must not fill the disk: log.txt holds this much, the console everything."""
+
+
+class RunLog:
+    """`log.txt` and the console: both get every byte when it comes."""
+
+    def __init__(self, path: Path, console: int, *, fresh: bool, limit: int = LOG_LIMIT_BYTES) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        with output_errors(path):
+            self._file = os.open(path, flags | (os.O_TRUNC if fresh else 0), 0o644)
+        self._path = path
+        self._console: int | None = console
+        self._n_left = limit
+        self._lock = threading.Lock()
+        self.failure: OutputError | None = None
+        """Why `log.txt` is not complete: the program goes on all the same."""
+
+    def say(self, text: str) -> None:
+        """A line of our own."""
+        self.write(f"hakuna: {text}\n".encode())
+
+    def write(self, data: bytes) -> None:
+        """What a program said, as it is."""
+        with self._lock:
+            if self.failure is None:
+                try:
+                    self._write_file(data)
+                except OSError as error:
+                    self.failure = OutputError(f"{self._path} must be writable, got: {error.strerror or error}")
+            if self._console is not None:
+                try:
+                    _write_all(self._console, data)
+                except OSError:
+                    self._console = None  # nobody reads it any more; log.txt has it
+
+    def _write_file(self, data: bytes) -> None:
+        if self._n_left > 0:
+            _write_all(self._file, data[: self._n_left])
+            self._n_left -= len(data)
+            if self._n_left <= 0:
+                _write_all(self._file, b"\nhakuna: log.txt is full, the rest is on the console only\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

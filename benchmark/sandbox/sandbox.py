@@ -1,0 +1,232 @@
+"""Where an entrant's program runs, and what keeps it there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmark.sandbox import namespaces
+from benchmark.sandbox.contract import CONTRACT_FOLDERS, DATA_NAME, MODELS_FOLDER
+from benchmark.sandbox.isolated_python import python_without_ours
+from inference.core.errors import OutputError
+from inference.core.files import output_errors
+
+OWN_FOLDERS = CONTRACT_FOLDERS | {MODELS_FOLDER}
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "TF_", "XLA_", "OMP_", "MKL_", "KMP_", "OPENBLAS_")
+"""Variables that an entrant's program gets: what the machine is, nothing of its user and nothing of ours."""
+PROBE_SECONDS = 20.0
+NETWORK, FILES, PROCESSES = (
+    "no network",
+    "files outside /inference and /tmp are read-only",
+    "sees its own processes only",
+)
+NO_PRIVILEGES, DATA_READ_ONLY = "no privileges", "data is read-only"
+NO_PACKAGES, TIME, PROCESS_END = "not our packages", "time limit", "everything it starts ends with it"
+MEMORY, LABELS = "memory limit", "the labels are out of sight"
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A place for one run of a program.
+
+    Attributes
+    ----------
+    work : empty but for `data`; the archive is unpacked there, the program runs there
+    python : the interpreter for it
+    prefix : what goes before its command
+    environment : its variables
+    runner : what this place is, for people
+    enforced, not_enforced : rules of the contract
+    """
+
+    work: Path
+    python: Path
+    prefix: tuple[str, ...]
+    environment: dict[str, str]
+    runner: str
+    enforced: tuple[str, ...]
+    not_enforced: tuple[str, ...] = field(default=())
+
+    def command(self, name: str) -> list[str]:
+        """What runs a program of the archive, without buffers."""
+        return [*self.prefix, str(self.python), "-u", name]
+
+
+@contextmanager
+def in_container(root: Path, scratch: Path | None) -> Iterator[Workplace]:
+    """The container's own `root` if it is writable and nothing but mounts, else a scratch folder with a link to the data.
+
+    What surrounds the container (network, privileges, memory) is the business of who started it.
+    """
+    with _scratch(scratch) as folder:
+        use_root = os.access(root, os.W_OK | os.X_OK) and {one.name for one in root.iterdir()} <= OWN_FOLDERS
+        work = root if use_root else _with_data_link(folder, root / DATA_NAME)
+        try:
+            yield Workplace(
+                work=work,
+                python=python_without_ours(folder / "python"),
+                prefix=(),
+                environment=_environment(folder / "tmp", os.environ.get("HOME", str(folder / "tmp"))),
+                runner="container",
+                enforced=(TIME, PROCESS_END, NO_PACKAGES),
+            )
+        finally:
+            if use_root:
+                _remove_all_but_mounts(root)
+
+
+@contextmanager
+def in_process(data: Path, scratch: Path | None, hidden: tuple[Path, ...] = ()) -> Iterator[Workplace]:
+    """A place without a container: in namespaces of its own where the kernel allows them, else a folder.
+
+    `hidden` are files that the program must not read, such as labels that lie beside the data.
+    """
+    with _scratch(scratch) as folder:
+        python = python_without_ours(folder / "python")
+        config = _namespaces_config(data, folder, python, hidden)
+        prefix = [sys.executable, "-I", "-S", namespaces.__file__, config.as_argument()]
+        complaint = _why_no_namespaces(prefix)
+        if complaint is None:
+            yield Workplace(
+                work=Path(config.work),
+                python=python,
+                prefix=tuple(prefix),
+                environment=_environment(Path("/tmp"), "/tmp"),  # noqa: S108  # its own
+                runner="isolated process (Linux namespaces)",
+                enforced=(
+                    TIME,
+                    PROCESS_END,
+                    NO_PACKAGES,
+                    NETWORK,
+                    FILES,
+                    DATA_READ_ONLY,
+                    PROCESSES,
+                    NO_PRIVILEGES,
+                    LABELS,
+                ),
+                not_enforced=(MEMORY, "files of this machine that its user can read are in sight"),
+            )
+            return
+        shutil.rmtree(config.work)
+        yield Workplace(
+            work=_with_data_link(folder, data),
+            python=python,
+            prefix=(),
+            environment=_environment(folder / "tmp", str(folder / "tmp")),
+            runner=f"process (no namespaces: {complaint})",
+            enforced=(TIME, PROCESS_END, NO_PACKAGES),
+            not_enforced=(
+                NETWORK,
+                FILES,
+                DATA_READ_ONLY,
+                PROCESSES,
+                NO_PRIVILEGES,
+                LABELS,
+                MEMORY,
+                "/inference exists",
+            ),
+        )
+
+
+def start_environment() -> dict[str, str]:
+    """The variables that this process was started with: importing our packages sets some more."""
+    with open("/proc/self/environ", "rb") as file:
+        pairs = (os.fsdecode(one).partition("=") for one in file.read().split(b"\0") if one)
+    return {name: value for name, _, value in pairs}
+
+
+def _environment(temporary: Path, home: str) -> dict[str, str]:
+    passed_on = {
+        name: value
+        for name, value in start_environment().items()
+        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+    }
+    return {
+        **passed_on,
+        "HOME": home,
+        "TMPDIR": str(temporary),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONNOUSERSITE": "1",
+    }
+
+
+@contextmanager
+def _scratch(parent: Path | None) -> Iterator[Path]:
+    """A new folder on disk that is gone afterwards, whatever is in it."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="hakuna-entry-", dir=parent))
+    except OSError as error:
+        where = parent or tempfile.gettempdir()
+        raise OutputError(f"{where} must be writable (HAKUNA_SCRATCH), got: {error.strerror or error}") from error
+    try:
+        (folder / "tmp").mkdir()
+        yield folder
+    finally:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Also what a program made unreadable for itself."""
+    for parent, folders, _ in os.walk(folder):
+        for name in folders:
+            path = os.path.join(parent, name)
+            if not os.path.islink(path) and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+                os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_all_but_mounts(root: Path) -> None:
+    """What the archive and its program left in the container's root: before them there was nothing."""
+    for one in root.iterdir():
+        if one.name in OWN_FOLDERS:
+            continue
+        if one.is_dir() and not one.is_symlink():
+            _remove(one)
+        else:
+            with output_errors(one):
+                one.unlink()
+
+
+def _with_data_link(folder: Path, data: Path) -> Path:
+    work = folder / "work"
+    with output_errors(work):
+        work.mkdir()
+        (work / DATA_NAME).symlink_to(data.resolve(), target_is_directory=True)
+    return work
+
+
+def _namespaces_config(data: Path, folder: Path, python: Path, hidden: tuple[Path, ...]) -> namespaces.Config:
+    work, root, temporary = folder / "work", folder / "root", folder / "tmp"
+    with output_errors(folder):
+        (work / DATA_NAME).mkdir(parents=True)
+        root.mkdir()
+    needed = {sys.prefix, sys.base_prefix, str(python.parents[1])}
+    return namespaces.Config(
+        work=str(work),
+        data=str(data.resolve()),
+        root=str(root),
+        tmp=str(temporary),
+        visible=sorted(path for path in needed if path.startswith("/tmp/")),  # noqa: S108  # replaced by its own
+        hidden=[str(path.resolve()) for path in hidden],
+    )
+
+
+def _why_no_namespaces(prefix: list[str]) -> str | None:
+    """None where a command runs in them."""
+    try:
+        result = subprocess.run(  # noqa: S603  # our own file
+            [*prefix, "/bin/true"], check=False, capture_output=True, text=True, timeout=PROBE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {PROBE_SECONDS:g} s"
+    said = result.stderr.strip().rpartition("\n")[2]
+    return None if result.returncode == 0 else said or f"exit code {result.returncode}"

@@ -1,0 +1,239 @@
+"""One program under supervision: all it says is kept, its time ends, and nothing that it started outlives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.sandbox.processes import become_child_subreaper, children_of, list_processes
+from benchmark.sandbox.run_log import RunLog
+from inference.core.errors import SIGNAL_EXIT_BASE, InterruptedRunError
+
+SAMPLE_SECONDS = 0.25
+"""How often the memory of all processes is looked at."""
+LAST_SECONDS = 5.0
+"""How long is waited for processes that were killed, and for the end of what they said."""
+READ_BYTES = 1 << 16
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+WAITED_FOR = (*STOP_SIGNALS, signal.SIGCHLD)
+LAUNCHER = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""What becomes the program: signals that are blocked here are not blocked there, and it ends if this process is killed."""
+
+
+class Signals:
+    """SIGTERM and SIGINT while a program is prepared, run and judged. Made by `catching_signals`."""
+
+    def __init__(self) -> None:
+        self.caught: list[int] = []
+
+    def wait(self, seconds: float) -> None:
+        """Until a signal comes or a child ends, or the time is over; then note all that came."""
+        one = signal.sigtimedwait(WAITED_FOR, max(0.0, seconds))
+        while one is not None:
+            if one.si_signo in STOP_SIGNALS:
+                self.caught.append(one.si_signo)
+            one = signal.sigtimedwait(WAITED_FOR, 0)
+
+    def check(self) -> None:
+        """Raise InterruptedRunError if one came."""
+        self.wait(0)
+        if self.caught:
+            number = self.caught[0]
+            raise InterruptedRunError(f"{signal.Signals(number).name}: stopped", number)
+
+
+@contextmanager
+def catching_signals() -> Iterator[Signals]:
+    """Take SIGTERM and SIGINT, as process 1 must, from now on.
+
+    They are blocked and asked for, not handled: a handler may not even fit on the stack that a library left for it (see
+    `inference.process.progress`), and nothing is torn apart in the middle.
+    """
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
+    signals = Signals()
+    try:
+        yield signals
+    finally:
+        signals.wait(0)  # what came too late to be of interest must not end the process either
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended.
+
+    Attributes
+    ----------
+    code : its own exit code; 128 + N if signal N ended it
+    seconds : from its start to its end
+    timed_out : its time was over before it ended
+    peak_bytes : largest sum of the resident memory of all its processes, looked at every 0.25 s
+    n_left_behind : processes that were still there when the program had ended, and were ended too
+    """
+
+    code: int
+    seconds: float
+    timed_out: bool
+    peak_bytes: int
+    n_left_behind: int
+
+
+def supervise(
+    command: list[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    log: RunLog,
+    signals: Signals,
+    limit: float | None,
+    grace: float,
+) -> Outcome:
+    """Run a program to its end, or to the end of its time.
+
+    Parameters
+    ----------
+    limit : seconds after which it is told to stop; None: it may take all the time it needs
+    grace : seconds between SIGTERM, when its time is over or a signal came, and SIGKILL
+
+    A signal that comes meanwhile is passed on; a second one kills at once. The caller sees it in `signals`.
+    """
+    not_ours = set(children_of(list_processes(), os.getpid()))
+    read_end, write_end = os.pipe()
+    pump = threading.Thread(target=_pump, args=(read_end, log), name="output", daemon=True)
+    pump.start()
+    started = time.monotonic()
+    with become_child_subreaper():
+        try:
+            process = _start(command, folder, environment, write_end)
+        finally:
+            os.close(write_end)
+        watch = _Watch(process, not_ours)
+        try:
+            timed_out = watch.until_it_ends(signals, None if limit is None else started + limit, grace)
+        finally:
+            n_left_behind = watch.end_everything()
+    seconds = time.monotonic() - started
+    pump.join(LAST_SECONDS)
+    return Outcome(watch.exit_code(), seconds, timed_out, watch.peak_bytes, n_left_behind)
+
+
+def _start(command: list[str], folder: Path, environment: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  # an entrant's program is what this is for
+        [sys.executable, "-I", "-S", "-c", LAUNCHER, *command],
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+
+
+class _Watch:
+    """A program and all that it starts."""
+
+    def __init__(self, process: subprocess.Popen[bytes], not_ours: set[int]) -> None:
+        self._process = process
+        self._not_ours = not_ours
+        self.peak_bytes = 0
+
+    def exit_code(self) -> int:
+        """The program's own."""
+        code = self._process.returncode
+        return code if code >= 0 else SIGNAL_EXIT_BASE - code
+
+    def until_it_ends(self, signals: Signals, deadline: float | None, grace: float) -> bool:
+        """Whether its time was over before."""
+        timed_out = False
+        n_passed_on = len(signals.caught)
+        kill_at = float("inf")
+        if n_passed_on:  # it came before the program did
+            self._tell(signal.SIGTERM)
+            kill_at = time.monotonic() + grace
+        while not self._has_ended():
+            now = time.monotonic()
+            self._look_at_memory()
+            if deadline is not None and now >= deadline and not timed_out and not n_passed_on:
+                timed_out = True
+                self._tell(signal.SIGTERM)
+                kill_at = now + grace
+            for number in signals.caught[n_passed_on:]:
+                kill_at = min(kill_at, now + grace) if not n_passed_on and not timed_out else now
+                self._tell(number)
+                n_passed_on += 1
+            if now >= kill_at:
+                self._kill(self._descendants())
+            next_look = min(now + SAMPLE_SECONDS, kill_at if kill_at > now else now + SAMPLE_SECONDS)
+            signals.wait(min(next_look, deadline if deadline and deadline > now else next_look) - now)
+        return timed_out
+
+    def end_everything(self) -> int:
+        """Kill whatever is left; how much there was."""
+        left = self._descendants()
+        n_left = len(left)
+        until = time.monotonic() + LAST_SECONDS
+        while left and time.monotonic() < until:
+            self._kill(left)
+            self._has_ended()
+            time.sleep(0.01)
+            left = self._descendants()
+        self._has_ended()
+        return n_left
+
+    def _has_ended(self) -> bool:
+        """Take note of every process that ended, orphans too."""
+        for pid in set(children_of(list_processes(), os.getpid())) - self._not_ours:
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                continue
+            if ended == self._process.pid:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+        return self._process.returncode is not None
+
+    def _tell(self, number: int) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return  # it ended just now
+
+    def _kill(self, pids: set[int]) -> None:
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue  # it ended just now
+
+    def _descendants(self) -> set[int]:
+        """Processes that are alive."""
+        processes = list_processes()
+        found = set(children_of(processes, os.getpid())) - self._not_ours
+        new = found
+        while new:
+            new = {pid for pid, one in processes.items() if one.parent in new} - found
+            found |= new
+        return {pid for pid in found if processes[pid].is_alive}
+
+    def _look_at_memory(self) -> None:
+        processes = list_processes()
+        pids = [pid for pid in self._descendants() if pid in processes]
+        self.peak_bytes = max(self.peak_bytes, sum(processes[pid].resident_bytes for pid in pids))
+
+
+def _pump(read_end: int, log: RunLog) -> None:
+    with open(read_end, "rb", buffering=0) as pipe:
+        while data := pipe.read(READ_BYTES):
+            log.write(data)

@@ -1,0 +1,1 @@
+"""How good a submission is: log loss, bootstrap, calibration, temperature, strata. Imported by `report`, `rehearsal` and everything above."""

@@ -1,0 +1,312 @@
+"""Everything that `hakuna score` can tell of a submission, as one document with a schema that stays."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from benchmark.scoring import temperature
+from benchmark.scoring.bootstrap import LEVEL, N_RESAMPLES, SEED, SEQUENCES, Draws, caution, draw, interval, units_of
+from benchmark.scoring.calibration import Reliability, reliability
+from benchmark.scoring.log_loss import EPSILON, ClassScore, log_losses, summarise
+from benchmark.scoring.strata import Group, Surroundings
+from inference.core.labels import EMPTY, LABELS
+from inference.dataset.label_tables import Table, aligned
+
+SCHEMA_VERSION = 1
+THRESHOLD = 0.5
+"""From here on a class counts as predicted."""
+FEWEST_UNITS_WITH_POSITIVES = 5
+"""Fewer sites that show a class tell nothing about other sites, whatever the interval: where none shows it, the smaller
+prediction always wins."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interval(_Strict):
+    """Percentile interval of the bootstrap."""
+
+    low: float
+    high: float
+
+
+class Resampling(_Strict):
+    """How the intervals were made."""
+
+    drawn: Literal["sites", "sequences"]
+    n_units: int
+    n_resamples: int
+    level: float
+    seed: int
+    caution: str | None = None
+    """Where there are too few units for the intervals to be trusted."""
+
+
+class Bin(_Strict):
+    """Sequences whose prediction for a class lies in one tenth of 0 to 1."""
+
+    n: int
+    mean_prediction: float
+    share_positive: float
+
+
+class ClassReport(_Strict):
+    """One class."""
+
+    label: str
+    log_loss: float
+    interval: Interval
+    contribution: float
+    """Its part of the score: log_loss / 54."""
+    positives: int
+    mean_prediction: float
+    calibration_error: float
+    """Expected calibration error over ten bins."""
+    reliability: tuple[Bin, ...]
+    """Bins that are not empty, by rising prediction."""
+
+
+class Headline(_Strict):
+    """The figures that the organisers told of the winners: 97 % and 86 %. None where there is nothing to count."""
+
+    empty_accuracy: float
+    """Share of sequences where p(empty) >= 0.5 says what the labels say."""
+    species_top1_accuracy: float | None
+    """Share of non-empty sequences whose likeliest species is one that they show."""
+    n_not_empty: int
+
+
+class GroupScore(_Strict):
+    """A part of the sequences."""
+
+    name: str
+    n_sequences: int
+    log_loss: float
+    share: float
+    """Its part of the whole loss."""
+
+
+class Tuning(_Strict):
+    """Mean log loss on sequences that nothing was chosen on, over both folds."""
+
+    as_it_is: float
+    clipped: float
+    epsilons: tuple[float, ...]
+    """What was chosen, by fold."""
+    tempered: float
+    temperatures: tuple[float, ...]
+
+    @property
+    def clipping(self) -> str:
+        """What was chosen on both halves, in words."""
+        if not any(self.epsilons):
+            return "not clipped (no gain on either half)"
+        return " or ".join(f"clipped to {one:.1e}" if one else "not clipped" for one in self.epsilons)
+
+
+class ClassDifference(_Strict):
+    """First submission minus second for one class; negative where the first is better."""
+
+    label: str
+    difference: float
+    """Of the log loss."""
+    contribution: float
+    """Its part of the whole difference."""
+    interval: Interval
+    units_with_positives: int | None = None
+    """Sites (or sequences) that show the class; None in documents of earlier versions."""
+    better: Literal["first", "second", "unclear"]
+    """`unclear` where the interval holds 0, or too few units show the class."""
+
+
+class Comparison(_Strict):
+    """Two submissions on the same sequences, drawn together."""
+
+    first: float
+    second: float
+    difference: float
+    interval: Interval
+    better: Literal["first", "second", "unclear"]
+    share_first_better: float
+    """Share of the draws in which the first one is better."""
+    classes: tuple[ClassDifference, ...]
+    """Sorted by how much they matter."""
+
+
+class ScoreReport(_Strict):
+    """`hakuna score --json`."""
+
+    schema_version: Literal[1]
+    epsilon: float
+    n_sequences: int
+    log_loss: float
+    interval: Interval
+    resampling: Resampling
+    headline: Headline
+    classes: tuple[ClassReport, ...]
+    """Sorted by contribution, the largest first."""
+    breakdowns: dict[str, tuple[GroupScore, ...]]
+    """By season, site, hour, light and frames, as far as they are known."""
+    tuning: Tuning | None
+    comparison: Comparison | None
+
+
+def report(
+    submission: Table,
+    labels: Table,
+    surroundings: Surroundings,
+    *,
+    against: Table | None = None,
+    epsilon: float = EPSILON,
+    n_resamples: int = N_RESAMPLES,
+) -> ScoreReport:
+    """Judge a submission; rows are joined by `seq_id`. `surroundings` describe the sequences of the labels, in order.
+
+    Raises InputError where a submission does not have the sequences of the labels.
+    """
+    predictions, truth = aligned(submission, labels), labels.values
+    losses = log_losses(predictions, truth, epsilon)
+    units = units_of(surroundings.sites, len(truth))
+    draws = draw(units, n_resamples)
+    by_class = summarise(losses, predictions, truth)
+    means = draws.means(units.sums(losses))
+    return ScoreReport(
+        schema_version=SCHEMA_VERSION,
+        epsilon=epsilon,
+        n_sequences=len(truth),
+        log_loss=by_class.log_loss,
+        interval=_interval(means.mean(axis=1)),
+        resampling=Resampling(
+            drawn="sequences" if units.kind == SEQUENCES else "sites",
+            n_units=units.n_units,
+            n_resamples=n_resamples,
+            level=LEVEL,
+            seed=SEED,
+            caution=caution(units),
+        ),
+        headline=headline(predictions, truth),
+        classes=_classes(by_class.classes, means, reliability(predictions, truth)),
+        breakdowns={name: _breakdown(losses, group) for name, group in surroundings.groups.items()},
+        tuning=_tuning(temperature.study(predictions, truth, losses, units, epsilon)),
+        comparison=_comparison(losses, log_losses(aligned(against, labels), truth, epsilon), truth, draws)
+        if against
+        else None,
+    )
+
+
+def headline(predictions: npt.NDArray[np.float64], truth: npt.NDArray[np.float64]) -> Headline:
+    """Accuracy on `empty`, and of the likeliest species where there is one: float64 (N, C) each."""
+    empty_right = (predictions[:, EMPTY] >= THRESHOLD) == (truth[:, EMPTY] == 1)
+    rows = np.flatnonzero(truth.sum(axis=1) > truth[:, EMPTY])
+    species = predictions[rows]
+    species[:, EMPTY] = -1
+    likeliest = species.argmax(axis=1)
+    return Headline(
+        empty_accuracy=float(empty_right.mean()),
+        species_top1_accuracy=float(truth[rows, likeliest].mean()) if len(rows) else None,
+        n_not_empty=len(rows),
+    )
+
+
+def _interval(draws: npt.NDArray[np.float64]) -> Interval:
+    """Of one statistic: float64 (B,)."""
+    low, high = interval(draws)
+    return Interval(low=float(low), high=float(high))
+
+
+def _classes(
+    scores: tuple[ClassScore, ...], means: npt.NDArray[np.float64], curves: Reliability
+) -> tuple[ClassReport, ...]:
+    low, high = interval(means)
+    errors = curves.errors
+    reports = []
+    for one in scores:
+        c = LABELS.index(one.label)
+        bins = tuple(
+            Bin(n=int(n), mean_prediction=float(p), share_positive=float(y))
+            for n, p, y in zip(curves.counts[c], curves.mean_prediction[c], curves.share_positive[c], strict=True)
+            if n
+        )
+        reports.append(
+            ClassReport(
+                **vars(one),
+                interval=Interval(low=float(low[c]), high=float(high[c])),
+                calibration_error=float(errors[c]),
+                reliability=bins,
+            )
+        )
+    return tuple(reports)
+
+
+def _breakdown(losses: npt.NDArray[np.float64], group: Group) -> tuple[GroupScore, ...]:
+    by_sequence = losses.mean(axis=1)
+    counts = np.bincount(group.codes, minlength=len(group.names))
+    sums = np.bincount(group.codes, by_sequence, len(group.names))
+    total = by_sequence.sum()
+    return tuple(
+        GroupScore(name=name, n_sequences=int(n), log_loss=float(loss / n), share=float(loss / total) if total else 0.0)
+        for name, n, loss in zip(group.names, counts, sums, strict=True)
+    )
+
+
+def _tuning(folds: list[temperature.Fold]) -> Tuning | None:
+    if not folds:
+        return None
+    weights = np.array([fold.n_sequences for fold in folds], np.float64)
+
+    def mean(values: list[float]) -> float:
+        return float(np.average(values, weights=weights))
+
+    return Tuning(
+        as_it_is=mean([fold.as_it_is for fold in folds]),
+        clipped=mean([fold.clipped for fold in folds]),
+        epsilons=tuple(fold.epsilon for fold in folds),
+        tempered=mean([fold.tempered for fold in folds]),
+        temperatures=tuple(fold.temperature for fold in folds),
+    )
+
+
+def _comparison(
+    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], truth: npt.NDArray[np.float64], draws: Draws
+) -> Comparison:
+    """Of the log losses of two submissions, and what is there: float64 (N, C) each."""
+    difference = first - second
+    n_showing = (draws.units.sums(truth) > 0).sum(axis=0)
+    means = draws.means(draws.units.sums(difference))
+    whole = _interval(means.mean(axis=1))
+    low, high = interval(means)
+    by_class = difference.mean(axis=0)
+    classes = []
+    for c in np.argsort(-np.abs(by_class), kind="stable"):
+        bounds = Interval(low=float(low[c]), high=float(high[c]))
+        value = float(by_class[c])
+        classes.append(
+            ClassDifference(
+                label=LABELS[c],
+                difference=value,
+                contribution=value / len(LABELS),
+                interval=bounds,
+                units_with_positives=int(n_showing[c]),
+                better=_better(bounds) if n_showing[c] >= FEWEST_UNITS_WITH_POSITIVES else "unclear",
+            )
+        )
+    return Comparison(
+        first=float(first.mean(axis=0).mean()),
+        second=float(second.mean(axis=0).mean()),
+        difference=float(by_class.mean()),
+        interval=whole,
+        better=_better(whole),
+        share_first_better=float((means.mean(axis=1) < 0).mean()),
+        classes=tuple(classes),
+    )
+
+
+def _better(bounds: Interval) -> Literal["first", "second", "unclear"]:
+    if bounds.high < 0:
+        return "first"
+    return "second" if bounds.low > 0 else "unclear"

@@ -1,0 +1,109 @@
+"""Where and when each sequence was taken: what scores are broken down by, and what the bootstrap draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.core.errors import InputError
+from inference.dataset.camera_folders import cameras_of
+from inference.dataset.metadata import PUBLIC_SEQ_ID, SITE_COLUMN, Metadata, moment_of, read_metadata, read_sites
+
+DAY_HOURS = range(6, 19)
+"""6:00 to 18:59. In the Serengeti (2 degrees south, UTC+3) the sun rises between 6:20 and 6:55 and sets 12 hours later."""
+MANY_FRAMES = 4
+"""Sequences with as many frames or more are counted together."""
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Group:
+    """One way to sort N sequences.
+
+    Attributes
+    ----------
+    codes : int64 (N,), index into `names`
+    """
+
+    names: tuple[str, ...]
+    codes: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is known of N sequences, by name: season, site, hour, light, frames. Absent is what nothing is known of."""
+
+    groups: dict[str, Group]
+
+    @property
+    def sites(self) -> Group | None:
+        """The cameras."""
+        return self.groups.get("site")
+
+
+def describe(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Path | None = None) -> Surroundings:
+    """Everything that ids, metadata and a list of sites tell about some sequences.
+
+    A site comes from `sites_path` (`seq_id, site`), else from such a column of the metadata, else from a public id, else
+    from the folder of the first photo, where there are several folders and no public ids.
+    Raises InputError for files that are none, for a list that lacks a sequence, and for metadata that has none of them.
+    """
+    told = _told_sites(seq_ids, sites_path) if sites_path else {}
+    metadata = read_metadata(metadata_path) if metadata_path else None
+    if metadata and seq_ids and not any(seq_id in metadata.sequences for seq_id in seq_ids):
+        raise InputError(f"{metadata_path}: must be the metadata of the predicted sequences, got none of them")
+    matches = [PUBLIC_SEQ_ID.fullmatch(seq_id) for seq_id in seq_ids]
+    groups = {}
+    folders: dict[str, str] = {}
+    if metadata:
+        groups = _from_metadata(seq_ids, metadata)
+        told = {**{one.seq_id: one.site for one in metadata.sequences.values() if one.site}, **told}
+        folders = {} if any(matches) else cameras_of(metadata.sequences.values())
+    if any(matches):
+        groups["season"] = _group([match["season"] if match else UNKNOWN for match in matches])
+    sites = [
+        told.get(seq_id) or (match["site"] if match else folders.get(seq_id, UNKNOWN))
+        for seq_id, match in zip(seq_ids, matches, strict=True)
+    ]
+    if any(matches) or any(map(told.get, seq_ids)) or len(set(sites)) > 1:
+        groups["site"] = _group(sites)
+    return Surroundings(
+        {name: groups[name] for name in ("season", "site", "hour", "light", "frames") if name in groups}
+    )
+
+
+def _told_sites(seq_ids: Sequence[str], path: Path) -> dict[str, str]:
+    """The sites that a list tells; empty cells tell nothing. Raises InputError where it lacks a sequence."""
+    sites = read_sites(path)
+    if not sites:
+        raise InputError(f"{path}, row 1: must have the columns seq_id, {SITE_COLUMN}")
+    missing = [seq_id for seq_id in seq_ids if seq_id not in sites]
+    if missing:
+        raise InputError(f"{path}: must tell the site of every sequence, got {len(missing)} missing {missing[:3]}")
+    return {seq_id: site for seq_id, site in sites.items() if site}
+
+
+def _from_metadata(seq_ids: Sequence[str], metadata: Metadata) -> dict[str, Group]:
+    sequences = [metadata.sequences.get(seq_id) for seq_id in seq_ids]
+    moments = [moment_of(one) if one else None for one in sequences]
+    return {
+        "hour": _group([f"{moment.hour:02d}" if moment else UNKNOWN for moment in moments]),
+        "light": _group(
+            [("day" if moment.hour in DAY_HOURS else "night") if moment else UNKNOWN for moment in moments]
+        ),
+        "frames": _group([_n_frames(len(one.images)) if one else UNKNOWN for one in sequences]),
+    }
+
+
+def _n_frames(n: int) -> str:
+    return str(n) if n < MANY_FRAMES else f"{MANY_FRAMES} or more"
+
+
+def _group(values: list[str]) -> Group:
+    names = sorted(set(values))
+    code = {name: number for number, name in enumerate(names)}
+    return Group(tuple(names), np.array([code[value] for value in values], np.int64))

@@ -1,0 +1,92 @@
+"""A whole run from nothing: an unseen synthetic season, the demo bundle, a prediction, its score and its report."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.report.content import Sources
+from benchmark.report.page import write_report
+from benchmark.scoring.log_loss import Score, score
+from benchmark.synthetic.season import LABELS_NAME, SeasonOptions, write_seasons
+from inference.bundle.reader import open_bundle
+from inference.core.choices import Preset
+from inference.core.errors import UsageError
+from inference.core.files import output_errors
+from inference.core.sequences import ImageSize
+from inference.dataset.label_tables import read_labels, read_submission
+from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
+from inference.execution.job import Job, RunOptions
+from inference.outputs.finished_run import read_finished_run
+from inference.outputs.submission import SUBMISSION_NAME
+from inference.process.lock import locked
+from inference.run.photos_to_records import Progress
+from inference.run.pipeline import predict
+
+PHOTO_SIZE = ImageSize(480, 640)
+N_CAMERAS = 5
+UNSEEN_SEASON = 11
+"""The demo bundle has learnt from seasons 1 to 10."""
+BUNDLE_FOLDER = Path(__file__).parents[2] / "models" / "demo" / "bundle"
+"""Small trained networks and stackers; models/demo/README.md says how they were made."""
+REPORT_NAME = "report.html"
+MARKER_NAME = ".hakuna-demo"
+"""A folder with this file was made by a demo and may be made anew."""
+
+
+@dataclass(frozen=True)
+class DemoFiles:
+    """Where a demo left its files, and how well it did."""
+
+    data: Path
+    bundle: Path
+    out: Path
+    report: Path
+    score: Score
+
+
+def run_demo(
+    folder: Path,
+    *,
+    n_sequences: int,
+    seed: int,
+    n_workers: int,
+    on_progress: Progress,
+    bundle_folder: Path = BUNDLE_FOLDER,
+) -> DemoFiles:
+    """Make everything below `folder`.
+
+    Raises UsageError if the folder holds something that is not an earlier demo's.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARKER_NAME).exists():
+            raise UsageError(f"--out {folder}: must be new, empty or an earlier demo's")
+        shutil.rmtree(folder)
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARKER_NAME).touch()
+    data, out = folder / "data", folder / "out"
+    write_seasons(data, (UNSEEN_SEASON,), SeasonOptions(n_sequences, N_CAMERAS, PHOTO_SIZE, seed), n_workers)
+    bundle = open_bundle(bundle_folder)
+    metadata = read_metadata(data / METADATA_NAME)
+    job = Job(
+        data_folder=data,
+        plan=plan_sequences(metadata, read_submission_format(data / FORMAT_NAME)),
+        bundle=bundle,
+        preset=Preset(bundle.manifest.ensemble.preprocessing),
+    )
+    with locked(out) as output:
+        predict(job, output, RunOptions(n_workers=n_workers), on_progress)
+    labels = read_labels(data / LABELS_NAME)
+    sources = Sources(
+        labels=labels,
+        sequences=metadata.sequences,
+        data_folder=data,
+        metadata_path=data / METADATA_NAME,
+        n_workers=n_workers,
+    )
+    report = folder / REPORT_NAME
+    write_report(read_finished_run(out), sources, report)
+    result = score(read_submission(out / SUBMISSION_NAME), labels)
+    return DemoFiles(data, bundle.folder, out, report, result)

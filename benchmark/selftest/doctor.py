@@ -1,0 +1,263 @@
+"""`hakuna doctor`: whether this machine can do what it is asked for, found out by doing it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.metadata import distributions
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import benchmark
+from inference.core.choices import GPU_DRIVER, EngineName
+from inference.core.errors import BundleError, HakunaError, OutputError, UnusableGpuError
+
+PYTHONS = ((3, 11), (3, 12))
+TENSORFLOW = "2.19"
+FLOORS = {
+    "pillow": ("13.0.0", "CVE-2026-112403"),
+    "nvidia-dali-cuda120": ("2.3.0", "CVE-2026-65147/65148"),
+    "ray": ("2.52", "known vulnerabilities before"),
+}
+"""Oldest versions that are safe, and why (RUNTIME.md section 1); what is not installed needs none."""
+NEEDED = ("numpy", "opencv-python-headless", "simplejpeg", "lightgbm", "protobuf", "keras", "pydantic")
+CUDNN_PACKAGE = "nvidia-cudnn-cu12"
+FIRST_CUDNN_WITHOUT_VOLTA = "9.11"
+VOLTA = (7, 0)
+VOLTA_NAMES = re.compile(r"\b(V100|TITAN V|GV100)")
+CUDA_13 = re.compile(r"-cu(da)?13\d?$")
+NVIDIA_CARDS = Path("/proc/driver/nvidia/gpus")
+PACKAGE_FOLDER = Path(benchmark.__file__).resolve().parents[1]
+CHILD_SECONDS = 180.0
+MAX_GOLDEN_DIFFERENCE = 2e-6
+"""Of a float32 prediction from one worked out in float64: a few units of its last place."""
+LAST_WORDS = 300
+
+
+class Outcome(StrEnum):
+    """Of a check."""
+
+    OK = "ok"
+    FAILED = "FAILED"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that was tried."""
+
+    name: str
+    outcome: Outcome
+    found: str
+    exit_code: int = HakunaError.exit_code
+    """What a failure of it means."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A graphics card."""
+
+    name: str
+    compute_capability: tuple[int, int] | None = None
+
+    @property
+    def is_volta(self) -> bool:
+        """Whether it is a V100 or one of its kind, as its numbers or at least its name say."""
+        return self.compute_capability == VOLTA or bool(VOLTA_NAMES.search(self.name))
+
+
+def examine(*, gpu: bool, folders: Mapping[str, Path]) -> list[Check]:
+    """Every check, in order; `folders` by what they are for must be writable."""
+    installed = {one.name.lower().replace("_", "-"): one.version for one in distributions()}
+    checks = list(check_versions(installed, sys.version_info[:2]))
+    cards = _cards_of_driver()
+    engines = [name for name in (EngineName.OPENVINO, EngineName.TENSORFLOW) if find_spec(name.value)]
+    for engine in engines:
+        facts, complaint = run_child("benchmark.selftest.convolution", engine.value)
+        checks += convolution_checks(engine, facts, complaint)
+        cards += _cards_of_tensorflow(facts)
+        checks += [build for one in facts[:1] if (build := check_build(one.get("build", {})))]
+    checks += check_cards(
+        cards,
+        installed,
+        gpu=gpu,
+        usable=any(check.name.endswith("GPU") and check.outcome is Outcome.OK for check in checks),
+    )
+    with tempfile.TemporaryDirectory(prefix="hakuna-doctor-") as folder:
+        facts, complaint = run_child(
+            "benchmark.selftest.golden_prediction", folder, *[engine.value for engine in engines]
+        )
+    checks += golden_checks(engines, facts, complaint)
+    checks += [check_folder(purpose, path) for purpose, path in folders.items()]
+    return checks
+
+
+def exit_code(checks: list[Check]) -> int:
+    """0 if nothing failed; else the most telling code: the GPU's, one of RELIABILITY.md's, or 1."""
+    codes = {check.exit_code for check in checks if check.outcome is Outcome.FAILED}
+    if UnusableGpuError.exit_code in codes:
+        return UnusableGpuError.exit_code
+    return min(codes - {HakunaError.exit_code}, default=max(codes, default=0))
+
+
+def check_versions(installed: Mapping[str, str], python: tuple[int, ...]) -> Iterator[Check]:
+    """Python and packages against what is needed, safe, and runs on a V100."""
+    allowed = " or ".join(".".join(map(str, one)) for one in PYTHONS)
+    yield _check("Python", python in PYTHONS, f"{platform.python_version()}, must be {allowed}")
+    tensorflow = installed.get("tensorflow") or installed.get("tensorflow-cpu")
+    found = f"{tensorflow or 'none'}, must be {TENSORFLOW}: the last whose CUDA libraries run on a V100"
+    yield _check("tensorflow", tensorflow is not None and _version(tensorflow)[:2] == _version(TENSORFLOW), found)
+    for name in NEEDED:
+        yield _check(name, name in installed, installed.get(name, "none, must be installed"))
+    for name, (floor, reason) in FLOORS.items():
+        version = installed.get(name)
+        if version:
+            yield _check(name, _version(version) >= _version(floor), f"{version}, must be >= {floor}: {reason}")
+        elif name == "pillow":
+            yield _check(name, False, f"none, must be >= {floor}")
+    too_new = sorted(name for name in installed if CUDA_13.search(name))
+    found = (
+        f"{', '.join(too_new)}: must be built for CUDA 12, as CUDA 13 has no sm_70" if too_new else "none for CUDA 13"
+    )
+    yield _check("CUDA packages", not too_new, found)
+
+
+def check_build(build: Mapping[str, str]) -> Check | None:
+    """What CUDA TensorFlow was built for; None if for none."""
+    version = build.get("cuda_version")
+    if not version:
+        return None
+    return _check("TensorFlow's CUDA", _version(version)[0] == 12, f"{version}, must be 12: CUDA 13 has no sm_70")  # noqa: PLR2004
+
+
+def check_cards(cards: list[Card], installed: Mapping[str, str], *, gpu: bool, usable: bool) -> Iterator[Check]:
+    """The cards that the driver and TensorFlow see, with the libraries that they would have to run."""
+    names = sorted({card.name for card in cards})
+    cudnn = installed.get(CUDNN_PACKAGE)
+    code = UnusableGpuError.exit_code
+    for name in sorted({card.name for card in cards if card.is_volta}):
+        if cudnn:
+            fits = _version(cudnn) < _version(FIRST_CUDNN_WITHOUT_VOLTA)
+            found = f"{CUDNN_PACKAGE} {cudnn}, must be at most 9.10 for {name}: 9.11 dropped every sm_70 kernel"
+            yield Check("cuDNN for Volta", Outcome.OK if fits else Outcome.FAILED, found, code)
+    if gpu:
+        found = (
+            f"{', '.join(names) or 'no card'}, must {'' if usable else 'be there and '}run a convolution in TensorFlow"
+        )
+        yield Check("GPU", Outcome.OK if usable else Outcome.FAILED, found, code)
+    else:
+        shown = ", ".join(names) or "no NVIDIA driver" if names or not GPU_DRIVER.exists() else "a driver, but no card"
+        yield Check("GPU", Outcome.OK if usable else Outcome.SKIPPED, f"{shown}; --gpu makes it a must", code)
+
+
+def convolution_checks(engine: EngineName, facts: list[dict[str, Any]], complaint: str | None) -> Iterator[Check]:
+    """One for every device that answered, and one if the engine died over the next."""
+    for one in facts:
+        exact = one["largest_difference"] == 0
+        found = f"{one['name'] or one['device']}, must be exact, largest difference {one['largest_difference']:g}"
+        yield _check(f"convolution, {engine.value}, {one['device']}", exact, found)
+    if complaint:
+        yield _check(f"convolution, {engine.value}", False, complaint)
+
+
+def golden_checks(engines: list[EngineName], facts: list[dict[str, Any]], complaint: str | None) -> Iterator[Check]:
+    """One for every engine."""
+    differences = {one["engine"]: one["largest_difference"] for one in facts}
+    for engine in engines:
+        difference = differences.get(engine.value)
+        if difference is None:
+            found, fits = complaint or "no answer", False
+        else:
+            found = f"largest difference {difference:.1e}, must be at most {MAX_GOLDEN_DIFFERENCE:g}"
+            fits = difference <= MAX_GOLDEN_DIFFERENCE
+        outcome = Outcome.OK if fits else Outcome.FAILED
+        yield Check(f"golden prediction, {engine.value}", outcome, found, BundleError.exit_code)
+
+
+def check_folder(purpose: str, path: Path) -> Check:
+    """Write a file, make it durable and lock the folder, as runs do."""
+    name = f"{purpose} folder"
+    if not path.is_dir():
+        return Check(name, Outcome.FAILED, f"{path}: must be a folder", OutputError.exit_code)
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".hakuna-doctor-", dir=path) as file:
+            file.write(b"writable\n")
+            file.flush()
+            os.fsync(file.fileno())
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+        free = shutil.disk_usage(path).free
+    except BlockingIOError:
+        return Check(name, Outcome.OK, f"{path}: writable, in use by a run")
+    except OSError as error:
+        return Check(
+            name, Outcome.FAILED, f"{path}: must be writable, got: {error.strerror or error}", OutputError.exit_code
+        )
+    return Check(name, Outcome.OK, f"{path}: writable, {free / 2**30:.1f} GiB free")
+
+
+def run_child(module: str, *arguments: str) -> tuple[list[dict[str, Any]], str | None]:
+    """Run one of our modules by itself: the JSON lines it printed, and how it died if it did."""
+    search_path = os.pathsep.join(filter(None, [str(PACKAGE_FOLDER), os.environ.get("PYTHONPATH")]))
+    try:
+        result = subprocess.run(  # noqa: S603  # this very interpreter
+            [sys.executable, "-P", "-m", module, *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=CHILD_SECONDS,
+            env=os.environ | {"PYTHONPATH": search_path},
+        )
+    except subprocess.TimeoutExpired:
+        return [], f"no answer within {CHILD_SECONDS:g} s"
+    facts = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    if result.returncode == 0:
+        return facts, None
+    ending = f"died of {signal.Signals(-result.returncode).name}" if result.returncode < 0 else "failed"
+    return facts, f"{ending}: {result.stderr.strip()[-LAST_WORDS:]}"
+
+
+def _cards_of_driver() -> list[Card]:
+    """What the kernel module says, whether or not any library can use it."""
+    cards = []
+    for path in sorted(NVIDIA_CARDS.glob("*/information")):
+        model = re.search(r"^Model:\s*(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        cards.append(Card(model.group(1).strip() if model else "an NVIDIA card"))
+    return cards
+
+
+def _cards_of_tensorflow(facts: list[dict[str, Any]]) -> list[Card]:
+    return [
+        Card(one["name"], (one["compute_capability"][0], one["compute_capability"][1]))
+        for one in facts
+        if one.get("compute_capability")
+    ]
+
+
+def _check(name: str, holds: bool, found: str) -> Check:
+    return Check(name, Outcome.OK if holds else Outcome.FAILED, found)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """The numbers that a version begins with."""
+    match = re.match(r"\d+(\.\d+)*", text)
+    return tuple(map(int, match.group().split("."))) if match else ()

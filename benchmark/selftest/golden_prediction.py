@@ -1,0 +1,141 @@
+"""A whole prediction whose answer is known beforehand: `python -m benchmark.selftest.golden_prediction FOLDER ENGINE ...`.
+
+Two photos of one colour each, a network whose weights are a formula, a sequence without a photo: what comes out can be
+worked out with a pencil. It prints a line of JSON for each engine. Nothing of the prediction's code takes part in the
+expectation.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from inference.bundle.reader import Bundle
+from inference.core.choices import EngineName, Preset
+from inference.core.labels import CLASS_PRIORS, LABELS
+from inference.dataset.metadata import (
+    FORMAT_NAME,
+    METADATA_COLUMNS,
+    METADATA_NAME,
+    plan_sequences,
+    read_metadata,
+    read_submission_format,
+)
+from inference.execution.job import Job, RunOptions
+from inference.outputs.submission import SUBMISSION_NAME
+from inference.process.lock import locked
+from inference.run.pipeline import predict
+from models.bundling.import_assets import import_assets
+from models.spec.recipe import Recipe
+
+GREY = (100, 100, 100)
+"""Of the first frame, a JPEG: at full quality one grey is exactly one coefficient."""
+COLOUR = (60, 40, 150)
+"""Of the second frame, a PNG."""
+PHOTO_SIZE = (640, 480)
+"""Width and height, as Pillow has it."""
+FRAME_WEIGHTS = (1.0, 0.5)
+SEQUENCE, WITHOUT_PHOTO = "golden", "without a photo"
+RECIPE = {
+    "format_version": 1,
+    "name": "golden",
+    "description": "one linear network whose answers are known",
+    "max_export_difference": 1e-5,
+    "ensemble": {"preprocessing": "quarter", "frame_weights": FRAME_WEIGHTS},
+    "networks": [
+        {
+            "name": "linear",
+            "file": "linear.h5",
+            "inputs": [{"view": "frame", "scaling": "symmetric"}],
+            "sizes": [{"height": 48, "width": 64}],
+            "flip_tta": True,
+        }
+    ],
+}
+
+
+def weight(channel: int, label: int) -> float:
+    """Of the network, between -1 and 1."""
+    return ((7 * label + 3 * channel) % 11 - 5) / 5
+
+
+def bias(label: int) -> float:
+    """Of the network, between -4 and 0."""
+    return -4 * (label % 9) / 8
+
+
+def expected_answer() -> list[float]:
+    """Probabilities of the sequence with photos, by label: the weighted mean of both frames' sigmoids."""
+    answers = []
+    for label in range(len(LABELS)):
+        total = 0.0
+        for colour, frame_weight in zip((GREY, COLOUR), FRAME_WEIGHTS, strict=True):
+            logit = bias(label) + sum((value / 127.5 - 1) * weight(k, label) for k, value in enumerate(colour))
+            total += frame_weight / (1 + math.exp(-logit))
+        answers.append(total / sum(FRAME_WEIGHTS))
+    return answers
+
+
+def write_data(folder: Path) -> None:
+    """Two photos and the tables."""
+    folder.mkdir()
+    Image.new("RGB", PHOTO_SIZE, GREY).save(folder / "1.jpg", quality=100, subsampling=0)
+    Image.new("RGB", PHOTO_SIZE, COLOUR).save(folder / "2.png")
+    rows = [(SEQUENCE, "2010-08-01 12:00:00", "1.jpg"), (SEQUENCE, "2010-08-01 12:00:01", "2.png")]
+    with (folder / METADATA_NAME).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([METADATA_COLUMNS, *rows])
+    with (folder / FORMAT_NAME).open("w", newline="", encoding="utf-8") as file:
+        zeros = [0] * len(LABELS)
+        csv.writer(file).writerows([["seq_id", *LABELS], [WITHOUT_PHOTO, *zeros], [SEQUENCE, *zeros]])
+
+
+def write_bundle(folder: Path, assets: Path) -> Bundle:
+    """The network as a bundle, by the way that every bundle is made."""
+    import keras
+
+    images = keras.Input((None, None, 3))
+    dense = keras.layers.Dense(len(LABELS), activation="sigmoid")
+    network = keras.Model(images, dense(keras.layers.GlobalMaxPooling2D()(images)))
+    weights = [[weight(channel, label) for label in range(len(LABELS))] for channel in range(3)]
+    dense.set_weights([np.array(weights), np.array([bias(label) for label in range(len(LABELS))])])
+    assets.mkdir()
+    network.save(assets / "linear.h5")
+    return import_assets(assets, Recipe.model_validate(RECIPE), folder, demo=True)
+
+
+def largest_difference(data: Path, bundle: Bundle, out: Path, engine: EngineName) -> float:
+    """Of a prediction's submission from what must come out."""
+    plan = plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME))
+    job = Job(data_folder=data, plan=plan, bundle=bundle, preset=Preset.QUARTER, engine=engine)
+    with locked(out) as folder:
+        predict(job, folder, RunOptions(), lambda _, __: None)
+    with (out / SUBMISSION_NAME).open(newline="", encoding="utf-8") as file:
+        rows = {row.pop("seq_id"): row for row in csv.DictReader(file)}
+    expected = {SEQUENCE: expected_answer(), WITHOUT_PHOTO: list(CLASS_PRIORS.values())}
+    if list(rows) != [WITHOUT_PHOTO, SEQUENCE]:
+        return math.inf
+    return max(
+        abs(float(rows[seq_id][label]) - value)
+        for seq_id, values in expected.items()
+        for label, value in zip(LABELS, values, strict=True)
+    )
+
+
+def main() -> None:
+    """Predict with every engine that is named and print how far off it is."""
+    folder = Path(sys.argv[1])
+    write_data(folder / "data")
+    bundle = write_bundle(folder / "bundle", folder / "assets")
+    for name in sys.argv[2:]:
+        difference = largest_difference(folder / "data", bundle, folder / name, EngineName(name))
+        print(json.dumps({"engine": name, "largest_difference": difference}), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One question a module, one committed file of figures each. Imported by the command line."""

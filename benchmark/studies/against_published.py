@@ -1,0 +1,122 @@
+"""Ours against the published program's way of working: both in one run, on the same photos and the same networks."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.provenance import origin
+from benchmark.studies.published_program import PublishedRun, run_published
+from inference.bundle.reader import Bundle, open_bundle
+from inference.core.choices import Precision, Preset
+from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
+from inference.execution.job import Job, RunOptions
+from inference.process.lock import locked
+from inference.records.jsonl import read_header, read_records
+from inference.records.schema import RECORDS_NAME, Record, outputs_of
+from inference.run.pipeline import predict
+from inference.settings.logs import LoggedProgress
+from models.bundling.import_assets import import_assets
+from models.bundling.untrained import write_random_assets
+from models.spec.recipe import load_recipe
+
+SEED = 1
+
+
+def compare(data: Path, *, recipe_name: str, application: str, work: Path, command: str) -> dict[str, Any]:
+    """Time both on the photos of `data` with untrained networks; returns figures ready for JSON.
+
+    `work` gets the networks and the bundle; those of an earlier comparison are used again.
+
+    Start-up (importing, loading networks, proving a precision) is reported apart. `largest_difference` between the
+    answers about the frames shows that both did the same work. `speedup` is that of mixed precision, None where the
+    device has none or it did not prove itself.
+    """
+    recipe = load_recipe(recipe_name)
+    plan = plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME))
+    assets, bundle_folder = work / "assets", work / "bundle"
+    if not bundle_folder.exists():
+        write_random_assets(assets, recipe, SEED, application)
+        import_assets(assets, recipe, bundle_folder, demo=True)
+    bundle = open_bundle(bundle_folder)
+    job = Job(data, plan, bundle, Preset(recipe.ensemble.preprocessing))
+    float32 = _run_ours(job, work / "out_float32")
+    mixed = _run_ours(replace(job, precision=Precision.MIXED), work / "out_mixed")
+    published = run_published(data, plan.sequences, assets, recipe)
+    return {
+        "application": application,
+        "sequences": len(plan.sequences),
+        "frames": float32.report["counts"]["frames"],
+        "published": {
+            "startup_seconds": round(published.startup_seconds, 1),
+            "seconds": round(published.seconds, 1),
+            "network_passes": published.n_passes,
+        },
+        "ours_float32": float32.figures(published),
+        "ours_mixed": mixed.figures(published),
+        "speedup_float32": round(published.seconds / float32.seconds, 2),
+        "speedup": round(published.seconds / mixed.seconds, 2) if mixed.used is Precision.MIXED else None,
+        **origin(command),
+    }
+
+
+@dataclass(frozen=True)
+class OurRun:
+    """What a run of ours took and gave."""
+
+    report: dict[str, Any]
+    records: list[Record]
+    n_passes: int
+
+    @property
+    def used(self) -> Precision:
+        """The precision that was settled at the start."""
+        return Precision(self.report["precision"]["used"])
+
+    @property
+    def startup_seconds(self) -> float:
+        """Loading the networks and, where asked for, proving the precision."""
+        seconds = self.report["seconds"]
+        return float(seconds["load networks"] + seconds.get("prove precision", 0.0))
+
+    @property
+    def seconds(self) -> float:
+        """Everything else."""
+        return float(self.report["seconds"]["elapsed"] - self.startup_seconds)
+
+    def figures(self, published: PublishedRun) -> dict[str, Any]:
+        """What is worth keeping, ready for JSON."""
+        return {
+            "engine": self.report["fingerprint"]["engine"],
+            "precision": self.report["precision"],
+            "startup_seconds": round(self.startup_seconds, 1),
+            "seconds": round(self.seconds, 1),
+            "network_passes": self.n_passes,
+            "stages": self.report["seconds"],
+            "largest_difference": max(
+                float(np.abs(record.frame_outputs - published.frame_outputs[record.seq_id]).max())
+                for record in self.records
+            ),
+        }
+
+
+def _run_ours(job: Job, out: Path) -> OurRun:
+    with locked(out) as output:
+        options = RunOptions(n_workers=len(os.sched_getaffinity(0)), fresh=True)
+        report = predict(job, output, options, LoggedProgress())
+    path = out / RECORDS_NAME
+    records = [record for record in read_records(path, read_header(path)) if record.n_frames]
+    return OurRun(report, records, _n_passes(records, job.bundle))
+
+
+def _n_passes(records: list[Record], bundle: Bundle) -> int:
+    """How often a backbone ran on an image, mirror images and both branches of a network counted."""
+    manifest = bundle.manifest
+    passes = {network.name: (1 + network.flip_tta) * len(network.inputs) for network in manifest.networks}
+    per_frame = sum(passes[one.network] for one in outputs_of(manifest) if one.per_frame)
+    per_sequence = sum(passes[one.network] for one in outputs_of(manifest) if not one.per_frame)
+    return sum(record.n_frames * per_frame + (record.n_frames > 1) * per_sequence for record in records)

@@ -1,0 +1,136 @@
+"""Decoders side by side on one core: time per photo, pixels against Pillow's, and what damaged files cost."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmark.provenance import origin
+from inference.core.choices import DecoderName, Preset
+from inference.core.errors import UsageError
+from inference.core.sequences import FrameFailure
+from inference.images.decode_pillow import DecodeError
+from inference.images.decoder import Decoder, find_decoder, has_dali
+from inference.images.reading import read_image_file
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Pixels
+
+DECODERS = (DecoderName.PILLOW, DecoderName.FAST, DecoderName.DALI)
+PHOTOS = 48
+"""Most photos that take part."""
+ROUNDS = 7
+DAMAGED_SHARES = (0.01, 0.1, 1.0)
+DAMAGE = b"\xff\xc0\x00\x04"
+"""A frame header amid the scan: whatever decodes strictly refuses the file, Pillow completes it."""
+
+
+def compare_decoders(data: Path, command: str, rounds: int = ROUNDS) -> dict[str, Any]:
+    """Time every decoder that is installed on the photos of a folder, on one core, taking turns; figures for JSON."""
+    photos = _photos(data)
+    names = [name for name in DECODERS if name is not DecoderName.DALI or has_dali()]
+    core = min(os.sched_getaffinity(0))
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        decoders = [find_decoder(name, n_workers=1) for name in names]
+        seconds, frames = _take_turns(decoders, photos, rounds)
+        damage = {str(share): _cost_of_damage(decoders, photos, share, rounds) for share in DAMAGED_SHARES}
+    finally:
+        os.sched_setaffinity(0, allowed)
+    reference = frames[DecoderName.PILLOW]
+    by_decoder = {}
+    for name in names:
+        ratios = [pillow / own for pillow, own in zip(seconds[DecoderName.PILLOW], seconds[name], strict=True)]
+        by_decoder[name.value] = {
+            "milliseconds_per_photo": round(1000 * median(seconds[name]) / len(photos), 2),
+            "times_faster_than_pillow": round(median(ratios), 2),
+            "spread": [round(min(ratios), 2), round(max(ratios), 2)],
+            **_pixel_statistics(frames[name], reference),
+        }
+    return {
+        "photos": len(photos),
+        "rounds": rounds,
+        "decoders": by_decoder,
+        "damage": damage,
+        **origin(command),
+    }
+
+
+def _photos(data: Path) -> list[bytes]:
+    """Whole photos of a folder, the largest first."""
+    pillow = find_decoder(DecoderName.PILLOW)
+    names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*")) if path.suffix.lower() == ".jpg"]
+    files = [photo for name in names if not isinstance(photo := read_image_file(data, name), FrameFailure)]
+    files = [photo for photo in files if not isinstance(pillow.decode([photo], Preset.QUARTER)[0], DecodeError)]
+    if not files:
+        raise UsageError(f"{data}: must hold JPEG photos, got none that can be decoded")
+    return sorted(files, key=len, reverse=True)[:PHOTOS]
+
+
+def _take_turns(
+    decoders: list[Decoder], photos: list[bytes], rounds: int
+) -> tuple[dict[DecoderName, list[float]], dict[DecoderName, list[Pixels | DecodeError]]]:
+    """Seconds of every round and the frames of the last one; one round more than counted warms up."""
+    seconds: dict[DecoderName, list[float]] = {decoder.name: [] for decoder in decoders}
+    frames = {}
+    for number in range(rounds + 1):
+        for decoder in decoders:
+            start = time.perf_counter()
+            frames[decoder.name] = decoder.decode(photos, Preset.QUARTER)
+            if number:
+                seconds[decoder.name].append(time.perf_counter() - start)
+    return seconds, frames
+
+
+def _cost_of_damage(decoders: list[Decoder], photos: list[bytes], share: float, rounds: int) -> dict[str, Any]:
+    """Time of a mixture of good and damaged photos, over the time that the same photos need apart.
+
+    Apart means: the good ones alone; the damaged ones as long as they would take whole, or as Pillow takes to complete
+    them, whichever is longer. Above 1 is what damage costs beyond itself: failed attempts, pipelines built again.
+    """
+    n_copies = max(1, round(1 / (share * len(photos))))
+    originals = photos * n_copies
+    step = round(1 / share)
+    is_damaged = [index % step == step // 2 for index in range(len(originals))]
+    mixture = [_damaged(photo) if bad else photo for photo, bad in zip(originals, is_damaged, strict=True)]
+    good = [photo for photo, bad in zip(originals, is_damaged, strict=True) if not bad]
+    whole = [photo for photo, bad in zip(originals, is_damaged, strict=True) if bad]
+    damaged = [photo for photo, bad in zip(mixture, is_damaged, strict=True) if bad]
+    pillow = find_decoder(DecoderName.PILLOW)
+    ratios: dict[str, list[float]] = {decoder.name.value: [] for decoder in decoders}
+    for _ in range(max(1, rounds // n_copies)):
+        for decoder in decoders:
+            apart = _seconds(decoder, good) + max(_seconds(decoder, whole), _seconds(pillow, damaged))
+            ratios[decoder.name.value].append(_seconds(decoder, mixture) / apart)
+    return {
+        "photos": len(mixture),
+        "damaged": len(damaged),
+        "slow_down": {name: round(median(values), 3) for name, values in ratios.items()},
+    }
+
+
+def _seconds(decoder: Decoder, photos: list[bytes]) -> float:
+    start = time.perf_counter()
+    decoder.decode(photos, Preset.QUARTER)
+    return time.perf_counter() - start
+
+
+def _damaged(photo: bytes) -> bytes:
+    middle = len(photo) // 2
+    return photo[:middle] + DAMAGE + photo[middle + len(DAMAGE) :]
+
+
+def _pixel_statistics(frames: list[Pixels | DecodeError], reference: list[Pixels | DecodeError]) -> dict[str, Any]:
+    n_equal = n_values = largest = 0
+    for frame, expected in zip(frames, reference, strict=True):
+        difference = np.abs(np.asarray(frame, np.int16) - np.asarray(expected, np.int16))
+        largest = max(largest, int(difference.max()))
+        n_equal += int((difference == 0).sum())
+        n_values += difference.size
+    return {"values_equal_to_pillow": round(n_equal / n_values, 6), "largest_difference": largest}

@@ -1,0 +1,101 @@
+"""Does the gate tell a slow stage from a busy machine? Experiments whose figures are committed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from benchmark.provenance import origin
+from benchmark.timing.regression_gate import MAX_REGRESSION, judge
+
+if TYPE_CHECKING:
+    from benchmark.timing.harness import Harness
+    from benchmark.timing.report import BenchReport
+
+SLOW_DOWN = 2
+"""How often a slowed stage does its work."""
+SLOWED = ("decode 1536x2048", "views x3", "v1 384x512 float32 x16", "stackers", "end to end")
+"""Stages that are slowed, one after the other."""
+BUSY_PROGRAM = "while True: pass"
+SHOWN = 3
+"""Stages of each experiment that are kept: those that grew most."""
+
+
+def run_experiments(harness: Harness, repeats: int) -> dict[str, Any]:
+    """A baseline; then nothing changed, each of some stages slowed, and a busy second process.
+
+    Returns figures ready for JSON; `as_expected` says whether the gate did what it is for, in every one.
+    """
+    baseline = harness.time(repeats)
+    experiments = [_experiment("nothing changed", harness, baseline, repeats, must_fail=())]
+    for name in SLOWED:
+        slow = slowed_harness(harness, name, SLOW_DOWN)
+        what = f"{name} does its work {SLOW_DOWN} times"
+        experiments.append(_experiment(what, slow, baseline, repeats, must_fail=(name,), only=[name]))
+    with busy_process():
+        experiments.append(_experiment("a busy second process", harness, baseline, repeats, must_fail=()))
+    return {
+        "what": "the gate with a slowed stage (must fail) and on a busy machine (must pass)",
+        "max_regression": MAX_REGRESSION,
+        "experiments": experiments,
+        "as_expected": all(one["as_expected"] for one in experiments),
+        **origin(harness.command),
+    }
+
+
+def _experiment(
+    what: str,
+    harness: Harness,
+    baseline: BenchReport,
+    repeats: int,
+    *,
+    must_fail: Collection[str],
+    only: Collection[str] | None = None,
+) -> dict[str, Any]:
+    now = harness.time(repeats, only=only)
+    judged = judge(now, baseline, MAX_REGRESSION, lambda names: harness.time(2 * repeats, only=names))
+    failed = {one.name for one in judged if one.regression > MAX_REGRESSION}
+    slow_downs = [stage.seconds.median / _seconds(baseline, stage.name) for stage in now.stages]
+    return {
+        "experiment": what,
+        "must_fail": list(must_fail),
+        "failed": sorted(failed),
+        "as_expected": failed == set(must_fail),
+        "largest_regressions": {one.name: round(one.regression, 2) for one in judged[:SHOWN]},
+        "largest_slow_down_on_the_clock": round(max(slow_downs), 2),
+    }
+
+
+def _seconds(report: BenchReport, name: str) -> float:
+    stage = report.stage(name)
+    return stage.seconds.median if stage else float("nan")
+
+
+def slowed_harness(harness: Harness, name: str, times: int) -> Harness:
+    """The same harness with one stage that does its work several times."""
+    stages = [replace(one, work=slowed(one.work, times)) if one.name == name else one for one in harness.stages]
+    return replace(harness, stages=stages)
+
+
+def slowed(work: Callable[[], object], times: int) -> Callable[[], object]:
+    """Work that is done several times instead of once."""
+
+    def slow() -> None:
+        for _ in range(times):
+            work()
+
+    return slow
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Another process that takes all of a core, while the block lasts."""
+    with subprocess.Popen([sys.executable, "-c", BUSY_PROGRAM]) as process:  # noqa: S603  # this very Python
+        try:
+            yield
+        finally:
+            process.kill()

@@ -1,0 +1,150 @@
+"""The published program's way of working, written from REFERENCE.md: what a run of ours is timed against.
+
+One Keras `predict` for each network, size, frame and mirror image, over a batch of sequences; frames that do not exist
+go through the networks as zeros, their answers are thrown away. The pixels are ours, stage by stage the same.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.core.choices import DecoderName, Preset
+from inference.core.sequences import View
+from inference.images.decoder import decode_sequences, find_decoder
+from inference.preprocessing.info_strip import black_out_strip
+from inference.preprocessing.views import make_views, same_size
+from models.keras_io.h5_file import load_keras_network
+from models.keras_io.scaling import scale
+
+if TYPE_CHECKING:
+    import keras
+
+    from inference.core.sequences import ImageSize, Probabilities, Sequence, ViewKey
+    from models.spec.recipe import NetworkRecipe, Recipe
+
+N_READERS = 3
+BATCH = 16
+"""Sequences at a time, which is also the images a call: what RUNTIME.md section 4 measured the program with."""
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """What a run took and gave.
+
+    Attributes
+    ----------
+    frame_outputs : float32 (F, O, C) by `seq_id`: the frames that exist
+    """
+
+    startup_seconds: float
+    seconds: float
+    n_passes: int
+    frame_outputs: dict[str, Probabilities]
+
+
+def run_published(data: Path, sequences: tuple[Sequence, ...], assets: Path, recipe: Recipe) -> PublishedRun:
+    """Load the recipe's Keras networks and run every sequence that has a readable frame through them."""
+    start = time.perf_counter()
+    networks = {network.name: load_keras_network(assets / network.file) for network in recipe.networks}
+    loaded = time.perf_counter()
+    n_frames = len(recipe.ensemble.frame_weights)
+    keys = [
+        (one.view, size.as_image_size())
+        for network in recipe.networks
+        for one in network.inputs
+        for size in network.sizes
+    ]
+
+    preset = Preset(recipe.ensemble.preprocessing)
+
+    decoder = find_decoder(DecoderName.PILLOW)
+
+    def read(sequence: Sequence) -> tuple[Sequence, npt.NDArray[np.uint8] | None]:
+        frames = decode_sequences([sequence], data, preset, n_frames, decoder)[0].frames
+        return sequence, black_out_strip(same_size(frames)[0]) if frames else None
+
+    n_passes = 0
+    outputs: dict[str, Probabilities] = {}
+    with ThreadPool(N_READERS) as pool:
+        for first in range(0, len(sequences), BATCH):
+            read_batch = pool.map(read, sequences[first : first + BATCH])
+            batch = [(sequence, frames) for sequence, frames in read_batch if frames is not None]
+            if not batch:
+                continue
+            views = [_views_with_zeros(frames, keys, n_frames) for _, frames in batch]
+            answers, n = _predict_batch(views, networks, recipe, n_frames)
+            n_passes += n
+            for row, (sequence, frames) in enumerate(batch):
+                outputs[sequence.seq_id] = answers[row, : len(frames)]
+    return PublishedRun(loaded - start, time.perf_counter() - loaded, n_passes, outputs)
+
+
+def _views_with_zeros(
+    frames: npt.NDArray[np.uint8], keys: list[ViewKey], n_frames: int
+) -> dict[ViewKey, npt.NDArray[np.float32]]:
+    """Every view at every size, float32: frames (F, H, W, 3), mean and background (H, W, 3), zeros where absent."""
+    made = make_views(frames, keys)
+    views: dict[ViewKey, npt.NDArray[np.float32]] = {}
+    for view, size in keys:
+        if view is View.FRAME:
+            padded = np.zeros((n_frames, *size, 3), np.float32)
+            padded[: len(frames)] = made[view, size]
+            views[view, size] = padded
+        else:
+            views[view, size] = made.get((view, size), np.zeros((*size, 3))).astype(np.float32)
+    return views
+
+
+def _predict_batch(
+    views: list[dict[ViewKey, npt.NDArray[np.float32]]],
+    networks: dict[str, keras.Model],
+    recipe: Recipe,
+    n_frames: int,
+) -> tuple[Probabilities, int]:
+    """Answers about the frames, float32 (N, F, O, C), and how often a backbone ran on an image."""
+    per_output: list[Probabilities] = []
+    n_passes = 0
+    for network in recipe.networks:
+        mirrors = (False, True) if network.flip_tta else (False,)
+        for size in network.sizes:
+            per_frame = []
+            on_frames = network.inputs[0].view is View.FRAME
+            for k in range(n_frames) if on_frames else (None,):
+                images = [_gather(views, network, position, size.as_image_size(), k) for position in _inputs(network)]
+                answers = [_keras_predict(networks[network.name], images, mirror=mirror) for mirror in mirrors]
+                n_passes += len(views) * len(mirrors) * len(network.inputs)
+                per_frame.append(np.mean(answers, axis=0))
+            if on_frames:
+                per_output.append(np.stack(per_frame, axis=1))
+    return np.stack(per_output, axis=2), n_passes
+
+
+def _inputs(network: NetworkRecipe) -> range:
+    return range(len(network.inputs))
+
+
+def _gather(
+    views: list[dict[ViewKey, npt.NDArray[np.float32]]],
+    network: NetworkRecipe,
+    position: int,
+    size: ImageSize,
+    frame: int | None,
+) -> npt.NDArray[np.float32]:
+    """One input of a network for a batch of sequences, scaled: float32 (N, H, W, 3)."""
+    one = network.inputs[position]
+    images = np.stack([view[one.view, size] if frame is None else view[one.view, size][frame] for view in views])
+    scaled: npt.NDArray[np.float32] = scale(images, one.scaling)
+    return scaled
+
+
+def _keras_predict(network: keras.Model, images: list[npt.NDArray[np.float32]], *, mirror: bool) -> Probabilities:
+    turned = [stack[:, :, ::-1] for stack in images] if mirror else images
+    answers: Probabilities = network.predict(turned if len(turned) > 1 else turned[0], batch_size=BATCH, verbose=0)
+    return answers

@@ -1,0 +1,110 @@
+"""Many photos on one page, so that a person can look at a season; real ones beside it, if there are any."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from benchmark.synthetic.season import FORMAT_NAME, LABELS_SUFFIX, METADATA_SUFFIX, Role
+from inference.core.errors import InputError, UsageError
+from inference.core.files import output_errors
+from inference.core.labels import LABELS
+from inference.core.sequences import ImageSize
+from inference.dataset.label_tables import read_labels
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Pixels
+
+TILE = ImageSize(240, 320)
+CAPTION_HEIGHT = 18
+COLUMNS = 6
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+UNREADABLE = (200, 60, 60)
+"""Colour of the tile of a damaged photo."""
+
+
+def write_contact_sheet(season: Path, page: Path, n_photos: int, seed: int, beside: Path | None = None) -> int:
+    """Draw `n_photos` of a season, most of them with animals, on a page (PNG or JPEG); returns how many there are.
+
+    With `beside`, a folder of real photos, each row shows three real ones, then three of the season.
+    """
+    check_contact_sheet(page, beside)
+    captions = _captions(season)
+    chosen = _choose(captions, n_photos, seed)
+    tiles = [_tile(season / name, captions[name]) for name in chosen]
+    if beside:
+        tiles = _interleaved([_tile(path, f"real: {path.name}") for path in _photos(beside)], tiles, COLUMNS // 2)
+    blank = np.full_like(tiles[0], 255)
+    tiles += [blank] * (-len(tiles) % COLUMNS)
+    rows = [np.hstack(tiles[first : first + COLUMNS]) for first in range(0, len(tiles), COLUMNS)]
+    _, data = cv2.imencode(page.suffix.lower(), np.vstack(rows)[..., ::-1])
+    with output_errors(page):
+        page.write_bytes(data.tobytes())
+    return len(tiles)
+
+
+def check_contact_sheet(page: Path, beside: Path | None) -> None:
+    """Refuse, before anything is drawn, a page that could not be written. Raises UsageError or InputError."""
+    if page.suffix.lower() not in PHOTO_SUFFIXES:
+        raise UsageError(f"--contact-sheet {page}: must end in {', '.join(sorted(PHOTO_SUFFIXES))}")
+    if beside and len(found := _photos(beside)) < COLUMNS // 2:
+        raise InputError(f"--beside {beside}: must hold at least {COLUMNS // 2} photos, got {len(found)}")
+
+
+def _photos(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+
+
+def _captions(season: Path) -> dict[str, str]:
+    """What is on each photo of a folder, by file name, in the order of the metadata."""
+    role = Role.TEST if (season / FORMAT_NAME).exists() else Role.TRAIN
+    labels = read_labels(season / f"{role.value}_{LABELS_SUFFIX}")
+    seen = {
+        seq_id: ", ".join(label for label, value in zip(LABELS, row, strict=True) if value)
+        for seq_id, row in zip(labels.seq_ids, labels.values, strict=True)
+    }
+    with (season / f"{role.value}_{METADATA_SUFFIX}").open(encoding="utf-8", newline="") as file:
+        return {row["file_name"]: f"{seen[row['seq_id']]} {row['datetime'][5:16]}" for row in csv.DictReader(file)}
+
+
+def _choose(captions: dict[str, str], n_photos: int, seed: int) -> list[str]:
+    """Names in their order: four of five with an animal, as far as there are so many."""
+    random = np.random.default_rng(seed)
+    names = list(captions)
+    is_empty = np.array([captions[name].startswith("empty") for name in names])
+    animals, empty = np.flatnonzero(~is_empty), np.flatnonzero(is_empty)
+    n_animals = min(len(animals), -(-4 * n_photos // 5))
+    n_empty = min(len(empty), n_photos - n_animals)
+    chosen = [*random.choice(animals, n_animals, replace=False), *random.choice(empty, n_empty, replace=False)]
+    return [names[k] for k in sorted(chosen)]
+
+
+def _tile(path: Path, caption: str) -> Pixels:
+    """A photo and what is on it: uint8 (h, w, 3), RGB."""
+    tile = np.full((TILE.height + CAPTION_HEIGHT, TILE.width, 3), 255, np.uint8)
+    data = np.frombuffer(path.read_bytes(), np.uint8) if path.is_file() else np.empty(0, np.uint8)
+    photo = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if photo is None:
+        tile[: TILE.height] = UNREADABLE
+    else:
+        small = cv2.resize(photo, (TILE.width, TILE.height), interpolation=cv2.INTER_AREA)
+        tile[: TILE.height] = small[..., ::-1]
+    where = (3, TILE.height + CAPTION_HEIGHT - 5)
+    cv2.putText(tile, caption, where, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+    return tile
+
+
+def _interleaved(real: list[Pixels], made: list[Pixels], n_each: int) -> list[Pixels]:
+    """So many of one, so many of the other, while both are there."""
+    rows = min(len(real) // n_each, len(made) // n_each)
+    if not rows:
+        return [*real[:n_each], *made]
+    return [
+        tile
+        for row in range(rows)
+        for tile in (*real[row * n_each : (row + 1) * n_each], *made[row * n_each : (row + 1) * n_each])
+    ]

@@ -1,0 +1,150 @@
+"""Which camera fires when, and what is in front of it: a season before it is drawn.
+
+Most bursts are empty. The others belong to visits: some animals of a species come by a camera, are photographed once or
+several times, and often reach the camera next to it seconds to minutes later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from benchmark.synthetic.species import ANIMAL_SHARES, ANIMALS, COMPANIONS, EMPTY_SHARE, SPECIES
+
+FRAMES_PER_BURST = (1, 2, 3)
+FRAMES_SHARE = (0.08, 0.19, 0.73)
+"""Mean 2.65, as in the public seasons."""
+NIGHT_HOURS = (19, 20, 21, 22, 23, 0, 1, 2, 3, 4, 5)
+DAY_HOURS = (6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
+EMPTY_NIGHT_SHARE = 0.35
+FIRST_SEASON_START = datetime(2010, 8, 1)
+SEASON_DAYS = 365
+ROLL_SEQUENCES = 2000
+"""Bursts of all cameras between two visits of the rangers, who change the cards: planned, and held, together."""
+MORE_BURSTS_SHARE = 0.35
+"""Chance that a camera fires again while the animals are there, each time."""
+PASS_ON_SHARE = 0.5
+"""Chance that they are seen by the next camera too, for animals in herds; others half as often."""
+AGAIN_SECONDS = (5, 60)
+PASS_ON_SECONDS = (5, 300)
+COMPANION_SHARE = 0.1
+VISIT_SHARES = ANIMAL_SHARES * [1 - PASS_ON_SHARE / (1 if SPECIES[label].herd > 1 else 2) for label in ANIMALS]
+VISIT_SHARES /= VISIT_SHARES.sum()
+"""What a visit is of: herds are seen by more cameras, and so must come less often."""
+
+
+@dataclass(frozen=True)
+class Burst:
+    """One capture event before it is drawn.
+
+    Attributes
+    ----------
+    season, roll, capture : with the camera they make its name
+    number : position in the roll; with season and roll the seed of its drawing
+    labels : what is seen; nothing in an empty one
+    """
+
+    season: int
+    camera: int
+    roll: int
+    capture: int
+    number: int
+    moment: datetime
+    n_frames: int
+    labels: tuple[str, ...]
+
+    @property
+    def site(self) -> str:
+        """Name of its camera, like those of the public seasons."""
+        return site_name(self.camera)
+
+    @property
+    def seq_id(self) -> str:
+        """Season, site, roll and capture, as in the public seasons."""
+        return f"SER_S{self.season}#{self.site}#{self.roll}#{self.capture}"
+
+    @property
+    def is_night(self) -> bool:
+        """Whether the camera uses its infra-red flash."""
+        return self.moment.hour in NIGHT_HOURS
+
+    def file_name(self, frame: int) -> str:
+        """Path of a photo below the data folder; `frame` counts from 0."""
+        number = 3 * (self.capture - 1) + frame + 1
+        stem = f"S{self.season}_{self.site}_R{self.roll}"
+        return f"S{self.season}/{self.site}/{self.site}_R{self.roll}/{stem}_PICT{number:05d}.JPG"
+
+
+def site_name(camera: int) -> str:
+    """A letter for the row, a number for the column: neighbours in a row are next to each other."""
+    return f"{chr(ord('B') + camera // 12 % 20)}{camera % 12 + 1 + 12 * (camera // 240):02d}"
+
+
+def plan_rolls(n_sequences: int, n_cameras: int, seed: int, season: int = 1) -> Iterator[list[Burst]]:
+    """The bursts of a season, a roll at a time, each sorted by camera and capture."""
+    n_rolls = -(-n_sequences // ROLL_SEQUENCES)
+    for roll in range(n_rolls):
+        n_here = n_sequences * (roll + 1) // n_rolls - n_sequences * roll // n_rolls
+        first_day, end_day = SEASON_DAYS * roll // n_rolls, SEASON_DAYS * (roll + 1) // n_rolls
+        start = FIRST_SEASON_START + timedelta(days=SEASON_DAYS * (season - 1) + first_day)
+        random = np.random.default_rng((seed, 0, season, roll))
+        yield _plan_roll(random, n_here, n_cameras, season, roll + 1, start, max(1, end_day - first_day))
+
+
+def plan_bursts(n_sequences: int, n_cameras: int, seed: int, season: int = 1) -> list[Burst]:
+    """All bursts of a season."""
+    return [burst for roll in plan_rolls(n_sequences, n_cameras, seed, season) for burst in roll]
+
+
+def _plan_roll(
+    random: np.random.Generator, n_sequences: int, n_cameras: int, season: int, roll: int, start: datetime, n_days: int
+) -> list[Burst]:
+    n_empty = int(random.binomial(n_sequences, EMPTY_SHARE))
+    seen: list[tuple[int, datetime, tuple[str, ...]]] = []
+    while len(seen) < n_sequences - n_empty:
+        seen += _visit(random, n_cameras, start, n_days)
+    seen = seen[: n_sequences - n_empty]
+    for _ in range(n_empty):
+        moment = _moment(random, start, n_days, EMPTY_NIGHT_SHARE)
+        seen.append((int(random.integers(n_cameras)), moment, ()))
+    frames = random.choice(FRAMES_PER_BURST, n_sequences, p=FRAMES_SHARE)
+    bursts = []
+    captures: dict[int, int] = {}
+    order = sorted(range(n_sequences), key=lambda k: (seen[k][0], seen[k][1], k))
+    for number, k in enumerate(order):
+        camera, moment, labels = seen[k]
+        captures[camera] = captures.get(camera, 0) + 1
+        bursts.append(Burst(season, camera, roll, captures[camera], number, moment, int(frames[k]), labels))
+    return bursts
+
+
+def _visit(
+    random: np.random.Generator, n_cameras: int, start: datetime, n_days: int
+) -> list[tuple[int, datetime, tuple[str, ...]]]:
+    """Some animals come by a camera, and perhaps by the ones next to it."""
+    label = ANIMALS[random.choice(len(ANIMALS), p=VISIT_SHARES)]
+    species = SPECIES[label]
+    labels: tuple[str, ...] = (label,)
+    if label in COMPANIONS and random.random() < COMPANION_SHARE:
+        labels = (label, COMPANIONS[label])
+    camera, moment = int(random.integers(n_cameras)), _moment(random, start, n_days, species.night)
+    direction = int(random.choice((-1, 1)))
+    seen = [(camera, moment, labels)]
+    while True:
+        while random.random() < MORE_BURSTS_SHARE:
+            moment += timedelta(seconds=int(random.integers(*AGAIN_SECONDS)))
+            seen.append((camera, moment, labels))
+        if random.random() >= PASS_ON_SHARE / (1 if species.herd > 1 else 2):
+            return seen
+        camera = (camera + direction) % n_cameras
+        moment += timedelta(seconds=int(random.integers(*PASS_ON_SECONDS)))
+        seen.append((camera, moment, labels))
+
+
+def _moment(random: np.random.Generator, start: datetime, n_days: int, night_share: float) -> datetime:
+    hour = int(random.choice(NIGHT_HOURS if random.random() < night_share else DAY_HOURS))
+    day, second = int(random.integers(n_days)), int(random.integers(3600))
+    return start + timedelta(days=day, hours=hour, seconds=second)

@@ -1,0 +1,146 @@
+"""The brush that draws animals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Pixels
+
+    Floats = npt.NDArray[np.float64]
+    """A colour, RGB, 0-255, and above where it is lit."""
+
+DARK_SHARE = 0.45
+"""Stripes, spots and bands, relative to the coat."""
+EYE_SHINE = (250, 250, 250)
+LEAST_SOFTNESS, BLUR_FROM_PIXELS = 0.45, 2.5
+"""Standard deviations in pixels: of every edge, and from where the animal itself is out of focus."""
+FUR_PIXELS = 3
+FIELD_WIDTH, FIELD_HEIGHT, FIELD_GROUND = 5.2, 3.6, 3.1
+"""The small picture, in shoulder heights: its size, and where the ground is."""
+
+
+@dataclass
+class Sprite:
+    """A small picture of an animal: uint8 (h, w, 3) and its cover uint8 (h, w).
+
+    Points are in shoulder heights, from the middle of the ground: forwards, upwards.
+    """
+
+    colour: Pixels
+    cover: Pixels
+    unit: float
+    facing: int
+    """1: right, -1: left."""
+    eye: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def blank(cls, unit: float, facing: int) -> Sprite:
+        """Nothing drawn yet; `unit` pixels a shoulder height."""
+        shape = (math.ceil(FIELD_HEIGHT * unit), math.ceil(FIELD_WIDTH * unit))
+        return cls(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), unit, facing)
+
+    def at(self, x: float, y: float) -> tuple[int, int]:
+        """Pixel of a point."""
+        return round((FIELD_WIDTH / 2 + self.facing * x) * self.unit), round((FIELD_GROUND - y) * self.unit)
+
+    def shape(self, points: list[tuple[float, float]], colour: Floats) -> None:
+        """A filled outline."""
+        outline = [np.array([self.at(*point) for point in points], np.int32)]
+        cv2.fillPoly(self.colour, outline, rgb(colour))
+        cv2.fillPoly(self.cover, outline, 255, cv2.LINE_AA)
+
+    def oval(self, centre: tuple[float, float], radii: tuple[float, float], colour: Floats, tilt: float = 0.0) -> None:
+        """A filled ellipse; a positive tilt lifts its front."""
+        axes = (max(1, round(radii[0] * self.unit)), max(1, round(radii[1] * self.unit)))
+        angle = -self.facing * tilt
+        cv2.ellipse(self.colour, self.at(*centre), axes, angle, 0, 360, rgb(colour), -1)
+        cv2.ellipse(self.cover, self.at(*centre), axes, angle, 0, 360, 255, -1, cv2.LINE_AA)
+
+    def line(self, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Floats) -> None:
+        """A limb, a horn, a tail."""
+        width = max(1, round(thick * self.unit))
+        cv2.line(self.colour, self.at(*start), self.at(*end), rgb(colour), width)
+        cv2.line(self.cover, self.at(*start), self.at(*end), 255, width, cv2.LINE_AA)
+
+    def mark(self, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Floats) -> None:
+        """A line on the coat: it does not reach beyond the animal."""
+        width = max(1, round(thick * self.unit))
+        cv2.line(self.colour, self.at(*start), self.at(*end), rgb(colour), width, cv2.LINE_AA)
+
+    def shine(self) -> None:
+        """The eye in the infra-red flash."""
+        cv2.circle(self.colour, self.eye, max(1, round(0.035 * self.unit)), EYE_SHINE, -1)
+
+    def lay_into(self, photo: Pixels, x: float, ground: float, softness: float) -> None:
+        """Blend into the photo with the middle of its ground there; what is outside the photo is cut."""
+        left, top = round(x - FIELD_WIDTH / 2 * self.unit), round(ground - FIELD_GROUND * self.unit)
+        margin = math.ceil(3 * softness)
+        box_left, box_top, box_width, box_height = cv2.boundingRect(self.cover)
+        first = (max(0, box_top - margin, -top), max(0, box_left - margin, -left))
+        end = (
+            min(self.cover.shape[0], box_top + box_height + margin, photo.shape[0] - top),
+            min(self.cover.shape[1], box_left + box_width + margin, photo.shape[1] - left),
+        )
+        if first[0] >= end[0] or first[1] >= end[1]:
+            return
+        inside = (slice(first[0], end[0]), slice(first[1], end[1]))
+        target = photo[first[0] + top : end[0] + top, first[1] + left : end[1] + left]
+        # Light from above, a coat that is not one flat colour, edges as soft as the lens.
+        height = end[0] - first[0]
+        rows = np.linspace(1.12, 0.78, max(1, box_height), dtype=np.float32)
+        rows = rows[np.clip(np.arange(height) + first[0] - box_top, 0, len(rows) - 1), None]
+        light = _coat(height, end[1] - first[1]) * rows
+        lit = cv2.multiply(self.colour[inside], cv2.merge((light, light, light)), dtype=cv2.CV_8U)
+        share = cv2.GaussianBlur(self.cover[inside], (0, 0), softness).astype(np.float32) / 255
+        if softness > BLUR_FROM_PIXELS:
+            lit = cv2.GaussianBlur(lit, (0, 0), softness)
+        target[:] = cv2.blendLinear(lit, np.ascontiguousarray(target), share, 1 - share)
+
+
+def cast_shadow(photo: Pixels, x: float, ground: float, unit: float) -> None:
+    """A soft dark oval below the feet."""
+    half_width, half_height = max(2, round(1.0 * unit)), max(1, round(0.16 * unit))
+    left, top = round(x) - half_width, round(ground) - half_height
+    first = (max(0, -top), max(0, -left))
+    end = (min(2 * half_height, photo.shape[0] - top), min(2 * half_width, photo.shape[1] - left))
+    if first[0] >= end[0] or first[1] >= end[1]:
+        return
+    light = cv2.resize(_SHADOW, (2 * half_width, 2 * half_height), interpolation=cv2.INTER_LINEAR)
+    light = light[first[0] : end[0], first[1] : end[1]]
+    target = photo[first[0] + top : end[0] + top, first[1] + left : end[1] + left]
+    target[:] = cv2.multiply(target, cv2.merge((light, light, light)), dtype=cv2.CV_8U)
+
+
+def _coat(height: int, width: int) -> npt.NDArray[np.float32]:
+    """Fur: float32 (h, w) around 1, the same for the same size."""
+    random = np.random.default_rng((height, width))
+    shape = (max(1, height // FUR_PIXELS), max(1, width // FUR_PIXELS))
+    fur = random.standard_normal(shape, np.float32) * np.float32(0.1) + np.float32(1)
+    return cv2.resize(fur, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
+
+
+def _soft_oval() -> npt.NDArray[np.float32]:
+    """Light that a shadow leaves: float32 (32, 128), 0.5 in the middle, 1 at the edges."""
+    rows, columns = np.mgrid[-1:1:32j, -1:1:128j]
+    light: npt.NDArray[np.float32] = (1 - 0.5 * np.clip(1.2 - 1.2 * np.hypot(rows, columns), 0, 1)).astype(np.float32)
+    return light
+
+
+_SHADOW = _soft_oval()
+
+
+def rgb(colour: npt.ArrayLike) -> tuple[int, int, int]:
+    """A colour as OpenCV takes it."""
+    red, green, blue = np.asarray(colour, np.float64).tolist()
+    return _level(red), _level(green), _level(blue)
+
+
+def _level(value: float) -> int:
+    return min(255, max(0, int(value)))

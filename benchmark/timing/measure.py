@@ -1,0 +1,163 @@
+"""How long stages take: burn-in, repeats, every one between two calibration kernels."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from inference.core.config_files import Strict
+
+if TYPE_CHECKING:
+    from benchmark.timing.reference_kernels import Kernel
+
+SHORTEST_SECONDS = 0.02
+"""A stage that takes less runs several times in a row: the clock and the scheduler would drown it."""
+LONGEST_KERNEL_SECONDS = 0.3
+"""A kernel takes as long as the stage that it stands beside, but no longer than this."""
+
+Unit = Literal["photos", "sequences", "images"]
+Group = Literal["photos", "views", "network", "finish", "end to end"]
+
+
+class Spread(Strict):
+    """What many repeats came to."""
+
+    median: float
+    low: float
+    """First quartile."""
+    high: float
+    """Third quartile."""
+    n: int = Field(gt=0)
+
+    def times(self, factor: float) -> Spread:
+        """The same in another unit."""
+        return Spread(median=self.median * factor, low=self.low * factor, high=self.high * factor, n=self.n)
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median and quartiles. Raises ValueError without values."""
+    if not values:
+        raise ValueError("a spread must have at least one value, got none")
+    low, median, high = (float(one) for one in np.quantile(values, [0.25, 0.5, 0.75]))
+    return Spread(median=median, low=low, high=high, n=len(values))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run that can be repeated.
+
+    Attributes
+    ----------
+    n_units : photos, sequences or images that one call of `work` handles
+    kernel : the calibration kernel that it is compared with: the one that loads the machine in the same way
+    network, precision : of stages of group "network"
+    """
+
+    name: str
+    group: Group
+    unit: Unit
+    n_units: int
+    kernel: str
+    work: Callable[[], object]
+    height: int | None = None
+    width: int | None = None
+    n_frames: int | None = None
+    network: str | None = None
+    precision: str | None = None
+
+
+@dataclass
+class Times:
+    """What the repeats of a stage took.
+
+    Attributes
+    ----------
+    seconds : of one call
+    ratios : seconds over those of the kernel just before and after
+    cpu_ratios : the same in seconds of processor time, all threads together
+    loads, kernel_loads : share of all cores that this process kept busy, 0-1
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+    cpu_ratios: list[float] = field(default_factory=list)
+    loads: list[float] = field(default_factory=list)
+    kernel_loads: list[float] = field(default_factory=list)
+
+
+def take_turns(
+    stages: Sequence[Stage],
+    kernels: Mapping[str, Kernel],
+    repeats: int,
+    on_round: Callable[[int, int], None] = lambda _done, _all: None,
+) -> tuple[dict[str, Times], dict[str, list[float]]]:
+    """Time every stage `repeats` times, in rounds, so that a slow minute meets all of them alike.
+
+    Returns the times by stage, and the seconds of every kernel.
+    """
+    times = {stage.name: Times() for stage in stages}
+    kernel_seconds: defaultdict[str, list[float]] = defaultdict(list)
+    shortest = {kernel.name: _burnt_in(kernel.work) for kernel in kernels.values()}
+    n_calls = {stage.name: _calls(_burnt_in(stage.work), SHORTEST_SECONDS) for stage in stages}
+    for done in range(repeats):
+        on_round(done, repeats)
+        for stage in stages:
+            kernel = kernels[stage.kernel]
+            last = times[stage.name].seconds[-1:] or [SHORTEST_SECONDS]
+            wanted = min(LONGEST_KERNEL_SECONDS, max(SHORTEST_SECONDS, last[0] * n_calls[stage.name]))
+            kernel_seconds[stage.kernel] += _time_between(
+                kernel, _calls(shortest[kernel.name], wanted / 2), stage, n_calls[stage.name], times[stage.name]
+            )
+    on_round(repeats, repeats)
+    return times, dict(kernel_seconds)
+
+
+def _time_between(kernel: Kernel, n_kernel_calls: int, stage: Stage, n_calls: int, times: Times) -> list[float]:
+    """Time a stage once, and the kernel before and after it; returns the kernel's seconds.
+
+    Both run about equally long: other processes interrupt what runs long, and would spare a kernel of 2 ms.
+    """
+    before, cpu_before = _both(kernel.work, n_kernel_calls)
+    seconds, cpu = _both(stage.work, n_calls)
+    after, cpu_after = _both(kernel.work, n_kernel_calls)
+    kernel_seconds, kernel_cpu = (before + after) / 2, (cpu_before + cpu_after) / 2
+    n_cores = len(os.sched_getaffinity(0))
+    times.seconds.append(seconds)
+    times.ratios.append(seconds / kernel_seconds)
+    times.cpu_ratios.append(cpu / kernel_cpu)
+    times.loads.append(min(1.0, cpu / (seconds * n_cores)))
+    times.kernel_loads.append(min(1.0, kernel_cpu / (kernel_seconds * n_cores)))
+    return [before, after]
+
+
+def _both(work: Callable[[], object], n_calls: int) -> tuple[float, float]:
+    """Seconds of one call, on the clock and of all processors."""
+    cpu = time.process_time()
+    seconds = _seconds(work, n_calls)
+    return seconds / n_calls, (time.process_time() - cpu) / n_calls
+
+
+def _burnt_in(work: Callable[[], object]) -> float:
+    """Seconds of the second call."""
+    work()
+    return _seconds(work)
+
+
+def _calls(seconds: float, wanted: float) -> int:
+    """How often to run in a row what takes `seconds`, to take as long as is wanted."""
+    return max(1, math.ceil(wanted / max(1e-9, seconds)))
+
+
+def _seconds(work: Callable[[], object], n_calls: int = 1) -> float:
+    start = time.perf_counter()
+    for _ in range(n_calls):
+        work()
+    return time.perf_counter() - start

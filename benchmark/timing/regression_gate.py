@@ -1,0 +1,140 @@
+"""Has anything become slower? Judged by ratios to calibration kernels, so that the machine's own speed drops out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmark.provenance import PROCESSOR
+from inference.core.errors import DoesNotFitError, UsageError
+
+if TYPE_CHECKING:
+    from benchmark.timing.report import BenchReport, StageFigures
+
+MAX_REGRESSION = 1.3
+SECOND_LOOKS = 3
+"""How often a stage that seems slower is timed again before that is believed; its best look counts."""
+UNDISTURBED = 0.9
+"""A kernel that gets less than this share of the processor time that it got in the baseline is disturbed."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A stage now and in the baseline.
+
+    Attributes
+    ----------
+    now, baseline : first quartile of its time over its kernel's: what it takes when nobody interrupts it
+    cpu_now, cpu_baseline : the same in processor time
+    is_disturbed : whether other processes took cores from the kernel, and so from the stage. Waiting is then no fault
+        of the stage's: it counts as slower only if it also works longer
+    """
+
+    name: str
+    kernel: str
+    now: float
+    baseline: float
+    cpu_now: float
+    cpu_baseline: float
+    is_disturbed: bool
+
+    @property
+    def regression(self) -> float:
+        """How many times slower than in the baseline."""
+        on_the_clock, at_work = self.now / self.baseline, self.cpu_now / self.cpu_baseline
+        return min(on_the_clock, at_work) if self.is_disturbed else on_the_clock
+
+
+def compare_reports(now: BenchReport, baseline: BenchReport) -> list[Judged]:
+    """Every stage that both reports have, the slowest-grown first. Raises UsageError where they do not compare."""
+    judged = []
+    for stage in now.stages:
+        old = baseline.stage(stage.name)
+        if old is None or not _is_comparable(stage, old):
+            continue
+        judged.append(
+            Judged(
+                name=stage.name,
+                kernel=stage.kernel,
+                now=stage.ratio.low,
+                baseline=old.ratio.low,
+                cpu_now=stage.cpu_ratio.low,
+                cpu_baseline=old.cpu_ratio.low,
+                is_disturbed=stage.kernel_load < UNDISTURBED * old.kernel_load,
+            )
+        )
+    if not judged:
+        raise UsageError("--compare: the baseline must have stages of this timing run, got none; time it again")
+    return sorted(judged, key=lambda one: -one.regression)
+
+
+def check_no_stage_is_lost(now: BenchReport, baseline: BenchReport) -> None:
+    """Raise UsageError where a stage of the baseline has no partner: a gate must not become wider unseen."""
+    partners = {stage.name: stage for stage in now.stages}
+    lost = [
+        one.name for one in baseline.stages if one.name not in partners or not _is_comparable(partners[one.name], one)
+    ]
+    if lost:
+        raise UsageError(
+            f"--compare: every stage of the baseline must be timed again, got none like {', '.join(lost)}; "
+            f"the baseline is of bundle {baseline.bundle.name} ({baseline.command}), this run of {now.bundle.name}"
+        )
+
+
+def new_stages(now: BenchReport, baseline: BenchReport) -> str | None:
+    """What to know about stages that the baseline does not have, or None."""
+    new = [one.name for one in now.stages if baseline.stage(one.name) is None]
+    return f"not in the baseline, so not compared: {', '.join(new)}" if new else None
+
+
+def _is_comparable(now: StageFigures, baseline: StageFigures) -> bool:
+    return (now.kernel, now.n_units) == (baseline.kernel, baseline.n_units)
+
+
+def other_processor(now: BenchReport, baseline: BenchReport) -> str | None:
+    """What to know before ratios of two machines are believed, or None where the processors are of one kind."""
+    here, there = ([report.machine.get(one) for one in PROCESSOR] for report in (now, baseline))
+    if here == there:
+        return None
+    return (
+        f"the baseline comes from {_words(there)}, this run from {_words(here)}: ratios of networks differ between "
+        "processors whatever the code does; a baseline of this machine judges better (hakuna bench --json)"
+    )
+
+
+def _words(facts: list[str | int | None]) -> str:
+    cpu, instructions, cores = facts
+    return f"{cores} cores of {cpu} with {instructions or 'instructions unknown'}"
+
+
+def judge(
+    now: BenchReport,
+    baseline: BenchReport,
+    max_regression: float,
+    time_again: Callable[[Collection[str]], BenchReport],
+) -> list[Judged]:
+    """Compare, and time again what seems slower; returns every stage with its best look. Raises UsageError."""
+    check_no_stage_is_lost(now, baseline)
+    best = {one.name: one for one in compare_reports(now, baseline)}
+    for _ in range(SECOND_LOOKS):
+        slower = [one.name for one in best.values() if one.regression > max_regression]
+        if not slower:
+            break
+        for one in compare_reports(time_again(slower), baseline):
+            best[one.name] = min(best[one.name], one, key=lambda look: look.regression)
+    return sorted(best.values(), key=lambda one: -one.regression)
+
+
+def check(judged: list[Judged], max_regression: float) -> None:
+    """Raise DoesNotFitError naming every stage that is more than `max_regression` times slower."""
+    slower = [one for one in judged if one.regression > max_regression]
+    if slower:
+        told = "; ".join(
+            f"{one.name}: {one.regression:.2f} times ({one.baseline:.3g} -> {one.now:.3g} of '{one.kernel}')"
+            for one in slower
+        )
+        raise DoesNotFitError(
+            f"--max-regression {max_regression:g}: no stage must take more than that many times the baseline, "
+            f"relative to its calibration kernel, got {told}"
+        )

@@ -1,0 +1,118 @@
+"""What `hakuna bench --json` writes: the schema, and reading it back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from benchmark.timing.measure import Group, Spread, Unit
+from inference.core.config_files import Strict
+from inference.core.errors import UsageError
+from inference.core.files import atomic_writer
+from inference.networks.forward import MAX_CALL_IMAGES
+
+SCHEMA_VERSION = 1
+
+
+class StageFigures(Strict):
+    """One stage."""
+
+    name: str
+    group: Group
+    unit: Unit
+    n_units: int
+    """How many of them one call handles."""
+    seconds: Spread
+    """Of one call."""
+    per_second: float
+    """Units a second, at the median."""
+    load: float
+    """Share of all cores that it kept busy, 0-1."""
+    kernel: str
+    ratio: Spread
+    """Its time over that of the calibration kernel just before and after: what comparisons are on."""
+    cpu_ratio: Spread
+    """The same in processor time: what comparisons are on where other processes take the cores."""
+    kernel_load: float
+    """Share of all cores that the kernel got: less than in another run means that the cores were taken."""
+    height: int | None = None
+    width: int | None = None
+    n_frames: int | None = None
+    network: str | None = None
+    precision: str | None = None
+
+
+class KernelFigures(Strict):
+    """One calibration kernel."""
+
+    name: str
+    seconds: Spread
+
+
+class BundleFigures(Strict):
+    """Which networks were timed."""
+
+    name: str
+    id: str
+    demo: bool
+    frames: int
+    """Frames of a sequence that take part."""
+
+
+class SettingFigures(Strict):
+    """How it was timed."""
+
+    repeats: int
+    workers: int
+    batch_size: int
+    """Sequences."""
+    decoder: str
+    engine: str
+    device: str
+    images_per_call: int = MAX_CALL_IMAGES
+    """Most images in one call of a network; reports of earlier versions do not tell."""
+
+
+class BenchReport(Strict):
+    """A whole timing run."""
+
+    schema_version: Literal[1]
+    date: str
+    command: str
+    machine: dict[str, str | int | None]
+    bundle: BundleFigures
+    settings: SettingFigures
+    startup_seconds: Spread | None
+    """Wall time of `hakuna predict` on a single photo: imports, networks, stackers, files. None: not timed."""
+    kernels: tuple[KernelFigures, ...]
+    stages: tuple[StageFigures, ...]
+
+    def stage(self, name: str) -> StageFigures | None:
+        """A stage by name."""
+        return next((one for one in self.stages if one.name == name), None)
+
+    def of_group(self, group: Group) -> list[StageFigures]:
+        """The stages of a group, in order."""
+        return [one for one in self.stages if one.group == group]
+
+
+def write_report(report: BenchReport, path: Path) -> None:
+    """Keep a report."""
+    with atomic_writer(path) as file:
+        file.write(report.model_dump_json(indent=1, exclude_none=True) + "\n")
+
+
+def read_report(path: Path) -> BenchReport:
+    """Read a report back. Raises UsageError."""
+    try:
+        return BenchReport.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: must be a readable report, got: {error.strerror or error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "report"
+        raise UsageError(
+            f"{path}: must be a report of `hakuna bench` with schema {SCHEMA_VERSION}, got: {where}: {first['msg']}"
+        ) from error

@@ -1,0 +1,299 @@
+"""The parts of a run as stages that can be repeated, made of the very functions that a run is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.timing.measure import Stage
+from benchmark.timing.reference_kernels import CONVOLUTIONS, COPY, JPEG, JPEG_ALL, MATRIX
+from inference.bundle.passes import Effort, Pass, passes_for
+from inference.bundle.reader import Bundle
+from inference.core.choices import Precision, Preset
+from inference.core.errors import UsageError
+from inference.core.iteration import in_parts
+from inference.core.sequences import FrameFailure, ImageSize
+from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
+from inference.ensemble.estimator import Estimator
+from inference.execution.job import Job, RunOptions
+from inference.execution.worker import PhotoPass
+from inference.images.decode_pillow import quarter_size
+from inference.images.decode_turbo import decode_plain, plain_size
+from inference.images.decoder import find_decoder
+from inference.images.reading import read_image_file
+from inference.images.resample import resize_lanczos
+from inference.networks.engine import Engine, find_engine, load_networks
+from inference.networks.forward import LoadedNetworks, ask_networks
+from inference.preprocessing.info_strip import black_out_strip
+from inference.preprocessing.views import make_views, same_size
+from inference.process.stopwatch import Stopwatch
+from inference.records.jsonl import RecordWriter
+from inference.records.schema import RECORDS_NAME, Record
+from inference.run.records_to_submission import records_to_submission
+from inference.run.resume import records_header
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Pixels, Sequence, ViewedSequence
+
+FRAMES = (1, 3)
+"""Numbers of frames that are timed; two lie in between."""
+FINISHED_RECORDS = 512
+"""Records of the second phase: so many that its files do not count."""
+SEQUENCES_OF_A_SIZE = 8
+MOST_SEQUENCES = 500
+"""Sequences of a season that are looked at to find photos of each size."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that the stages need, set up off the clock."""
+
+    work: PhotoPass
+    engine: Engine
+    estimator: Estimator
+    networks: dict[Precision, LoadedNetworks]
+    by_size: dict[tuple[ImageSize, int], list[Sequence]]
+    """Sequences by photo size and number of frames."""
+    folder: Path
+    """For what stages write."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The model bundle."""
+        return self.work.job.bundle
+
+
+def set_up(data: Path, bundle: Bundle, options: RunOptions, folder: Path, precisions: tuple[Precision, ...]) -> Scene:
+    """Read the metadata, load the networks and the stackers."""
+    plan = plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME))
+    job = Job(data, plan, bundle, Preset(bundle.manifest.ensemble.preprocessing))
+    engine, decoder = find_engine(job.engine), find_decoder(job.decoder, options.n_workers)
+    estimator = Estimator(bundle)
+    work = PhotoPass(job, options, decoder, Stopwatch(), _never_stop)
+    wanted = [one for one in precisions if one is Precision.FLOAT32 or engine.supports_mixed]
+    networks = {one: load_networks(bundle, engine, one, _never_stop) for one in wanted}
+    estimator.load()
+    return Scene(work, engine, estimator, networks, _by_size(work, plan.sequences), folder)
+
+
+def all_stages(scene: Scene, images_per_call: tuple[int, ...]) -> list[Stage]:
+    """Every stage of a run, in the order of the data."""
+    sizes = list(dict.fromkeys(size for size, _ in scene.by_size))
+    photos = [stage for size in sizes for stage in _photo_stages(scene, size)]
+    viewed = _some_viewed(scene, sizes[0])
+    networks = [
+        stage
+        for precision, loaded in scene.networks.items()
+        for number in range(len(_passes(scene)))
+        for stage in _network_stages(scene, viewed, precision, loaded, number, images_per_call)
+    ]
+    return [*photos, *_view_stages(scene, sizes[0]), *networks, *_last_stages(scene, viewed), _end_to_end(scene)]
+
+
+def _photo_stages(scene: Scene, size: ImageSize) -> list[Stage]:
+    """Decoding and resampling on one core; everything up to the views with all workers."""
+    [sequence, *_] = scene.by_size[size, max(FRAMES)]
+    files = [_read(scene, image.file_name) for image in sequence.images]
+    pixels = [photo for data in files if (photo := decode_plain(data)) is not None]
+    if len(pixels) < len(files):
+        raise UsageError(f"{scene.work.job.data_folder}: must hold plain JPEG photos, got others")
+    small = quarter_size(size)
+    height, width = size
+    return [
+        Stage(
+            f"decode {size}",
+            "photos",
+            "photos",
+            len(files),
+            JPEG,
+            partial(_each, decode_plain, files),
+            height=height,
+            width=width,
+        ),
+        Stage(
+            f"resample {size}",
+            "photos",
+            "photos",
+            len(files),
+            MATRIX,
+            partial(_resize_all, pixels, small),
+            height=height,
+            width=width,
+        ),
+        *(
+            Stage(
+                f"photos to views {size} x{n_frames}",
+                "photos",
+                "sequences",
+                SEQUENCES_OF_A_SIZE,
+                JPEG_ALL,
+                partial(_view_all, scene, scene.by_size[size, n_frames]),
+                n_frames=n_frames,
+                height=height,
+                width=width,
+            )
+            for n_frames in FRAMES
+        ),
+    ]
+
+
+def _view_stages(scene: Scene, size: ImageSize) -> list[Stage]:
+    """Info strip and views of a sequence that is decoded."""
+    stages = []
+    for n_frames in FRAMES:
+        [sequence, *_] = scene.by_size[size, n_frames]
+        frames = _frames(scene, sequence)
+        stages.append(
+            Stage(
+                f"views x{n_frames}",
+                "views",
+                "sequences",
+                1,
+                COPY,
+                partial(_make_views, scene, frames),
+                n_frames=n_frames,
+            )
+        )
+    return stages
+
+
+def _network_stages(
+    scene: Scene,
+    viewed: dict[int, ViewedSequence],
+    precision: Precision,
+    loaded: LoadedNetworks,
+    number: int,
+    images_per_call: tuple[int, ...],
+) -> list[Stage]:
+    """One output at several numbers of images in a call, mirror images included as a run includes them."""
+    passes = tuple(replace(one, is_asked=k == number) for k, one in enumerate(_passes(scene)))
+    one = passes[number]
+    copies = 1 + one.mirror
+    source = viewed[1 if one.network.per_frame else max(FRAMES)]
+    size = one.size.as_image_size()
+    stages = []
+    for n_images in images_per_call:
+        batch = [source] * max(1, n_images // copies)
+        in_one_call = replace(loaded, max_call_images=n_images)
+        stages.append(
+            Stage(
+                f"{one.network.name} {size} {precision.value} x{len(batch) * copies}",
+                "network",
+                "images",
+                len(batch) * copies,
+                CONVOLUTIONS,
+                partial(ask_networks, batch, passes, in_one_call),
+                height=size.height,
+                width=size.width,
+                network=one.network.name,
+                precision=precision.value,
+            )
+        )
+    return stages
+
+
+def _last_stages(scene: Scene, viewed: dict[int, ViewedSequence]) -> list[Stage]:
+    """Records, stackers, submission."""
+    work = scene.work
+    [record] = work.ask(scene.networks[Precision.FLOAT32], [viewed[max(FRAMES)]])
+    records = [replace(record, seq_id=f"{number}") for number in range(FINISHED_RECORDS)]
+    return [
+        Stage("stackers", "finish", "sequences", len(records), JPEG_ALL, partial(scene.estimator, records)),
+        Stage("write records", "finish", "sequences", len(records), JPEG, partial(_write_records, scene, records)),
+        Stage(
+            "records to submission",
+            "finish",
+            "sequences",
+            len(records),
+            JPEG_ALL,
+            partial(records_to_submission, scene.folder, scene.estimator, scene.folder),
+        ),
+    ]
+
+
+def _end_to_end(scene: Scene) -> Stage:
+    """Photos to estimates, decoding ahead of the networks as a run does."""
+    sequences = [one for same in scene.by_size.values() for one in same]
+
+    def run() -> None:
+        viewed = scene.work.viewed(sequences, 2 * scene.work.options.batch_size)
+        for batch in in_parts(viewed, scene.work.options.batch_size):
+            scene.estimator(scene.work.ask(scene.networks[Precision.FLOAT32], batch))
+
+    return Stage("end to end", "end to end", "sequences", len(sequences), JPEG_ALL, run)
+
+
+def _by_size(work: PhotoPass, sequences: tuple[Sequence, ...]) -> dict[tuple[ImageSize, int], list[Sequence]]:
+    """Sequences of each size that are as long as the stages want them."""
+    found: dict[tuple[ImageSize, int], list[Sequence]] = {}
+    for sequence in sequences[:MOST_SEQUENCES]:
+        data = read_image_file(work.job.data_folder, sequence.images[0].file_name) if sequence.images else None
+        size = plain_size(data) if isinstance(data, bytes) else None
+        if size is not None:
+            for n_frames in FRAMES:
+                if len(sequence.images) >= n_frames:
+                    cut = replace(sequence, images=sequence.images[:n_frames])
+                    found.setdefault((size, n_frames), []).append(cut)
+    whole = {key: same for key, same in found.items() if (key[0], max(FRAMES)) in found}
+    if not whole:
+        raise UsageError(
+            f"{work.job.data_folder}: must have a sequence of {max(FRAMES)} photos that are plain JPEG, got none"
+        )
+    return {key: (same * SEQUENCES_OF_A_SIZE)[:SEQUENCES_OF_A_SIZE] for key, same in whole.items()}
+
+
+def _some_viewed(scene: Scene, size: ImageSize) -> dict[int, ViewedSequence]:
+    """A sequence ready for the networks, by its number of frames."""
+    return {n_frames: next(iter(scene.work.viewed(islice(scene.by_size[size, n_frames], 1), 1))) for n_frames in FRAMES}
+
+
+def _passes(scene: Scene) -> tuple[Pass, ...]:
+    return passes_for(scene.bundle.manifest, Effort.FULL, flip_tta=scene.work.job.flip_tta)
+
+
+def _read(scene: Scene, file_name: str) -> bytes:
+    data = read_image_file(scene.work.job.data_folder, file_name)
+    if isinstance(data, FrameFailure):
+        raise UsageError(f"{scene.work.job.data_folder}: must hold photos that can be read, got {data}")
+    return data
+
+
+def _frames(scene: Scene, sequence: Sequence) -> list[Pixels]:
+    files = [_read(scene, image.file_name) for image in sequence.images]
+    frames = scene.work.decoder.decode(files, scene.work.job.preset)
+    return [frame for frame in frames if not isinstance(frame, Exception)]
+
+
+def _each(work: Callable[[bytes], object], files: list[bytes]) -> None:
+    for data in files:
+        work(data)
+
+
+def _resize_all(photos: list[Pixels], size: ImageSize) -> None:
+    for photo in photos:
+        resize_lanczos(photo, size)
+
+
+def _view_all(scene: Scene, sequences: list[Sequence]) -> None:
+    for _ in scene.work.viewed(sequences, len(sequences)):
+        pass
+
+
+def _make_views(scene: Scene, frames: list[Pixels]) -> None:
+    make_views(black_out_strip(same_size(frames)[0]), scene.bundle.manifest.view_keys)
+
+
+def _write_records(scene: Scene, records: list[Record]) -> None:
+    header = records_header(scene.work.job, scene.engine, scene.work.decoder, None)
+    header = replace(header, n_sequences=len(records), n_all=len(records))
+    writer = RecordWriter(scene.folder / RECORDS_NAME, header)
+    writer.append(records)
+    writer.close()
+
+
+def _never_stop() -> None:
+    """Nothing ends a timing."""

@@ -1,0 +1,303 @@
+"""The manifest of a model bundle: what the science is, which files carry it, and whether they are intact."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from inference.core.labels import LABELS
+from inference.core.sequences import ImageSize, View, ViewKey
+
+if TYPE_CHECKING:
+    pass
+
+MANIFEST_NAME = "manifest.json"
+FORMAT_VERSION = 1
+DEMO_WARNING = "demo model: not for conclusions"
+N_LABELS = len(LABELS)
+SAVED_MODEL_NAME = "saved_model.pb"
+NETWORK_FILES = (SAVED_MODEL_NAME, "variables/variables.index", "variables/variables.data-00000-of-00001")
+"""All that a network's folder may hold: TensorFlow reads other names too (assets, debug, saved_model.cpb ...)."""
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Label = Literal[LABELS]  # type: ignore[valid-type]  # the 54 labels are known at import, which mypy cannot see
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Size(_Strict):
+    """Height and width in pixels."""
+
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+
+    def as_image_size(self) -> ImageSize:
+        """The same as the tuple that the pipeline speaks in."""
+        return ImageSize(self.height, self.width)
+
+
+class Block(StrEnum):
+    """Feature blocks that are not named after a network."""
+
+    FRAME_OUTPUTS = "frame_outputs"
+    """Each frame network at each size for each frame: `missing_frame` where the frame does not exist."""
+    FRAME_MEDIANS = "frame_medians"
+    """The median over networks and sizes for each frame: the first frame's where the frame does not exist."""
+    NEIGHBOURS = "neighbours"
+    """What the other cameras saw around the same time: `NeighbourOptions.missing` where nobody did."""
+    HOUR = "hour"
+    MONTH = "month"
+
+
+class NetworkInput(_Strict):
+    """One input of a network's serving signature: float32 (N, H, W, 3), RGB, 0-255."""
+
+    name: Name
+    view: View
+
+
+class Network(_Strict):
+    """A frozen network: `folder` is a SavedModel whose `serving_default` maps its inputs to `probabilities`."""
+
+    name: Name
+    folder: str
+    inputs: tuple[NetworkInput, ...] = Field(min_length=1)
+    sizes: tuple[Size, ...] = Field(min_length=1)
+    flip_tta: bool
+    identity: str = Field(pattern=SHA256_PATTERN)
+    """SHA-256 of what it was frozen from: the source file's hash and the scaling of its inputs. Networks of the same
+    identity give the same answers, although TensorFlow never writes the same graph file twice."""
+    export_difference: float = Field(ge=0)
+    """Largest difference from the Keras network it was frozen from."""
+
+    @property
+    def per_frame(self) -> bool:
+        """Whether it looks at each frame on its own rather than once at the sequence."""
+        return self.inputs[0].view is View.FRAME
+
+    @model_validator(mode="after")
+    def _inputs_go_together(self) -> Self:
+        if len({network_input.name for network_input in self.inputs}) < len(self.inputs):
+            raise ValueError(f"network {self.name}: inputs must have different names")
+        if any(network_input.view is View.FRAME for network_input in self.inputs) and len(self.inputs) > 1:
+            raise ValueError(f"network {self.name}: a network on frames must have one input, got {len(self.inputs)}")
+        return self
+
+
+class NeighbourOptions(_Strict):
+    """The scores of other cameras around the same time as features; see `inference.ensemble.neighbourhood`."""
+
+    windows_seconds: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
+    """Another camera's sequence counts if it is at most so much earlier or later; one group of features each."""
+    min_coverage: float = Field(ge=0, le=1)
+    """Smallest share of sequences with a neighbour at which they are used; below it all features are `missing`."""
+    missing: float
+
+
+class Stacking(_Strict):
+    """LightGBM boosters on top: one per set and class, averaged over the sets."""
+
+    sets: tuple[Name, ...] = Field(min_length=1)
+    classes: tuple[Label, ...] = Field(min_length=1)
+    """Classes whose estimate the boosters replace."""
+    feature_classes: tuple[Label, ...] = Field(min_length=1)
+    """Classes whose probabilities are features."""
+    blocks: tuple[str, ...] = Field(min_length=1)
+    """Order of the features: `Block` values and names of networks on the whole sequence."""
+    missing_frame: float
+    neighbours: NeighbourOptions | None = None
+    """There if, and only if, `neighbours` is one of the blocks."""
+
+
+class Blend(_Strict):
+    """Networks on the whole sequence that have a say in the estimate from the frames, before any stacker."""
+
+    networks: tuple[Name, ...] = Field(min_length=1)
+    method: Literal["mean", "median"]
+    classes: tuple[Label, ...] = Field(default=LABELS, min_length=1)
+    """Classes that they have a say in; by default all."""
+    weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    """Of a mean: the estimate's from the frames, then each network's; by default all the same."""
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        if self.weights is not None and (self.method != "mean" or len(self.weights) != 1 + len(self.networks)):
+            raise ValueError(
+                f"weights: must come with method mean, one for the frames and one for each network, "
+                f"got {len(self.weights)} for {self.method} of {len(self.networks)}"
+            )
+        return self
+
+
+class Ensemble(_Strict):
+    """How the networks' answers become one estimate: the part of a recipe that the pipeline needs."""
+
+    preprocessing: Literal["quarter", "quarter+jpeg"]
+    frame_weights: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    """Weight of the first, second, ... frame in the estimate; their number is that of the frames used."""
+    max_mixed_loss_increase: float = Field(gt=0)
+    """Largest expected increase of the log loss, relative to the log loss, at which mixed precision is accepted."""
+    blends: tuple[Blend, ...] = ()
+    """One after the other, each on the estimate that the earlier ones left."""
+    stacking: Stacking | None = None
+
+
+class FileEntry(_Strict):
+    """Size and hash of one file of the bundle."""
+
+    sha256: str = Field(pattern=SHA256_PATTERN)
+    n_bytes: int = Field(ge=0)
+
+
+class Provenance(_Strict):
+    """Where a bundle came from."""
+
+    recipe: str
+    hakuna_version: str
+    tensorflow_version: str
+    keras_version: str
+    sources: dict[str, FileEntry]
+
+
+class Manifest(_Strict):
+    """`manifest.json` of a bundle."""
+
+    format_version: Literal[1]
+    name: Name
+    description: str
+    demo: bool
+    """Whether the networks are untrained or toys: then every output says so."""
+    labels: tuple[str, ...]
+    priors: dict[Label, Probability]
+    ensemble: Ensemble
+    networks: tuple[Network, ...] = Field(min_length=1)
+    feature_names: tuple[str, ...]
+    """Names of the stacker's features by position; empty without stackers."""
+    files: dict[str, FileEntry]
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.labels != LABELS:
+            raise ValueError("labels: must be the 54 labels in alphabetical order")
+        if set(self.priors) != set(LABELS):
+            raise ValueError(f"priors: must have each of the {N_LABELS} labels, got {len(self.priors)}")
+        check_ensemble(self.ensemble, self.networks)
+        if self.feature_names != feature_names(self.ensemble, self.networks):
+            raise ValueError("feature_names: must be those of the stacking blocks, in their order")
+        for path in self.files:
+            if not is_plain_path(path):
+                raise ValueError(f"files: must be plain paths below the bundle, got {path!r}")
+        for network in self.networks:
+            own = {f"{network.folder}/{name}" for name in NETWORK_FILES}
+            strange = [path for path in self.files if path.startswith(f"{network.folder}/") and path not in own]
+            if strange:
+                raise ValueError(f"files: network {network.name} must consist of {NETWORK_FILES}, got {strange[0]!r}")
+        return self
+
+    @property
+    def n_frames(self) -> int:
+        """How many frames of a sequence take part."""
+        return len(self.ensemble.frame_weights)
+
+    @property
+    def frame_networks(self) -> tuple[Network, ...]:
+        """Networks on frames, in order."""
+        return tuple(network for network in self.networks if network.per_frame)
+
+    @property
+    def sequence_networks(self) -> tuple[Network, ...]:
+        """Networks on views of the whole sequence, in order."""
+        return tuple(network for network in self.networks if not network.per_frame)
+
+    @property
+    def view_keys(self) -> tuple[ViewKey, ...]:
+        """The views that the networks need, each once."""
+        keys = {
+            (network_input.view, size.as_image_size()): None
+            for network in self.networks
+            for network_input in network.inputs
+            for size in network.sizes
+        }
+        return tuple(keys)
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether a path leads below a folder, and is written in the only way there is."""
+    pure = PurePosixPath(path)
+    return path.isprintable() and pure.parts[:1] not in ((), ("/",)) and ".." not in pure.parts and str(pure) == path
+
+
+def check_ensemble(ensemble: Ensemble, networks: tuple[Network, ...]) -> None:
+    """Raise ValueError where the ensemble speaks of networks that are not there, or of none."""
+    names = [network.name for network in networks]
+    if len(set(names)) < len(names):
+        raise ValueError(f"networks: must have different names, got {names}")
+    if not any(network.per_frame for network in networks):
+        raise ValueError("networks: at least one must look at frames")
+    on_sequences = {network.name for network in networks if not network.per_frame}
+    for blend in ensemble.blends:
+        if not on_sequences.issuperset(blend.networks):
+            raise ValueError(f"blends.networks: must be among {sorted(on_sequences)}, got {list(blend.networks)}")
+    if ensemble.stacking is None:
+        return
+    known = {*Block, *on_sequences}
+    unknown = [block for block in ensemble.stacking.blocks if block not in known]
+    if unknown:
+        raise ValueError(f"stacking.blocks: must be among {sorted(known)}, got {unknown}")
+    has_block = Block.NEIGHBOURS in ensemble.stacking.blocks
+    if has_block != (ensemble.stacking.neighbours is not None):
+        got = "the block alone" if has_block else "the options alone"
+        raise ValueError(f"stacking.neighbours: must come with the block {Block.NEIGHBOURS.value}, got {got}")
+
+
+def feature_names(ensemble: Ensemble, networks: tuple[Network, ...]) -> tuple[str, ...]:
+    """Names of the stacker's features by position: `NETWORK_HEIGHTxWIDTH_frameK_CLASS`, `NETWORK_CLASS`, ..."""
+    stacking = ensemble.stacking
+    if stacking is None:
+        return ()
+    frames = range(1, len(ensemble.frame_weights) + 1)
+    names: list[str] = []
+    for block in stacking.blocks:
+        if block in (Block.HOUR, Block.MONTH):
+            names.append(block)
+            continue
+        if block == Block.FRAME_OUTPUTS:
+            stems = [
+                f"{network.name}_{size.height}x{size.width}_frame{k}"
+                for network in networks
+                if network.per_frame
+                for size in network.sizes
+                for k in frames
+            ]
+        elif block == Block.FRAME_MEDIANS:
+            stems = [f"median_frame{k}" for k in frames]
+        elif block == Block.NEIGHBOURS and stacking.neighbours:
+            stems = [f"neighbours_{window}s" for window in stacking.neighbours.windows_seconds]
+        else:
+            stems = [block]
+        names += [f"{stem}_{label}" for stem in stems for label in stacking.feature_classes]
+    return tuple(names)
+
+
+def booster_path(set_name: str, label: str) -> str:
+    """Where a booster lies below its bundle."""
+    return f"stackers/{set_name}/{label}.txt"
+
+
+def booster_paths(manifest: Manifest) -> list[str]:
+    """Where all boosters of a bundle lie below it."""
+    stacking = manifest.ensemble.stacking
+    return [booster_path(name, label) for name in stacking.sets for label in stacking.classes] if stacking else []
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """The manifest as it is written: the same bundle gives the same bytes."""
+    return json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n"

@@ -1,0 +1,92 @@
+"""Which network looks at which size, with or without mirror images, when a sequence is worth so much effort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.uint8]
+    """uint8 (H, W, 3), RGB, 0-255."""
+    Probabilities = npt.NDArray[np.float32]
+    """float32 (..., C), 0-1, classes in the order of LABELS."""
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inference.bundle.manifest import Manifest, Network, Size
+
+
+class Effort(IntEnum):
+    """How much a sequence is worth when time is short, from everything to nothing: the order of degrading."""
+
+    FULL = 0
+    """What the bundle says."""
+    NO_LARGE_TTA = 1
+    """No mirror images at the largest size."""
+    NO_TTA = 2
+    """No mirror images."""
+    ONE_SIZE = 3
+    """Each network at its smallest size only."""
+    FIRST_NETWORK = 4
+    """Only the first network on frames."""
+    PRIORS = 5
+    """Nobody looks at the photos."""
+
+    @property
+    def label(self) -> str:
+        """Its name for people and for `run.json`."""
+        return self.name.lower().replace("_", " ")
+
+
+STACKABLE_EFFORT = Effort.NO_TTA
+"""Up to here every output is there, as the stackers expect; they were trained without mirror images anyway."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One output of the records: a network at a size.
+
+    Attributes
+    ----------
+    is_asked : False where the output is left out to save time
+    mirror : average each image with its mirror image
+    """
+
+    network: Network
+    size: Size
+    is_asked: bool
+    mirror: bool
+
+
+def passes_for(manifest: Manifest, effort: Effort, *, flip_tta: bool) -> tuple[Pass, ...]:
+    """Every output of the bundle in its order, and what is done about it."""
+    largest = max(_pixels(size) for network in manifest.networks for size in network.sizes)
+    passes = []
+    for network in manifest.networks:
+        smallest = min(network.sizes, key=_pixels)
+        for size in network.sizes:
+            mirror = flip_tta and network.flip_tta and effort < Effort.NO_TTA
+            if effort == Effort.NO_LARGE_TTA and _pixels(size) == largest:
+                mirror = False
+            is_asked = effort < Effort.ONE_SIZE or (effort < Effort.PRIORS and size == smallest)
+            if effort == Effort.FIRST_NETWORK and network != manifest.frame_networks[0]:
+                is_asked = False
+            passes.append(Pass(network, size, is_asked, mirror))
+    return tuple(passes)
+
+
+def relative_cost(passes: tuple[Pass, ...], n_frames: int) -> float:
+    """Work of the networks on a sequence with so many frames, in pixels that a backbone looks at."""
+    cost = 0.0
+    for one in passes:
+        n_images = n_frames if one.network.per_frame else (n_frames > 1) * len(one.network.inputs)
+        cost += one.is_asked * (1 + one.mirror) * n_images * _pixels(one.size)
+    return cost
+
+
+def _pixels(size: Size) -> int:
+    return size.height * size.width

@@ -1,0 +1,69 @@
+"""`hakuna metadata`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from inference.core.errors import UsageError
+
+if TYPE_CHECKING:
+    pass
+
+FORMAT_FILE = "submission_format.csv"
+
+
+def metadata(
+    photos: Annotated[Path, typer.Argument(help="Folder with photos, or a COCO Camera Traps .json file.")],
+    out: Annotated[Path, typer.Option(help="Metadata to write: seq_id, datetime, file_name, site.")],
+    submission_format: Annotated[
+        Path | None,
+        typer.Option(
+            "--format",
+            help="Submission format to write; default: submission_format.csv beside OUT, where there is none yet.",
+        ),
+    ] = None,
+    gap: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Longest time, in seconds, between two photos of one burst; default 5."),
+    ] = None,
+    max_photos: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Cut longer bursts into some of so many photos; 3: predict sees every photo. Default: never."
+        ),
+    ] = None,
+) -> None:
+    """Make the metadata of a folder of photos: the camera's clock from EXIF, bursts by camera folder and time.
+
+    Photos of a camera belong together while each follows the one before it within --gap; cameras number their photos,
+    so names tell the order, and times where names do not number. A photo without a time is a burst of its own.
+
+    Examples:
+        hakuna metadata /media/card --out metadata.csv
+
+        hakuna metadata /media/card --out metadata.csv --max-photos 3
+
+        hakuna metadata annotations.json --out metadata.csv --gap 60
+    """
+    from inference.dataset import bursts, photo_index
+
+    format_path = submission_format or out.parent / FORMAT_FILE
+    if len({path.resolve() for path in (photos, out, format_path)}) < 3:  # noqa: PLR2004
+        raise UsageError(f"PHOTOS, --out, --format: must be different files, got {photos}, {out}, {format_path}")
+    is_lost = os.path.exists(format_path) and not photo_index.is_left_by_us(format_path, out)
+    if submission_format is None and is_lost:
+        raise UsageError(
+            f"{format_path}: must not be there yet; --format OTHER.csv writes elsewhere, --format {format_path} writes over it"
+        )
+    found = photo_index.find_photos(photos) if os.path.isdir(photos) else photo_index.read_coco(photos)
+    made = bursts.group_bursts(found.photos, bursts.GAP_SECONDS if gap is None else gap, max_photos)
+    photo_index.write_submission_format(format_path, made)
+    photo_index.write_metadata(out, made)
+    n_sites = len({photo.site for photo in found.photos})
+    typer.echo(f"{len(found.photos)} photos, {len(made)} bursts, {n_sites} sites -> {out}, {format_path}")
+    for line in photo_index.remarks(found, made):
+        typer.echo(line, err=True)

@@ -1,0 +1,59 @@
+"""What commands print for people."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+
+
+class LogFormat(StrEnum):
+    """Names of the log formats on the command line."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+def print_figures(figures: dict[str, Any]) -> None:
+    """Print figures as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("what", "figure")
+    for name, value in figures.items():
+        shown = ", ".join(f"{key}: {one:,}" for key, one in value.items()) if isinstance(value, dict) else value
+        table.add_row(name.replace("_", " "), f"{shown:,}" if isinstance(shown, int) else str(shown))
+    Console().print(table)
+
+
+def print_summary(report: dict[str, Any], out: Path, human: bool) -> None:
+    """Print what a run came to, for a person."""
+    if not human:
+        return
+    with suppress(OSError, SystemExit):  # rich ends the program where nobody reads: the run is complete all the same
+        _print_counts(report, out)
+
+
+def _print_counts(report: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+
+    counts = report["counts"]
+    console = Console(stderr=True)
+    if "warning" in report:
+        console.print(f"[bold red]{report['warning']}[/]")
+    if report["degraded"]:
+        console.print("[bold red]degraded: the time budget was too short for everything, see run.json[/]")
+    if "shard" in report:
+        console.print(f"{counts['sequences']} sequences; `hakuna merge` makes the submission", highlight=False)
+        return
+    console.print(
+        f"{counts['sequences']} sequences, {sum(counts['failed_photos'].values())} photos not used, "
+        f"{counts['sequences_with_priors']} sequences with priors -> {out / 'submission.csv'}",
+        highlight=False,
+        markup=False,  # a path may have brackets
+    )

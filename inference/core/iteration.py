@@ -1,0 +1,33 @@
+"""Iterating in batches, and ahead of the consumer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def work_ahead(work: Callable[[Item], Result], items: Iterable[Item], n_workers: int, n_ahead: int) -> Iterator[Result]:
+    """Results in the order of the items, made by threads that keep at most `n_ahead` of them waiting."""
+    source = iter(items)
+    executor = ThreadPoolExecutor(n_workers, thread_name_prefix="decode")
+    try:
+        futures = deque(executor.submit(work, item) for item in islice(source, n_ahead))
+        while futures:
+            result = futures.popleft().result()
+            futures.extend(executor.submit(work, item) for item in islice(source, 1))
+            yield result
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def in_parts(items: Iterable[Item], n_items: int) -> Iterator[list[Item]]:
+    """Lists of `n_items` items, in order; the last one may be shorter."""
+    source = iter(items)
+    while part := list(islice(source, n_items)):
+        yield part

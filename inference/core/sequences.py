@@ -1,0 +1,111 @@
+"""Images, sequences, frames and views: the types that travel through a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.uint8]
+    """uint8 (H, W, 3), RGB, 0-255."""
+    Probabilities = npt.NDArray[np.float32]
+    """float32 (..., C), 0-1, classes in the order of LABELS."""
+
+
+class ImageSize(NamedTuple):
+    """Height before width, everywhere; the swap happens in the line that calls an image library."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One row of the metadata: a photo and the moment it was taken."""
+
+    file_name: str
+    """Path below the data folder, as written in the metadata."""
+    datetime: str
+    """`YYYY-MM-DD HH:MM:SS`, or anything else where the metadata does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """One capture event: the photos of one burst, in `file_name` order."""
+
+    seq_id: str
+    images: tuple[Image, ...]
+    site: str = ""
+    """Its camera, where the metadata has a column for it; else the `seq_id` may tell."""
+
+
+class FailureReason(StrEnum):
+    """Why a photo took no part in its sequence; the words in `failures.csv`."""
+
+    UNSAFE_PATH = "unsafe path"
+    MISSING = "missing"
+    NOT_A_FILE = "not a regular file"
+    UNREADABLE = "cannot be read"
+    EMPTY_FILE = "empty file"
+    TOO_LARGE = "file too large"
+    NOT_AN_IMAGE = "not a JPEG or PNG"
+    TOO_MANY_PIXELS = "too many pixels"
+    TOO_MANY_SCANS = "too many scans"
+    CANNOT_DECODE = "cannot be decoded"
+    TIMED_OUT = "reading took too long"
+
+
+READING_TROUBLE = frozenset({FailureReason.TIMED_OUT, FailureReason.UNREADABLE})
+"""Failures of the disk or mount rather than of the photo."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFailure:
+    """A photo that could not be used, and why. A value, never an exception that stops the others."""
+
+    file_name: str
+    reason: FailureReason
+    detail: str = ""
+
+
+class View(StrEnum):
+    """What a network can look at."""
+
+    FRAME = "frame"
+    """Each frame of the sequence, uint8 (F, H, W, 3)."""
+    MEAN = "mean"
+    """The mean over the frames, float32 (H, W, 3)."""
+    BACKGROUND = "background"
+    """What moved between the frames, float32 (H, W, 3)."""
+
+
+ViewKey = tuple[View, ImageSize]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewedSequence:
+    """A sequence on its way from the photos to the networks.
+
+    Attributes
+    ----------
+    sequence : the photos it was made of
+    n_frames : how many of them could be used, F; at most the bundle's number of frames
+    views : what the networks look at, RGB, 0-255, by view and size
+        View.FRAME: uint8 (F, H, W, 3). View.MEAN, View.BACKGROUND: float32 (H, W, 3); absent when F < 2.
+    failures : the photos that could not be used
+    n_resized : frames that had another size than the first one and were resized to it
+    """
+
+    sequence: Sequence
+    n_frames: int
+    views: Mapping[ViewKey, npt.NDArray[np.uint8] | npt.NDArray[np.float32]]
+    failures: tuple[FrameFailure, ...]
+    n_resized: int

@@ -1,0 +1,169 @@
+"""Photos of a camera -> bursts: those that were taken together, in the order in which they were taken."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+GAP_SECONDS = 5.0
+"""Longest time between two photos of one burst. Ours: the frames of genuine bursts are 0 to 1 s apart (Snapshot Serengeti
+and the Camtrap DP example), a flash needs a few seconds at night, and the 60 s with which MegaDetector's tools join
+photos into episodes would join bursts that the competition kept apart."""
+FRAMES_USED = 3
+"""How many photos of a burst the published program looks at (REFERENCE.md 3.1)."""
+DIGITS = re.compile(r"(\d+)")
+NAME_PARTS = re.compile(r"(.*?)( ?\(\d+\))?(?:\.[^.]*)?", re.DOTALL)
+"""`(1)` is what Windows adds to a photo of another card whose name is there already."""
+MOST_BACKWARD = 1 / 3
+"""Names put photos in order unless more than this share of their steps goes back in time; of random names half do."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPhoto:
+    """A photo that was found."""
+
+    file_name: str
+    """Path below the folder."""
+    site: str
+    moment: datetime | None
+    seq_id: str | None = None
+    """Its burst, where somebody has told already."""
+    is_numbered: bool = True
+    """Whether its name is a camera's, which numbers its photos; others are put in order by time alone."""
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Photos that were taken together, in the order in which they were taken."""
+
+    seq_id: str
+    photos: tuple[FieldPhoto, ...]
+
+    @property
+    def n_beyond(self) -> int:
+        """Photos at which the published program does not look."""
+        return max(0, len(self.photos) - FRAMES_USED)
+
+    @property
+    def is_in_name_order(self) -> bool:
+        """Whether those that are looked at, in the plain order of their names, are the first in the order of time."""
+        names = [photo.file_name for photo in self.photos]
+        return sorted(names)[:FRAMES_USED] == names[:FRAMES_USED]
+
+
+def group_bursts(
+    photos: Iterable[FieldPhoto], gap_seconds: float = GAP_SECONDS, most: int | None = None
+) -> list[Burst]:
+    """Photos of one camera belong together while each follows its predecessor within the gap.
+
+    It is names that put photos in order, as cameras number them; clocks jump (batteries, summer time), and copies of two
+    cards share their times. Names that are alike but for their numbers are one series: `IMG_0002 (1)` does not follow
+    `IMG_0001`. Digits count as numbers: IMG_9 comes before IMG_10, and 9999 before 0001. Where names do not number (most of
+    them are of a series of their own, or time goes back and forth along them) it is time that puts photos in order.
+
+    A photo without a time is a burst of its own. Longer bursts than `most` are cut, but those that are told never. The order
+    of `photos` does not matter. The id of a burst is the name of its first photo, unless told.
+    """
+    told: dict[str, list[FieldPhoto]] = defaultdict(list)
+    by_site: dict[str, list[FieldPhoto]] = defaultdict(list)
+    for photo in photos:
+        if photo.seq_id is None:
+            by_site[photo.site].append(photo)
+        else:
+            told[photo.seq_id].append(photo)
+    bursts = [
+        Burst(seq_id, tuple(sorted(members, key=_by_name if all(one.is_numbered for one in members) else _by_time)))
+        for seq_id, members in told.items()
+    ]
+    for members in by_site.values():
+        for chain in _chains(members, gap_seconds):
+            bursts += [Burst(part[0].file_name, tuple(part)) for part in _cut(chain, most)]
+    return sorted(bursts, key=lambda burst: _by_name(burst.photos[0]))
+
+
+def _chains(photos: list[FieldPhoto], gap_seconds: float) -> Iterator[list[FieldPhoto]]:
+    """Bursts of one camera, however long."""
+    all_series: dict[str, list[FieldPhoto]] = defaultdict(list)
+    for photo in photos:
+        all_series[_series(photo)].append(photo)
+    n_alone = sum(len(members) == 1 for members in all_series.values())
+    if 2 * n_alone > len(photos) or not all(photo.is_numbered for photo in photos):
+        yield from _parted(sorted(photos, key=_by_time), gap_seconds)
+        return
+    for members in all_series.values():
+        ordered = sorted(members, key=_by_name)
+        if _goes_back_and_forth(ordered, gap_seconds):
+            ordered.sort(key=_by_time)
+        parts = list(_parted(ordered, gap_seconds))
+        if len(parts) > 1 and _rolls_over(ordered[-1], ordered[0], gap_seconds):
+            parts = [*parts[1:-1], [*parts[-1], *parts[0]]]
+        yield from parts
+
+
+def _parted(photos: list[FieldPhoto], gap_seconds: float) -> Iterator[list[FieldPhoto]]:
+    part: list[FieldPhoto] = []
+    for photo in photos:
+        # Frames of one burst may be numbered against their order by a second: the clock ticks between them.
+        if part and abs(_seconds(part[-1], photo)) > gap_seconds:
+            yield part
+            part = []
+        part.append(photo)
+    if part:
+        yield part
+
+
+def _cut(chain: list[FieldPhoto], most: int | None) -> list[list[FieldPhoto]]:
+    size = most or len(chain)
+    return [chain[first : first + size] for first in range(0, len(chain), size)]
+
+
+def _goes_back_and_forth(photos: list[FieldPhoto], gap_seconds: float) -> bool:
+    steps = [step for earlier, later in pairwise(photos) if (step := _seconds(earlier, later)) != float("inf")]
+    return sum(step < -gap_seconds for step in steps) > MOST_BACKWARD * len(steps)
+
+
+def _rolls_over(last: FieldPhoto, first: FieldPhoto, gap_seconds: float) -> bool:
+    """Whether a camera's counter went from 9999 to 0001 between two photos, within a burst."""
+    before, after = (DIGITS.findall(_stem_and_copy(photo)[0])[-1:] for photo in (last, first))
+    if not before or not after or set(before[0]) != {"9"} or after[0].lstrip("0") not in ("", "1"):
+        return False
+    return 0 <= _seconds(last, first) <= gap_seconds
+
+
+def _seconds(earlier: FieldPhoto, later: FieldPhoto) -> float:
+    """From one photo to another; infinitely many where one of them has no time."""
+    if earlier.moment is None or later.moment is None:
+        return float("inf")
+    return (later.moment - earlier.moment).total_seconds()
+
+
+def _series(photo: FieldPhoto) -> str:
+    """What the names of photos that a camera numbered one after the other have in common."""
+    stem, copy = _stem_and_copy(photo)
+    return DIGITS.sub("#", stem) + copy
+
+
+def _stem_and_copy(photo: FieldPhoto) -> tuple[str, str]:
+    """`IMG_0001 (2).JPG` -> `IMG_0001` and ` (2)`, which is "" where the name is no copy's."""
+    match = NAME_PARTS.fullmatch(photo.file_name.rpartition("/")[2])
+    return (match[1], match[2] or "") if match else ("", "")
+
+
+def _by_name(photo: FieldPhoto) -> tuple[list[tuple[int, str]], str]:
+    """Sorts digits as numbers; names that differ in leading zeros only are told apart by themselves."""
+    parts = DIGITS.split(photo.file_name)
+    # Without zeros before it, the longer number is the larger one; int() refuses thousands of digits.
+    numbers = [part.lstrip("0") for part in parts]
+    return [
+        (len(number), number) if place % 2 else (0, part)
+        for place, (part, number) in enumerate(zip(parts, numbers, strict=True))
+    ], photo.file_name
+
+
+def _by_time(photo: FieldPhoto) -> tuple[datetime, tuple[list[tuple[int, str]], str]]:
+    """Sorts by time, then by name; those without a time come last."""
+    return photo.moment or datetime.max, _by_name(photo)

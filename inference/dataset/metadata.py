@@ -1,0 +1,263 @@
+"""The competition's CSV files -> sequences, whatever the order of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    Pixels = npt.NDArray[np.uint8]
+    """uint8 (H, W, 3), RGB, 0-255."""
+    Probabilities = npt.NDArray[np.float32]
+    """float32 (..., C), 0-1, classes in the order of LABELS."""
+import csv
+import re
+import sys
+from contextlib import contextmanager
+from dataclasses import field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from inference.core.errors import InputError
+from inference.core.labels import LABELS
+from inference.core.sequences import Image, Sequence
+
+METADATA_COLUMNS = ("seq_id", "datetime", "file_name")
+SITE_COLUMN = "site"
+"""Where the camera stood: a column that `hakuna metadata` adds; the competition's metadata does not tell."""
+METADATA_NAME = "test_metadata.csv"
+FORMAT_NAME = "submission_format.csv"
+"""The competition's names, below the data folder."""
+PUBLIC_SEQ_ID = re.compile(r"(?:SER_)?(?P<season>[^#]+)#(?P<site>[^#]+)#[^#]+#[^#]+")
+"""season # site # roll # capture, as in the public seasons (REFERENCE.md 1); anonymised test sets have other ids."""
+EPOCH = datetime(1970, 1, 1)
+SHOWN_COLUMNS = 8
+"""Of a header that is refused."""
+FALLBACK_HOUR = 12
+FALLBACK_MONTH = 7
+"""Noon in the middle of the year, for a sequence none of whose photos has a readable datetime."""
+
+
+@dataclass(frozen=True)
+class UnreadableDatetimes:
+    """Datetimes that are there and are none, such as `8/19/2010 18:24`, which spreadsheets make of them.
+
+    Attributes
+    ----------
+    n_rows : rows that have one
+    first : the first of them, with its row, for people; "" if there is none
+    """
+
+    n_rows: int = 0
+    first: str = field(default="", compare=False)  # the order of the rows must not matter
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What the metadata file tells: sequences by `seq_id`, each with its photos in `file_name` order."""
+
+    sequences: dict[str, Sequence]
+    n_duplicate_rows: int
+    unreadable: UnreadableDatetimes
+
+
+@dataclass(frozen=True)
+class SubmissionFormat:
+    """Rows and columns of the submission, in the order in which they have to be written."""
+
+    seq_ids: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The sequences of one run in the order of the submission, and what did not match.
+
+    Sequences without metadata have no images; they get the priors.
+    """
+
+    sequences: tuple[Sequence, ...]
+    labels: tuple[str, ...]
+    n_without_metadata: int
+    n_not_in_format: int
+    n_duplicate_rows: int
+    unreadable: UnreadableDatetimes
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Read `seq_id, datetime, file_name` (by name, in any order), and `site` if it is there; others are ignored.
+
+    Duplicate rows are merged and counted. Raises InputError naming file, row and column.
+    """
+    datetimes: dict[str, dict[str, str]] = {}
+    sites: dict[str, str] = {}
+    n_rows = n_duplicates = n_unreadable = 0
+    first_unreadable = ""
+    with csv_rows(path) as (header, rows):
+        columns = _columns(path, header, METADATA_COLUMNS)
+        site_column = header.index(SITE_COLUMN) if SITE_COLUMN in header else None
+        for row_number, row in rows:
+            seq_id, datetime_text, file_name = (row[column] for column in columns)
+            if not seq_id:
+                raise InputError(f"{path}, row {row_number}, column seq_id: must not be empty")
+            if site_column is not None and sites.setdefault(seq_id, sys.intern(row[site_column])) != row[site_column]:
+                raise InputError(
+                    f"{path}, row {row_number}, column {SITE_COLUMN}: must be the same in all rows of a sequence, "
+                    f"got {row[site_column]!r} after {sites[seq_id]!r}"
+                )
+            n_rows += 1
+            if datetime_text and _parsed(datetime_text) is None:
+                n_unreadable += 1
+                first_unreadable = first_unreadable or f"row {row_number}: {datetime_text!r}"
+            files = datetimes.setdefault(seq_id, {})
+            if file_name in files:
+                n_duplicates += 1
+                # The earliest that tells a time, so that the order of the rows cannot matter.
+                files[file_name] = min(files[file_name], datetime_text, key=lambda text: (_parsed(text) is None, text))
+            else:
+                files[file_name] = sys.intern(datetime_text)
+    if not n_rows:
+        raise InputError(f"{path}: must have at least one row below the header, got none")
+    sequences = {
+        seq_id: Sequence(seq_id, tuple(Image(name, files[name]) for name in sorted(files)), sites.get(seq_id, ""))
+        for seq_id, files in datetimes.items()
+    }
+    return Metadata(sequences, n_duplicates, UnreadableDatetimes(n_unreadable, first_unreadable))
+
+
+def read_sites(path: Path) -> dict[str, str]:
+    """The site of every sequence from a file with `seq_id, site`; {} where it has no such column. Raises InputError."""
+    with csv_rows(path) as (header, rows):
+        if SITE_COLUMN not in header:
+            return {}
+        seq_id, site = _columns(path, header, ("seq_id", SITE_COLUMN))
+        return {row[seq_id]: row[site] for _, row in rows}
+
+
+def read_submission_format(path: Path) -> SubmissionFormat:
+    """Read the `seq_id` of every row and the order of the labels; the values do not matter."""
+    seq_ids: dict[str, int] = {}
+    with csv_rows(path) as (header, rows):
+        labels = tuple(header[1:])
+        if header[:1] != ["seq_id"]:
+            got = header[0] if header else "an empty line"
+            raise InputError(f"{path}, row 1, column 1: must be seq_id, got {got!r}")
+        check_labels(path, labels)
+        for row_number, row in rows:
+            seq_id = row[0]
+            if not seq_id:
+                raise InputError(f"{path}, row {row_number}, column seq_id: must not be empty")
+            if seq_id in seq_ids:
+                raise InputError(
+                    f"{path}, row {row_number}, column seq_id: must be unique, "
+                    f"got {seq_id!r} as in row {seq_ids[seq_id]}"
+                )
+            seq_ids[seq_id] = row_number
+    if not seq_ids:
+        raise InputError(f"{path}: must have at least one row below the header, got none")
+    return SubmissionFormat(tuple(seq_ids), labels)
+
+
+def check_labels(path: Path, labels: tuple[str, ...]) -> None:
+    """Refuse a header that does not have each of the 54 labels once."""
+    missing = sorted(set(LABELS) - set(labels))
+    unknown = sorted(set(labels) - set(LABELS))
+    if missing or unknown:
+        raise InputError(
+            f"{path}, row 1: must have the {len(LABELS)} labels, "
+            f"got {len(missing)} missing {missing[:5]} and {len(unknown)} unknown {unknown[:5]}"
+        )
+    if len(labels) > len(LABELS):
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        raise InputError(f"{path}, row 1: must have each label once, got {twice[:5]} more than once")
+
+
+def plan_sequences(metadata: Metadata, submission_format: SubmissionFormat | None) -> Plan:
+    """Join metadata and submission format by `seq_id`; without a format, every sequence sorted by `seq_id`."""
+    known = metadata.sequences
+    if submission_format is None:
+        ordered = tuple(known[seq_id] for seq_id in sorted(known))
+        return Plan(ordered, LABELS, 0, 0, metadata.n_duplicate_rows, metadata.unreadable)
+    ordered = tuple(known.get(seq_id) or Sequence(seq_id, ()) for seq_id in submission_format.seq_ids)
+    n_without = sum(not sequence.images for sequence in ordered)
+    return Plan(
+        sequences=ordered,
+        labels=submission_format.labels,
+        n_without_metadata=n_without,
+        n_not_in_format=len(known) - (len(ordered) - n_without),
+        n_duplicate_rows=metadata.n_duplicate_rows,
+        unreadable=metadata.unreadable,
+    )
+
+
+def moment_of(sequence: Sequence) -> datetime | None:
+    """The first photo's datetime, or that of the next one where it cannot be parsed; None where none can."""
+    moments = (_parsed(image.datetime) for image in sequence.images)
+    return next((moment for moment in moments if moment), None)
+
+
+def _parsed(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def hour_and_month(sequence: Sequence) -> tuple[int, int]:
+    """Hour (0-23) and month (1-12) of the first photo, whether or not it could be read.
+
+    Where its datetime cannot be parsed the next photo's is used, then noon in July.
+    """
+    moment = moment_of(sequence)
+    return (moment.hour, moment.month) if moment else (FALLBACK_HOUR, FALLBACK_MONTH)
+
+
+def site_and_seconds(sequence: Sequence) -> tuple[str, int | None]:
+    """Its camera ("" where neither a column nor the `seq_id` tells), and its moment in seconds since 1970 by its clock."""
+    match = PUBLIC_SEQ_ID.fullmatch(sequence.seq_id)
+    site = sequence.site or (match["site"] if match else "")
+    moment = moment_of(sequence)
+    return site, int((moment.replace(tzinfo=None) - EPOCH).total_seconds()) if moment else None
+
+
+@contextmanager
+def csv_rows(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
+    """Header and numbered rows of a CSV file; every defect is an InputError that names the row."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            try:
+                header = next(reader, [])
+                duplicated = {name for name in header if header.count(name) > 1}
+                if duplicated:
+                    raise InputError(f"{path}, row 1: column names must be unique, got {sorted(duplicated)} twice")
+                yield header, _checked_rows(path, header, reader)
+            except csv.Error as error:
+                raise InputError(f"{path}, line {reader.line_num}: must be valid CSV, got: {error}") from error
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path}, after line {reader.line_num}: must be UTF-8, got: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: must be a readable CSV file, got: {error.strerror or error}") from error
+
+
+def _checked_rows(path: Path, header: list[str], reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    for row_number, row in enumerate(reader, start=2):
+        if not row:
+            continue  # a blank line, often the last one
+        if len(row) != len(header):
+            raise InputError(f"{path}, row {row_number}: must have {len(header)} columns, got {len(row)}")
+        yield row_number, row
+
+
+def _columns(path: Path, header: list[str], names: tuple[str, ...]) -> tuple[int, ...]:
+    missing = [name for name in names if name not in header]
+    if missing:
+        raise InputError(
+            f"{path}, row 1: must have the columns {', '.join(names)}, got no {', '.join(missing)} among {header[:SHOWN_COLUMNS]}"
+        )
+    return tuple(header.index(name) for name in names)

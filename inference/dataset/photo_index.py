@@ -1,0 +1,254 @@
+"""Photos as they come from the field -> bursts: a folder of memory cards, or a COCO Camera Traps file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import Any
+
+from inference.core.errors import InputError
+from inference.core.files import atomic_csv
+from inference.core.labels import LABELS
+from inference.dataset.bursts import FRAMES_USED, Burst, FieldPhoto
+from inference.dataset.camera_folders import CARD_FOLDER, TOP, camera_folders, folder_of
+from inference.dataset.metadata import METADATA_COLUMNS, SITE_COLUMN, csv_rows
+from inference.images.exif import HEAD_BYTES, moment_taken
+from inference.storage.local import safe_path
+
+PHOTO_NAME = re.compile(r"[^.].*\.(jpe?g|png)", re.IGNORECASE)
+"""Not hidden files: macOS leaves a `._IMG_0001.JPG` beside every photo."""
+NO_DATE = re.compile(r"0000\D00\D00")
+"""What cameras say whose clock was never set."""
+LINKS = "links to folders: their photos lie elsewhere"
+
+
+@dataclass
+class Found:
+    """What a folder holds, and what was left out."""
+
+    photos: list[FieldPhoto] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    clock: tzinfo | None = None
+    """Offset from UTC to which times were converted, where they came with offsets of their own."""
+    n_outside: int = 0
+    """Photos that are links to somewhere outside the folder."""
+
+    @property
+    def n_undated(self) -> int:
+        """Photos that do not say when they were taken."""
+        return sum(photo.moment is None for photo in self.photos)
+
+
+def find_photos(folder: Path) -> Found:
+    """Every JPEG and PNG below a folder, with the camera's clock. Raises InputError where there is none.
+
+    Only the beginning of each file is read. What cannot be read is listed all the same: `predict` tells why. Links to folders
+    are not followed, as `predict` reads nothing outside the folder: they are counted, like folders that cannot be read.
+    """
+    left_out: Counter[str] = Counter()
+    moments: dict[str, datetime | None] = {}
+    n_outside = 0
+
+    def count_unreadable(_: OSError) -> None:
+        left_out["folders that cannot be read"] += 1
+
+    for parent, folders, names in os.walk(folder, onerror=count_unreadable):
+        shown = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in shown if not os.path.islink(os.path.join(parent, name))]
+        left_out[LINKS] += len(shown) - len(folders)
+        below = os.path.relpath(parent, folder).replace(os.sep, "/")
+        for name in sorted(names):
+            if not PHOTO_NAME.fullmatch(name):
+                left_out["hidden files" if name.startswith(".") else "files that are no JPEG or PNG"] += 1
+                continue
+            file_name = name if below == TOP else f"{below}/{name}"
+            if not _is_text(file_name):
+                left_out["photos whose names are not UTF-8"] += 1
+                continue
+            if os.path.islink(os.path.join(parent, name)) and safe_path(folder, file_name) is None:
+                n_outside += 1
+            moments[file_name] = moment_taken(_head(os.path.join(parent, name)))
+    left_out = +left_out
+    if not moments:
+        also = "".join(f", {count} {what}" for what, count in sorted(left_out.items()))
+        raise InputError(f"{folder}: must be a folder with photos (JPEG, PNG) in it, got none{also}")
+    # Where the folder is a card's DCIM itself, all folders in it are one camera's.
+    top = folder.resolve().name if folder.resolve().name.upper() == CARD_FOLDER else ""
+    below_top = {file_name: f"{top}/{folder_of(file_name)}".strip("/") for file_name in moments}
+    cameras = camera_folders(below_top.values())
+    photos = [FieldPhoto(name, cameras[below_top[name]], moment) for name, moment in moments.items()]
+    return Found(photos, left_out, n_outside=n_outside)
+
+
+def read_coco(path: Path) -> Found:
+    """Photos of a COCO Camera Traps file: `images` with `file_name` and, if known, `datetime`, `location`, `seq_id`.
+
+    Raises InputError naming the image.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path}: must be a readable file, got: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: must be JSON in UTF-8, got: {error}") from error
+    images = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(images, list) or not images:
+        raise InputError(f"{path}: must be COCO Camera Traps: an object with a list `images` that is not empty")
+    for number, image in enumerate(images):
+        _check_coco(f"{path}, images[{number}]", image)
+    moments = [
+        _coco_moment(f"{path}, images[{number}].datetime", one.get("datetime")) for number, one in enumerate(images)
+    ]
+    # One clock for all, so that gaps and order are right: that of the first photo that has an offset.
+    clock = next((moment.tzinfo for moment in moments if moment and moment.tzinfo), None)
+    cameras = camera_folders(folder_of(image["file_name"]) for image in images)
+    photos = [
+        _coco_photo(image, _by_clock(f"{path}, images[{number}].datetime", moment, clock), cameras)
+        for number, (image, moment) in enumerate(zip(images, moments, strict=True))
+    ]
+    _check_bursts(path, photos)
+    return Found(photos, clock=clock)
+
+
+def remarks(found: Found, bursts: list[Burst]) -> list[str]:
+    """What somebody has to know who goes on with these bursts."""
+    told = []
+    if found.n_outside:
+        told.append(
+            f"{found.n_outside} photos are links that lead out of the folder: predict reads nothing there and will call them "
+            "an unsafe path; copy them, or give the folder that they lead into"
+        )
+    if found.n_undated:
+        told.append(f"{found.n_undated} photos do not say when they were taken: a burst each")
+    if found.clock:
+        told.append(f"times with an offset from UTC were converted to {found.clock}")
+    if long := [burst for burst in bursts if burst.n_beyond]:
+        told.append(
+            f"not looked at: {sum(burst.n_beyond for burst in long)} photos; the published ensemble uses the first {FRAMES_USED} of a burst, "
+            f"and {len(long)} bursts are longer (up to {max(len(burst.photos) for burst in long)} photos): "
+            f"--max-photos {FRAMES_USED} cuts them, so that every photo counts"
+        )
+    if n_other := sum(not burst.is_in_name_order for burst in bursts):
+        told.append(
+            f"{n_other} bursts: predict takes photos in the order of their names as text (IMG_10 before IMG_9), "
+            "which is not that of their times"
+        )
+    return [*told, *(f"left out: {count} {what}" for what, count in sorted(found.left_out.items()))]
+
+
+def write_metadata(path: Path, bursts: list[Burst]) -> None:
+    """Write `seq_id, datetime, file_name, site`, which `predict --metadata` reads."""
+    with atomic_csv(path) as writer:
+        writer.writerow([*METADATA_COLUMNS, SITE_COLUMN])
+        for burst in bursts:
+            for photo in burst.photos:
+                moment = photo.moment.isoformat(sep=" ", timespec="seconds") if photo.moment else ""
+                writer.writerow([burst.seq_id, moment, photo.file_name, photo.site])
+
+
+def write_submission_format(path: Path, bursts: list[Burst]) -> None:
+    """Write the rows and columns that the submission will have."""
+    with atomic_csv(path) as writer:
+        writer.writerow(["seq_id", *LABELS])
+        for burst in bursts:
+            writer.writerow([burst.seq_id, *[0] * len(LABELS)])
+
+
+def is_left_by_us(format_path: Path, metadata_path: Path) -> bool:
+    """Whether the submission format is what `hakuna metadata` wrote beside this metadata, so that it may do so again."""
+    try:
+        with csv_rows(metadata_path) as (header, rows):
+            if header != [*METADATA_COLUMNS, SITE_COLUMN]:
+                return False
+            seq_ids = list(dict.fromkeys(row[0] for _, row in rows))
+        with csv_rows(format_path) as (header, rows):
+            nothing = ["0"] * len(LABELS)
+            return header == ["seq_id", *LABELS] and [row for _, row in rows] == [[one, *nothing] for one in seq_ids]
+    except InputError:
+        return False
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _head(path: str) -> bytes:
+    """The first bytes of a regular file; none of anything else, and no error."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, HEAD_BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def _check_coco(where: str, image: Any) -> None:
+    if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or not image["file_name"]:
+        raise InputError(
+            f"{where}.file_name: must be a path, got {image.get('file_name') if isinstance(image, dict) else image!r}"
+        )
+
+    if not _is_text(image["file_name"]):
+        raise InputError(f"{where}.file_name: must be text in UTF-8, got {image['file_name']!r}")
+    if image.get("seq_id") == "":
+        raise InputError(f"{where}.seq_id: must not be empty; leave it out where there is none")
+
+
+def _check_bursts(path: Path, photos: list[FieldPhoto]) -> None:
+    """Every photo once, every burst at one site: `predict` asks for both."""
+    names: dict[str, int] = {}
+    sites: dict[str, str] = {}
+    for number, photo in enumerate(photos):
+        where = f"{path}, images[{number}]"
+        if names.setdefault(photo.file_name, number) != number:
+            raise InputError(
+                f"{where}.file_name: must be unique, got {photo.file_name!r} as in images[{names[photo.file_name]}]"
+            )
+        if photo.seq_id is not None and (site := sites.setdefault(photo.seq_id, photo.site)) != photo.site:
+            raise InputError(
+                f"{where}.location: must be the same in all photos of a seq_id, got {photo.site!r} after {site!r}"
+            )
+
+
+def _coco_photo(image: dict[str, Any], moment: datetime | None, cameras: dict[str, str]) -> FieldPhoto:
+    seq_id, location = image.get("seq_id"), image.get("location")
+    return FieldPhoto(
+        file_name=image["file_name"],
+        site=cameras[folder_of(image["file_name"])] if location is None else str(location),
+        moment=moment,
+        seq_id=None if seq_id is None else str(seq_id),
+        is_numbered=False,  # data sets name their photos anew
+    )
+
+
+def _coco_moment(where: str, text: Any) -> datetime | None:
+    """With an offset from UTC where the text has one."""
+    if text is None or text == "" or (isinstance(text, str) and NO_DATE.match(text)):
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: must be YYYY-MM-DD HH:MM:SS, got {text!r}") from error
+
+
+def _by_clock(where: str, moment: datetime | None, clock: tzinfo | None) -> datetime | None:
+    if moment is None or moment.tzinfo is None:
+        return moment
+    try:
+        return moment.astimezone(clock).replace(tzinfo=None)
+    except OverflowError as error:
+        raise InputError(f"{where}: must be a time of this era in the clock {clock}, got {moment}") from error

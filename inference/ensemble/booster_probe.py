@@ -1,0 +1,143 @@
+"""The first load of boosters happens in a child process: if LightGBM dies of one or never comes back, the run refuses it.
+
+`start_booster_trial` returns at once, `wait` tells how it ended: so it runs while the networks are loaded.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from inference.core.errors import BundleError, HakunaError
+
+if TYPE_CHECKING:
+    from inference.bundle.reader import Bundle
+
+SECONDS_A_BOOSTER = 60.0
+"""The longest silence of the child. A booster of 3000 trees takes it about a second."""
+CHILD_MODULE = "inference.ensemble.booster_probe_child"
+PACKAGE_FOLDER = str(Path(__file__).resolve().parents[2])
+READ_BYTES = 1 << 16
+ERROR_BYTES = 2000
+"""How much of the end of the child's error output is looked at."""
+
+
+class BoosterTrial:
+    """A child process that loads the boosters of a bundle and lets them answer."""
+
+    def __init__(self, bundle: Bundle, seconds_a_booster: float = SECONDS_A_BOOSTER) -> None:
+        """Start the child; nobody has to wait for it."""
+        self._folder = bundle.folder
+        self._seconds = seconds_a_booster
+        self._lock = threading.Lock()
+        self._over = False
+        self._current: str | None = None
+        self.failure: HakunaError | None = HakunaError(f"{bundle.folder}: trial of the boosters stopped before its end")
+        """Why the boosters cannot be used; None once all of them have answered."""
+        self._errors = open(os.memfd_create("booster_trial"), "w+b")  # noqa: SIM115  # closed with the child
+        # Its own session: Ctrl-C in a terminal is not meant for it. It watches its standard input, which ends when this
+        # process ends, however that happens. It runs the modules that this process runs, from nowhere else.
+        search_path = os.pathsep.join(filter(None, [PACKAGE_FOLDER, os.environ.get("PYTHONPATH")]))
+        self._child = subprocess.Popen(  # noqa: S603  # this very interpreter
+            [sys.executable, "-P", "-m", CHILD_MODULE, str(bundle.folder), bundle.id],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": search_path},
+        )
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is over and there is nothing to expect of it."""
+        return self._over and self.failure is not None
+
+    def wait(self) -> None:
+        """Return when every booster has answered; at once if that is known already.
+
+        Raises
+        ------
+        BundleError
+            A booster is damaged, or the child died or hung over it; the message names the file.
+        """
+        with self._lock:
+            if not self._over:
+                try:
+                    self.failure = self._outcome()
+                finally:
+                    self.stop()
+        if self.failure:
+            raise self.failure
+
+    def stop(self) -> None:
+        """End the child, whatever it is doing."""
+        self._over = True
+        with self._child:  # closes its pipes
+            self._child.kill()
+        self._errors.close()
+
+    def _outcome(self) -> HakunaError | None:
+        """Follow the child's lines until it is done, reports, dies or is silent for too long."""
+        stdout: IO[bytes] = self._child.stdout  # type: ignore[assignment]  # it is a pipe
+        deadline = time.monotonic() + self._seconds
+        unread = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ)
+            while selector.select(max(0.0, deadline - time.monotonic())):
+                chunk = os.read(stdout.fileno(), READ_BYTES)
+                if not chunk:
+                    return self._broken(f"the process that tried it {_ending(self._child.wait())}")
+                *lines, unread = (unread + chunk).split(b"\n")
+                for message in map(json.loads, lines):
+                    if "booster" not in message:
+                        return BundleError(message["error"]) if message["error"] else None
+                    self._current = message["booster"]
+                    deadline = time.monotonic() + self._seconds
+        return self._broken(f"got no answer within {self._seconds:g} s")
+
+    def _broken(self, what: str) -> HakunaError:
+        """What it means that the child did not come to its end."""
+        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - ERROR_BYTES))
+        last = self._errors.read().decode(errors="replace").strip().rpartition("\n")[2]
+        detail = f"{what}{f', its last words: {last}' if last else ''}"
+        if self._current is None:
+            return HakunaError(f"{self._folder}: the boosters must be tried in a child process, but {detail}")
+        return BundleError(f"{self._current}: must be a LightGBM model that loads and answers, but {detail}")
+
+
+def _ending(return_code: int) -> str:
+    """`died of SIGSEGV`, or with which code it ended."""
+    if return_code < 0:
+        return f"died of {signal.Signals(-return_code).name}"
+    return f"ended with code {return_code}"
+
+
+_trials: dict[tuple[Path, str], BoosterTrial] = {}
+"""What this process knows about bundles: each is tried once. Its identity covers the bytes of every booster."""
+
+
+def start_booster_trial(bundle: Bundle) -> BoosterTrial | None:
+    """Start to load a bundle's boosters in a child process, unless this process has done so; None if it has none."""
+    if bundle.manifest.ensemble.stacking is None:
+        return None
+    key = bundle.folder, bundle.id
+    if key not in _trials or _trials[key].has_failed:
+        _trials[key] = BoosterTrial(bundle)
+        atexit.register(_trials[key].stop)
+    return _trials[key]
+
+
+def try_boosters(bundle: Bundle) -> None:
+    """Load a bundle's boosters in a child process and wait for it. Raises as `BoosterTrial.wait` does."""
+    trial = start_booster_trial(bundle)
+    if trial is not None:
+        trial.wait()

@@ -1,0 +1,73 @@
+"""The child process of `booster_trial`: loads every booster of a bundle, lets it answer, says which one it is about to load.
+
+It may die at any moment: that is what it is for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.bundle.booster_check import check_booster_text
+from inference.bundle.manifest import booster_paths
+from inference.bundle.reader import Bundle, read_manifest
+from inference.core.errors import BundleError
+from inference.ensemble.stackers import load_booster, read_booster
+
+NO_CORE_DUMP = (0, 0)
+
+
+def main() -> None:
+    """Try the boosters of the bundle in the first argument, whose identity is the second."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    resource.setrlimit(resource.RLIMIT_CORE, NO_CORE_DUMP)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    lines = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # LightGBM prints where it likes
+    try:
+        answer_with_every_booster(Path(sys.argv[1]), sys.argv[2], lines)
+    except BundleError as error:
+        _tell(lines, error=str(error))
+    else:
+        _tell(lines, error=None)
+
+
+def answer_with_every_booster(folder: Path, bundle_id: str, lines: int) -> None:
+    """Check, load and ask every booster. Raises BundleError for the first that is not what it must be."""
+    manifest, identity = read_manifest(folder)
+    if identity != bundle_id:
+        raise BundleError(f"{folder}: must be bundle {bundle_id}, got {identity}")
+    bundle = Bundle(folder, manifest, identity)
+    n_features = len(manifest.feature_names)
+    rows = np.array([np.zeros(n_features), np.full(n_features, np.nan)])
+    for relative in booster_paths(manifest):
+        path = str(bundle.path(relative))
+        _tell(lines, booster=path)
+        data = read_booster(bundle, relative)
+        check_booster_text(path, data)
+        answers = np.asarray(load_booster(bundle, relative, data).predict(rows))
+        if not np.all((answers >= 0) & (answers <= 1)):
+            raise BundleError(f"{path}: must answer with probabilities, got {answers}")
+
+
+def _end_with_parent() -> None:
+    """Standard input ends when the parent process does."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def _tell(lines: int, **message: Any) -> None:
+    os.write(lines, json.dumps(message).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

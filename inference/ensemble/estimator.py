@@ -1,0 +1,107 @@
+"""Records -> final probabilities: aggregation, a look around, then the stackers where their features are as they expect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import compress
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.bundle.manifest import Manifest
+from inference.bundle.reader import Bundle
+from inference.core.labels import LABELS, priors_row
+from inference.ensemble.aggregation import aggregate, blended
+from inference.ensemble.booster_probe import start_booster_trial
+from inference.ensemble.features import stacker_features
+from inference.ensemble.neighbourhood import Neighbourhood, look_around
+from inference.ensemble.stackers import Stackers
+from inference.records.schema import Record
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Probabilities
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """Final probabilities of some records, and the features of those that the stackers saw.
+
+    Attributes
+    ----------
+    records : N records
+    probabilities : float32 (N, C)
+    stacked : M of the records: those with every output, whether or not there are stackers
+    features : float64 (M, D); None without stackers
+    """
+
+    records: list[Record]
+    probabilities: Probabilities
+    stacked: list[Record]
+    features: npt.NDArray[np.float64] | None
+
+
+class Estimator:
+    """The second phase of a bundle in memory, for any number of records at a time."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Start to try the stackers in a child process, which takes seconds; `load` waits for it."""
+        self.bundle = bundle
+        self._manifest = bundle.manifest
+        self._priors = priors_row(bundle.manifest.priors)
+        self._stackers: Stackers | None = None
+        start_booster_trial(bundle)
+
+    def load(self) -> None:
+        """Load the stackers, unless they are. Raises BundleError where one is unusable."""
+        stacking = self._manifest.ensemble.stacking
+        if stacking and self._stackers is None:
+            self._stackers = Stackers(self.bundle, stacking)
+
+    def __call__(self, records: list[Record], neighbours: Probabilities | None = None) -> Estimated:
+        """Estimate some records; one without a readable frame gets the priors.
+
+        `neighbours` are their rows of `Neighbourhood.means`; without them, as in a provisional submission, the
+        stackers are told that nobody was around.
+        """
+        self.load()
+        stacking = self._manifest.ensemble.stacking
+        probabilities = np.tile(self._priors, (len(records), 1))
+        seen = [record for record in records if record.n_frames]
+        if not seen:
+            return Estimated(records, probabilities, [], None)
+        aggregated = aggregate(seen, self._manifest)
+        if neighbours is not None:
+            neighbours = neighbours[[record.n_frames > 0 for record in records]]
+        estimate, features = blended(aggregated, self._manifest), None
+        stacked = list(compress(seen, aggregated.is_complete))
+        if stacking and self._stackers and stacked:
+            rows = aggregated.is_complete
+            features = stacker_features(aggregated, self._manifest, stacking, neighbours)[rows]
+            estimate[rows] = self._stackers.restack(estimate[rows], features)
+        probabilities[[record.n_frames > 0 for record in records]] = estimate
+        return Estimated(records, probabilities, stacked, features)
+
+
+def look_around_records(chunks: Iterable[list[Record]], n_records: int, manifest: Manifest) -> Neighbourhood | None:
+    """What the other cameras saw around each of all records; None where the manifest does not ask."""
+    stacking = manifest.ensemble.stacking
+    if not (stacking and stacking.neighbours):
+        return None
+    classes = [LABELS.index(label) for label in stacking.feature_classes]
+    scores = np.full((n_records, len(classes)), np.nan, np.float32)
+    moments, sites = np.zeros(n_records, np.int64), np.full(n_records, -1, np.int64)
+    numbers: dict[str, int] = {}
+    first = 0
+    for records in chunks:
+        seen = [record for record in records if record.n_frames]
+        if seen:
+            rows = [first + k for k, record in enumerate(records) if record.n_frames]
+            scores[rows] = blended(aggregate(seen, manifest), manifest)[:, classes]
+        for row, record in enumerate(records, start=first):
+            if record.site and record.seconds is not None:
+                sites[row] = numbers.setdefault(record.site, len(numbers))
+                moments[row] = record.seconds
+        first += len(records)
+    return look_around(scores, moments, sites, stacking.neighbours)

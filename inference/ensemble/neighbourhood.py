@@ -1,0 +1,198 @@
+"""What the other cameras saw around the same time: an animal here is likelier when its herd just passed next door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from inference.bundle.manifest import NeighbourOptions
+    from inference.core.sequences import Probabilities
+
+    Integers = npt.NDArray[np.int64]
+
+FRACTION_BITS = 40
+"""Scores are added as whole multiples of 2 ** -40, so that a sum depends neither on the order of the records nor on what
+was added before it, as differences of prefix sums in floating point do. Each score is rounded by at most 2 ** -41, and so
+is their mean; float32 scores from 2 ** -16 on are taken as they are."""
+MOST_SEQUENCES = 2 ** (63 - FRACTION_BITS) - 1
+"""8 million: their scores still add up within 63 bits."""
+BLOCK_CLASSES = 2
+"""Classes that are summed together: 2.6 million sequences need 42 MB for each array of sums."""
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """What the neighbours of N sequences saw, or why it is not used.
+
+    Attributes
+    ----------
+    means : float32 (N, W, K) over W windows and K feature classes; NaN where no other camera fired within the window.
+        All NaN where the neighbours are not used.
+    coverage : share of the N sequences with a neighbour, by window
+    is_used : False where the data are too sparse, as in test sets whose ids do not tell the camera
+    n_unplaced : sequences without a known camera or moment: nobody's neighbours
+    """
+
+    means: Probabilities
+    coverage: tuple[float, ...]
+    is_used: bool
+    n_unplaced: int
+
+
+def look_around(scores: Probabilities, moments: Integers, sites: Integers, options: NeighbourOptions) -> Neighbourhood:
+    """Find the neighbours of N sequences, unless the share of those that have any is too small.
+
+    Parameters
+    ----------
+    scores : float32 (N, K), 0-1; NaN in rows that nobody has looked at
+    moments : int64 (N,), seconds; any origin
+    sites : int64 (N,), one number for each camera; -1 where the camera or the moment is not known
+    """
+    placed = _Placed.of(scores, moments, sites, options.windows_seconds)
+    n_sequences = max(1, len(scores))
+    coverage = tuple(float(n) / n_sequences for n in np.count_nonzero(placed.counts, axis=0))
+    is_used = max(coverage) >= options.min_coverage
+    nothing = np.broadcast_to(np.float32(np.nan), (len(scores), len(coverage), scores.shape[1]))
+    means = placed.means(scores) if is_used else nothing
+    return Neighbourhood(means, coverage, is_used, int(np.count_nonzero(sites < 0)))
+
+
+def neighbour_means(
+    scores: Probabilities, moments: Integers, sites: Integers, windows: Sequence[int]
+) -> tuple[Probabilities, Integers]:
+    """Mean scores of all other cameras within each window, and how many sequences they come from.
+
+    A sequence of another camera counts if its moment is at most `window` seconds earlier or later. Never the sequence
+    itself, nor any other of its own camera. O(N log N) time for the sorting, O(N) for each class and window.
+
+    Parameters
+    ----------
+    scores, moments, sites : as in `look_around`
+    windows : W windows in seconds
+
+    Returns
+    -------
+    float32 (N, W, K), NaN where there is no neighbour, and int64 (N, W)
+    """
+    placed = _Placed.of(scores, moments, sites, windows)
+    return placed.means(scores), placed.counts
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """The P of N sequences whose camera and moment are known, and where the neighbours of each are.
+
+    Attributes
+    ----------
+    by_time : int64 (P,), rows in the order of time
+    by_camera : int64 (P,), positions in `by_time` in the order of camera and time
+    counts : int64 (N, W), sequences of other cameras within each window
+    """
+
+    by_time: Integers
+    by_camera: Integers
+    spans: tuple[_Spans, ...]
+    counts: Integers
+
+    @classmethod
+    def of(cls, scores: Probabilities, moments: Integers, sites: Integers, windows: Sequence[int]) -> _Placed:
+        """Find them. Raises ValueError where sums might not fit into 63 bits."""
+        if len(scores) > MOST_SEQUENCES:
+            raise ValueError(f"neighbours: must be at most {MOST_SEQUENCES} sequences, got {len(scores)}")
+        counts = np.zeros((len(scores), len(windows)), np.int64)
+        placed = np.flatnonzero((sites >= 0) & ~np.isnan(scores).any(axis=1))
+        by_time = placed[np.argsort(moments[placed], kind="stable")]
+        by_camera = np.argsort(sites[by_time], kind="stable")
+        if not len(placed):
+            return cls(by_time, by_camera, (), counts)
+        spans = tuple(_Spans.of(moments[by_time], sites[by_time], window) for window in windows)
+        for w, span in enumerate(spans):
+            counts[by_time, w] = span.n_others
+        return cls(by_time, by_camera, spans, counts)
+
+    def means(self, scores: Probabilities) -> Probabilities:
+        """Mean scores of the others: float32 (N, W, K), NaN where there are none."""
+        n_classes = scores.shape[1]
+        means = np.full((len(scores), self.counts.shape[1], n_classes), np.nan, np.float32)
+        if not self.spans:
+            return means
+        for classes in _blocks(n_classes):
+            whole = _fixed_point(scores[self.by_time, classes])
+            over_time, over_cameras = _prefix_sums(whole), _prefix_sums(whole[self.by_camera])
+            del whole
+            for w, span in enumerate(self.spans):
+                means[self.by_time, w, classes] = span.means(over_time, over_cameras)
+        return means
+
+
+@dataclass(frozen=True)
+class _Spans:
+    """Where the neighbours of each of P sequences lie, in the order of time.
+
+    Attributes
+    ----------
+    first, end : int32 (P,), all sequences within the window, as positions in the order of time
+    own_first, own_end : int32 (P,), those of the same camera, as positions in the order of camera and time
+    n_others : int64 (P,)
+    """
+
+    first: npt.NDArray[np.int32]
+    end: npt.NDArray[np.int32]
+    own_first: npt.NDArray[np.int32]
+    own_end: npt.NDArray[np.int32]
+    n_others: Integers
+
+    @classmethod
+    def of(cls, moments: Integers, sites: Integers, window: int) -> _Spans:
+        """Find them; `moments` ascend."""
+        first, end = _within(moments, window)
+        by_camera = np.argsort(sites, kind="stable")
+        # One axis for all cameras, each beyond the reach of the one before.
+        elapsed = moments - moments[0]
+        _, rank = np.unique(sites, return_inverse=True)
+        axis = (elapsed + rank * (int(elapsed[-1]) + window + 1))[by_camera]
+        own = np.empty((2, len(moments)), np.int32)
+        own[:, by_camera] = _within(axis, window)
+        n_others = (end - first).astype(np.int64) - (own[1] - own[0])
+        return cls(first, end, own[0], own[1], n_others)
+
+    def means(self, over_time: Integers, over_cameras: Integers) -> npt.NDArray[np.float64]:
+        """Means over the others from prefix sums (P + 1, K) in both orders: float64 (P, K), NaN where there are none."""
+        total = over_time[self.end] - over_time[self.first]
+        total -= over_cameras[self.own_end]
+        total += over_cameras[self.own_first]
+        divisor = np.where(self.n_others > 0, self.n_others, np.nan)
+        mean: npt.NDArray[np.float64] = total / divisor[:, None]
+        mean *= 2.0**-FRACTION_BITS
+        return mean
+
+
+def _within(ascending: Integers, window: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """First position and the one after the last that are at most `window` away from each."""
+    first = np.searchsorted(ascending, ascending - window, side="left").astype(np.int32)
+    end = np.searchsorted(ascending, ascending + window, side="right").astype(np.int32)
+    return first, end
+
+
+def _fixed_point(scores: Probabilities) -> Integers:
+    scaled = scores.astype(np.float64)
+    scaled *= 2.0**FRACTION_BITS
+    np.rint(scaled, out=scaled)
+    return scaled.astype(np.int64)
+
+
+def _prefix_sums(values: Integers) -> Integers:
+    """Sum of the first 0, 1, ... N rows: int64 (N + 1, K)."""
+    sums = np.zeros((len(values) + 1, values.shape[1]), np.int64)
+    np.cumsum(values, axis=0, out=sums[1:])
+    return sums
+
+
+def _blocks(n_classes: int) -> Iterator[slice]:
+    for first in range(0, n_classes, BLOCK_CLASSES):
+        yield slice(first, min(first + BLOCK_CLASSES, n_classes))

@@ -1,0 +1,100 @@
+"""The LightGBM stackers: features -> better estimates for the common classes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.bundle.booster_check import text_of_trees
+from inference.bundle.manifest import Stacking, booster_path
+from inference.bundle.reader import Bundle
+from inference.core.errors import BundleError
+from inference.core.labels import LABELS
+from inference.ensemble.booster_probe import try_boosters
+
+# Where scikit-learn is installed LightGBM imports it, for wrappers that nobody needs here: most of a second for each process.
+_IS_HIDDEN = "sklearn" not in sys.modules
+if _IS_HIDDEN:
+    sys.modules["sklearn"] = None  # type: ignore[assignment]  # that is how Python spells it
+try:
+    import lightgbm
+finally:
+    if _IS_HIDDEN:
+        del sys.modules["sklearn"]
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Probabilities
+
+ANONYMOUS_FEATURE = re.compile(r"Column_\d+")
+
+
+class Stackers:
+    """The boosters of a bundle in memory: one per set and class."""
+
+    def __init__(self, bundle: Bundle, stacking: Stacking) -> None:
+        """Load every booster, after a child process has. Raises BundleError where one cannot be used."""
+        try_boosters(bundle)
+        self._columns = [LABELS.index(label) for label in stacking.classes]
+        self._boosters = [
+            [_read_and_load(bundle, booster_path(name, label)) for name in stacking.sets] for label in stacking.classes
+        ]
+
+    def restack(self, estimate: Probabilities, features: npt.NDArray[np.float64]) -> Probabilities:
+        """Replace the stacked classes of an estimate.
+
+        Parameters
+        ----------
+        estimate : float32 (N, C)
+        features : float64 (N, D)
+
+        Returns
+        -------
+        float32 (N, C): a new array; a stacked class is the mean over the sets
+        """
+        stacked = estimate.copy()
+        for column, boosters in zip(self._columns, self._boosters, strict=True):
+            answers = [np.asarray(booster.predict(features)) for booster in boosters]
+            stacked[:, column] = np.mean(answers, axis=0)
+        return stacked
+
+
+def read_booster(bundle: Bundle, relative: str) -> bytes:
+    """The content of a booster's file. Raises BundleError unless it is what the manifest says, at this very moment."""
+    path = bundle.path(relative)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: must be readable, got: {error.strerror or error}") from error
+    digest, wanted = hashlib.sha256(data).hexdigest(), bundle.manifest.files[relative].sha256
+    if digest != wanted:
+        raise BundleError(f"{path}: must have SHA-256 {wanted}, got {digest}")
+    return data
+
+
+def load_booster(bundle: Bundle, relative: str, data: bytes) -> lightgbm.Booster:
+    """Load a booster from its text. LightGBM must not see a text that `check_booster_text` has not passed."""
+    path = bundle.path(relative)
+    try:
+        booster = lightgbm.Booster(model_str=text_of_trees(data))
+    except (lightgbm.basic.LightGBMError, ValueError) as error:
+        raise BundleError(f"{path}: must be a LightGBM model, got: {error}") from error
+    check_feature_names(str(path), booster.feature_name(), bundle.manifest.feature_names)
+    return booster
+
+
+def _read_and_load(bundle: Bundle, relative: str) -> lightgbm.Booster:
+    return load_booster(bundle, relative, read_booster(bundle, relative))
+
+
+def check_feature_names(where: str, got: list[str], expected: tuple[str, ...]) -> None:
+    """Refuse a booster made for other features. Anonymous names (`Column_0` ...) are taken by position."""
+    if len(got) != len(expected):
+        raise BundleError(f"{where}: must expect {len(expected)} features, got {len(got)}")
+    for position, (name, wanted) in enumerate(zip(got, expected, strict=True)):
+        if name != wanted and not ANONYMOUS_FEATURE.fullmatch(name):
+            raise BundleError(f"{where}: feature {position} must be {wanted}, got {name}")

@@ -1,0 +1,112 @@
+"""What to compute, how to run it, and the header of the records that it leaves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inference.core.choices import DecoderName, EngineName, Precision, Preset
+from inference.core.errors import UsageError
+from inference.core.sequences import Sequence
+from inference.process.read_timeout import Patience
+
+if TYPE_CHECKING:
+    from inference.bundle.reader import Bundle
+    from inference.dataset.metadata import Plan
+
+ROUNDING = 1e-6
+"""Of a photo: far more than a float errs with a billion of them."""
+READ_SECONDS = 60.0
+"""How long the reading of a photo may take before it is given up, unless told."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The `number`-th of `n_shards` parts of the sequences, counted from 1."""
+
+    number: int = 1
+    n_shards: int = 1
+
+    def bounds(self, n_sequences: int) -> tuple[int, int]:
+        """First index and the one after the last; the parts of all shards are everything, each once."""
+        return (n_sequences * (self.number - 1) // self.n_shards, n_sequences * self.number // self.n_shards)
+
+
+WHOLE = Shard()
+
+
+def parse_shard(text: str) -> Shard:
+    """`2/7`: the second of seven. Raises UsageError."""
+    number, _, n_shards = text.partition("/")
+    if not (number.isdecimal() and n_shards.isdecimal() and 1 <= int(number) <= int(n_shards)):
+        raise UsageError(f"--shard: must be I/N with 1 <= I <= N, such as 1/4, got {text!r}")
+    return Shard(int(number), int(n_shards))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to compute: the same job gives the same bytes, however it is run."""
+
+    data_folder: Path
+    plan: Plan
+    bundle: Bundle
+    preset: Preset
+    flip_tta: bool = True
+    decoder: DecoderName = DecoderName.AUTO
+    engine: EngineName = EngineName.AUTO
+    precision: Precision = Precision.FLOAT32
+    shard: Shard = WHOLE
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether it is only a part of a run."""
+        return self.shard.n_shards > 1
+
+    @property
+    def first(self) -> int:
+        """Index of this shard's first sequence among all."""
+        return self.shard.bounds(len(self.plan.sequences))[0]
+
+    @property
+    def sequences(self) -> tuple[Sequence, ...]:
+        """The sequences of this shard."""
+        first, end = self.shard.bounds(len(self.plan.sequences))
+        return self.plan.sequences[first:end]
+
+    @property
+    def n_photos(self) -> int:
+        """How many photos take part."""
+        n_frames = self.bundle.manifest.n_frames
+        return sum(len(sequence.images[:n_frames]) for sequence in self.sequences)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run a job; nothing here changes the answers of a run that is not short of time.
+
+    Attributes
+    ----------
+    n_workers : threads that read and decode photos
+    batch_size : sequences that go through the networks together
+    fresh : start over where there are records
+    features_path : also write the stackers' matrix there
+    budget : seconds within which a submission must exist; None: take all the time it needs
+    max_failures : share of the photos that may fail
+    patience : with reading a photo
+    strict : a run that its budget ends with a degraded submission exits with 6 instead of 0
+    """
+
+    n_workers: int = 1
+    batch_size: int = 8
+    fresh: bool = False
+    features_path: Path | None = None
+    budget: float | None = None
+    max_failures: float = 1.0
+    patience: Patience = field(default_factory=lambda: Patience(READ_SECONDS))
+    strict: bool = False
+
+    def allowed_failures(self, n_photos: int) -> int:
+        """How many of so many photos may fail: 29 of 100 at 29 %, which as a float is a little less."""
+        return math.floor(self.max_failures * n_photos + ROUNDING)

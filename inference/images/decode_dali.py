@@ -1,0 +1,247 @@
+"""Bytes -> quarter frames with NVIDIA DALI: on a GPU (`mixed`) or, by the same definition, on the CPU.
+
+DALI repeats the pixels of the border where Pillow leaves them out and renormalises. So each axis, the horizontal one
+first, is padded with zeros, resized to float, divided by an equally resized mask of ones and rounded: that is Pillow's
+resize up to one grey level in a few of ten thousand pixels. What is not a plain, whole JPEG goes to
+`decode_fast`, and from there to Pillow. The only module that imports DALI.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import nvidia.dali
+import structlog
+from nvidia.dali import Pipeline, fn, types
+
+from inference.core.choices import Preset
+from inference.images import decode_pillow, decode_turbo
+from inference.images.decode_pillow import QUARTER, DecodeError
+from inference.images.resample import vertical_first
+
+if TYPE_CHECKING:
+    from inference.core.sequences import ImageSize, Pixels
+
+log = structlog.get_logger()
+
+LANCZOS_LOBES = 3
+GPU_DEVICE = 0
+EXTRA_PADDING = 2
+"""Columns or rows of zeros beyond the reach of the kernel."""
+SUSPICIOUS_PHOTOS = 1000
+"""After a batch that failed, so many photos are tried on the CPU first: damage then costs a decode, not a pipeline."""
+SCAN_MARKER, END_MARKER = b"\xff\xda", b"\xff\xd9"
+
+
+class Placement(StrEnum):
+    """Where DALI decodes and resizes: the value of its `device` argument."""
+
+    CPU = "cpu"
+    MIXED = "mixed"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file that DALI can take, and what becomes of its size."""
+
+    data: bytes
+    full: ImageSize
+    quarter: ImageSize
+
+
+class DaliDecoder:
+    """A DALI pipeline in memory. Threads may share it; they take turns."""
+
+    def __init__(self, placement: Placement, max_photos: int, n_threads: int) -> None:
+        """Build the pipeline.
+
+        Parameters
+        ----------
+        placement : where it runs
+        max_photos : most photos that go through it together
+        n_threads : threads of DALI's own
+        """
+        self.placement = placement
+        self.max_photos = max_photos
+        self._n_threads = n_threads
+        self._lock = threading.Lock()
+        self._n_suspicious = 0
+        self._pipeline = self._build()
+
+    def decode(self, photos: Sequence[bytes], preset: Preset) -> list[Pixels | DecodeError]:
+        """Decode screened files to their quarter frames, uint8 (H, W, 3), RGB; or the error of `decode_pillow.decode`.
+
+        A photo gives the same pixels whatever the others are.
+        """
+        suitable = {index: photo for index, data in enumerate(photos) if (photo := _suitable(data))}
+        frames: dict[int, Pixels] = {}
+        with self._lock:
+            indices = list(suitable)
+            for start in range(0, len(indices), self.max_photos):
+                part = indices[start : start + self.max_photos]
+                decoded = self._run_or_isolate([suitable[index] for index in part])
+                frames.update({index: frame for index, frame in zip(part, decoded, strict=True) if frame is not None})
+        return [
+            decode_pillow.finish(frames[index], preset)
+            if index in frames
+            else decode_pillow.value_or_error(decode_turbo.decode, data, preset)
+            for index, data in enumerate(photos)
+        ]
+
+    def _run_or_isolate(self, photos: list[Photo]) -> list[Pixels | None]:
+        """Frames of photos; None where DALI cannot decode one."""
+        is_good = [True] * len(photos)
+        if self._n_suspicious:
+            self._n_suspicious = max(0, self._n_suspicious - len(photos))
+            is_good = self._try_on_cpu(photos)
+        try:
+            return self._run_good(photos, is_good)
+        except RuntimeError as error:
+            log.info("DALI: a batch failed, its photos are tried one by one", error=str(error).splitlines()[0])
+            self._pipeline = self._build()
+        is_good = self._try_on_cpu(photos)
+        try:
+            return self._run_good(photos, is_good)
+        except RuntimeError:
+            self._pipeline = self._build()
+        return [self._run_alone(photo) if good else None for photo, good in zip(photos, is_good, strict=True)]
+
+    def _try_on_cpu(self, photos: list[Photo]) -> list[bool]:
+        is_good = [decode_turbo.decode_plain(photo.data) is not None for photo in photos]
+        if not all(is_good):
+            self._n_suspicious = SUSPICIOUS_PHOTOS
+        return is_good
+
+    def _run_good(self, photos: list[Photo], is_good: list[bool]) -> list[Pixels | None]:
+        frames = iter(self._run([photo for photo, good in zip(photos, is_good, strict=True) if good]))
+        return [next(frames) if good else None for good in is_good]
+
+    def _run_alone(self, photo: Photo) -> Pixels | None:
+        try:
+            return self._run([photo])[0]
+        except RuntimeError:
+            self._pipeline = self._build()
+            return None
+
+    def _run(self, photos: list[Photo]) -> list[Pixels]:
+        if not photos:
+            return []
+        self._pipeline.feed_input("files", [np.frombuffer(photo.data, np.uint8) for photo in photos])
+        arguments = [_arguments(photo) for photo in photos]
+        for name in arguments[0]:
+            self._pipeline.feed_input(name, [one[name] for one in arguments])
+        (frames,) = self._pipeline.run()
+        on_cpu = frames.as_cpu() if self.placement is Placement.MIXED else frames
+        return [np.array(on_cpu.at(index)) for index in range(len(photos))]  # DALI uses its memory again
+
+    def _build(self) -> Any:
+        pipeline = Pipeline(
+            batch_size=self.max_photos,
+            num_threads=self._n_threads,
+            device_id=GPU_DEVICE if self.placement is Placement.MIXED else None,
+            prefetch_queue_depth=1,
+        )
+        with pipeline:
+            pipeline.set_outputs(_quarter_frames(self.placement))
+        pipeline.build()
+        return pipeline
+
+
+def version() -> str:
+    """DALI's version."""
+    return str(nvidia.dali.__version__)
+
+
+def _suitable(data: bytes) -> Photo | None:
+    """The photo, if it is a plain JPEG that ends after its scan and shrinks to a quarter, horizontally first.
+
+    Where a resize enlarges, it also enlarges differences in the last bit: such small photos are no work anyway.
+    """
+    if data.rfind(END_MARKER) < data.rfind(SCAN_MARKER):
+        return None
+    full = decode_turbo.plain_size(data)
+    if full is None:
+        return None
+    quarter = decode_pillow.quarter_size(full)
+    shrinks = full.height >= QUARTER * quarter.height and full.width >= QUARTER * quarter.width
+    return Photo(data, full, quarter) if shrinks and not vertical_first(full, quarter) else None
+
+
+def _quarter_frames(placement: Placement) -> Any:
+    """The graph: files -> uint8 (h, w, 3), RGB."""
+    files = fn.external_source(name="files", dtype=types.DALIDataType.UINT8, ndim=1)
+    photos = fn.decoders.image(
+        files,
+        device=placement.value,
+        output_type=types.RGB,
+        jpeg_fancy_upsampling=True,
+        use_fast_idct=False,
+        adjust_orientation=False,
+        affine=False,
+    )
+    for axis in ("horizontal", "vertical"):
+        mask = fn.external_source(name=f"{axis} mask", dtype=types.DALIDataType.UINT8, ndim=3, layout="HWC")
+        padded = fn.slice(
+            photos,
+            start=_external(f"{axis} pad_start", types.DALIDataType.INT32),
+            shape=_external(f"{axis} pad_shape", types.DALIDataType.INT32),
+            axes=[0, 1],
+            out_of_bounds_policy="pad",
+            fill_values=0,
+        )
+        sums = _resize(padded, f"{axis} photo")
+        weights = _resize(mask.gpu() if placement is Placement.MIXED else mask, f"{axis} mask")
+        photos = fn.cast(sums / weights, dtype=types.DALIDataType.UINT8)  # rounds to nearest and clips
+    return photos
+
+
+def _resize(images: Any, name: str) -> Any:
+    return fn.resize(
+        images,
+        size=_external(f"{name}_size", types.DALIDataType.FLOAT),
+        roi_start=_external(f"{name}_roi_start", types.DALIDataType.FLOAT),
+        roi_end=_external(f"{name}_roi_end", types.DALIDataType.FLOAT),
+        interp_type=types.INTERP_LANCZOS3,
+        antialias=True,
+        dtype=types.DALIDataType.FLOAT,
+    )
+
+
+def _external(name: str, dtype: Any) -> Any:
+    return fn.external_source(name=name, dtype=dtype, ndim=1)
+
+
+def _arguments(photo: Photo) -> dict[str, npt.NDArray[Any]]:
+    """What the graph needs to know about one photo, by the names of its external sources."""
+    horizontal = _axis_arguments(photo.full.width, photo.quarter.width, photo.full.height)
+    # Now it is as wide as its quarter. Along the other axis everything is turned round.
+    vertical = _axis_arguments(photo.full.height, photo.quarter.height, photo.quarter.width)
+    return {
+        **{f"horizontal {name}": value for name, value in horizontal.items()},
+        **{f"vertical {name}": _turned(value) for name, value in vertical.items()},
+    }
+
+
+def _turned(value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(value[::-1] if value.ndim == 1 else value.swapaxes(0, 1))
+
+
+def _axis_arguments(n_in: int, n_out: int, n_across: int) -> dict[str, npt.NDArray[Any]]:
+    """For a resize along the columns, from `n_in` to `n_out`, of `n_across` rows: everything (rows, columns)."""
+    padding = int(np.ceil(LANCZOS_LOBES * max(1.0, n_in / n_out))) + EXTRA_PADDING
+    arguments: dict[str, npt.NDArray[Any]] = {
+        "pad_start": np.array([0, -padding], np.int32),
+        "pad_shape": np.array([n_across, n_in + 2 * padding], np.int32),
+        "mask": np.pad(np.ones((1, n_in, 1), np.uint8), ((0, 0), (padding, padding), (0, 0))),
+    }
+    for name, n_rows in (("photo", n_across), ("mask", 1)):
+        arguments[f"{name}_size"] = np.array([n_rows, n_out], np.float32)
+        arguments[f"{name}_roi_start"] = np.array([0, padding], np.float32)
+        arguments[f"{name}_roi_end"] = np.array([n_rows, padding + n_in], np.float32)
+    return arguments

@@ -1,0 +1,54 @@
+"""Bytes -> quarter frame, the same pixels as Pillow's in less than half the time.
+
+libjpeg-turbo decodes without Pillow's copies, `resample` resizes. Whatever is not a plain, whole JPEG goes to
+Pillow, which repairs it as the reference did.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import simplejpeg
+
+from inference.core.choices import Preset
+from inference.core.sequences import ImageSize
+from inference.images import decode_pillow
+from inference.images.jpeg import has_unknown_marker
+from inference.images.resample import resize_lanczos
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Pixels
+
+PLAIN_COLOUR_SPACES = frozenset({"YCbCr", "Gray"})
+"""What cameras write by day and, some of them, by night."""
+
+
+def decode(data: bytes, preset: Preset) -> Pixels:
+    """Decode a photo to its quarter frame: the pixels, and the errors, of `decode_pillow.decode`."""
+    photo = decode_plain(data)
+    if photo is None:
+        return decode_pillow.decode(data, preset)
+    size = decode_pillow.quarter_size(ImageSize(*photo.shape[:2]))
+    return decode_pillow.finish(resize_lanczos(photo, size), preset)
+
+
+def decode_plain(data: bytes) -> Pixels | None:
+    """Decode a plain JPEG: uint8 (H, W, 3), RGB; None where libjpeg-turbo has anything to say about the file."""
+    if plain_size(data) is None:
+        return None
+    try:
+        photo: Pixels = simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False)
+    except ValueError:  # truncated or damaged
+        return None
+    return photo
+
+
+def plain_size(data: bytes) -> ImageSize | None:
+    """Size of a JPEG as cameras write them, from its header; None for any other file, and for what Pillow refuses."""
+    try:
+        height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:  # no JPEG
+        return None
+    if colour_space not in PLAIN_COLOUR_SPACES or has_unknown_marker(data):
+        return None
+    return ImageSize(height, width)

@@ -1,0 +1,92 @@
+"""The segments of a JPEG file, as Pillow and libjpeg step through them: what it announces, without decoding it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+JPEG_MAGIC = b"\xff\xd8"
+FF = b"\xff"
+END_OF_IMAGE, START_OF_SCAN = 0xD9, 0xDA
+APP0, APP14, APP15, COMMENT = 0xE0, 0xEE, 0xEF, 0xFE
+SMALLEST_KNOWN = 0xC0
+NO_MARKERS = frozenset({0x00, 0xFF})
+"""A stuffed and a fill byte."""
+WITHOUT_LENGTH = frozenset({*range(SMALLEST_KNOWN), 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
+"""TEM and reserved ones, JPG, RSTn, SOI, EOI, JPGn: Pillow gives up at the first two kinds and reads on right behind the
+others; libjpeg gives up at all that do not exist."""
+FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xDE}) - {0xC4, 0xC8, 0xCC}
+"""SOF0..SOF15 without DHT, JPG and DAC, and DHP (ITU-T T.81, table B.1)."""
+MIN_APP_BYTES = 16
+"""Marker, length and content of the shortest JFIF and Adobe segments that libjpeg heeds."""
+
+
+class Segment(NamedTuple):
+    """A marker and its content: bytes `start` to `stop` of the file."""
+
+    marker: int
+    start: int
+    stop: int
+
+
+def segments(data: bytes) -> Iterator[Segment]:
+    """The segments of a JPEG file in their order; what lies between them, such as the pixels, is stepped over."""
+    position = len(JPEG_MAGIC)
+    while 0 <= (position := data.find(FF, position)) < len(data) - 1:
+        marker = data[position + 1]
+        if marker in NO_MARKERS:
+            position += 1
+            continue
+        length = 0 if marker in WITHOUT_LENGTH else max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
+        yield Segment(marker, position, position + 2 + length)
+        position += 2 + length
+
+
+def count_pixels(data: bytes) -> int:
+    """Height x width for which Pillow will find room: the last that is announced before the first scan, or 0."""
+    n_pixels = 0
+    for marker, start, _ in segments(data):
+        if marker == START_OF_SCAN:
+            break
+        if marker in FRAME_MARKERS:
+            height = int.from_bytes(data[start + 5 : start + 7], "big")
+            width = int.from_bytes(data[start + 7 : start + 9], "big")
+            n_pixels = height * width
+    return n_pixels
+
+
+def count_scans(data: bytes) -> int:
+    """Scans of the first image in a file; whatever follows its end is never decoded."""
+    n_scans = 0
+    for marker, _, _ in segments(data):
+        if marker == END_OF_IMAGE:
+            break
+        n_scans += marker == START_OF_SCAN
+    return n_scans
+
+
+def has_unknown_marker(data: bytes) -> bool:
+    """Whether there is a marker before the first scan at which Pillow gives up, though libjpeg may know it (TEM)."""
+    for marker, _, _ in segments(data):
+        if marker == START_OF_SCAN:
+            break
+        if marker < SMALLEST_KNOWN:
+            return True
+    return False
+
+
+def without_metadata(data: bytes) -> bytes:
+    """The same pixels without EXIF, profiles, comments: all that the decoding of a JPEG file does not need.
+
+    JFIF and Adobe segments stay, if they are long enough to count: they tell what the colours are.
+    """
+    kept = [data[: len(JPEG_MAGIC)]]
+    position = len(JPEG_MAGIC)
+    for marker, start, stop in segments(data):
+        if marker == START_OF_SCAN:
+            break
+        tells_colours = marker in (APP0, APP14) and stop - start >= MIN_APP_BYTES
+        if (APP0 <= marker <= APP15 or marker == COMMENT) and not tells_colours:
+            kept.append(data[position:start])
+            position = stop
+    return b"".join([*kept, data[position:]])

@@ -1,0 +1,97 @@
+"""Which engine runs the networks, and in which precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inference.core.choices import GPU_DRIVER, EngineName, Precision
+from inference.core.errors import UsageError
+from inference.networks.forward import MAX_CALL_IMAGES, MIN_CALL_IMAGES, CallableNetwork, LoadedNetworks
+
+if TYPE_CHECKING:
+    from inference.bundle.manifest import Network
+    from inference.bundle.reader import Bundle
+
+
+CPU = "CPU"
+"""The device of an engine that shares the cores with everything else."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that is installed: what the numbers of a run come from."""
+
+    name: EngineName
+    version: str
+    device: str
+    supports_mixed: bool
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+    @property
+    def call_images(self) -> int:
+        """Most images in one call of a network.
+
+        OpenVINO on a CPU takes an image and its mirror image at a time: what a layer leaves is still in the caches for the
+        next one, every call has the same shape, and a signal is heard after one image. TensorFlow wants many.
+        """
+        return MIN_CALL_IMAGES if self.name is EngineName.OPENVINO else MAX_CALL_IMAGES
+
+
+def find_engine(name: EngineName) -> Engine:
+    """Resolve `auto`: TensorFlow where there is a GPU, OpenVINO on CPUs where it is installed, else TensorFlow.
+
+    Raises UsageError where the engine that is asked for is not installed.
+    """
+    has_openvino = find_spec("openvino") is not None
+    if name is EngineName.AUTO:
+        name = EngineName.OPENVINO if has_openvino and not GPU_DRIVER.exists() else EngineName.TENSORFLOW
+    if name is EngineName.OPENVINO:
+        if not has_openvino:
+            raise UsageError("--engine openvino: must be installed (extra cpu), got none")
+        from inference.networks import engine_openvino
+
+        return Engine(name, engine_openvino.version(), engine_openvino.DEVICE, engine_openvino.supports_mixed())
+    from inference.networks import engine_tensorflow
+
+    engine_tensorflow.prepare_devices()
+    return Engine(name, engine_tensorflow.version(), engine_tensorflow.device(), engine_tensorflow.supports_mixed())
+
+
+def load_networks(bundle: Bundle, engine: Engine, precision: Precision, check: Callable[[], None]) -> LoadedNetworks:
+    """Load every network of a bundle and let it answer once, so that no later call pays for building its plan.
+
+    `check` is called before every network that is loaded and before every later call of one.
+    """
+    mixed = precision is Precision.MIXED
+    networks: dict[str, CallableNetwork] = {}
+    for network in bundle.manifest.networks:
+        check()
+        folder = bundle.path(network.folder)
+        names = tuple(one.name for one in network.inputs)
+        if engine.name is EngineName.OPENVINO:
+            from inference.networks.engine_openvino import OpenVinoNetwork
+
+            networks[network.name] = OpenVinoNetwork(folder, names, mixed=mixed)
+        else:
+            from inference.networks.engine_tensorflow import TensorFlowNetwork
+
+            networks[network.name] = TensorFlowNetwork(folder, names, mixed=mixed)
+        _warm_up(networks[network.name], network)
+    return LoadedNetworks(
+        networks,
+        fixed_shapes=engine.device != CPU,
+        max_call_images=engine.call_images,
+        before_call=check,
+    )
+
+
+def _warm_up(call: CallableNetwork, network: Network) -> None:
+    black = np.zeros((2, *network.sizes[0].as_image_size(), 3), np.float32)
+    call({one.name: black for one in network.inputs})

@@ -1,0 +1,76 @@
+"""One frozen SavedModel -> a callable, with OpenVINO on CPUs. The only module of `inference` that imports it.
+
+It reads the very files that TensorFlow reads, loads them in a third of the time and runs them faster.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.bundle.graph_check import check_operations
+from inference.core.errors import BundleError
+from inference.core.labels import N_CLASSES
+
+# OpenVINO's tools would report every import to a web service and keep a client id in the home folder. Where the package
+# that reports cannot be imported they use their own stub.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # that is how Python spells it
+import openvino  # noqa: E402
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Probabilities
+
+OUTPUT = "probabilities"
+DEVICE = "CPU"
+N_DIMENSIONS, N_CHANNELS = 4, 3
+
+
+class OpenVinoNetwork:
+    """A frozen network in memory."""
+
+    def __init__(self, folder: Path, input_names: tuple[str, ...], *, mixed: bool) -> None:
+        """Load a SavedModel. Raises BundleError where it has other operations or another signature than a network of a bundle.
+
+        `mixed` multiplies in bfloat16; otherwise everything is float32.
+        """
+        check_operations(folder)
+        core = openvino.Core()
+        try:
+            model = core.read_model(str(folder))
+        except RuntimeError as error:
+            raise BundleError(f"{folder}: must be a SavedModel that OpenVINO reads, got: {error}") from error
+        inputs = {one.any_name: one.partial_shape for one in model.inputs}
+        outputs = {name: one.partial_shape for one in model.outputs for name in one.names}
+        if set(inputs) != set(input_names) or OUTPUT not in outputs:
+            raise BundleError(
+                f"{folder}: must map {sorted(input_names)} to {OUTPUT}, got {sorted(inputs)} to {sorted(outputs)}"
+            )
+        for name, shape in inputs.items():
+            if len(shape) != N_DIMENSIONS or shape[3] != N_CHANNELS:
+                raise BundleError(f"{folder}, input {name}: must be (?, ?, ?, 3), got {shape}")
+        if outputs[OUTPUT][1] != N_CLASSES:
+            raise BundleError(f"{folder}: must give {N_CLASSES} classes, got {outputs[OUTPUT]}")
+        precision = "bf16" if mixed else "f32"
+        self._compiled = core.compile_model(
+            model, DEVICE, {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        )
+
+    def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]], /) -> Probabilities:
+        """Probabilities of a batch: float32 (N, H, W, 3) by input name, RGB, 0-255 -> float32 (N, C)."""
+        answers = self._compiled({name: np.ascontiguousarray(images) for name, images in inputs.items()})
+        return np.array(answers[OUTPUT], dtype=np.float32)
+
+
+def supports_mixed() -> bool:
+    """Whether this processor multiplies in bfloat16."""
+    return "BF16" in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+
+
+def version() -> str:
+    """OpenVINO's version without its build."""
+    return str(openvino.__version__).split("-", maxsplit=1)[0]

@@ -1,0 +1,174 @@
+"""Views of a batch of sequences -> what each network says about them, mirror images averaged in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.bundle.passes import Pass
+from inference.core.errors import OutOfMemoryError
+from inference.core.labels import N_CLASSES
+from inference.core.sequences import ImageSize, View
+
+if TYPE_CHECKING:
+    from inference.bundle.manifest import Network
+    from inference.core.sequences import Probabilities, ViewedSequence
+
+    Image = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    """(H, W, 3), RGB, 0-255."""
+
+MAX_CALL_IMAGES = 32
+"""Most images, mirror images included, in one call of a network: bounds memory."""
+MIN_CALL_IMAGES = 2
+"""Fewest images in one call, padded with zeros. TensorFlow multiplies a single row of the last layer with another
+kernel, which rounds differently (1.2e-7); from two rows on a row does not depend on the others (measured)."""
+
+
+class CallableNetwork(Protocol):
+    """An engine's loaded network: float32 (N, H, W, 3) by input name, RGB, 0-255 -> float32 (N, C)."""
+
+    def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]], /) -> Probabilities:
+        """Ask about N images."""
+
+
+@dataclass
+class LoadedNetworks:
+    """The networks of a bundle in memory, and how many images they take at once.
+
+    Attributes
+    ----------
+    by_name : the networks
+    fixed_shapes : pad every call to `max_call_images`, because each new shape costs time (GPUs)
+    max_call_images : most images in one call, mirror images included; halved when memory runs out
+    before_call : called before every call, which may take seconds; what it raises ends the batch
+    memory : what inputs were last written into, by their number: to ask the system for 100 MB takes as long as to fill them
+    """
+
+    by_name: Mapping[str, CallableNetwork]
+    fixed_shapes: bool = False
+    max_call_images: int = MAX_CALL_IMAGES
+    before_call: Callable[[], None] | None = None
+    memory: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the networks said about one sequence.
+
+    Attributes
+    ----------
+    frame_outputs : float32 (F, O, C), O per-frame outputs in the order of the manifest
+    sequence_outputs : float32 (S, C), S outputs on the whole sequence; S is 0 when F < 2
+    """
+
+    frame_outputs: Probabilities
+    sequence_outputs: Probabilities
+
+
+def ask_networks(batch: Sequence[ViewedSequence], passes: Sequence[Pass], networks: LoadedNetworks) -> list[Answers]:
+    """Ask the networks about a batch of sequences; frames and views that do not exist cost nothing.
+
+    Parameters
+    ----------
+    batch : sequences with their views, any number of frames, none included
+    passes : every output of the bundle; those not asked answer NaN
+    networks : the bundle's; `max_call_images` becomes smaller where memory runs out
+    """
+    frame_columns: list[Probabilities] = []
+    sequence_columns: list[Probabilities] = []
+    for one in passes:
+        images = _gather(batch, one.network, one.size.as_image_size())
+        if one.is_asked:
+            answers = _call_in_parts(networks, one.network.name, images, mirror=one.mirror)
+        else:
+            answers = np.full((len(next(iter(images.values()))), N_CLASSES), np.nan, np.float32)
+        (frame_columns if one.network.per_frame else sequence_columns).append(answers)
+    by_frame = np.stack(frame_columns, axis=1)  # (frames of all sequences, O, C)
+    by_sequence = np.stack(sequence_columns, axis=1) if sequence_columns else None  # (sequences with F > 1, S, C)
+    return _hand_out(batch, by_frame, by_sequence)
+
+
+def _gather(batch: Sequence[ViewedSequence], network: Network, size: ImageSize) -> dict[str, list[Image]]:
+    """Single images (H, W, 3) by input name: all frames of all sequences, or one view of each that has it."""
+    if network.per_frame:
+        frames = [frame for viewed in batch if viewed.n_frames for frame in viewed.views[View.FRAME, size]]
+        return {network.inputs[0].name: frames}
+    moving = [viewed for viewed in batch if viewed.n_frames > 1]
+    return {
+        network_input.name: [viewed.views[network_input.view, size] for viewed in moving]
+        for network_input in network.inputs
+    }
+
+
+def _call_in_parts(
+    networks: LoadedNetworks, name: str, images: dict[str, list[Image]], *, mirror: bool
+) -> Probabilities:
+    """Probabilities (N, C) of N images, each averaged with its mirror image if asked for."""
+    n_images = len(next(iter(images.values())))
+    parts = [np.empty((0, N_CLASSES), np.float32)]
+    start = 0
+    while start < n_images:
+        step = networks.max_call_images // 2 if mirror else networks.max_call_images
+        if networks.before_call:
+            networks.before_call()
+        part = {key: one[start : start + step] for key, one in images.items()}
+        try:
+            parts.append(_call_once(networks, name, part, mirror=mirror))
+        except OutOfMemoryError:
+            if networks.max_call_images <= MIN_CALL_IMAGES:
+                raise
+            networks.max_call_images //= 2
+            continue
+        start += step
+    return np.concatenate(parts)
+
+
+def _call_once(networks: LoadedNetworks, name: str, part: dict[str, list[Image]], *, mirror: bool) -> Probabilities:
+    n_part = len(next(iter(part.values())))
+    n_rows = max(
+        2 * n_part if mirror else n_part, networks.max_call_images if networks.fixed_shapes else MIN_CALL_IMAGES
+    )
+    inputs = {
+        key: _filled(networks.memory, number, images, n_rows, mirror=mirror)
+        for number, (key, images) in enumerate(part.items())
+    }
+    answers = networks.by_name[name](inputs)
+    return (answers[:n_part] + answers[n_part : 2 * n_part]) / 2 if mirror else answers[:n_part]
+
+
+def _filled(
+    memory: dict[int, npt.NDArray[np.float32]], number: int, images: list[Image], n_rows: int, *, mirror: bool
+) -> npt.NDArray[np.float32]:
+    """Images, then their mirror images if asked for, then zeros: (n_rows, H, W, 3), valid until input `number` is next filled."""
+    shape = (n_rows, *images[0].shape)
+    size = math.prod(shape)
+    if number not in memory or memory[number].size < size:
+        memory[number] = np.empty(size, np.float32)
+    rows = memory[number][:size].reshape(shape)
+    for row, image in enumerate(images):
+        rows[row] = image
+        if mirror:
+            rows[len(images) + row] = image[:, ::-1]
+    rows[len(images) * (1 + mirror) :] = 0
+    return rows
+
+
+def _hand_out(
+    batch: Sequence[ViewedSequence], by_frame: Probabilities, by_sequence: Probabilities | None
+) -> list[Answers]:
+    answers = []
+    frame = moving = 0
+    for viewed in batch:
+        frame_outputs = by_frame[frame : frame + viewed.n_frames]
+        frame += viewed.n_frames
+        sequence_outputs = np.empty((0, N_CLASSES), np.float32)
+        if viewed.n_frames > 1 and by_sequence is not None:
+            sequence_outputs = by_sequence[moving]
+            moving += 1
+        answers.append(Answers(frame_outputs, sequence_outputs))
+    return answers

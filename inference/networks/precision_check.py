@@ -1,0 +1,59 @@
+"""The proof that a lower precision does no harm: both run on the first photos, and the answers are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Probabilities
+
+PROOF_SEQUENCES = 16
+"""Sequences with photos that the proof runs in both precisions: about 500 passes of a network."""
+SMALLEST_PROBABILITY = 1e-7
+"""Probabilities are clipped to [this, 1 - this] in logarithms: half a unit in the last place of float32 below one."""
+
+
+@dataclass(frozen=True)
+class PrecisionProof:
+    """What a lower precision costs, in the metric of the competition.
+
+    If the float32 probabilities p are right, predicting q instead costs KL(p || q) more log loss on average; the log
+    loss itself is then the entropy of p.
+    """
+
+    n_sequences: int
+    mean_kl: float
+    """Expected increase of the log loss, mean over sequences and classes."""
+    mean_entropy: float
+    """Expected log loss in float32, likewise."""
+    bound: float
+    """Largest accepted mean_kl / mean_entropy."""
+
+    @property
+    def relative_increase(self) -> float:
+        """What is compared with the bound."""
+        return self.mean_kl / self.mean_entropy
+
+    @property
+    def holds(self) -> bool:
+        """Whether the lower precision may be used. NaN never holds."""
+        return self.relative_increase <= self.bound
+
+
+def prove(float32: Probabilities, mixed: Probabilities, bound: float) -> PrecisionProof:
+    """Compare the final probabilities of the same sequences in both precisions, float32 (N, C)."""
+    if not len(float32):
+        raise ValueError("a proof must have at least one sequence, got none")
+    p = np.clip(float32.astype(np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    q = np.clip(mixed.astype(np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    entropy = -(p * np.log(p) + (1 - p) * np.log1p(-p))
+    cross_entropy = -(p * np.log(q) + (1 - p) * np.log1p(-q))
+    return PrecisionProof(
+        n_sequences=len(p),
+        mean_kl=float((cross_entropy - entropy).mean()),
+        mean_entropy=float(entropy.mean()),
+        bound=bound,
+    )

@@ -1,0 +1,122 @@
+"""What a finished run left in its folder, for those who make something of it: exports and reports."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from inference.bundle.manifest import DEMO_WARNING
+from inference.bundle.passes import Effort
+from inference.core.errors import CheckpointError, InputError, UsageError
+from inference.dataset.label_tables import Table, read_submission
+from inference.outputs.run_report import COMPLETE, OUT_OF_TIME, RUN_REPORT_NAME
+from inference.outputs.submission import FAILURES_COLUMNS, FAILURES_NAME, SUBMISSION_NAME
+from inference.process.heartbeat import STATUS_NAME
+from inference.records.jsonl import read_header, read_records
+from inference.records.schema import RECORDS_NAME, Record
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The files of an output folder.
+
+    Attributes
+    ----------
+    predictions : the submission
+    failures : why a photo could not be used, by its name
+    run : content of `run.json`
+    """
+
+    folder: Path
+    predictions: Table
+    failures: dict[str, str]
+    run: dict[str, Any]
+
+    @property
+    def warning(self) -> str | None:
+        """What everything that is made of the run has to say."""
+        return DEMO_WARNING if self.run["bundle"]["demo"] else None
+
+    @property
+    def model(self) -> str:
+        """Name of the bundle, with the warning if there is one."""
+        name = f"hakuna {self.run['bundle']['name']}"
+        return f"{name} ({self.warning})" if self.warning else name
+
+
+def check_nothing_is_lost(out: Path, folder: Path, *sources: Path | None) -> None:
+    """Raise UsageError where what is made of a run would take the place of what it is made from."""
+    own = (RECORDS_NAME, SUBMISSION_NAME, FAILURES_NAME, RUN_REPORT_NAME, STATUS_NAME)
+    taken = [folder, *(folder / name for name in own), *(path for path in sources if path)]
+    if out.resolve() in {path.resolve() for path in taken}:
+        raise UsageError(f"--out {out}: must not be the run, or a file that this is made from")
+
+
+def read_finished_run(folder: Path) -> FinishedRun:
+    """Read `submission.csv`, `failures.csv` and `run.json`. Raises InputError where one is missing or damaged."""
+    run_path = folder / RUN_REPORT_NAME
+    try:
+        run = json.loads(run_path.read_text(encoding="utf-8"))
+        bundle = {"name": str(run["bundle"]["name"]), "demo": bool(run["bundle"]["demo"])}
+    except OSError as error:
+        raise InputError(f"{run_path}: must be there, as `hakuna predict` leaves it, got: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{run_path}: must be as `hakuna predict` leaves it, got: {error!r}") from error
+    run["bundle"] |= bundle
+    failures_path = folder / FAILURES_NAME
+    nothing_done = run.get("status") == OUT_OF_TIME and not failures_path.exists()
+    failures = {} if nothing_done else _read_failures(failures_path)
+    return FinishedRun(folder, read_submission(folder / SUBMISSION_NAME), failures, run)
+
+
+def unseen_sequences(run: FinishedRun, records_folder: Path | None = None) -> frozenset[str]:
+    """Sequences none of whose photos any network saw: their rows are the priors, which nobody found.
+
+    The records tell, those of `records_folder` where the run was made from them (`predict --from-records`). They are not
+    asked where `run.json` says that there are no such sequences.
+    Raises CheckpointError where the records are gone, or are not those that the run was made of.
+    """
+    counts = run.run.get("counts", {})
+    status = run.run.get("status")
+    if status == COMPLETE and counts.get("sequences_with_priors") == 0:
+        return frozenset()
+    everything = frozenset(run.predictions.seq_ids)
+    n_finished = counts.get("sequences_finished") if status == OUT_OF_TIME else None
+    path = (records_folder or run.folder) / RECORDS_NAME
+    if n_finished == 0:
+        return everything
+    if not path.exists():
+        raise CheckpointError(
+            f"{path}: must be there to tell which sequences were looked at and which have only priors; where the run was "
+            "made with --from-records, give the folder of the records with --records"
+        )
+    header = read_header(path)
+    # The last moment may come between a record and its row: only so many rows are real, in the order of the submission.
+    records = list(islice(((one.seq_id, _is_seen(one)) for one in read_records(path, header)), n_finished))
+    expected = len(everything) if n_finished is None else n_finished
+    is_same = header.fingerprint == run.run.get("fingerprint", header.fingerprint)
+    if not is_same or len(records) != expected or not everything.issuperset(seq_id for seq_id, _ in records):
+        raise CheckpointError(f"{path}: must be the {expected} records that {run.folder} was made of, got others")
+    return everything - {seq_id for seq_id, is_seen in records if is_seen}
+
+
+def _is_seen(record: Record) -> bool:
+    return record.n_frames > 0 and record.effort < Effort.PRIORS
+
+
+def _read_failures(path: Path) -> dict[str, str]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            if header != list(FAILURES_COLUMNS):
+                raise InputError(f"{path}, row 1: must be {', '.join(FAILURES_COLUMNS)}, got {', '.join(header)}")
+            return {file_name: reason for _, file_name, reason in reader}
+    except OSError as error:
+        raise InputError(f"{path}: must be a readable CSV file, got: {error.strerror or error}") from error
+    except (csv.Error, ValueError) as error:
+        raise InputError(f"{path}: must be as `hakuna predict` leaves it, got: {error}") from error

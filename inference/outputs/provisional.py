@@ -1,0 +1,123 @@
+"""The best submission so far: complete at any moment, finished sequences real, the others with the priors."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from inference.core.files import sync_folder
+from inference.outputs.submission import PARTIAL_NAME, SUBMISSION_NAME, write_submission
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Probabilities
+    from inference.records.schema import Record
+
+SMALLEST_INTERVAL_SECONDS = 60.0
+COST_SHARE = 0.01
+"""Share of the time that writing provisional submissions may take."""
+CHUNK_ROWS = 1024
+"""Records that wait for their estimate at most: 10 MB."""
+TELLING_RECORDS = 256
+"""Fewest records whose estimate tells what the second phase takes: asking 26 boosters about a few costs most for asking."""
+
+
+class Estimate(Protocol):
+    """Final probabilities of some records."""
+
+    def __call__(self, records: list[Record], /) -> Probabilities:
+        """Float32 (N, C) of N records."""
+
+
+class Provisional:
+    """One row for every sequence. Threads may share it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        seq_ids: list[str],
+        labels: tuple[str, ...],
+        priors: Probabilities,
+        estimate: Estimate,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with the priors (C,) for everybody; `labels` is the order of the columns."""
+        self._folder = folder
+        self._seq_ids = seq_ids
+        self._labels = labels
+        self._estimate = estimate
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._rows: Probabilities = np.tile(priors, (len(seq_ids), 1))
+        self._waiting: list[Record] = []
+        self._n_known = 0
+        self._written_at = -np.inf
+        self._interval = 0.0
+        self._measured_records, self._measured_seconds = 0, 0.0
+        self.write_seconds = 0.0
+        """What the last writing took."""
+
+    @property
+    def seconds_per_record(self) -> float:
+        """What a final estimate takes; 0 until enough of them were made together to tell."""
+        return self._measured_seconds / self._measured_records if self._measured_records else 0.0
+
+    def add(self, records: list[Record]) -> None:
+        """The next records of the run, in its order."""
+        with self._lock:
+            self._waiting += records
+            if len(self._waiting) >= CHUNK_ROWS:
+                self._settle()
+
+    def write_if_due(self) -> None:
+        """Write `submission.partial.csv` about once a minute, less often where that would cost more than 1 %."""
+        start = self._clock()
+        if start - self._written_at < self._interval:
+            return
+        self.write()
+        self._written_at = self._clock()
+        self.write_seconds = self._written_at - start
+        self._interval = max(SMALLEST_INTERVAL_SECONDS, self.write_seconds / COST_SHARE)
+
+    def write(self) -> Path:
+        """Write `submission.partial.csv` now; returns its path."""
+        path = self._folder / PARTIAL_NAME
+        with self._lock:
+            self._settle()
+            chunks = (
+                (self._seq_ids[first : first + CHUNK_ROWS], self._rows[first : first + CHUNK_ROWS])
+                for first in range(0, len(self._seq_ids), CHUNK_ROWS)
+            )
+            write_submission(path, self._labels, len(self._seq_ids), chunks)
+        return path
+
+    def make_final(self) -> int:
+        """Write it and give it the name of the submission; returns how many sequences are real."""
+        with self._lock:
+            path = self.write()
+            os.replace(path, self._folder / SUBMISSION_NAME)
+            sync_folder(self._folder)
+            return self._n_known
+
+    def _settle(self) -> None:
+        """Estimate the records that came since the last time."""
+        if not self._waiting:
+            return
+        start = self._clock()
+        n_records = len(self._waiting)
+        self._rows[self._n_known : self._n_known + n_records] = self._estimate(self._waiting)
+        self._n_known += n_records
+        self._waiting = []
+        if n_records >= TELLING_RECORDS:
+            self._measured_records += n_records
+            self._measured_seconds += self._clock() - start
+
+
+def discard_provisional(folder: Path) -> None:
+    """Remove what was provisional: the run has a submission of its own."""
+    (folder / PARTIAL_NAME).unlink(missing_ok=True)

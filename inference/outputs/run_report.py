@@ -1,0 +1,211 @@
+"""`run.json`: what a run was, what it met, and the hashes that tell later whether its files are intact."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from inference.bundle.manifest import DEMO_WARNING
+from inference.bundle.passes import Effort
+from inference.bundle.reader import Bundle
+from inference.core.files import atomic_writer, output_errors, sha256_of_file, sync_folder
+from inference.core.sequences import FailureReason
+from inference.core.version import hakuna_version
+from inference.dataset.metadata import Plan
+from inference.ensemble.neighbourhood import Neighbourhood
+from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME
+from inference.process.progress import RunState
+from inference.process.stopwatch import Stopwatch
+from inference.records.schema import Record, RecordsHeader
+
+RUN_REPORT_NAME = "run.json"
+FORMAT_VERSION = 2
+COMPLETE, OUT_OF_TIME, SHARD_COMPLETE = "complete", "out of time", "shard complete"
+"""How a run ended: every sequence has its record, the budget ended before that, or it was only a part."""
+LIBRARIES = ("numpy", "pillow", "opencv-python-headless", "lightgbm")
+
+
+@dataclass
+class RecordCounts:
+    """What the records of a run add up to."""
+
+    n_frames: int = 0
+    n_priors: int = 0
+    n_unusable: int = 0
+    """Sequences that have photos, none of which could be used."""
+    n_without_moment: int = 0
+    """Sequences that have photos, none of which has a datetime that can be read."""
+    n_resized: int = 0
+    n_mixed: int = 0
+    failures: Counter[FailureReason] = field(default_factory=Counter)
+    efforts: Counter[Effort] = field(default_factory=Counter)
+    """Sequences that got less than full effort."""
+
+    def add(self, records: list[Record]) -> None:
+        """Count some more records."""
+        for record in records:
+            self.n_frames += record.n_frames
+            self.n_priors += record.n_frames == 0
+            self.n_unusable += record.n_frames == 0 and record.has_metadata and record.effort < Effort.PRIORS
+            self.n_without_moment += record.seconds is None and record.has_metadata
+            self.n_resized += record.n_resized
+            self.n_mixed += record.is_mixed
+            self.failures.update(failure.reason for failure in record.failures)
+            self.efforts.update([record.effort] if record.effort else [])
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether any sequence got less than the bundle says, for lack of time."""
+        return bool(self.efforts or self.n_mixed)
+
+
+@dataclass
+class RunFacts:
+    """What only the run itself knows; a repeated second phase knows less."""
+
+    plan: Plan | None = None
+    overlap: dict[str, Any] | None = None
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    state: RunState = field(default_factory=RunState)
+    budget: float | None = None
+    neighbourhood: Neighbourhood | None = None
+
+
+def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts, run: RunFacts) -> dict[str, Any]:
+    """Write `run.json`, the last file of a run; returns its content."""
+    elapsed = run.stopwatch.elapsed()
+    n_done = header.n_sequences - run.state.n_kept if run.plan else header.n_sequences
+    report: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "status": COMPLETE,
+        **_bundle_facts(bundle),
+        "fingerprint": header.fingerprint,
+        "precision": header.precision,
+        "versions": {
+            "hakuna": hakuna_version(),
+            "python": platform.python_version(),
+            **{library: version(library) for library in LIBRARIES},
+        },
+        "counts": {
+            "sequences": header.n_sequences,
+            "frames": counts.n_frames,
+            "sequences_with_priors": counts.n_priors,
+            "sequences_without_usable_photos": counts.n_unusable,
+            "sequences_without_datetime": counts.n_without_moment,
+            "sequences_by_effort": {one.label: n for one, n in sorted(counts.efforts.items())},
+            "sequences_in_mixed_precision_for_lack_of_time": counts.n_mixed,
+            "frames_resized": counts.n_resized,
+            "failed_photos": {reason.value: n for reason, n in sorted(counts.failures.items())},
+            **(_plan_counts(run.plan) if run.plan else {}),
+        },
+        **({"neighbours": _neighbour_facts(run.neighbourhood)} if run.neighbourhood else {}),
+        "degraded": counts.is_degraded,
+        **({"budget": _budget_facts(run.budget, run.state)} if run.budget else {}),
+        "seconds": {"elapsed": round(elapsed, 3), **run.stopwatch.seconds()},
+        **({"overlap": run.overlap} if run.overlap else {}),
+        "sequences_per_second": round(n_done / elapsed, 3),
+        "sequences_kept_from_earlier_run": run.state.n_kept,
+        "files": {name: sha256_of_file(out / name) for name in (SUBMISSION_NAME, FAILURES_NAME)},
+    }
+    _write(out, report)
+    return report
+
+
+def write_shard(out: Path, header: RecordsHeader, bundle: Bundle, run: RunFacts) -> dict[str, Any]:
+    """Write the `run.json` of a shard, which leaves records and no submission; returns its content."""
+    report: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "status": SHARD_COMPLETE,
+        **_bundle_facts(bundle),
+        "fingerprint": header.fingerprint,
+        "shard": {"first": header.first, "sequences": header.n_sequences, "of": header.n_all},
+        "counts": {"sequences": header.n_sequences, "failed_photos": run.state.n_failures},
+        "degraded": run.state.n_degraded > 0,
+        "seconds": {"elapsed": round(run.stopwatch.elapsed(), 3), **run.stopwatch.seconds()},
+        "sequences_kept_from_earlier_run": run.state.n_kept,
+    }
+    _write(out, report)
+    return report
+
+
+def write_out_of_time(out: Path, bundle: Bundle, n_real: int, state: RunState, budget: float) -> None:
+    """Write the `run.json` of a run that the last moment of its budget ended."""
+    _write(
+        out,
+        {
+            "format_version": FORMAT_VERSION,
+            "status": OUT_OF_TIME,
+            **_bundle_facts(bundle),
+            "counts": {"sequences": state.n_all, "sequences_finished": n_real, "failed_photos": state.n_failures},
+            "degraded": True,
+            "stage": state.stage,
+            "budget": _budget_facts(budget, state),
+            "files": {SUBMISSION_NAME: sha256_of_file(out / SUBMISSION_NAME)},
+        },
+    )
+
+
+def _write(out: Path, report: dict[str, Any]) -> None:
+    with atomic_writer(out / RUN_REPORT_NAME) as file:
+        json.dump(report, file, indent=1)
+        file.write("\n")
+
+
+def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        **({"warning": DEMO_WARNING} if manifest.demo else {}),
+        "bundle": {"id": bundle.id, "name": manifest.name, "demo": manifest.demo},
+    }
+
+
+def _budget_facts(budget: float, state: RunState) -> dict[str, float]:
+    return {"seconds": budget, "used_seconds": round(state.seconds(), 1)}
+
+
+def _neighbour_facts(neighbourhood: Neighbourhood) -> dict[str, Any]:
+    return {
+        "used": neighbourhood.is_used,
+        "coverage_by_window": [round(share, 6) for share in neighbourhood.coverage],
+        "sequences_without_camera_or_moment": neighbourhood.n_unplaced,
+    }
+
+
+def _plan_counts(plan: Plan) -> dict[str, int]:
+    return {
+        "sequences_without_metadata": plan.n_without_metadata,
+        "sequences_not_in_format": plan.n_not_in_format,
+        "duplicate_metadata_rows": plan.n_duplicate_rows,
+        "unreadable_datetimes": plan.unreadable.n_rows,
+    }
+
+
+def forget(out: Path) -> None:
+    """Remove `run.json`: the records are about to change, and what it vouches for will not be theirs."""
+    path = out / RUN_REPORT_NAME
+    if path.exists():
+        with output_errors(path):
+            path.unlink()
+            sync_folder(out)
+
+
+def verify(out: Path, bundle: Bundle, header: RecordsHeader) -> dict[str, Any] | None:
+    """The report of a finished run of this bundle and these records whose files are what it says; None if any differs.
+
+    Whoever changes the records calls `forget` before.
+    """
+    try:
+        report: dict[str, Any] = json.loads((out / RUN_REPORT_NAME).read_text(encoding="utf-8"))
+        intact = all(sha256_of_file(out / name) == digest for name, digest in report["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # unreadable or not ours: the files are written again
+    if not intact or report.get("status") != COMPLETE or report["bundle"]["id"] != bundle.id:
+        return None
+    if report.get("fingerprint") != header.fingerprint:
+        return None
+    return report

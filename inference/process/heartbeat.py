@@ -1,0 +1,66 @@
+"""`status.json`, written anew every few seconds."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from inference.core.errors import InterruptedRunError, OutputError
+from inference.core.files import atomic_writer
+from inference.process.lock import OutputFolder
+from inference.process.progress import RunState
+
+log = structlog.get_logger()
+
+STATUS_NAME = "status.json"
+HEARTBEAT_SECONDS = 10.0
+
+
+@contextmanager
+def heartbeat(state: RunState, folder: OutputFolder, seconds: float = HEARTBEAT_SECONDS) -> Iterator[None]:
+    """Keep `status.json` no older than a few seconds, whatever the run is doing; the last one tells how it ended."""
+    stopped = threading.Event()
+    path = folder.path / STATUS_NAME
+
+    def beat() -> None:
+        while not stopped.wait(seconds):
+            try:
+                write_status(state, path)
+            except OutputError as error:  # the run itself will meet it where it matters
+                log.warning("heartbeat", error=str(error))
+
+    write_status(state, path)
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+        state.stage = "complete"
+    except InterruptedRunError:
+        state.stage = "interrupted"
+        raise
+    except BaseException:
+        state.stage = "failed"
+        raise
+    finally:
+        stopped.set()
+        thread.join()
+        _write_last(state, path)
+
+
+def _write_last(state: RunState, path: Path) -> None:
+    try:
+        write_status(state, path)
+    except OutputError as error:  # must not hide what ended the run
+        log.warning("heartbeat", error=str(error))
+
+
+def write_status(state: RunState, path: Path) -> None:
+    """Write `status.json` now."""
+    with atomic_writer(path) as file:
+        json.dump(state.as_status(), file)
+        file.write("\n")

@@ -1,0 +1,48 @@
+"""One run a folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.core.errors import LockedError, OutputError
+from inference.core.files import output_errors
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """A folder that this run, and no other, writes to. Made by `locked`."""
+
+    path: Path
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[OutputFolder]:
+    """Make the folder if need be and keep every other run out of it.
+
+    The lock is on the folder itself: it leaves no file behind and ends with the process, however that ends.
+
+    Raises
+    ------
+    LockedError
+        Another run has it.
+    OutputError
+        It cannot be made.
+    """
+    with output_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LockedError(f"{path}: must not be in use, but another run writes to it") from error
+        except OSError as error:
+            raise OutputError(f"{path}: must be on a file system with locks, got: {error.strerror or error}") from error
+        yield OutputFolder(path)
+    finally:
+        os.close(descriptor)

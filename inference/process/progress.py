@@ -1,0 +1,72 @@
+"""How far a run is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from inference.core.errors import InterruptedRunError
+
+if TYPE_CHECKING:
+    pass
+
+FORMAT_VERSION = 1
+START_TIME_FIELD = 19
+"""Of /proc/PID/stat, behind the name of the program (proc(5): field 22 of all)."""
+
+
+def process_start() -> float:
+    """When this process began, on the monotonic clock: a time budget counts from there, imports included."""
+    with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
+        ticks = int(file.read().rpartition(")")[2].split()[START_TIME_FIELD])
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.monotonic() - age
+
+
+@dataclass
+class RunState:
+    """How far a run is. The run writes it, the heartbeat reads it."""
+
+    stage: str = "starting"
+    n_done: int = 0
+    n_all: int = 0
+    n_kept: int = 0
+    n_failures: int = 0
+    n_degraded: int = 0
+    stop_signal: int | None = None
+    started: float = field(default_factory=time.monotonic)
+    phase_started: float | None = None
+    end: threading.Lock = field(default_factory=threading.Lock)
+    """Whoever has it gives the submission its final name: the run when it is done, or the last resort. It is kept."""
+
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.monotonic() - self.started
+
+    def check(self) -> None:
+        """Raise InterruptedRunError if a signal asked the run to stop."""
+        if self.stop_signal is not None:
+            name = signal.Signals(self.stop_signal).name
+            raise InterruptedRunError(f"{name}: stopped, progress is saved; run again to go on", self.stop_signal)
+
+    def as_status(self) -> dict[str, Any]:
+        """The content of `status.json`: rates in sequences per second, times in seconds."""
+        n_new = self.n_done - self.n_kept
+        elapsed = time.monotonic() - self.phase_started if self.phase_started is not None else 0.0
+        rate = n_new / elapsed if elapsed > 0 else 0.0
+        return {
+            "format_version": FORMAT_VERSION,
+            "stage": self.stage,
+            "done": self.n_done,
+            "total": self.n_all,
+            "kept_from_earlier_run": self.n_kept,
+            "sequences_per_second": round(rate, 3),
+            "eta_seconds": round((self.n_all - self.n_done) / rate) if rate else None,
+            "elapsed_seconds": round(self.seconds(), 1),
+            "failed_photos": self.n_failures,
+            "degraded_sequences": self.n_degraded,
+        }

@@ -1,0 +1,102 @@
+"""Work that may hang, such as reading from a mount that has gone away: waited for, then left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from inference.core.errors import InputError
+
+Result = TypeVar("Result")
+
+MAX_HANGING = 64
+"""Threads that may hang at once. When so many reads do not come back the mount is gone: going on would only turn all
+that is left into failures."""
+
+
+class GaveUpError(Exception):
+    """The work took too long."""
+
+
+class MountGoneError(InputError):
+    """So much work hangs that none can be expected to come back."""
+
+
+class Patience:
+    """Runs work in threads of their own and waits for each a limited time. Threads may share it."""
+
+    def __init__(self, seconds: float) -> None:
+        """Wait `seconds` for each piece of work."""
+        self.seconds = seconds
+        self._lock = threading.Lock()
+        self._n_hanging = 0
+
+    def __call__(self, work: Callable[[], Result]) -> Result:
+        """The result, or error, of the work.
+
+        Raises
+        ------
+        GaveUpError
+            It takes too long; it then goes on unheeded.
+        MountGoneError
+            Too many others hang already.
+        """
+        with self._lock:
+            if self._n_hanging >= MAX_HANGING:
+                raise MountGoneError(
+                    f"photos: must be readable, but {self._n_hanging} reads hang for more than {self.seconds:g} s; "
+                    "progress is saved, run again when they are"
+                )
+        attempt = _Attempt(work, self._came_back)
+        # A thread that hangs in the kernel cannot be ended; as a daemon it does not keep the program from ending.
+        threading.Thread(target=attempt.run, name="read", daemon=True).start()
+        if not attempt.wait(self.seconds):
+            with self._lock:
+                self._n_hanging += 1
+            if attempt.leave():
+                raise GaveUpError(f"no answer within {self.seconds:g} s")
+            self._came_back()  # it finished in this very moment
+        return attempt.result()
+
+    def _came_back(self) -> None:
+        with self._lock:
+            self._n_hanging -= 1
+
+
+class _Attempt(Generic[Result]):
+    """One piece of work, its outcome, and whether anybody still waits for it."""
+
+    def __init__(self, work: Callable[[], Result], on_late: Callable[[], None]) -> None:
+        self._work = work
+        self._on_late = on_late
+        self._done = threading.Event()
+        self._lock = threading.Lock()
+        self._is_left = False
+        self._result: list[Result] = []
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._result.append(self._work())
+        except BaseException as error:  # noqa: BLE001  # handed to whoever waits
+            self._error = error
+        with self._lock:
+            self._done.set()
+            is_left = self._is_left
+        if is_left:
+            self._on_late()
+
+    def wait(self, seconds: float) -> bool:
+        return self._done.wait(seconds)
+
+    def leave(self) -> bool:
+        """Stop waiting; False if it finished before."""
+        with self._lock:
+            self._is_left = not self._done.is_set()
+            return self._is_left
+
+    def result(self) -> Result:
+        if self._error is not None:
+            raise self._error
+        return self._result[0]

@@ -1,0 +1,45 @@
+"""Seconds per stage, added up over threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stopwatch:
+    """Adds up how long each stage worked."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._items: defaultdict[str, int] = defaultdict(int)
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def __call__(self, stage: str, n_items: int = 1) -> Iterator[None]:
+        """Count the time inside the block, and the items it is spent on, for a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            with self._lock:
+                self._seconds[stage] += elapsed
+                self._items[stage] += n_items
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage so far, to the millisecond."""
+        with self._lock:
+            return {stage: round(value, 3) for stage, value in self._seconds.items()}
+
+    def seconds_per_item(self, stage: str) -> float:
+        """Mean seconds of an item of a stage; 0 before the first."""
+        with self._lock:
+            return self._seconds[stage] / self._items[stage] if self._items[stage] else 0.0
+
+    def elapsed(self) -> float:
+        """Seconds since the stopwatch was made."""
+        return time.perf_counter() - self._start

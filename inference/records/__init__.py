@@ -1,0 +1,1 @@
+"""What the networks said about a sequence, and its checksummed line on disk. Imported by `execution`, `ensemble`, `outputs` and `run`."""

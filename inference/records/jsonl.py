@@ -1,0 +1,189 @@
+"""Records as checksummed lines of a file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from inference.bundle.passes import Effort
+from inference.core.errors import CheckpointError
+from inference.core.files import atomic_writer, output_errors
+from inference.core.labels import N_CLASSES
+from inference.core.sequences import FailureReason, FrameFailure
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Probabilities
+from inference.records.schema import FORMAT_VERSION, Record, RecordsHeader
+
+FSYNC_SECONDS = 30.0
+"""Most time that records wait before they are on disk; a killed process loses none, a crashed machine these."""
+LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
+HEADER_FORMAT = TypeAdapter(RecordsHeader)
+
+
+class RecordWriter:
+    """Appends records to a file, continuing after the whole records that are already there. Threads may share it."""
+
+    def __init__(
+        self, path: Path, header: RecordsHeader, keep: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Open for appending after the first `keep` records."""
+        self._path = path
+        self._clock = clock
+        self._lock = threading.Lock()
+        if not keep:
+            # Complete or absent: a header is never torn.
+            with atomic_writer(path) as file:
+                file.write(checked_line(_header_to_json(header)).decode())
+        with output_errors(path):
+            self._file: IO[bytes] = path.open("r+b")
+            for _ in range(keep + 1):
+                self._file.readline()
+            self._file.truncate()
+        self._synced = clock()
+
+    def append(self, records: list[Record]) -> None:
+        """Add records and hand them to the operating system; at most every 30 s they are forced to disk."""
+        with self._lock, output_errors(self._path):
+            for record in records:
+                self._file.write(checked_line(_record_to_json(record)))
+            self._file.flush()
+            if self._clock() - self._synced >= FSYNC_SECONDS:
+                self._sync()
+
+    def close(self) -> None:
+        """Finish the file: everything is on disk."""
+        with self._lock, output_errors(self._path):
+            if not self._file.closed:
+                self._file.flush()
+                self._sync()
+                self._file.close()
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._synced = self._clock()
+
+
+def read_header(path: Path) -> RecordsHeader:
+    """Read what made the records. Raises CheckpointError if the file is not one of records."""
+    try:
+        with path.open("rb") as file:
+            content = content_of_line(file.readline())
+    except OSError as error:
+        raise CheckpointError(f"{path}: must be readable records, got: {error.strerror or error}") from error
+    wanted = f"{path}, line 1: must be the header of records of format {FORMAT_VERSION}"
+    if content is None or content.pop("format_version", None) != FORMAT_VERSION:
+        raise CheckpointError(wanted)
+    try:
+        return HEADER_FORMAT.validate_python(content)
+    except ValidationError as error:
+        raise CheckpointError(f"{wanted}, got: {error.errors()[0]['loc']} {error.errors()[0]['msg']}") from error
+
+
+def read_records(path: Path, header: RecordsHeader) -> Iterator[Record]:
+    """Read the whole records one by one; stop before the first that is torn or damaged."""
+    n_frame_outputs = sum(output.per_frame for output in header.outputs)
+    with path.open("rb") as file:
+        file.readline()
+        for line in file:
+            content = content_of_line(line)
+            record = None if content is None else _record_from_json(content, n_frame_outputs)
+            if record is None:
+                return
+            yield record
+
+
+def checked_line(content: dict[str, Any]) -> bytes:
+    """CRC-32 in hexadecimal, a space, compact JSON, a line end."""
+    text = json.dumps(content, separators=(",", ":")).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def content_of_line(line: bytes) -> dict[str, Any] | None:
+    """Content of a line, or None if it is torn or damaged."""
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
+        return None
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _header_to_json(header: RecordsHeader) -> dict[str, Any]:
+    return {"format_version": FORMAT_VERSION, **asdict(header)}
+
+
+def _record_to_json(record: Record) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "seq_id": record.seq_id,
+        "n_frames": record.n_frames,
+        "frame_outputs": _pack(record.frame_outputs),
+        "sequence_outputs": _pack(record.sequence_outputs),
+        "hour": record.hour,
+        "month": record.month,
+    }
+    if record.failures:
+        content["failures"] = [[failure.file_name, failure.reason, failure.detail] for failure in record.failures]
+    if record.n_resized:
+        content["n_resized"] = record.n_resized
+    if not record.has_metadata:
+        content["has_metadata"] = False
+    if record.effort:
+        content["effort"] = int(record.effort)
+    if record.is_mixed:
+        content["is_mixed"] = True
+    if record.site:
+        content["site"] = record.site
+    if record.seconds is not None:
+        content["seconds"] = record.seconds
+    return content
+
+
+def _record_from_json(content: dict[str, Any], n_frame_outputs: int) -> Record | None:
+    """The record of a line with the right checksum, or None if it says something else all the same."""
+    try:
+        return _parsed(content, n_frame_outputs)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _parsed(content: dict[str, Any], n_frame_outputs: int) -> Record:
+    frame_outputs = _unpack(content["frame_outputs"]).reshape(content["n_frames"], n_frame_outputs, N_CLASSES)
+    return Record(
+        seq_id=content["seq_id"],
+        frame_outputs=frame_outputs,
+        sequence_outputs=_unpack(content["sequence_outputs"]).reshape(-1, N_CLASSES),
+        hour=content["hour"],
+        month=content["month"],
+        failures=tuple(
+            FrameFailure(file_name, FailureReason(reason), detail)
+            for file_name, reason, detail in content.get("failures", ())
+        ),
+        n_resized=content.get("n_resized", 0),
+        has_metadata=content.get("has_metadata", True),
+        effort=Effort(content.get("effort", Effort.FULL)),
+        is_mixed=content.get("is_mixed", False),
+        site=content.get("site", ""),
+        seconds=content.get("seconds"),
+    )
+
+
+def _pack(values: Probabilities) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, LITTLE_ENDIAN_FLOAT32).tobytes()).decode()
+
+
+def _unpack(text: str) -> Probabilities:
+    return np.frombuffer(base64.b64decode(text, validate=True), LITTLE_ENDIAN_FLOAT32)

@@ -1,0 +1,112 @@
+"""What a record is: what the networks said about one sequence, and the header of all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated_dataclass
+
+from inference.bundle.passes import Effort
+from inference.core.sequences import FrameFailure
+
+if TYPE_CHECKING:
+    from inference.bundle.manifest import Manifest
+    from inference.core.sequences import Probabilities
+
+RECORDS_NAME = "records.jsonl"
+FORMAT_VERSION = 3
+
+
+@validated_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Output:
+    """One column of a record: a network at a size. `per_frame` outputs come once per frame."""
+
+    network: str
+    height: int
+    width: int
+    per_frame: bool
+    identity: str
+    """What the network was made from; see `inference.bundle.manifest.Network`."""
+
+
+@validated_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class RecordsHeader:
+    """What made the records."""
+
+    fingerprint: dict[str, str]
+    """Everything the records depend on, each under its own name, so that a difference can be told."""
+    outputs: tuple[Output, ...]
+    labels: tuple[str, ...]
+    """Order of the submission's columns."""
+    n_sequences: int
+    """How many records belong into the file."""
+    first: int
+    """Index of the first of them among all sequences of the plan."""
+    n_all: int
+    """How many sequences the plan has; more than `n_sequences` in a shard."""
+    precision: dict[str, Any]
+    """The precision that was used, and the figures that decided it; settled once, when the records begin."""
+
+    def differences(self, other: RecordsHeader) -> list[str]:
+        """What makes the two headers those of different runs, by name."""
+        names = sorted(self.fingerprint.keys() | other.fingerprint.keys())
+        different = [name for name in names if self.fingerprint.get(name) != other.fingerprint.get(name)]
+        if (self.outputs, self.labels) != (other.outputs, other.labels):
+            different.append("columns")
+        if self.n_all != other.n_all:
+            different.append("number of sequences")
+        elif (self.first, self.n_sequences) != (other.first, other.n_sequences):
+            different.append("shard")
+        return different
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the networks said about one sequence.
+
+    Attributes
+    ----------
+    frame_outputs : float32 (F, O, C), probabilities; F frames that could be read, O per-frame outputs
+    sequence_outputs : float32 (S, C), probabilities; S outputs on the whole sequence. S is 0 when F < 2.
+    hour, month : 0-23, 1-12
+    failures : photos that could not be used
+    n_resized : frames whose size differed from the first one's
+    effort : how much of the ensemble was asked; outputs that were not are NaN
+    is_mixed : whether mixed precision was turned on to save time
+    site : its camera; "" where nothing tells
+    seconds : its moment in seconds since 1970 by the camera's clock; None where the metadata does not know
+    """
+
+    seq_id: str
+    frame_outputs: Probabilities
+    sequence_outputs: Probabilities
+    hour: int
+    month: int
+    failures: tuple[FrameFailure, ...]
+    n_resized: int
+    has_metadata: bool
+    effort: Effort = Effort.FULL
+    is_mixed: bool = False
+    site: str = ""
+    seconds: int | None = None
+
+    @property
+    def n_frames(self) -> int:
+        """Frames that could be read."""
+        return len(self.frame_outputs)
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether it got less than the bundle says, for lack of time."""
+        return self.effort > Effort.FULL or self.is_mixed
+
+
+def outputs_of(manifest: Manifest) -> tuple[Output, ...]:
+    """The columns of the records that a bundle makes."""
+    return tuple(
+        Output(network.name, size.height, size.width, network.per_frame, network.identity)
+        for network in manifest.networks
+        for size in network.sizes
+    )

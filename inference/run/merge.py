@@ -1,0 +1,113 @@
+"""The records of shards -> the records of one run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from inference.core.errors import CheckpointError
+from inference.core.files import output_errors, sync_folder
+from inference.outputs import run_report
+from inference.records.jsonl import RecordWriter, read_header, read_records
+from inference.records.schema import RECORDS_NAME, Record, RecordsHeader
+
+WRITE_TOGETHER = 256
+"""Records handed to the operating system at once."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of records, and which sequences it holds."""
+
+    path: Path
+    header: RecordsHeader
+    n_whole: int
+
+    @property
+    def end(self) -> int:
+        """Index after its last sequence."""
+        return self.header.first + self.n_whole
+
+
+def merge_records(folders: list[Path], out: Path, check: Callable[[], None] = lambda: None) -> RecordsHeader:
+    """Join the records of shards, in any order, some of them twice or overlapping; returns the header of the whole.
+
+    Writes `records.jsonl` in `out`, which must not hold another run's, or a shard's. `check` is called for every record,
+    and stops the work by raising.
+
+    Raises
+    ------
+    CheckpointError
+        The shards belong to different runs, were made in different precisions, or leave sequences out.
+    """
+    parts = [_part(folder / RECORDS_NAME, check) for folder in folders]
+    first = parts[0]
+    for part in parts[1:]:
+        different = replace(first.header, first=0, n_sequences=0).differences(
+            replace(part.header, first=0, n_sequences=0)
+        )
+        if part.header.precision.get("used") != first.header.precision.get("used"):
+            different.append("used precision")
+        if different:
+            raise CheckpointError(
+                f"{part.path}: must belong to the same run as {first.path}, but differs in {', '.join(different)}"
+            )
+    whole = replace(first.header, first=0, n_sequences=first.header.n_all)
+    target = out / RECORDS_NAME
+    if target.exists() and (different := whole.differences(read_header(target))):
+        raise CheckpointError(
+            f"{target}: must be absent or of this very run, but differs in {', '.join(different)}; choose another --out"
+        )
+    temporary = out / f".{RECORDS_NAME}.merging"
+    with output_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    try:
+        writer = RecordWriter(temporary, whole)
+        try:
+            _copy(parts, whole.n_all, writer, check)
+        finally:
+            writer.close()
+        run_report.forget(out)
+        with output_errors(out):
+            os.replace(temporary, target)
+            sync_folder(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return whole
+
+
+def _part(path: Path, check: Callable[[], None]) -> Part:
+    header = read_header(path)
+    n_whole = 0
+    for _ in read_records(path, header):
+        check()
+        n_whole += 1
+    return Part(path, header, n_whole)
+
+
+def _copy(parts: list[Part], n_all: int, writer: RecordWriter, check: Callable[[], None]) -> None:
+    """Append every sequence once: always from the part that goes on furthest."""
+    position = 0
+    while position < n_all:
+        candidates = [part for part in parts if part.header.first <= position < part.end]
+        if not candidates:
+            following = [part.header.first for part in parts if part.header.first > position and part.n_whole]
+            raise CheckpointError(
+                f"shards: must hold all {n_all} sequences, got none for those from {position + 1} "
+                f"to {min(following, default=n_all)}; finish or add the shard that has them"
+            )
+        best = max(candidates, key=lambda part: part.end)
+        waiting: list[Record] = []
+        records = islice(read_records(best.path, best.header), best.n_whole)  # it may still grow
+        for index, record in enumerate(records, start=best.header.first):
+            check()
+            if index >= position:
+                waiting.append(record)
+            if len(waiting) == WRITE_TOGETHER:
+                writer.append(waiting)
+                waiting = []
+        writer.append(waiting)
+        position = best.end

@@ -1,0 +1,225 @@
+"""The order of things: photos -> records (phase 1), records -> submission (phase 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+from inference.core.choices import Precision
+from inference.core.errors import DegradedError, InterruptedRunError, TooManyFailuresError
+from inference.core.labels import priors_row
+from inference.dataset.input_check import check_any_photo
+from inference.ensemble.estimator import Estimator
+from inference.execution.job import Job, RunOptions
+from inference.execution.worker import PhotoPass
+from inference.images.decoder import Decoder
+from inference.networks.engine import Engine
+from inference.outputs import run_report
+from inference.outputs.provisional import Provisional, discard_provisional
+from inference.outputs.run_report import RunFacts
+from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME, write_failures
+from inference.process.heartbeat import heartbeat
+from inference.process.lock import OutputFolder
+from inference.process.progress import RunState
+from inference.process.watchdog import last_resort, say_and_go_on
+from inference.records.jsonl import RecordWriter, read_records
+from inference.records.schema import RECORDS_NAME, RecordsHeader
+from inference.run.photos_to_records import Hurry, Phase1, Progress, check_failures, pace_for, photos_to_records
+from inference.run.precision_selection import settled_networks
+from inference.run.records_to_submission import check_features_path, records_to_submission
+from inference.run.resume import count_kept, prepare
+
+log = structlog.get_logger()
+
+WRITES_RESERVED = 3
+"""Times that writing a whole submission took at the beginning, which the last moment leaves for the last one."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run was given and found: everything but the job."""
+
+    out: OutputFolder
+    options: RunOptions
+    state: RunState
+    engine: Engine
+    decoder: Decoder
+    estimator: Estimator
+    facts: RunFacts
+    on_progress: Progress
+
+    @property
+    def records_path(self) -> Path:
+        """Where the records are."""
+        return self.out.path / RECORDS_NAME
+
+
+def predict(
+    job: Job, out: OutputFolder, options: RunOptions, on_progress: Progress, state: RunState | None = None
+) -> dict[str, Any]:
+    """Predict every sequence of the job and write everything into `out`; returns the content of `run.json`.
+
+    Records of the same job that are already there are kept; a finished run is verified and left alone. A shard leaves
+    records only: `hakuna merge` makes the submission. With a budget the process may end in here, at the last moment,
+    with the best submission so far.
+    """
+    state = state or RunState()
+    check_features_path(options.features_path, job.bundle.manifest)
+    start = prepare(job, out.path, options)
+    header, engine, decoder = start.header, start.engine, start.decoder
+    kept = count_kept(start, job, options, state)
+    check_failures(job.n_photos, options, state)
+    if kept.n_mended and kept.is_complete:
+        log.warning("photos that were missing are there by now; --fresh predicts them too", count=kept.n_mended)
+    if (
+        kept.is_complete
+        and options.features_path is None
+        and (report := run_report.verify(out.path, job.bundle, header))
+    ):
+        log.info(
+            "already complete, verified, nothing changed",
+            out=str(out.path),
+            sequences=header.n_sequences,
+            degraded=state.n_degraded,
+        )
+        return report
+    if not kept.is_complete:
+        check_any_photo(
+            job.plan.sequences, job.data_folder, job.bundle.manifest.n_frames, options.patience, state.check
+        )
+    facts = RunFacts(plan=job.plan, state=state, budget=options.budget)
+    around = Surroundings(out, options, state, engine, decoder, Estimator(job.bundle), facts, on_progress)
+    with heartbeat(state, out), ExitStack() as until_the_end:
+        hurry = _hurry(job, header, around, until_the_end) if options.budget else None
+        _log_job(job, engine, decoder, state.n_kept)
+        if not kept.is_complete:
+            _phase_1(job, header, around, hurry)
+        check_failures(job.n_photos, options, state)
+        if job.is_shard:
+            return run_report.write_shard(out.path, header, job.bundle, facts)
+        state.stage = "records to submission"
+        report = records_to_submission(out.path, around.estimator, out.path, options.features_path, facts)
+        discard_provisional(out.path)  # an earlier run with a budget may have left one
+    return report
+
+
+def _phase_1(job: Job, header: RecordsHeader, around: Surroundings, hurry: Hurry | None) -> None:
+    state, facts = around.state, around.facts
+    work = PhotoPass(job, around.options, around.decoder, facts.stopwatch, state.check)
+    state.stage = "loading the networks"
+    networks, precision = settled_networks(work, around.engine, around.estimator, header.precision)
+    with facts.stopwatch("load stackers"):
+        around.estimator.load()  # what is wrong with them is told before the photos
+    if hurry and precision["used"] == Precision.MIXED.value:
+        hurry.may_mix = False
+    run_report.forget(around.out.path)
+    writer = RecordWriter(around.records_path, replace(header, precision=precision), keep=state.n_kept)
+    state.stage = "photos to records"
+    try:
+        photos_to_records(
+            Phase1(work, around.engine, around.estimator, networks, writer, state, around.on_progress, hurry)
+        )
+    finally:
+        writer.close()
+        facts.overlap = work.overlap()
+
+
+def _hurry(job: Job, header: RecordsHeader, around: Surroundings, until_the_end: ExitStack) -> Hurry:
+    """What a time budget adds: a pace, and a submission that is complete from now on and final at the last moment."""
+    budget = around.options.budget
+    if budget is None:
+        raise ValueError("a run without a budget has no hurry")
+    pace = pace_for(job, budget)
+    provisional = None
+    if not job.is_shard:
+        provisional = Provisional(
+            around.out.path,
+            [sequence.seq_id for sequence in job.sequences],
+            job.plan.labels,
+            priors_row(job.bundle.manifest.priors),
+            lambda records: around.estimator(records).probabilities,
+        )
+        provisional.write_if_due()
+
+    def end_now() -> int:
+        return _end_now(job, header, around, provisional, budget)
+
+    last_moment = min(pace.last_moment, budget - WRITES_RESERVED * (provisional.write_seconds if provisional else 0.0))
+    until_the_end.enter_context(last_resort(around.state, last_moment, end_now))
+    if provisional:
+        until_the_end.push(_final_if_there_is_none(around.out.path, provisional))
+        if around.state.n_kept:
+            around.estimator.load()
+            for record in islice(read_records(around.records_path, header), around.state.n_kept):
+                around.state.check()
+                provisional.add([record])
+    return Hurry(pace, provisional, may_mix=around.engine.supports_mixed)
+
+
+def _final_if_there_is_none(
+    out: Path, provisional: Provisional
+) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], bool]:
+    """A run with a budget that dies of an error leaves its best submission, unless an older one is there."""
+
+    def on_end(_: object, error: BaseException | None, __: object) -> bool:
+        no_submission_wanted = (TooManyFailuresError, InterruptedRunError)
+        if error and not isinstance(error, no_submission_wanted) and not (out / SUBMISSION_NAME).exists():
+            provisional.make_final()
+        return False
+
+    return on_end
+
+
+def _end_now(
+    job: Job, header: RecordsHeader, around: Surroundings, provisional: Provisional | None, budget: float
+) -> int:
+    """The last moment has come: the best submission so far is the submission. Returns the exit code."""
+    out, state = around.out.path, around.state
+    if provisional is None:
+        over = "time budget: over before the shard was complete; its records are kept, run again to go on"
+        say_and_go_on(lambda: log.error(over))
+        return DegradedError.exit_code
+    n_real = provisional.make_final()
+    if around.records_path.exists():
+        own = islice(read_records(around.records_path, header), state.n_done)  # with --fresh, others may still be there
+        write_failures(out / FAILURES_NAME, own)
+    run_report.write_out_of_time(out, job.bundle, n_real, state, budget)
+    over = "time budget: over, the best submission so far is final"
+    figures = {"finished": n_real, "with_priors": state.n_all - n_real, "stage": state.stage}
+    say_and_go_on(lambda: log.warning(over, **figures))
+    return DegradedError.exit_code if around.options.strict else 0
+
+
+def _log_job(job: Job, engine: Engine, decoder: Decoder, n_kept: int) -> None:
+    plan = job.plan
+    log.info(
+        "predict",
+        sequences=len(plan.sequences),
+        kept=n_kept,
+        bundle=job.bundle.manifest.name,
+        preset=job.preset.value,
+        engine=str(engine),
+        device=engine.device,
+        decoder=decoder.name.value,
+    )
+    dropped = {
+        "without metadata, get the priors": plan.n_without_metadata,
+        "in the metadata but not in the submission format, left out": plan.n_not_in_format,
+        "duplicate metadata rows, merged": plan.n_duplicate_rows,
+    }
+    for what, count in dropped.items():
+        if count:
+            log.warning("metadata", count=count, what=what)
+    if plan.unreadable.n_rows:
+        log.warning(
+            "metadata: datetimes that are not YYYY-MM-DD HH:MM:SS, taken for unknown",
+            count=plan.unreadable.n_rows,
+            first=plan.unreadable.first,
+        )

@@ -1,0 +1,62 @@
+"""Operational settings: how to run, never what to compute. The science is in the bundle."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from inference.core.choices import DecoderName, EngineName, Precision
+from inference.core.errors import UsageError
+from inference.settings.units import LONGEST_SECONDS, Seconds, Share
+
+ENVIRONMENT_PREFIX = "HAKUNA_"
+FOREIGN_VARIABLES = frozenset(
+    {
+        *("HAKUNA_REQUIRE_REFERENCE", "HAKUNA_REQUIRE_CONTAINER", "HAKUNA_CONTAINER_CACHE"),
+        *("HAKUNA_REQUIRE_TOOLS", "HAKUNA_KEEP_SCREENSHOTS"),
+        *("HAKUNA_IMAGE", "HAKUNA_SCRATCH", "HAKUNA_DEMO_BUNDLE"),
+    }
+)
+"""Variables of the test suite, and of the container and its rehearsals, which share the prefix."""
+
+
+class Settings(BaseSettings):
+    """Settings of one run; each can come from the environment, e.g. HAKUNA_WORKERS, or the command line."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
+
+    workers: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1, le=256)
+    """Threads that read and decode photos ahead of the networks."""
+    batch_size: int = Field(default=8, ge=1, le=1024)
+    """Sequences that go through the networks together; does not change the result."""
+    decoder: DecoderName = DecoderName.AUTO
+    engine: EngineName = EngineName.AUTO
+    precision: Precision = Precision.FLOAT32
+    budget: Seconds | None = Field(default=None, gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)
+    """Seconds, or a text such as `8h`, within which a complete submission must exist."""
+    max_failures: Share = Field(default=1.0, ge=0, le=1)
+    """Share of the photos that may fail, or a text such as `5%`; with more there is no submission."""
+    read_timeout: Seconds = Field(default=60.0, gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)
+    """Seconds after which the reading of a photo is given up."""
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """Console lines on a terminal, JSON lines elsewhere, unless told."""
+
+
+def load_settings(**given: Any) -> Settings:
+    """Settings from the command line (None: not given), else the environment, else the defaults.
+
+    Raises UsageError naming the setting; unknown HAKUNA_* variables are refused too.
+    """
+    known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields} | FOREIGN_VARIABLES
+    unknown = sorted(name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
+    if unknown:
+        raise UsageError(f"environment: settings must be among {', '.join(sorted(known))}, got {', '.join(unknown)}")
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"setting {name}: {first['msg']}, got {first['input']!r}") from error

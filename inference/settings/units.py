@@ -1,0 +1,39 @@
+"""Durations and shares as people write them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+LONGEST_SECONDS = 366 * 24 * 3600
+"""Longer waits than some hundred years are none to threads; a year is more than anybody means."""
+UNIT_SECONDS = {"h": 3600, "m": 60, "s": 1}
+NUMBER = r"(\d+(?:\.\d+)?)"
+DURATION = re.compile(rf"(?:{NUMBER}\s*h)?\s*(?:{NUMBER}\s*m)?\s*(?:{NUMBER}\s*s?)?")
+PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
+
+
+def seconds_of(value: object) -> object:
+    """`8h`, `1h 30m`, `90s`, `90` -> seconds; anything that is no text passes."""
+    if not isinstance(value, str):
+        return value
+    match = DURATION.fullmatch(value.strip())
+    if not match or not any(match.groups()):
+        raise ValueError("must be a duration such as 8h, 1h30m, 45m or 90s; a number alone is seconds")
+    return sum(
+        float(number) * factor
+        for number, factor in zip(match.groups(), UNIT_SECONDS.values(), strict=True)
+        if number is not None
+    )
+
+
+def share_of(value: object) -> object:
+    """`5%` -> 0.05; anything else passes."""
+    match = PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    return float(match.group(1)) / 100 if match else value
+
+
+Seconds = Annotated[float, BeforeValidator(seconds_of)]
+Share = Annotated[float, BeforeValidator(share_of)]

@@ -1,0 +1,1 @@
+"""Makes, verifies and packs bundles. Imported by the command line and by `benchmark`."""

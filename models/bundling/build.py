@@ -1,0 +1,81 @@
+"""Trainings and stackers of this project -> a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from inference.bundle.reader import Bundle
+from inference.core.errors import BundleError
+from models.bundling.import_assets import file_names, make_bundle
+from models.spec.recipe import NetworkRecipe, Recipe
+
+NETWORK_NAME, REPORT_NAME = "network.h5", "training.json"
+"""What `hakuna train` leaves."""
+
+
+def build_bundle(recipe: Recipe, networks: Path, stackers: Path | None, out: Path, *, demo: bool = False) -> Bundle:
+    """Put the networks of a recipe and its boosters together.
+
+    A network is what its recipe calls `trained` below `networks`, else `NAME/network.h5`, else its own file name.
+    Without `stackers` the bundle has none: its records are what they are trained from. `demo` marks it as one.
+
+    Raises
+    ------
+    BundleError
+        A file is missing or unusable, or a network was trained on other views, scaling, classes or preprocessing than the
+        recipe says.
+    """
+    if stackers is None:
+        recipe = recipe.model_copy(update={"stacking": None})
+    recipe = recipe.model_copy(update={"networks": found_networks(recipe, networks)})
+    files = {network.file: networks / network.file for network in recipe.networks}
+    for network in recipe.networks:
+        _check_training(network, recipe, files[network.file].parent / REPORT_NAME)
+    if stackers is not None:
+        files |= {name: stackers / name for name in file_names(recipe) if name not in files}
+    return make_bundle(f"{networks}, {stackers}" if stackers else str(networks), files, recipe, out, demo=demo)
+
+
+def found_networks(recipe: Recipe, folder: Path) -> tuple[NetworkRecipe, ...]:
+    """The networks with the files found for them: two networks of one file name must not become one. Raises BundleError."""
+    found, missing = [], []
+    for network in recipe.networks:
+        places = [*([network.trained] if network.trained else []), f"{network.name}/{NETWORK_NAME}", network.file]
+        there = next((place for place in places if (folder / place).is_file()), None)
+        if there is None:
+            missing.append(f"{network.name} ({' or '.join(places)})")
+        else:
+            found.append(network.model_copy(update={"file": there}))
+    if missing:
+        raise BundleError(
+            f"{folder}: recipe {recipe.name} needs {len(recipe.networks)} networks, "
+            f"got {len(missing)} missing: {', '.join(missing)}"
+        )
+    return tuple(found)
+
+
+def _check_training(network: NetworkRecipe, recipe: Recipe, report: Path) -> None:
+    """Refuse a network that was trained on something else. Preprocessing travels with the weights."""
+    if not report.is_file():
+        return  # from elsewhere: nobody wrote down how it was made
+    try:
+        content: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+        trained = {
+            "inputs": [(one["view"], one["scaling"]) for one in content["inputs"]],
+            "classes": content["classes"],
+            "preprocessing": content["fingerprint"]["preprocessing"],
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{report}: must be the report of a training, got: {error!r}") from error
+    wanted = {
+        "inputs": [(one.view.value, one.scaling.value) for one in network.inputs],
+        "classes": network.classes.value,
+        "preprocessing": recipe.ensemble.preprocessing,
+    }
+    for name, value in wanted.items():
+        if trained[name] != value:
+            raise BundleError(
+                f"{report}: network {network.name} must be trained with {name} {value}, got {trained[name]}"
+            )

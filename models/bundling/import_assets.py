@@ -1,0 +1,199 @@
+"""Keras networks and boosters under the names of a recipe -> a bundle, whole and proven, or nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import structlog
+
+from inference.bundle.booster_check import check_booster_text, feature_names_of
+from inference.bundle.manifest import (
+    MANIFEST_NAME,
+    FileEntry,
+    Network,
+    Provenance,
+    booster_path,
+    feature_names,
+    manifest_text,
+)
+from inference.bundle.reader import Bundle, open_bundle
+from inference.core.errors import BundleError
+from inference.core.files import output_errors, sha256_of_file, sync_folder
+from inference.ensemble.booster_probe import try_boosters
+from inference.ensemble.stackers import check_feature_names
+from inference.process.children import end_with_parent
+from models.spec.recipe import NetworkRecipe, Recipe
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Probabilities
+
+log = structlog.get_logger()
+
+LARGE_SOURCE_BYTES = 32 << 20
+"""From this size on a network is frozen, and compared, in processes of their own: TensorFlow gives nothing back of what it
+took, and five full-size networks in one process needed more than 24 GB."""
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def import_assets(assets: Path, recipe: Recipe, out: Path, *, demo: bool = False) -> Bundle:
+    """Read the files that a recipe names below `assets` and write a bundle; see `make_bundle`."""
+    return make_bundle(str(assets), {name: assets / name for name in file_names(recipe)}, recipe, out, demo=demo)
+
+
+def make_bundle(where: str, files: Mapping[str, Path], recipe: Recipe, out: Path, *, demo: bool = False) -> Bundle:
+    """Write a bundle to the new folder `out`. `files` are those that the recipe names, found at `where`.
+
+    Every frozen network is compared with its source; the largest difference is kept in the manifest.
+
+    Raises
+    ------
+    BundleError
+        A file is missing or unusable, a frozen network differs by more than the recipe allows, or `out` exists.
+    """
+    if out.exists():
+        raise BundleError(f"{out}: must not exist yet")
+    sources = _entries(where, files, recipe)
+    with output_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        networks = tuple(
+            _import_network(files[network.file], network, recipe, sources, work) for network in recipe.networks
+        )
+        names = feature_names(recipe.as_ensemble(), networks)
+        _copy_boosters(files, recipe, names, work)
+        _write_manifest(recipe, networks, sources, work, demo=demo)
+        try_boosters(open_bundle(work))
+        work.chmod(0o755)
+        with output_errors(out):
+            work.replace(out)
+            sync_folder(out.parent)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return open_bundle(out)
+
+
+def file_names(recipe: Recipe) -> list[str]:
+    """The files that a recipe names: networks, then boosters."""
+    names = [network.file for network in recipe.networks]
+    if recipe.stacking:
+        names += [
+            f"{folder}/{label}.txt" for folder in recipe.stacking.folders.values() for label in recipe.stacking.classes
+        ]
+    return names
+
+
+def _entries(where: str, files: Mapping[str, Path], recipe: Recipe) -> dict[str, FileEntry]:
+    """Size and hash of every file that the recipe names."""
+    missing = [name for name, path in files.items() if not path.is_file()]
+    if missing:
+        raise BundleError(
+            f"{where}: recipe {recipe.name} needs {len(files)} files, "
+            f"got {len(missing)} missing: {', '.join(missing[:5])}"
+        )
+    return {name: _file_entry(path) for name, path in files.items()}
+
+
+def _import_network(
+    source: Path, recipe: NetworkRecipe, whole: Recipe, sources: dict[str, FileEntry], work: Path
+) -> Network:
+    folder = work / recipe.as_network().folder
+    in_process = _here if sources[recipe.file].n_bytes < LARGE_SOURCE_BYTES else _in_a_child
+    in_process(_freeze, source, recipe, folder)
+    answers = in_process(_answers, source, recipe)
+    difference = in_process(_difference, answers, recipe, folder)
+    if difference > whole.max_export_difference:
+        raise BundleError(
+            f"network {recipe.name} ({recipe.file}): frozen and source must agree within "
+            f"{whole.max_export_difference:g}, got a difference of {difference:g}"
+        )
+    log.info("network frozen", name=recipe.name, file=recipe.file, largest_difference=f"{difference:.2g}")
+    return recipe.as_network(sources[recipe.file].sha256, difference)
+
+
+def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> None:
+    # Keras and TensorFlow take seconds to import; a recipe that does not fit is told before.
+    from models.keras_io.frozen_export import export_frozen
+    from models.keras_io.h5_file import load_network
+
+    with output_errors(folder):
+        export_frozen(load_network(source, recipe), recipe, folder)
+
+
+def _answers(source: Path, recipe: NetworkRecipe) -> list[Probabilities]:
+    from models.keras_io.frozen_export import keras_answers
+    from models.keras_io.h5_file import load_network
+
+    return keras_answers(load_network(source, recipe), recipe)
+
+
+def _difference(answers: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
+    from models.keras_io.frozen_export import export_difference
+
+    return export_difference(answers, recipe, folder)
+
+
+def _here(work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+    return work(*arguments, **options)
+
+
+def _in_a_child(work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=end_with_parent) as child:
+        try:
+            return child.submit(work, *arguments, **options).result()
+        except BrokenProcessPool as error:
+            raise BundleError(f"{arguments[0]}: must fit into memory, but the process that froze it died") from error
+
+
+def _copy_boosters(files: Mapping[str, Path], recipe: Recipe, names: tuple[str, ...], work: Path) -> None:
+    if recipe.stacking is None:
+        return
+    for set_name, folder in recipe.stacking.folders.items():
+        for label in recipe.stacking.classes:
+            source = files[f"{folder}/{label}.txt"]
+            data = source.read_bytes()
+            check_booster_text(str(source), data)
+            check_feature_names(str(source), feature_names_of(data), names)
+            target = work / booster_path(set_name, label)
+            with output_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+
+
+def _write_manifest(
+    recipe: Recipe, networks: tuple[Network, ...], sources: dict[str, FileEntry], work: Path, *, demo: bool
+) -> None:
+    files = {path.relative_to(work).as_posix(): _file_entry(path) for path in sorted(work.rglob("*")) if path.is_file()}
+    provenance = Provenance(
+        recipe=recipe.name,
+        hakuna_version=version("hakuna-runtime"),
+        tensorflow_version=_tensorflow_version(),
+        keras_version=version("keras"),
+        sources=sources,
+    )
+    manifest = recipe.as_manifest(networks, files, provenance, demo=demo)
+    with output_errors(work):
+        (work / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
+        os.sync()
+
+
+def _tensorflow_version() -> str:
+    import tensorflow as tf
+
+    return str(tf.__version__)
+
+
+def _file_entry(path: Path) -> FileEntry:
+    return FileEntry(sha256=sha256_of_file(path), n_bytes=path.stat().st_size)

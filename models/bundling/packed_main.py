@@ -1,0 +1,43 @@
+"""Predict every sequence of `data/` and write `submission.csv`: the `main.py` of an archive that `hakuna pack` made.
+
+The archive brings the program and the model bundle; everything else is in the runtime.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SOURCES_FOLDER = "hakuna"
+BUNDLE_FOLDER = "bundle"
+DATA_FOLDER = "data"
+"""Below the working directory, as the competition's contract says."""
+BUDGET = "7h45m"
+"""Of the competition's eight hours: the rest is for starting the container and unpacking this archive."""
+BUDGET_VARIABLE = "HAKUNA_BUDGET"
+"""What is left, where the runtime says it."""
+
+
+def main() -> int:
+    """Predict; the exit code tells the outcome."""
+    sys.path.insert(0, str(HERE / SOURCES_FOLDER))
+    from inference.cli.predict import predict
+    from inference.core.errors import HakunaError
+
+    try:
+        predict(
+            data=Path(DATA_FOLDER),
+            bundle=HERE / BUNDLE_FOLDER,
+            out=Path.cwd(),
+            budget=None if BUDGET_VARIABLE in os.environ else BUDGET,
+        )
+    except HakunaError as error:
+        sys.stderr.write(f"hakuna: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

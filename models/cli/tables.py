@@ -1,0 +1,80 @@
+"""Trainings, stackers and bundles as tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from inference.bundle.manifest import DEMO_WARNING
+from inference.bundle.reader import open_bundle
+from inference.core.labels import LABELS, N_CLASSES
+
+if TYPE_CHECKING:
+    from models.stacking.stack import Outcome
+
+
+def show_bundle(folder: Path) -> None:
+    """Print what is in a bundle; it is verified on the way."""
+    bundle = open_bundle(folder)
+    manifest = bundle.manifest
+    console = Console()
+    console.print(f"[bold]{manifest.name}[/]  {bundle.id[:12]}  {manifest.description}", highlight=False)
+    if manifest.demo:
+        console.print(f"[bold red]{DEMO_WARNING}[/]")
+    table = Table("network", "looks at", "sizes (height x width)", "mirror images", "difference", "MB")
+    for network in manifest.networks:
+        n_bytes = sum(entry.n_bytes for path, entry in manifest.files.items() if path.startswith(f"{network.folder}/"))
+        table.add_row(
+            network.name,
+            ", ".join(one.view for one in network.inputs),
+            ", ".join(str(size.as_image_size()) for size in network.sizes),
+            "yes" if network.flip_tta else "no",
+            f"{network.export_difference:.1e}",
+            f"{n_bytes / 1e6:.1f}",
+        )
+    console.print(table)
+    ensemble = manifest.ensemble
+    console.print(f"preprocessing {ensemble.preprocessing}; frame weights {list(ensemble.frame_weights)}")
+    for blend in ensemble.blends:
+        classes = "all classes" if blend.classes == LABELS else ", ".join(blend.classes)
+        console.print(f"{blend.method} of the frames and {', '.join(blend.networks)} for {classes}", highlight=False)
+    if ensemble.stacking:
+        console.print(
+            f"stackers {', '.join(ensemble.stacking.sets)} for {', '.join(ensemble.stacking.classes)}; "
+            f"{len(manifest.feature_names)} features"
+        )
+    made = manifest.provenance
+    console.print(
+        f"made by hakuna {made.hakuna_version}, TensorFlow {made.tensorflow_version}, Keras {made.keras_version} "
+        f"from {len(made.sources)} files"
+    )
+
+
+DIGITS = 6
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """Print the log loss of each class before and after, on the half that no stacker saw."""
+    table = Table("class", "before", "after", "change", "positives", "trees")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for one in outcome.results:
+        change = f"{100 * (one.after / one.before - 1):+.1f} %" if one.before else ""
+        table.add_row(
+            one.label,
+            f"{one.before:.{DIGITS}f}",
+            f"{one.after:.{DIGITS}f}",
+            change,
+            str(one.n_positive),
+            str(one.n_trees),
+        )
+    console = Console()
+    console.print(
+        f"trained on {outcome.train}, judged by the held-out half of {outcome.valid} -> {outcome.out}", highlight=False
+    )
+    console.print(table)
+    gained = sum(one.before - one.after for one in outcome.results) / N_CLASSES
+    console.print(f"the score over {N_CLASSES} classes falls by {gained:.{DIGITS}f}", highlight=False)

@@ -1,0 +1,1 @@
+"""What networks and stackers learn from: season labels, cached frames, batches. Imported by `training` and `stacking`."""

@@ -1,0 +1,167 @@
+"""Sequences of the training seasons -> batches of what a network looks at, through the pipeline's own views."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.core.iteration import work_ahead
+from inference.core.sequences import ImageSize, View
+from inference.preprocessing.info_strip import black_out_strip
+from inference.preprocessing.views import make_views, same_size
+from models.data.season_labels import Targets
+
+if TYPE_CHECKING:
+    from models.data.frame_cache import CachedFrame, FrameCache
+
+    Images = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    """(N, H, W, 3), RGB, 0-255: uint8 for frames, float32 for mean and background."""
+
+N_SEQUENCE_FRAMES = 3
+"""Photos of a sequence that the views on the whole sequence are made of (REFERENCE.md section 3.1)."""
+AHEAD_BATCHES = 2
+"""Batches a thread that may wait for the network."""
+
+
+def photos_needed(views: tuple[View, ...]) -> int:
+    """How many photos of a sequence are decoded: a network on frames learns from the first one only."""
+    return 1 if views == (View.FRAME,) else N_SEQUENCE_FRAMES
+
+
+def frames_required(views: tuple[View, ...]) -> int:
+    """How many readable frames a sequence must have to take part."""
+    return 1 if views == (View.FRAME,) else 2
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Sequences that a network can learn from, or be validated with.
+
+    Attributes
+    ----------
+    seq_ids : N of them, sorted
+    frames : where their frames are in the cache
+    targets : uint8 (N, C)
+    n_left_out : sequences with too few readable frames
+    """
+
+    seq_ids: tuple[str, ...]
+    frames: tuple[tuple[CachedFrame, ...], ...]
+    targets: Targets
+    n_left_out: int
+
+    def __len__(self) -> int:
+        return len(self.seq_ids)
+
+
+def examples_of(seq_ids: list[str], targets: Targets, cache: FrameCache, views: tuple[View, ...]) -> Examples:
+    """The sequences with enough readable frames for the views."""
+    entries = [cache.entry(seq_id) for seq_id in seq_ids]
+    rows = [row for row, entry in enumerate(entries) if len(entry.frames) >= frames_required(views)]
+    return Examples(
+        seq_ids=tuple(seq_ids[row] for row in rows),
+        frames=tuple(entries[row].frames for row in rows),
+        targets=targets[rows],
+        n_left_out=len(seq_ids) - len(rows),
+    )
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Which examples come together, and which of them are mirrored."""
+
+    rows: npt.NDArray[np.int64]
+    is_mirrored: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step learns from.
+
+    Attributes
+    ----------
+    images : (N, H, W, 3) for each input of the network, in its order
+    targets : uint8 (N, C)
+    """
+
+    images: tuple[Images, ...]
+    targets: Targets
+
+
+def shuffled_batches(n_examples: int, batch_size: int, seed: int, epoch: int) -> list[BatchPlan]:
+    """Every example once, in an order and with mirrorings that depend on seed and epoch alone."""
+    random = np.random.default_rng((seed, epoch))
+    order = random.permutation(n_examples)
+    is_mirrored = random.random(n_examples) < 1 / 2
+    return [
+        BatchPlan(order[start : start + batch_size], is_mirrored[start : start + batch_size])
+        for start in range(0, n_examples, batch_size)
+    ]
+
+
+def ordered_batches(n_examples: int, batch_size: int) -> list[BatchPlan]:
+    """Every example once, in order, as it is."""
+    rows = np.arange(n_examples)
+    return [
+        BatchPlan(part, np.zeros(len(part), np.bool_))
+        for part in (rows[start : start + batch_size] for start in range(0, n_examples, batch_size))
+    ]
+
+
+class Views:
+    """What the inputs of a network see of some sequences; threads may share it.
+
+    Where all of them at a size take at most `kept_bytes`, they stay in memory once they are made, until another size comes:
+    small sizes of some thousand sequences then are as fast as the network.
+    """
+
+    def __init__(
+        self, cache: FrameCache, examples: Examples, views: tuple[View, ...], size: ImageSize, kept_bytes: int
+    ) -> None:
+        """Views of the sequences of a cache."""
+        self.examples = examples
+        self._cache, self._views, self._size, self._kept_bytes = cache, views, size, kept_bytes
+        self._kept = self._memory()
+
+    def resize(self, size: ImageSize) -> None:
+        """Views have this size from now on."""
+        if size != self._size:
+            self._size = size
+            self._kept = self._memory()
+
+    def of(self, row: int, *, mirror: bool) -> tuple[Images, ...]:
+        """What each input sees of the sequence of a row: (H, W, 3) each. All inputs are mirrored, or none."""
+        images = None if self._kept is None else self._kept.get(row)
+        if images is None:
+            images = self._made(row)
+            if self._kept is not None:
+                self._kept[row] = images
+        return tuple(image[:, ::-1] if mirror else image for image in images)
+
+    def _memory(self) -> dict[int, tuple[Images, ...]] | None:
+        n_bytes = sum(1 if view is View.FRAME else 4 for view in self._views) * self._size.height * self._size.width * 3
+        return {} if n_bytes * len(self.examples) <= self._kept_bytes else None
+
+    def _made(self, row: int) -> tuple[Images, ...]:
+        frames = self.examples.frames[row][: photos_needed(self._views)]
+        stack, _ = same_size([self._cache.read(frame) for frame in frames])
+        made = make_views(black_out_strip(stack), [(view, self._size) for view in self._views])
+        return tuple(
+            made[view, self._size][0] if view is View.FRAME else made[view, self._size] for view in self._views
+        )
+
+
+def load_batches(views: Views, plans: list[BatchPlan], n_workers: int) -> Generator[Batch]:
+    """Batches in the order of the plans, made ahead by threads. Results do not depend on their number."""
+
+    def load(plan: BatchPlan) -> Batch:
+        loaded = [
+            views.of(int(row), mirror=bool(mirror)) for row, mirror in zip(plan.rows, plan.is_mirrored, strict=True)
+        ]
+        return Batch(tuple(np.stack(images) for images in zip(*loaded, strict=True)), views.examples.targets[plan.rows])
+
+    yield from work_ahead(load, plans, n_workers, AHEAD_BATCHES * n_workers)

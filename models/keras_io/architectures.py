@@ -1,0 +1,136 @@
+"""The networks of the published ensemble and of its earlier steps: fully convolutional, any height and width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import keras
+
+from inference.core.errors import UsageError
+from inference.core.labels import N_CLASSES
+from models.spec.kinds import Head
+
+DROPOUT = 0.05
+TWO_BRANCH_FILTERS = 1024
+TWO_BRANCH_KERNEL = 3
+"""REFERENCE.md sections 3.2 and 3.6."""
+TINY, SMALL = "tiny", "small"
+"""Backbones of the project itself, for tests, demos and the ladder."""
+SMALL_FILTERS = (16, 32, 48, 64)
+SMALL_KERNEL = 3
+SMALL_MOMENTUM = 0.9
+"""Of batch normalisation: seasons of some thousand sequences have too few steps for Keras' 0.99."""
+TINY_FILTERS = (8, 16)
+TINY_KERNEL = 7
+TINY_STRIDE = 4
+
+
+def backbone(application: str, name: str) -> keras.Model:
+    """A network of keras.applications without its top, or the tiny one, with random weights, for any height and width.
+
+    InceptionResNetV2: (N, H, W, 3) -> (N, h, w, 1536), h = 10 for H = 384, 9 for 360; about H / 32.
+    MobileNetV2: (N, H, W, 3) -> (N, h, w, 1280), h = 7 for H = 240, 12 for 384; about H / 32.
+
+    Raises UsageError where keras.applications has no network of that name.
+    """
+    if application == TINY:
+        return _tiny_backbone(name)
+    if application == SMALL:
+        return _small_backbone(name)
+    builder = getattr(keras.applications, application, None)
+    if not callable(builder):
+        known = sorted(one for one in dir(keras.applications) if callable(getattr(keras.applications, one)))
+        raise UsageError(
+            f"backbone: must be {TINY}, {SMALL} or in keras.applications ({', '.join(known)}), got {application!r}"
+        )
+    network: keras.Model = builder(include_top=False, weights=None, input_shape=(None, None, 3))
+    network.name = name  # not before: EfficientNetV2 looks its blocks up under its own name
+    return network
+
+
+def _tiny_backbone(name: str) -> keras.Model:
+    # (N, H, W, 3) -> (N, H / 4, W / 4, 8) -> (N, H / 16, W / 16, 16)
+    layers = [
+        keras.layers.Conv2D(n_filters, TINY_KERNEL, strides=TINY_STRIDE, padding="same", activation="relu")
+        for n_filters in TINY_FILTERS
+    ]
+    return keras.Sequential([keras.Input((None, None, 3)), *layers], name=name)
+
+
+def _small_backbone(name: str) -> keras.Model:
+    # (N, H, W, 3) -> (N, H / 2, W / 2, 16) -> ... -> (N, H / 16, W / 16, 64)
+    layers: list[keras.Layer] = []
+    for n_filters in SMALL_FILTERS:
+        layers += [
+            keras.layers.Conv2D(n_filters, SMALL_KERNEL, strides=2, padding="same", use_bias=False),
+            keras.layers.BatchNormalization(momentum=SMALL_MOMENTUM),
+            keras.layers.Activation("relu"),
+        ]
+    return keras.Sequential([keras.Input((None, None, 3)), *layers], name=name)
+
+
+def single_view_network(features: keras.Model, n_classes: int = N_CLASSES, head: Head = Head.SIGMOID) -> keras.Model:
+    """Frame, mean or background network: features -> what stands out anywhere in the image -> 54 probabilities."""
+    images = keras.Input((None, None, 3))
+    # (N, H, W, 3) -> (N, h, w, K)
+    x = features(images)
+    # (N, h, w, K) -> (N, K)
+    x = keras.layers.GlobalMaxPooling2D()(x)
+    x = keras.layers.Dropout(DROPOUT)(x)
+    # (N, K) -> (N, 54), or (N, 2) for the background network that only tells empty sequences
+    return keras.Model(images, keras.layers.Dense(n_classes, activation=head.value)(x))
+
+
+def two_branch_network(
+    background_features: keras.Model, mean_features: keras.Model, n_classes: int = N_CLASSES, head: Head = Head.SIGMOID
+) -> keras.Model:
+    """Background and mean image side by side: the background tells where to look in the mean image."""
+    background, mean = keras.Input((None, None, 3)), keras.Input((None, None, 3))
+    # 2 x (N, H, W, 3) -> (N, h, w, 2 K)
+    x = keras.layers.Concatenate()([background_features(background), mean_features(mean)])
+    # (N, h, w, 2 K) -> (N, h - 2, w - 2, 1024); never more filters than channels, as small backbones have few
+    n_filters = min(TWO_BRANCH_FILTERS, int(x.shape[-1]))
+    x = keras.layers.Conv2D(n_filters, TWO_BRANCH_KERNEL, padding="valid")(x)
+    # (N, h - 2, w - 2, 1024) -> (N, 1024)
+    x = keras.layers.GlobalMaxPooling2D()(x)
+    # (N, 1024) -> (N, 54)
+    return keras.Model([background, mean], keras.layers.Dense(n_classes, activation=head.value)(x))
+
+
+def early_fusion_network(features: keras.Model, n_classes: int = N_CLASSES, head: Head = Head.SIGMOID) -> keras.Model:
+    """Background and mean image squeezed into one three-channel image: tried by the author, and worse."""
+    background, mean = keras.Input((None, None, 3)), keras.Input((None, None, 3))
+    # 2 x (N, H, W, 3) -> (N, H, W, 6)
+    x = keras.layers.Concatenate()([background, mean])
+    # (N, H, W, 6) -> (N, H, W, 3)
+    x = keras.layers.Conv2D(3, 1, padding="same")(x)
+    # (N, H, W, 3) -> (N, h, w, K)
+    x = features(x)
+    # (N, h, w, K) -> (N, K)
+    x = keras.layers.GlobalMaxPooling2D()(x)
+    x = keras.layers.Dropout(DROPOUT)(x)
+    # (N, K) -> (N, 54)
+    return keras.Model([background, mean], keras.layers.Dense(n_classes, activation=head.value)(x))
+
+
+def features_of(network: keras.Model, name: str) -> keras.Model:
+    """A trained single-view network cut before its pooling: (N, H, W, 3) -> (N, h, w, K).
+
+    Raises UsageError where it does not pool once.
+    """
+    pools = [layer for layer in network.layers if isinstance(layer, keras.layers.GlobalMaxPooling2D)]
+    if len(network.inputs) != 1 or len(pools) != 1:
+        raise UsageError(
+            f"branch {name}: must be a network with one input and one global max pooling, "
+            f"got {len(network.inputs)} and {len(pools)}"
+        )
+    return keras.Model(network.inputs[0], pools[0].input, name=name)
+
+
+def leaf_layers(network: keras.Model) -> Iterator[keras.Layer]:
+    """The layers of a network in order, those of networks inside it in their place."""
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            yield from leaf_layers(layer)
+        else:
+            yield layer

@@ -1,0 +1,165 @@
+"""A Keras network -> a frozen SavedModel that takes pixels as they are, and the proof that it is the same network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework.convert_to_constants import (
+    convert_variables_to_constants_v2,
+)
+
+from inference.bundle.graph_check import check_operations
+from inference.bundle.manifest import SAVED_MODEL_NAME
+from inference.core.errors import BundleError
+from inference.core.labels import EMPTY, N_CLASSES
+from inference.core.sequences import ImageSize
+from models.keras_io.batch_norm_folding import fold_batch_norms
+from models.spec.kinds import EMPTY_CLASSES, Classes
+from models.spec.recipe import NetworkRecipe, input_name
+
+if TYPE_CHECKING:
+    import keras
+
+    from inference.core.sequences import Probabilities
+from models.keras_io.scaling import MAX_PIXEL, scale
+
+CHECK_SEED = 20191216
+CHECK_IMAGES = 3
+"""Images a check looks at, per size: noise, a photo-like scene and its dark version."""
+
+
+def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> None:
+    """Fold the weights into constants and write the SavedModel.
+
+    Signature `serving_default`: `images` (or `background`, `mean`) float32 (N, H, W, 3), RGB, 0-255, any N, H and W
+    -> `probabilities` float32 (N, 54). The recipe's scaling is part of the graph.
+
+    Raises
+    ------
+    BundleError
+        The network has another number of inputs or classes than the recipe says, or operations that no bundle may have.
+    """
+    n_classes = EMPTY_CLASSES if recipe.classes is Classes.EMPTY else N_CLASSES
+    if len(network.inputs) != len(recipe.inputs) or network.output_shape[-1] != n_classes:
+        raise BundleError(
+            f"network {recipe.name}: must have {len(recipe.inputs)} inputs and {n_classes} classes, "
+            f"got {len(network.inputs)} and {network.output_shape[-1]}"
+        )
+    names = [input_name(one.view) for one in recipe.inputs]
+    specs = [tf.TensorSpec([None, None, None, 3], tf.float32, name=name) for name in names]
+
+    def from_pixels(*pixels: tf.Tensor) -> tf.Tensor:
+        return _answers(network, recipe, pixels)
+
+    frozen = _folded(convert_variables_to_constants_v2(tf.function(from_pixels).get_concrete_function(*specs)), specs)
+    module = tf.Module()
+
+    def serve(**pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": frozen(*[pixels[name] for name in names])}
+
+    module.serve = tf.function(serve)
+    signature = module.serve.get_concrete_function(**dict(zip(names, specs, strict=True)))
+    # Frozen is not trained any more; the gradients of some activations (swish) could not even be written.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": signature}, options=options)
+    # A random identifier and nothing else: without it the same network gives the same files.
+    (folder / "fingerprint.pb").unlink(missing_ok=True)
+    _remove_saver(folder / SAVED_MODEL_NAME)
+    check_operations(folder)
+
+
+def _remove_saver(path: Path) -> None:
+    """Take out what writes and reads checkpoints: a frozen network has nothing to save, and its files no business."""
+    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    [meta_graph] = saved_model.meta_graphs
+    saver, graph = meta_graph.saver_def, meta_graph.graph_def
+    names = {saver.filename_tensor_name.partition(":")[0], saver.save_tensor_name.partition(":")[0]}
+    names.add(saver.restore_op_name)
+    functions = {node.attr["f"].func.name for node in graph.node if node.name in names and "f" in node.attr}
+    _keep(graph.node, lambda node: node.name not in names)
+    _keep(graph.library.function, lambda function: function.signature.name not in functions)
+    meta_graph.ClearField("saver_def")
+    path.write_bytes(saved_model.SerializeToString(deterministic=True))
+
+
+def _keep(field: Any, is_kept: Callable[[Any], bool]) -> None:
+    """Drop what is not kept from a repeated field."""
+    kept = [one for one in field if is_kept(one)]
+    del field[:]
+    field.extend(kept)
+
+
+def _folded(frozen: Any, specs: list[tf.TensorSpec]) -> Any:
+    """The same function with its batch normalisations folded."""
+    [output] = frozen.outputs
+    graph, _ = fold_batch_norms(frozen.graph.as_graph_def(), output.op.name)
+
+    def run(*pixels: tf.Tensor) -> tf.Tensor:
+        inputs = {placeholder.name: images for placeholder, images in zip(frozen.inputs, pixels, strict=True)}
+        return tf.graph_util.import_graph_def(graph, inputs, return_elements=[output.name], name="")[0]
+
+    return tf.compat.v1.wrap_function(run, specs)
+
+
+def keras_answers(network: keras.Model, recipe: NetworkRecipe) -> list[Probabilities]:
+    """What a Keras network says about random and photo-like images, by size: float32 (N, C) each."""
+    answers = []
+    for size in recipe.sizes:
+        pixels = _check_pixels(recipe, size.as_image_size())
+        images = [tf.constant(pixels[input_name(one.view)]) for one in recipe.inputs]
+        answers.append(_answers(network, recipe, images).numpy())
+    return answers
+
+
+def _answers(network: keras.Model, recipe: NetworkRecipe, pixels: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Pixels 0-255 -> probabilities (N, 54). A network that only tells empty sequences says 0 about all species."""
+    scaled = [scale(images, one.scaling) for images, one in zip(pixels, recipe.inputs, strict=True)]
+    answers = network(scaled if len(scaled) > 1 else scaled[0], training=False)
+    if recipe.classes is not Classes.EMPTY:
+        return answers
+    spread = np.zeros((EMPTY_CLASSES, N_CLASSES), np.float32)
+    spread[EMPTY_CLASSES - 1, EMPTY] = 1.0
+    return tf.matmul(answers, spread)
+
+
+def export_difference(expected: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
+    """Largest difference of a frozen network's answers from those of the Keras network it was frozen from."""
+    # The frozen network is run the way a prediction runs it.
+    from inference.networks.engine_tensorflow import TensorFlowNetwork
+
+    frozen = TensorFlowNetwork(folder, tuple(input_name(one.view) for one in recipe.inputs))
+    largest = 0.0
+    for size, answers in zip(recipe.sizes, expected, strict=True):
+        difference = np.abs(frozen(_check_pixels(recipe, size.as_image_size())) - answers).max()
+        if not np.isfinite(difference):
+            raise BundleError(f"network {recipe.name}: must answer with finite numbers, got {difference}")
+        largest = max(largest, float(difference))
+    return largest
+
+
+def _check_pixels(recipe: NetworkRecipe, size: ImageSize) -> dict[str, npt.NDArray[np.float32]]:
+    return {
+        input_name(one.view): check_images(size, seed=CHECK_SEED + position)
+        for position, one in enumerate(recipe.inputs)
+    }
+
+
+def check_images(size: ImageSize, seed: int) -> npt.NDArray[np.float32]:
+    """Noise, a smooth scene with a horizon and grain, and the same in the dark: float32 (3, H, W, 3), RGB, 0-255."""
+    random = np.random.default_rng(seed)
+    noise = random.uniform(0, MAX_PIXEL, (*size, 3))
+    rows, columns = np.mgrid[0 : size.height, 0 : size.width] / max(size)
+    waves = sum(
+        np.sin(2 * np.pi * (frequency * (rows * np.sin(angle) + columns * np.cos(angle)) + phase)) / frequency
+        for frequency, angle, phase in random.uniform([1, 0, 0], [24, np.pi, 1], (24, 3))
+    )
+    sky = np.where(rows < rows.max() / 3, 190.0, 110.0)
+    scene = sky[..., None] + 25.0 * waves[..., None] * random.uniform(0.7, 1.3, 3) + random.normal(0, 4, (*size, 3))
+    images: npt.NDArray[np.float32] = np.clip([noise, scene, scene / 6], 0, MAX_PIXEL).astype(np.float32)
+    return images

@@ -1,0 +1,194 @@
+"""A Keras `.h5` file -> the network in it, without ever running code that the file brings along."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import keras
+
+from inference.core.errors import BundleError, UsageError
+from inference.core.files import atomic_binary_writer
+from inference.core.labels import N_CLASSES
+from models.keras_io.architectures import backbone, leaf_layers, single_view_network, two_branch_network
+from models.keras_io.h5_weights import (
+    CONTAINERS,
+    KerasFile,
+    assign_weights,
+    check_structure,
+    leaf_configs,
+    read_keras_file,
+)
+from models.spec.kinds import EMPTY_CLASSES, Classes
+
+if TYPE_CHECKING:
+    from models.spec.recipe import NetworkRecipe
+
+ALLOWED_LAYERS = frozenset(
+    {
+        "Activation",
+        "Add",
+        "AveragePooling2D",
+        "BatchNormalization",
+        "Concatenate",
+        "Conv2D",
+        "CustomScaleLayer",  # InceptionResNetV2's residual scaling in keras.applications
+        "Dense",
+        "DepthwiseConv2D",
+        "Dropout",
+        "GlobalAveragePooling2D",
+        "GlobalMaxPooling2D",
+        "InputLayer",
+        "MaxPooling2D",
+        "Multiply",
+        "ReLU",
+        "SeparableConv2D",
+        "ZeroPadding2D",
+        # Containers: a network may be used as a layer of another.
+        "Functional",
+        "Model",
+        "Sequential",
+    }
+)
+"""Layers that only do arithmetic. Anything else could name code: a file is a program (RELIABILITY.md "Models")."""
+SAFE_MODULES = ("keras", "keras.layers", "keras.models", "keras.src.models", "keras.src.applications")
+
+
+KERAS_2 = "2."
+"""How the version begins that TensorFlow 2.0-2.15 wrote; today's Keras reads only some of those files."""
+
+
+def load_network(path: Path, recipe: NetworkRecipe) -> keras.Model:
+    """The network of a recipe from its file.
+
+    Files of Keras 2, and those with `Lambda` layers, are not loaded as they are: the architecture is rebuilt from what the
+    recipe says and the weights are loaded into it. No bytecode is ever looked at.
+
+    Raises
+    ------
+    BundleError
+        The file does not fit the architecture, or is refused by `load_keras_network`.
+    """
+    if recipe.backbone is None:
+        return load_keras_network(path)
+    source = read_keras_file(path)
+    if not _must_be_rebuilt(source):
+        return load_keras_network(path)
+    network = rebuilt_network(recipe, recipe.backbone)
+    check_structure(network, source)
+    assign_weights(network, source)
+    return network
+
+
+def rebuilt_network(recipe: NetworkRecipe, application: str) -> keras.Model:
+    """The architecture of a recipe on a backbone, with random weights."""
+    n_classes = EMPTY_CLASSES if recipe.classes is Classes.EMPTY else N_CLASSES
+    if len(recipe.inputs) == 1:
+        return single_view_network(backbone(application, recipe.name), n_classes)
+    branches = [backbone(application, f"{recipe.name}_{one.view.value}") for one in recipe.inputs]
+    return two_branch_network(branches[0], branches[1], n_classes)
+
+
+def _must_be_rebuilt(source: KerasFile) -> bool:
+    if source.config is None or source.keras_version.startswith(KERAS_2):
+        return True
+    return any(layer["class_name"] == "Lambda" for layer in leaf_configs(source.config["config"]))
+
+
+def save_network(network: keras.Model, path: Path) -> None:
+    """Write a network to an `.h5` file, whole or not at all. Raises OutputError.
+
+    The file is made in memory: where the disk is full, HDF5 does not only fail to close a file, it ends the process.
+    """
+    from keras.src.legacy.saving.legacy_h5_format import save_model_to_hdf5
+
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as content:
+        save_model_to_hdf5(network, content, include_optimizer=False)
+    with atomic_binary_writer(path) as file:
+        file.write(memory.getbuffer())
+
+
+def check_layers(network: keras.Model) -> None:
+    """Refuse a network that could not be read again. Raises UsageError."""
+    unknown = next((one for one in leaf_layers(network) if type(one).__name__ not in ALLOWED_LAYERS), None)
+    if unknown is not None:
+        raise UsageError(
+            f"backbone: must be made of layers of plain arithmetic ({', '.join(sorted(ALLOWED_LAYERS))}) and leave the "
+            f"scaling of pixels to us, got layer {unknown.name!r} of class {type(unknown).__name__}"
+        )
+
+
+def load_keras_network(path: Path) -> keras.Model:
+    """Load a network from an `.h5` file of Keras 3.
+
+    Raises
+    ------
+    BundleError
+        The file is no Keras network, or holds a layer that is not on the list of plain arithmetic, `Lambda` above all.
+    """
+    config = _model_config(path)
+    try:
+        _refuse_unknown_layers(path, config)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path}: must hold a whole Keras network, got one without {error}") from error
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+    try:
+        return keras.models.load_model(path, compile=False, custom_objects={"CustomScaleLayer": CustomScaleLayer})
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise BundleError(f"{path}: must be a Keras network, got: {type(error).__name__}: {error}") from error
+
+
+def _model_config(path: Path) -> dict[str, Any]:
+    try:
+        with h5py.File(path, "r") as file:
+            config: dict[str, Any] = json.loads(file.attrs["model_config"])
+    except OSError as error:
+        raise BundleError(f"{path}: must be a readable HDF5 file, got: {error}") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise BundleError(
+            f"{path}: must hold a whole Keras network (attribute model_config), got: {error!r}"
+        ) from error
+    return config
+
+
+def _refuse_unknown_layers(path: Path, config: dict[str, Any]) -> None:
+    for where, node in _objects(config, "network"):
+        layer = node["class_name"]
+        if layer == "Lambda":
+            raise BundleError(
+                f"{path}, {where}: Lambda layers carry Python bytecode, which is never executed; "
+                "let the recipe name the network's backbone, which is then rebuilt"
+            )
+        module = node.get("module") or "keras"
+        if not (module in SAFE_MODULES or module.startswith(tuple(f"{name}." for name in SAFE_MODULES))):
+            raise BundleError(f"{path}, {where}: must come from Keras, got module {module!r}")
+    for where, layer in _layers(config, "network"):
+        if layer not in ALLOWED_LAYERS:
+            raise BundleError(f"{path}, {where}: must be a layer of plain arithmetic, got {layer!r}")
+
+
+def _objects(node: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every serialized object (anything with a class name) below a configuration."""
+    if isinstance(node, dict):
+        if isinstance(node.get("class_name"), str):
+            where = f"{where}/{node.get('name') or node['class_name']}"
+            yield where, node
+        for value in node.values():
+            yield from _objects(value, where)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _objects(value, where)
+
+
+def _layers(network: dict[str, Any], where: str) -> Iterator[tuple[str, str]]:
+    """Class names of the layers, those of nested networks too."""
+    yield where, network["class_name"]
+    if network["class_name"] in CONTAINERS:
+        for layer in network["config"]["layers"]:
+            yield from _layers(layer, f"{where}/{layer.get('name') or layer['config'].get('name')}")

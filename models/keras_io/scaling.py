@@ -1,0 +1,19 @@
+"""Pixels -> what networks were trained on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from models.spec.kinds import Scaling
+
+if TYPE_CHECKING:
+    pass
+
+MAX_PIXEL = 255.0
+
+
+def scale(pixels: tf.Tensor, scaling: Scaling) -> tf.Tensor:
+    """Pixels 0-255 -> what the network was trained on."""
+    return pixels / (MAX_PIXEL / 2) - 1.0 if scaling is Scaling.SYMMETRIC else pixels / MAX_PIXEL

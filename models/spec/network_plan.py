@@ -1,0 +1,77 @@
+"""What to train, before Keras is there: it takes seconds to import, and a command that makes no sense is told at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.core.errors import UsageError
+from inference.core.files import sha256_of_file
+from inference.core.labels import N_CLASSES
+from inference.core.sequences import View
+from models.spec.kinds import EMPTY_CLASSES, VIEWS, Classes, Head, Kind, Scaling
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """A network before it is built.
+
+    Attributes
+    ----------
+    backbone : a name in keras.applications, or 'tiny'
+    background_scaling : of the background, which the published program scaled otherwise than its training code
+    weights : backbone weights to start from, of keras.applications or of an earlier network; None: random
+    background, mean : trained networks that a two-branch network starts from
+    """
+
+    kind: Kind
+    backbone: str
+    head: Head = Head.SIGMOID
+    classes: Classes = Classes.ALL
+    background_scaling: Scaling = Scaling.UNIT
+    weights: Path | None = None
+    background: Path | None = None
+    mean: Path | None = None
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """What each input sees."""
+        return VIEWS[self.kind]
+
+    @property
+    def scalings(self) -> tuple[Scaling, ...]:
+        """How each input is scaled."""
+        return tuple(self.background_scaling if view is View.BACKGROUND else Scaling.SYMMETRIC for view in self.views)
+
+    @property
+    def n_classes(self) -> int:
+        """Classes that the network tells."""
+        return EMPTY_CLASSES if self.classes is Classes.EMPTY else N_CLASSES
+
+    def fingerprint(self) -> dict[str, str]:
+        """What the network is, and the hashes of the files it starts from."""
+        files = {"weights": self.weights, "background network": self.background, "mean network": self.mean}
+        return {
+            "network": self.kind.value,
+            "backbone": self.backbone,
+            "head": self.head.value,
+            "classes": self.classes.value,
+            "scaling": ", ".join(self.scalings),
+            **{name: sha256_of_file(path) if path else "none" for name, path in files.items()},
+        }
+
+
+def check_plan(plan: NetworkPlan) -> None:
+    """Raise UsageError where a plan asks for what does not go together, or files are not there."""
+    options = {"--weights": plan.weights, "--background-network": plan.background, "--mean-network": plan.mean}
+    files = {option: path for option, path in options.items() if path is not None}
+    branches = [option for option in files if option != "--weights"]
+    if plan.kind is not Kind.TWO_BRANCH and branches:
+        raise UsageError(f"{branches[0]}: must come with two-branch, got {plan.kind}")
+    if len(branches) == 1:
+        raise UsageError(f"--background-network, --mean-network: must be given together, got only {branches[0]}")
+    if branches and plan.weights:
+        raise UsageError("--weights: must not be given where the branches are trained networks")
+    for option, path in files.items():
+        if not path.is_file():
+            raise UsageError(f"{option} {path}: must be a file")

@@ -1,0 +1,198 @@
+"""An ensemble as data: which networks look at what, at which sizes, and how their answers become one estimate."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from inference.bundle.manifest import (
+    Blend,
+    Ensemble,
+    FileEntry,
+    Label,
+    Manifest,
+    Name,
+    NeighbourOptions,
+    Network,
+    NetworkInput,
+    Probability,
+    Provenance,
+    Size,
+    Stacking,
+    check_ensemble,
+    feature_names,
+)
+from inference.core.errors import BundleError, UsageError
+from inference.core.labels import CLASS_PRIORS, LABELS
+from inference.core.sequences import View
+from models.spec.kinds import Classes, Scaling
+
+RECIPES_FOLDER = Path(__file__).parents[1] / "recipes"
+
+GRAPH_FORM = "batch normalisation folded"
+"""What freezing does beside freezing: part of a network's identity, as another form rounds otherwise."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputRecipe(_Strict):
+    """What one input of a network looks at. Inputs are in the order of the Keras network's inputs."""
+
+    view: View
+    scaling: Scaling
+
+
+class NetworkRecipe(_Strict):
+    """One Keras network."""
+
+    name: Name
+    file: str
+    """Name of the Keras file among assets."""
+    trained: str | None = None
+    """Where `hakuna train` leaves it below a folder of trainings; by default NAME/network.h5."""
+    inputs: tuple[InputRecipe, ...] = Field(min_length=1)
+    sizes: tuple[Size, ...] = Field(min_length=1)
+    flip_tta: bool
+    backbone: str | None = None
+    """Name in keras.applications, for files that cannot be loaded as they are: their architecture is rebuilt."""
+    classes: Classes = Classes.ALL
+    """What the network tells: a network that only tells empty sequences can only be blended into `empty`."""
+
+    def as_network(self, source_sha256: str = "", export_difference: float = 0.0) -> Network:
+        """The manifest's entry for the network frozen from a source file of that hash."""
+        scalings = [one.scaling.value for one in self.inputs]
+        return Network(
+            identity=hashlib.sha256(repr((GRAPH_FORM, source_sha256, scalings)).encode()).hexdigest(),
+            name=self.name,
+            folder=f"networks/{self.name}",
+            inputs=tuple(NetworkInput(name=input_name(one.view), view=one.view) for one in self.inputs),
+            sizes=self.sizes,
+            flip_tta=self.flip_tta,
+            export_difference=export_difference,
+        )
+
+
+class EnsembleRecipe(_Strict):
+    """How the answers become one estimate; see `inference.bundle.manifest.Ensemble`."""
+
+    preprocessing: Literal["quarter", "quarter+jpeg"]
+    frame_weights: tuple[float, ...]
+    max_mixed_loss_increase: float = 1e-3
+    blends: tuple[Blend, ...] = ()
+
+
+class StackingRecipe(_Strict):
+    """The boosters; see `inference.bundle.manifest.Stacking`."""
+
+    folders: dict[Name, str] = Field(min_length=1)
+    """Folder of each set of boosters, which holds one `CLASS.txt` a stacked class."""
+    classes: tuple[Label, ...] = Field(min_length=1)
+    not_in_features: tuple[Label, ...]
+    blocks: tuple[str, ...] = Field(min_length=1)
+    missing_frame: float
+    neighbours: NeighbourOptions | None = None
+    """Asked for by the block `neighbours`."""
+
+    def as_stacking(self) -> Stacking:
+        """The manifest's entry."""
+        return Stacking(
+            sets=tuple(self.folders),
+            classes=self.classes,
+            feature_classes=tuple(label for label in LABELS if label not in self.not_in_features),
+            blocks=self.blocks,
+            missing_frame=self.missing_frame,
+            neighbours=self.neighbours,
+        )
+
+
+class Recipe(_Strict):
+    """A whole ensemble."""
+
+    format_version: Literal[1]
+    name: Name
+    description: str
+    max_export_difference: float = Field(gt=0)
+    priors: dict[Label, Probability] = Field(default_factory=lambda: dict(CLASS_PRIORS))
+    """For sequences without a readable photo; by default the shares of REFERENCE.md section 3.5."""
+    ensemble: EnsembleRecipe
+    networks: tuple[NetworkRecipe, ...] = Field(min_length=1)
+    stacking: StackingRecipe | None = None
+
+    def as_ensemble(self) -> Ensemble:
+        """The manifest's entry."""
+        return Ensemble(
+            preprocessing=self.ensemble.preprocessing,
+            frame_weights=self.ensemble.frame_weights,
+            max_mixed_loss_increase=self.ensemble.max_mixed_loss_increase,
+            blends=self.ensemble.blends,
+            stacking=self.stacking.as_stacking() if self.stacking else None,
+        )
+
+    def as_manifest(
+        self,
+        networks: tuple[Network, ...],
+        files: dict[str, FileEntry],
+        provenance: Provenance,
+        *,
+        demo: bool = False,
+    ) -> Manifest:
+        """The manifest of a bundle with these networks and files."""
+        return Manifest(
+            format_version=1,
+            name=self.name,
+            description=self.description,
+            demo=demo,
+            labels=LABELS,
+            priors=self.priors,
+            ensemble=self.as_ensemble(),
+            networks=networks,
+            feature_names=feature_names(self.as_ensemble(), networks),
+            files=files,
+            provenance=provenance,
+        )
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        check_ensemble(self.as_ensemble(), tuple(network.as_network() for network in self.networks))
+        for network in self.networks:
+            if network.classes is Classes.EMPTY:
+                self._check_only_blended_into_empty(network)
+        return self
+
+    def _check_only_blended_into_empty(self, network: NetworkRecipe) -> None:
+        """Raise ValueError where somebody would listen to what a network that only knows `empty` says about species."""
+        blends = [blend for blend in self.ensemble.blends if network.name in blend.networks]
+        is_stacked = self.stacking is not None and network.name in self.stacking.blocks
+        if network.as_network().per_frame or is_stacked or any(blend.classes != ("empty",) for blend in blends):
+            raise ValueError(
+                f"networks: {network.name} only tells empty sequences, so it must not look at frames, be a stacking block "
+                f"or be blended into other classes than empty"
+            )
+
+
+def input_name(view: View) -> str:
+    """Name of a network's input in its serving signature."""
+    return "images" if view is View.FRAME else view.value
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Read a recipe of the project by name, or any recipe by path (ending in .toml)."""
+    source = Path(name_or_path) if name_or_path.endswith(".toml") else RECIPES_FOLDER / f"{name_or_path}.toml"
+    try:
+        content = tomllib.loads(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--recipe {name_or_path}: must be readable, got: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{source}: must be TOML, got: {error}") from error
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "recipe"
+        raise BundleError(f"{source}: {where}: {first['msg']}") from error

@@ -1,0 +1,122 @@
+"""A training schedule as data: growing sizes, staged unfreezing, falling learning rates -> a flat list of epochs."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inference.core.errors import UsageError
+from inference.core.sequences import ImageSize
+
+SCHEDULES_FOLDER = Path(__file__).parents[1] / "schedules"
+TRAIN_COST = 3.0
+"""Work of training on an image, in passes: one forward, about two for the gradients."""
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WarmUp(_Strict):
+    """One epoch each with only the last layers trainable, so that a new head does not wreck the layers below it."""
+
+    trainable_layers: tuple[Count, ...] = Field(min_length=1)
+    learning_rate: Rate
+
+
+class SizeStage(_Strict):
+    """All epochs at one size of the images."""
+
+    height: Count
+    width: Count
+    batch_size: Count
+    epochs: Count
+    learning_rate: Rate
+    """Of the first epoch with all layers."""
+
+
+class Schedule(_Strict):
+    """How a network is trained."""
+
+    format_version: Literal[1]
+    description: str
+    decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    warm_up: WarmUp | None = None
+    branch_layers: Count | None = None
+    """How many last layers of each branch are trainable at most; None: all."""
+    sizes: tuple[SizeStage, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training sequences.
+
+    Attributes
+    ----------
+    number : position among all epochs, from 0
+    phase : epochs of a phase train the same layers at the same size with one optimizer
+    trainable_layers : how many of the last layers are trained; None: all
+    ends_size : whether it is the last one at its size, after which the network is kept
+    """
+
+    number: int
+    phase: int
+    size: ImageSize
+    batch_size: int
+    trainable_layers: int | None
+    learning_rate: float
+    ends_size: bool
+
+
+def epochs_of(schedule: Schedule) -> tuple[Epoch, ...]:
+    """All epochs in order (REFERENCE.md section 3.6)."""
+    plan: list[tuple[SizeStage, int | None, float, bool]] = []
+    for stage in schedule.sizes:
+        if schedule.warm_up:
+            plan += [(stage, n, schedule.warm_up.learning_rate, False) for n in schedule.warm_up.trainable_layers]
+        rates = [stage.learning_rate * math.exp(-schedule.decay * epoch) for epoch in range(stage.epochs)]
+        plan += [(stage, None, rate, epoch == stage.epochs - 1) for epoch, rate in enumerate(rates)]
+    epochs: list[Epoch] = []
+    phase = 0
+    for number, (stage, n_layers, rate, ends_size) in enumerate(plan):
+        if number and (plan[number - 1][0] is not stage or plan[number - 1][1] != n_layers):
+            phase += 1
+        size = ImageSize(stage.height, stage.width)
+        epochs.append(Epoch(number, phase, size, stage.batch_size, n_layers, rate, ends_size))
+    return tuple(epochs)
+
+
+def cost_of(epoch: Epoch, n_training: float, n_validation: float) -> float:
+    """Work of so many sequences of an epoch, in pixels that pass forward through the network."""
+    return (TRAIN_COST * n_training + n_validation) * epoch.size.height * epoch.size.width
+
+
+def eta_seconds(done: float, left: float, seconds: float) -> float | None:
+    """Time for the work that is left at the rate of what was done in so many seconds; None before anything was."""
+    return seconds * left / done if done > 0 else None
+
+
+def load_schedule(name_or_path: str) -> Schedule:
+    """Read a schedule of the project by name, or any schedule by path (ending in .toml). Raises UsageError."""
+    source = Path(name_or_path) if name_or_path.endswith(".toml") else SCHEDULES_FOLDER / f"{name_or_path}.toml"
+    try:
+        return Schedule.model_validate(tomllib.loads(source.read_text(encoding="utf-8")))
+    except OSError as error:
+        known = ", ".join(sorted(path.stem for path in SCHEDULES_FOLDER.glob("*.toml")))
+        raise UsageError(
+            f"--schedule {name_or_path}: must be one of {known} or a readable .toml, got: {error.strerror or error}"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{source}: must be TOML, got: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "schedule"
+        raise UsageError(f"{source}: {where}: {first['msg']}") from error

@@ -1,0 +1,205 @@
+"""Records and labels of a season -> the stackers' matrix on disk, in two halves, and the estimate it has to beat.
+
+A season like S9 has 367,480 sequences x 822 features: 1.2 GB in float32. It is made a thousand sequences at a time, and read
+by mapping it into memory, which all processes that train boosters share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.bundle.manifest import Manifest, Provenance
+from inference.core.errors import CheckpointError
+from inference.core.files import output_errors
+from inference.core.iteration import in_parts
+from inference.core.labels import N_CLASSES
+from inference.ensemble.aggregation import aggregate, blended
+from inference.ensemble.estimator import look_around_records
+from inference.ensemble.features import stacker_features
+from inference.records.jsonl import read_header, read_records
+from inference.records.schema import RECORDS_NAME, RecordsHeader, outputs_of
+from models.data.season_labels import Targets, read_labels
+from models.spec.recipe import Recipe
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Probabilities
+
+CHUNK_RECORDS = 1024
+HALVES = 2
+FIRST, SECOND = 0, 1
+"""The half that early stopping looks at, and the half that is held out."""
+
+
+@dataclass(frozen=True)
+class HalfSeason:
+    """Half the sequences of a season.
+
+    Attributes
+    ----------
+    matrix : file of float32 (N, D), nothing but the numbers: the stackers' features without mirror images
+    n_features : D
+    estimate : float32 (N, C), what the ensemble says without stackers
+    targets : uint8 (N, C)
+    """
+
+    matrix: Path
+    n_features: int
+    estimate: Probabilities
+    targets: Targets
+
+    def features(self) -> npt.NDArray[np.float32]:
+        """The matrix, mapped into memory: it takes none of its own."""
+        shape = (len(self.targets), self.n_features)
+        return np.memmap(self.matrix, np.float32, "r", shape=shape) if shape[0] else np.empty(shape, np.float32)
+
+
+@dataclass(frozen=True)
+class Season:
+    """A season for the stackers.
+
+    Attributes
+    ----------
+    n_left_out : sequences that had no readable frame, or not every output
+    digest : SHA-256 of the numbers themselves, matrix, estimate and targets of both halves: whatever changes one changes it
+    networks : those that made the records: name and identity of each
+    seq_ids : of both halves; empty in what a process is sent
+    """
+
+    name: str
+    halves: tuple[HalfSeason, HalfSeason]
+    n_left_out: int
+    digest: str
+    networks: tuple[tuple[str, str], ...] = ()
+    seq_ids: frozenset[str] = frozenset()
+
+    def of_class(self, column: int) -> Season:
+        """The same with estimate and targets of one class only: C = 1."""
+        first, second = (
+            replace(half, estimate=half.estimate[:, [column]], targets=half.targets[:, [column]])
+            for half in self.halves
+        )
+        return replace(self, halves=(first, second), seq_ids=frozenset())
+
+    @property
+    def n_sequences(self) -> int:
+        """Of both halves."""
+        return sum(len(half.targets) for half in self.halves)
+
+
+def half_of(seq_id: str) -> int:
+    """Which half of its season a sequence belongs to: depends on its name alone."""
+    return hashlib.sha256(seq_id.encode()).digest()[0] % HALVES
+
+
+def stacking_manifest(recipe: Recipe) -> Manifest:
+    """What the second phase needs to know about a recipe: names of outputs and features, no files."""
+    provenance = Provenance(recipe=recipe.name, hakuna_version="", tensorflow_version="", keras_version="", sources={})
+    networks = tuple(network.as_network() for network in recipe.networks)
+    return recipe.as_manifest(networks, {}, provenance)
+
+
+def read_season(
+    name: str, records: Path, labels: Path, manifest: Manifest, work: Path, check: Callable[[], None]
+) -> Season:
+    """Make the matrices of a season below `work` from `records/NAME/records.jsonl`.
+
+    Raises
+    ------
+    CheckpointError
+        The records are not complete, not of these networks, or were made with mirror images.
+    InputError
+        A sequence has no label.
+    """
+    path = records / name / RECORDS_NAME
+    header = read_header(path)
+    _check_header(path, header, manifest)
+    writers = [_Half(work / f"{name}_{half}.float32", len(manifest.feature_names)) for half in range(HALVES)]
+    n_read = n_left_out = 0
+    stacking = manifest.ensemble.stacking
+    if stacking is None:
+        raise ValueError("the manifest must have stackers, got none")
+    around = look_around_records(in_parts(read_records(path, header), CHUNK_RECORDS), header.n_sequences, manifest)
+    for chunk in in_parts(read_records(path, header), CHUNK_RECORDS):
+        check()
+        neighbours = around.means[n_read : n_read + len(chunk)] if around else None
+        n_read += len(chunk)
+        seen = [record for record in chunk if record.n_frames]
+        if not seen:
+            n_left_out += len(chunk)
+            continue
+        aggregated = aggregate(seen, manifest)
+        if neighbours is not None:
+            neighbours = neighbours[[record.n_frames > 0 for record in chunk]]
+        features, estimate = stacker_features(aggregated, manifest, stacking, neighbours), blended(aggregated, manifest)
+        n_left_out += len(chunk) - int(aggregated.is_complete.sum())
+        halves = np.array([half_of(record.seq_id) for record in seen])
+        for number, writer in enumerate(writers):
+            rows = np.flatnonzero(aggregated.is_complete & (halves == number))
+            writer.append([seen[row].seq_id for row in rows], features[rows], estimate[rows])
+    if n_read != header.n_sequences:
+        raise CheckpointError(
+            f"{path}: must have {header.n_sequences} whole records, got {n_read}; run predict to the end"
+        )
+    finished = [writer.finish(labels) for writer in writers]
+    digests = [writer.digest_with(half) for writer, half in zip(writers, finished, strict=True)]
+    digest = hashlib.sha256(repr(digests).encode())
+    networks = tuple(dict.fromkeys((output.network, output.identity) for output in header.outputs))
+    seq_ids = frozenset(seq_id for writer in writers for seq_id in writer.seq_ids)
+    return Season(name, (finished[FIRST], finished[SECOND]), n_left_out, digest.hexdigest(), networks, seq_ids)
+
+
+def _check_header(path: Path, header: RecordsHeader, manifest: Manifest) -> None:
+    def columns(outputs: tuple[object, ...]) -> list[tuple[object, ...]]:
+        return [(one.network, one.height, one.width, one.per_frame) for one in outputs]  # type: ignore[attr-defined]
+
+    if columns(header.outputs) != columns(outputs_of(manifest)):
+        raise CheckpointError(f"{path}: must have been made with the networks of recipe {manifest.provenance.recipe}")
+    if header.fingerprint.get("flip TTA") != "off":
+        raise CheckpointError(
+            f"{path}: must have been made with --no-tta, as stackers are trained without mirror images"
+        )
+    if header.n_sequences != header.n_all:
+        raise CheckpointError(f"{path}: must hold all {header.n_all} sequences, got a shard of {header.n_sequences}")
+
+
+class _Half:
+    """The rows of a half on their way to the disk."""
+
+    def __init__(self, path: Path, n_features: int) -> None:
+        self._path = path
+        self._n_features = n_features
+        self.seq_ids: list[str] = []
+        self._estimates: list[Probabilities] = []
+        self._digest = hashlib.sha256()
+        with output_errors(path):
+            path.write_bytes(b"")
+
+    def append(self, seq_ids: list[str], features: npt.NDArray[np.float64], estimate: Probabilities) -> None:
+        self.seq_ids += seq_ids
+        self._estimates.append(estimate)
+        rows = features.astype(np.float32).tobytes()
+        self._digest.update(rows)
+        with output_errors(self._path), self._path.open("ab") as file:
+            file.write(rows)
+
+    def finish(self, labels: Path) -> HalfSeason:
+        return HalfSeason(
+            matrix=self._path,
+            n_features=self._n_features,
+            estimate=np.concatenate([np.empty((0, N_CLASSES), np.float32), *self._estimates]),
+            targets=read_labels(labels, self.seq_ids),
+        )
+
+    def digest_with(self, half: HalfSeason) -> str:
+        """SHA-256 of the matrix that went to the disk and of what `finish` made."""
+        digest = self._digest.copy()
+        digest.update(half.estimate.tobytes())
+        digest.update(half.targets.tobytes())
+        return digest.hexdigest()

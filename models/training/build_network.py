@@ -1,0 +1,56 @@
+"""A plan -> the network it describes, with the weights it starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inference.core.labels import LABELS
+from models.keras_io.architectures import (
+    backbone,
+    early_fusion_network,
+    features_of,
+    single_view_network,
+    two_branch_network,
+)
+from models.keras_io.h5_file import check_layers, load_keras_network
+from models.keras_io.h5_weights import assign_weights, read_keras_file
+from models.spec.kinds import Classes, Kind
+from models.spec.network_plan import NetworkPlan
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build_network(plan: NetworkPlan) -> keras.Model:
+    """Build a network and load what it starts from. Raises UsageError or BundleError where that does not fit."""
+    network = _assembled(plan)
+    check_layers(network)
+    return network
+
+
+def _assembled(plan: NetworkPlan) -> keras.Model:
+    if plan.kind is Kind.TWO_BRANCH:
+        background, mean = _branch(plan, plan.background, "background"), _branch(plan, plan.mean, "mean")
+        return two_branch_network(background, mean, plan.n_classes, plan.head)
+    features = _started_backbone(plan, plan.kind.value.replace("-", "_"))
+    if plan.kind is Kind.EARLY_FUSION:
+        return early_fusion_network(features, plan.n_classes, plan.head)
+    return single_view_network(features, plan.n_classes, plan.head)
+
+
+def class_names(plan: NetworkPlan) -> tuple[str, ...]:
+    """Names of what the network tells, in the order of its outputs."""
+    return ("not_empty", "empty") if plan.classes is Classes.EMPTY else LABELS
+
+
+def _branch(plan: NetworkPlan, trained: Path | None, name: str) -> keras.Model:
+    """A trained network cut before its pooling, or a fresh backbone."""
+    return features_of(load_keras_network(trained), name) if trained else _started_backbone(plan, name)
+
+
+def _started_backbone(plan: NetworkPlan, name: str) -> keras.Model:
+    features = backbone(plan.backbone, name)
+    if plan.weights:
+        assign_weights(features, read_keras_file(plan.weights), rest_is_ignored=True)
+    return features

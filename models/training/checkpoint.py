@@ -1,0 +1,104 @@
+"""How far a training is, on disk: weights, optimizer, random state, position and history in one file, whole or absent."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.core.errors import CheckpointError
+from inference.core.files import atomic_binary_writer
+
+CHECKPOINT_NAME = "checkpoint.npz"
+FORMAT_VERSION = 1
+
+
+@dataclass
+class Position:
+    """Where a training stands.
+
+    Attributes
+    ----------
+    epoch : number of the epoch that is at work
+    batch : batches of it that were learned from
+    loss_sum, n_examples : over those batches
+    history : one entry for each finished epoch
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    n_examples: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a training needs to go on as if nothing had happened.
+
+    Attributes
+    ----------
+    variables : of the network, random state of its dropout included
+    optimizer : variables of the optimizer of the phase that `position` is in, or of the last one
+    """
+
+    fingerprint: dict[str, str]
+    position: Position
+    variables: list[npt.NDArray[Any]]
+    optimizer: list[npt.NDArray[Any]]
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Replace the checkpoint of a folder; a kill at any moment leaves the old or the new one."""
+    about = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": checkpoint.fingerprint,
+        "position": vars(checkpoint.position),
+    }
+    arrays: dict[str, npt.NDArray[Any]] = {"about": np.array(json.dumps(about))}
+    arrays |= {f"variable_{number}": array for number, array in enumerate(checkpoint.variables)}
+    arrays |= {f"optimizer_{number}": array for number, array in enumerate(checkpoint.optimizer)}
+    # Not np.savez: where the disk is full it leaves the archive open, which is then closed after its file, with a traceback.
+    with atomic_binary_writer(folder / CHECKPOINT_NAME) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.save(member, array, allow_pickle=False)
+
+
+def read_checkpoint(folder: Path, fingerprint: dict[str, str]) -> Checkpoint | None:
+    """The checkpoint of a folder, or None if there is none.
+
+    Raises
+    ------
+    CheckpointError
+        It is damaged, or that of another training; the message names what differs.
+    """
+    path = folder / CHECKPOINT_NAME
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            about = json.loads(str(content["about"]))
+            arrays = {name: content[name] for name in content.files if name != "about"}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: must be a checkpoint, got: {error}; --fresh starts over") from error
+    if about["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: must have format {FORMAT_VERSION}, got {about['format_version']}")
+    found = about["fingerprint"]
+    different = sorted(name for name in fingerprint.keys() | found.keys() if fingerprint.get(name) != found.get(name))
+    if different:
+        raise CheckpointError(
+            f"{path}: must be that of the same training, but these differ: {', '.join(different)}; --fresh starts over"
+        )
+    n_variables = sum(name.startswith("variable_") for name in arrays)
+    return Checkpoint(
+        fingerprint=found,
+        position=Position(**about["position"]),
+        variables=[arrays[f"variable_{number}"] for number in range(n_variables)],
+        optimizer=[arrays[f"optimizer_{number}"] for number in range(len(arrays) - n_variables)],
+    )

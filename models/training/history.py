@@ -1,0 +1,84 @@
+"""What a training tells: one line an epoch in `history.jsonl`, the same for TensorBoard, and how long it still takes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+import tensorflow as tf
+
+from inference.core.errors import OutputError
+from inference.core.files import atomic_writer
+from models.spec.schedule import Epoch, cost_of, eta_seconds
+
+log = structlog.get_logger()
+
+HISTORY_NAME = "history.jsonl"
+TENSORBOARD_NAME = "tensorboard"
+INTERVAL_SECONDS = 30.0
+
+
+def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
+    """One line for each finished epoch."""
+    with atomic_writer(folder / HISTORY_NAME) as file:
+        for entry in history:
+            file.write(json.dumps(entry) + "\n")
+
+
+def write_tensorboard(folder: Path, entry: dict[str, Any]) -> None:
+    """Add an epoch's figures to the logs that `tensorboard --logdir` shows."""
+    path = folder / TENSORBOARD_NAME
+    try:
+        writer = tf.summary.create_file_writer(str(path))
+        with writer.as_default(step=entry["epoch"]):
+            for name in ("training_loss", "validation_log_loss", "learning_rate", "images_per_second"):
+                if entry[name] is not None:
+                    tf.summary.scalar(name, entry[name])
+            for label, value in entry["validation_log_loss_by_class"].items():
+                tf.summary.scalar(f"validation_log_loss/{label}", value)
+        writer.close()
+    except tf.errors.OpError as error:  # TensorFlow's own, no OSError
+        raise OutputError(f"{path} must be writable, got: {error.message}") from error
+
+
+class Progress:
+    """A log line every 30 s with the loss, the rate and the time to go over all epochs that are left."""
+
+    def __init__(
+        self, epochs: tuple[Epoch, ...], n_training: int, n_validation: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._costs = [cost_of(epoch, n_training, n_validation) for epoch in epochs]
+        self._epochs = epochs
+        self._n_training = n_training
+        self._clock = clock
+        self._start = self._last = clock()
+        self._done = 0.0
+
+    def __call__(self, epoch: Epoch, n_batch: int, n_examples: int, loss: float) -> None:
+        """Tell that a batch was learned from: now `n_examples` of the epoch, with that mean loss."""
+        self._done += cost_of(epoch, n_batch, 0)
+        if self._clock() - self._last < INTERVAL_SECONDS and n_examples < self._n_training:
+            return
+        self._last = self._clock()
+        eta = self.eta(epoch, n_examples)
+        log.info(
+            "training",
+            epoch=f"{epoch.number + 1}/{len(self._epochs)}",
+            size=str(epoch.size),
+            sequences=f"{n_examples}/{self._n_training}",
+            loss=round(loss, 6),
+            eta_seconds=None if eta is None else round(eta),
+        )
+
+    def validated(self, epoch: Epoch, n_batch: int) -> None:
+        """Tell that a batch was validated."""
+        self._done += cost_of(epoch, 0, n_batch)
+
+    def eta(self, epoch: Epoch, n_examples: int) -> float | None:
+        """Seconds until the end of the last epoch, at the rate of this process so far."""
+        left = sum(self._costs[epoch.number :]) - cost_of(epoch, n_examples, 0)
+        return eta_seconds(self._done, left, self._clock() - self._start)

@@ -1,0 +1,170 @@
+"""A network that learns: one step, one answer, which layers are trainable. The only part of training that is TensorFlow's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from inference.core.errors import OutOfMemoryError
+from inference.core.labels import EMPTY
+from models.data.season_labels import Targets
+from models.keras_io.architectures import leaf_layers
+from models.keras_io.scaling import scale
+from models.spec.kinds import EMPTY_CLASSES, Head, Scaling
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Probabilities
+    from models.data.batches import Batch
+
+EPSILON = 1e-15
+"""Clip of the metric (REFERENCE.md section 1), in float64."""
+
+
+class Learner:
+    """A network, the optimizer of the phase it is in, and how it sees pixels."""
+
+    def __init__(
+        self, network: keras.Model, scalings: tuple[Scaling, ...], head: Head, branch_layers: int | None
+    ) -> None:
+        """Take a network whose inputs want pixels scaled like that."""
+        self.network = network
+        self._scalings = scalings
+        self._head = head
+        self._branch_layers = branch_layers
+        self._optimizer = keras.optimizers.Adam()
+        self._answer = _AnyBatch(lambda *images: network(self._scaled(images), training=False))
+        self._learn: Any = None
+
+    def begin_phase(self, n_last_layers: int | None) -> None:
+        """Make some last layers trainable, all if None, and forget what the optimizer remembers of the others."""
+        unfreeze(self.network, n_last_layers, self._branch_layers)
+        self._optimizer = keras.optimizers.Adam()
+        self._optimizer.build(self.network.trainable_variables)
+        self._learn = _AnyBatch(self._step)  # another set of variables is another graph
+
+    def learn(self, batch: Batch, learning_rate: float) -> float:
+        """One step; the mean loss of the batch before it."""
+        self._optimizer.learning_rate.assign(learning_rate)
+        targets = network_targets(batch.targets, self.network.output_shape[-1], self._head)
+        try:
+            return float(self._learn(targets, *batch.images))
+        except tf.errors.ResourceExhaustedError as error:
+            raise OutOfMemoryError(
+                f"a batch of {batch.images[0].shape[:3]} (images, height, width) must fit into memory; "
+                f"let the schedule have a smaller batch_size"
+            ) from error
+
+    def answer(self, batch: Batch) -> Probabilities:
+        """What the network says: float32 (N, C), or (N, 2) where it only tells empty sequences."""
+        answers: Probabilities = self._answer(*batch.images).numpy()
+        return answers
+
+    def state(self) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
+        """Values of the variables of network and optimizer, random state included."""
+        return (
+            [variable.numpy() for variable in self.network.variables],
+            [variable.numpy() for variable in self._optimizer.variables],
+        )
+
+    def restore(self, variables: list[npt.NDArray[Any]], optimizer: list[npt.NDArray[Any]] | None) -> None:
+        """Go back to a state of the same network in the same phase; None where no phase is left."""
+        _assign(self.network.variables, variables)
+        if optimizer is not None:
+            _assign(self._optimizer.variables, optimizer)
+
+    def _step(self, targets: tf.Tensor, *images: tf.Tensor) -> tf.Tensor:
+        variables = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            answers = self.network(self._scaled(images), training=True)
+            loss = tf.reduce_mean(self._loss(targets, answers))
+        self._optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    def _loss(self, targets: tf.Tensor, answers: tf.Tensor) -> tf.Tensor:
+        if self._head is Head.SOFTMAX:
+            return keras.losses.categorical_crossentropy(targets, answers)
+        return keras.losses.binary_crossentropy(targets, answers)
+
+    def _scaled(self, images: tuple[tf.Tensor, ...]) -> Any:
+        pixels = [scale(tf.cast(one, tf.float32), scaling) for one, scaling in zip(images, self._scalings, strict=True)]
+        return pixels if len(pixels) > 1 else pixels[0]
+
+
+class _AnyBatch:
+    """A function of arrays whose first axis are examples, as one graph for each size of the rest.
+
+    The graph is the same whichever number of examples comes first: a training that goes on with the last, short batch of an
+    epoch must round as the one that was not disturbed does.
+    """
+
+    def __init__(self, work: Callable[..., tf.Tensor]) -> None:
+        self._work = work
+        self._graphs: dict[tuple[tuple[tuple[int, ...], str], ...], Any] = {}
+
+    def __call__(self, *arrays: npt.NDArray[Any]) -> tf.Tensor:
+        key = tuple((array.shape[1:], array.dtype.str) for array in arrays)
+        if key not in self._graphs:
+            signature = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in arrays]
+            self._graphs[key] = tf.function(self._work, input_signature=signature)
+        return self._graphs[key](*map(tf.constant, arrays))
+
+
+def _assign(own: list[keras.Variable], values: list[npt.NDArray[Any]]) -> None:
+    for variable, value in zip(own, values, strict=True):
+        variable.assign(value)
+
+
+def unfreeze(network: keras.Model, n_last_layers: int | None, branch_layers: int | None) -> None:
+    """Make the last layers trainable and no others.
+
+    Parameters
+    ----------
+    n_last_layers : of the whole network, layers of networks inside it counted one by one; None: all
+    branch_layers : of each network inside it; None: all. Both must allow a layer.
+    """
+    leaves = list(leaf_layers(network))
+    for leaf in leaves:  # one by one: `network.trainable = True` does not reach the layers of a Sequential inside
+        leaf.trainable = True
+    frozen = leaves[: max(0, len(leaves) - n_last_layers)] if n_last_layers is not None else []
+    if branch_layers is not None:
+        branches = [list(leaf_layers(layer)) for layer in network.layers if isinstance(layer, keras.Model)]
+        frozen = frozen + [leaf for branch in branches for leaf in branch[: max(0, len(branch) - branch_layers)]]
+    for leaf in frozen:
+        leaf.trainable = False
+
+
+def start_at_shares(network: keras.Model, wanted: npt.NDArray[np.float32], head: Head) -> None:
+    """Let the last layer begin with how common each class is, not with a half: the first epochs need not learn that.
+
+    `wanted` is float32 (N, outputs) of the training sequences; a class that none of them shows counts as half a sequence.
+    """
+    kernel, _ = network.layers[-1].get_weights()
+    shares = (wanted.sum(axis=0) + 1 / 2) / (len(wanted) + 1)
+    bias = np.log(shares) if head is Head.SOFTMAX else np.log(shares / (1 - shares))
+    network.layers[-1].set_weights([kernel, bias])
+
+
+def network_targets(targets: Targets, n_classes: int, head: Head) -> npt.NDArray[np.float32]:
+    """What a network should say: float32 (N, 54), or (N, 2) for one that tells (not empty, empty).
+
+    A softmax shares itself out among the species that are there.
+    """
+    wanted = targets.astype(np.float32)
+    if n_classes == EMPTY_CLASSES:
+        wanted = np.stack([1 - wanted[:, EMPTY], wanted[:, EMPTY]], axis=1)
+    if head is Head.SOFTMAX:
+        wanted = wanted / np.maximum(wanted.sum(axis=1, keepdims=True), 1)
+    return wanted
+
+
+def log_loss_by_class(answers: Probabilities, wanted: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Mean binary log loss of each class: float64 (C,), clipped as in the competition's metric."""
+    p = np.clip(answers.astype(np.float64), EPSILON, 1 - EPSILON)
+    y = (wanted > 0).astype(np.float64)
+    losses: npt.NDArray[np.float64] = -(y * np.log(p) + (1 - y) * np.log1p(-p)).mean(axis=0)
+    return losses

@@ -1,0 +1,295 @@
+"""Progressive training of a network: prepare the frames, go through the epochs, keep the network after each size.
+
+Killed at any moment, the same command goes on from the last checkpoint, and on a CPU ends in the same weights as if
+nothing had happened: order, mirroring and dropout depend on the seed and the position alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import structlog
+import tensorflow as tf
+
+from inference.core.choices import DecoderName
+from inference.core.errors import InputError, InterruptedRunError
+from inference.core.files import atomic_writer
+from inference.core.version import hakuna_version
+from inference.dataset.metadata import read_metadata
+from inference.images.decoder import find_decoder
+from inference.networks.engine_tensorflow import prepare_devices
+from inference.process.lock import OutputFolder
+from inference.process.progress import RunState
+from models.data.batches import (
+    Examples,
+    Views,
+    examples_of,
+    load_batches,
+    ordered_batches,
+    photos_needed,
+    shuffled_batches,
+)
+from models.data.frame_cache import PART_SEQUENCES, CacheKey, FrameCache
+from models.data.season_labels import ids_of_seasons, read_labels
+from models.keras_io.h5_file import save_network
+from models.spec.schedule import Epoch, epochs_of
+from models.training.build_network import build_network, class_names
+from models.training.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
+from models.training.history import TENSORBOARD_NAME, Progress, write_history, write_tensorboard
+from models.training.job import NETWORK_NAME, REPORT_NAME, TrainingJob, TrainingOptions
+from models.training.learner import Learner, log_loss_by_class, network_targets, start_at_shares, unfreeze
+
+log = structlog.get_logger()
+
+FRAMES_LOG_EVERY = 1000
+"""Sequences between two log lines while frames are decoded."""
+VALIDATION_BATCHES = 2
+"""Validation takes batches so many times larger than training: no gradients are kept."""
+
+
+@dataclass
+class Training:
+    """A training at work; `position` moves."""
+
+    job: TrainingJob
+    out: Path
+    options: TrainingOptions
+    state: RunState
+    fingerprint: dict[str, str]
+    learnt: Views
+    validated: Views
+    learner: Learner
+    epochs: tuple[Epoch, ...]
+    progress: Progress
+    position: Position
+    saved_at: float
+
+
+def train(job: TrainingJob, out: OutputFolder, options: TrainingOptions, state: RunState) -> dict[str, Any]:
+    """Train a network and write it, with its history, into `out`; returns the content of `training.json`."""
+    prepare_devices()
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(job.seed)
+    network = build_network(job.plan)  # before photos are decoded, which may take hours
+    decoder = find_decoder(DecoderName.AUTO, options.n_workers)
+    key = CacheKey(job.preset, decoder.pixels, photos_needed(job.plan.views))
+    state.stage = "reading metadata and labels"
+    sequences = read_metadata(job.metadata).sequences
+    ids = [
+        ids_of_seasons(sequences, seasons, job.metadata) for seasons in (job.training_seasons, job.validation_seasons)
+    ]
+    targets = read_labels(job.labels, ids[0] + ids[1])
+    with FrameCache(options.cache_folder, key) as cache:
+        state.stage = "quarter frames"
+        wanted = [sequences[seq_id] for seq_id in ids[0] + ids[1]]
+        size = cache.prepare(wanted, job.data_folder, decoder, options.n_workers, _log_frames, state.check)
+        tell = log.warning if size.n_failures else log.info
+        tell("quarter frames cached", folder=str(cache.folder), frames=size.n_frames, bytes=size.n_bytes,
+             photos_not_used=size.n_failures)  # fmt: skip
+        examples = examples_of(ids[0], targets[: len(ids[0])], cache, job.plan.views)
+        validation = examples_of(ids[1], targets[len(ids[0]) :], cache, job.plan.views)
+        for name, part in (("training", examples), ("validation", validation)):
+            log.info("sequences", role=name, used=len(part), left_out=part.n_left_out)
+            if not len(part):
+                raise InputError(f"{job.metadata}: must have {name} sequences with enough readable photos, got none")
+        training = _begin(job, out.path, options, state, cache, examples, validation, network)
+        state.stage = "training"
+        _run(training)
+    return _finish(training)
+
+
+def _begin(
+    job: TrainingJob,
+    out: Path,
+    options: TrainingOptions,
+    state: RunState,
+    cache: FrameCache,
+    examples: Examples,
+    validation: Examples,
+    network: keras.Model,
+) -> Training:
+    """A training where its last checkpoint left it, or at its start."""
+    fingerprint = _fingerprint(job, cache.key, examples, validation)
+    checkpoint = None if options.fresh else read_checkpoint(out, fingerprint)
+    if options.fresh:
+        shutil.rmtree(out / TENSORBOARD_NAME, ignore_errors=True)
+    epochs = epochs_of(job.schedule)
+    learnt, validated = (
+        Views(cache, part, job.plan.views, epochs[0].size, options.kept_bytes) for part in (examples, validation)
+    )
+    start_at_shares(network, network_targets(examples.targets, job.plan.n_classes, job.plan.head), job.plan.head)
+    learner = Learner(network, job.plan.scalings, job.plan.head, job.schedule.branch_layers)
+    position = checkpoint.position if checkpoint else Position()
+    is_over = position.epoch == len(epochs)
+    if not is_over:
+        learner.begin_phase(epochs[position.epoch].trainable_layers)
+    if checkpoint:
+        learner.restore(checkpoint.variables, None if is_over else checkpoint.optimizer)
+        log.info("all epochs are learnt" if is_over else "continuing",
+                 epochs_done=position.epoch, epochs=len(epochs), batches_done=position.batch)  # fmt: skip
+    progress = Progress(epochs, len(examples), len(validation))
+    return Training(
+        job, out, options, state, fingerprint, learnt, validated, learner, epochs, progress, position,
+        saved_at=time.monotonic(),
+    )  # fmt: skip
+
+
+def _run(training: Training) -> None:
+    position, epochs = training.position, training.epochs
+    while position.epoch < len(epochs):
+        epoch = epochs[position.epoch]
+        started, n_before = time.monotonic(), position.n_examples
+        try:
+            _learn(training, epoch)
+            seconds = time.monotonic() - started
+            validated = _validate(training, epoch)
+        except InterruptedRunError:
+            _save(training)
+            raise
+        entry = {
+            "epoch": epoch.number,
+            "size": str(epoch.size),
+            "trainable_layers": epoch.trainable_layers,
+            "learning_rate": epoch.learning_rate,
+            "training_loss": position.loss_sum / position.n_examples,
+            # Of this process; None where an earlier one learnt the whole epoch.
+            "images_per_second": round(n_here / seconds, 2) if (n_here := position.n_examples - n_before) else None,
+            **validated,
+        }
+        if epoch.ends_size:
+            _keep_network(training, f"network_{epoch.size}.h5")
+        training.position = position = Position(epoch=position.epoch + 1, history=[*position.history, entry])
+        _end_epoch(training, epoch, entry)
+
+
+def _learn(training: Training, epoch: Epoch) -> None:
+    """What is left of an epoch."""
+    position = training.position
+    views = training.learnt
+    views.resize(epoch.size)
+    plans = shuffled_batches(len(views.examples), epoch.batch_size, training.job.seed, epoch.number)
+    batches = load_batches(views, plans[position.batch :], training.options.n_workers)
+    with closing(batches):
+        for batch in batches:
+            training.state.check()
+            n_batch = len(batch.targets)
+            position.loss_sum += n_batch * training.learner.learn(batch, epoch.learning_rate)
+            position.n_examples += n_batch
+            position.batch += 1
+            training.progress(epoch, n_batch, position.n_examples, position.loss_sum / position.n_examples)
+            if time.monotonic() - training.saved_at >= training.options.checkpoint_seconds:
+                _save(training)
+
+
+def _validate(training: Training, epoch: Epoch) -> dict[str, Any]:
+    """Log loss on the validation seasons, over all classes and for each."""
+    plan, views = training.job.plan, training.validated
+    views.resize(epoch.size)
+    plans = ordered_batches(len(views.examples), VALIDATION_BATCHES * epoch.batch_size)
+    answers = []
+    batches = load_batches(views, plans, training.options.n_workers)
+    with closing(batches):
+        for batch in batches:
+            training.state.check()
+            answers.append(training.learner.answer(batch))
+            training.progress.validated(epoch, len(batch.targets))
+    wanted = network_targets(views.examples.targets, plan.n_classes, plan.head)
+    losses = log_loss_by_class(np.concatenate(answers), wanted)
+    return {
+        "validation_log_loss": float(losses.mean()),
+        "validation_log_loss_by_class": dict(zip(class_names(plan), map(float, losses), strict=True)),
+    }
+
+
+def _end_epoch(training: Training, epoch: Epoch, entry: dict[str, Any]) -> None:
+    following = training.epochs[epoch.number + 1 : epoch.number + 2]
+    if following and following[0].phase != epoch.phase:
+        training.learner.begin_phase(following[0].trainable_layers)
+    _save(training)
+    write_history(training.out, training.position.history)
+    write_tensorboard(training.out, entry)
+    worst = sorted(entry["validation_log_loss_by_class"].items(), key=lambda one: -one[1])[:3]
+    log.info(
+        "epoch finished",
+        epoch=f"{epoch.number + 1}/{len(training.epochs)}",
+        training_loss=round(entry["training_loss"], 6),
+        validation_log_loss=round(entry["validation_log_loss"], 6),
+        worst={label: round(value, 4) for label, value in worst},
+    )
+
+
+def _save(training: Training) -> None:
+    variables, optimizer = training.learner.state()
+    write_checkpoint(training.out, Checkpoint(training.fingerprint, training.position, variables, optimizer))
+    training.saved_at = time.monotonic()
+
+
+def _keep_network(training: Training, name: str) -> None:
+    """Write the network under its name when it is complete."""
+    unfreeze(training.learner.network, None, None)  # the order of the weights in the file depends on it
+    save_network(training.learner.network, training.out / name)
+
+
+def _finish(training: Training) -> dict[str, Any]:
+    job, learnt, validated = training.job, training.learnt.examples, training.validated.examples
+    _keep_network(training, NETWORK_NAME)
+    write_history(training.out, training.position.history)
+    report = {
+        "network": job.plan.kind.value,
+        "inputs": [
+            {"view": view.value, "scaling": scaling.value}
+            for view, scaling in zip(job.plan.views, job.plan.scalings, strict=True)
+        ],
+        "classes": job.plan.classes.value,
+        "fingerprint": training.fingerprint,
+        "training_seasons": list(job.training_seasons),
+        "validation_seasons": list(job.validation_seasons),
+        "counts": {
+            "training_sequences": len(learnt),
+            "validation_sequences": len(validated),
+            "left_out_sequences": learnt.n_left_out + validated.n_left_out,
+        },
+        "last_epoch": training.position.history[-1],
+    }
+    with atomic_writer(training.out / REPORT_NAME) as file:
+        json.dump(report, file, indent=1)
+        file.write("\n")
+    return report
+
+
+def _fingerprint(job: TrainingJob, key: CacheKey, examples: Examples, validation: Examples) -> dict[str, str]:
+    """Everything that the network depends on, each under its own name."""
+    parts = {"training": examples, "validation": validation}
+    return {
+        "hakuna version": hakuna_version(),
+        "TensorFlow": str(tf.__version__),
+        "schedule": _digest(job.schedule.model_dump_json()),
+        "seed": str(job.seed),
+        "preprocessing": key.preset.value,
+        "pixels": key.pixels,
+        **{f"{name} sequences": _digest(repr(part.seq_ids), part.targets.tobytes()) for name, part in parts.items()},
+        **{f"{name} photos": _digest(repr([[frame.crc for frame in frames] for frames in part.frames]))
+           for name, part in parts.items()},
+        **job.plan.fingerprint(),
+    }  # fmt: skip
+
+
+def _digest(*parts: str | bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else part.encode())
+    return digest.hexdigest()
+
+
+def _log_frames(n_done: int, n_all: int) -> None:
+    if n_done == n_all or n_done % FRAMES_LOG_EVERY < PART_SEQUENCES:
+        log.info("quarter frames", done=n_done, total=n_all)

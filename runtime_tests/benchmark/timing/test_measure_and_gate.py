@@ -1,0 +1,221 @@
+"""Timing between calibration kernels, and what the gate makes of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from benchmark.studies import gate_experiments
+from benchmark.timing import measure, reference_kernels, regression_gate
+from benchmark.timing.measure import Spread, Stage, spread, take_turns
+from benchmark.timing.reference_kernels import CONVOLUTIONS, COPY, JPEG, JPEG_ALL, MATRIX, calibration_kernels
+from benchmark.timing.report import BenchReport, read_report, write_report
+from inference.core.errors import DoesNotFitError, UsageError
+
+QUIET = {"decode": 4.0, "views": 2.0, "networks": 10.0}
+"""Ratios to the calibration kernel, made up."""
+
+
+def report(
+    ratios: dict[str, float], kernel: str = MATRIX, *, load: float = 0.9, cpu: dict[str, float] | None = None
+) -> BenchReport:
+    """A report whose stages have these ratios; `load` is what their kernels got of the cores."""
+    one = {"median": 1.0, "low": 1.0, "high": 1.0, "n": 5}
+    return BenchReport.model_validate(
+        {
+            "schema_version": 1,
+            "date": "2026-11-25",
+            "command": "hakuna bench",
+            "machine": {"cpu": "made up", "cores": 2},
+            "bundle": {"name": "third_place", "id": "0", "demo": True, "frames": 3},
+            "settings": {
+                "repeats": 5,
+                "workers": 2,
+                "batch_size": 8,
+                "decoder": "fast",
+                "engine": "openvino",
+                "device": "CPU",
+            },
+            "startup_seconds": one,
+            "kernels": [{"name": kernel, "seconds": one}],
+            "stages": [
+                {
+                    "name": name,
+                    "group": "views",
+                    "unit": "sequences",
+                    "n_units": 1,
+                    "seconds": one,
+                    "per_second": 1.0,
+                    "load": 0.5,
+                    "kernel": kernel,
+                    "ratio": {"median": 1.1 * ratio, "low": ratio, "high": 1.2 * ratio, "n": 5},
+                    "cpu_ratio": {"median": 1.0, "low": (cpu or ratios)[name], "high": 9.0, "n": 5},
+                    "kernel_load": load,
+                }
+                for name, ratio in ratios.items()
+            ],
+        }
+    )
+
+
+def nobody(names: Collection[str]) -> BenchReport:
+    raise AssertionError(f"nothing has to be timed again, got {names}")
+
+
+def test_a_spread_is_median_and_quartiles() -> None:
+    assert spread([5.0, 1.0, 3.0, 2.0, 4.0]) == Spread(median=3.0, low=2.0, high=4.0, n=5)
+    with pytest.raises(ValueError, match="at least one value, got none"):
+        spread([])
+
+
+def test_every_kernel_runs() -> None:
+    kernels = calibration_kernels()
+    assert set(kernels) == {MATRIX, CONVOLUTIONS, COPY, JPEG, JPEG_ALL}
+    for kernel in kernels.values():
+        kernel.work()
+
+
+def test_stages_take_turns_and_burn_in_is_not_counted() -> None:
+    order: list[str] = []
+    array = np.arange(3_000_000)
+    kernels = {
+        name: replace(kernel, work=lambda: np.sort(array[:100_000])) for name, kernel in calibration_kernels().items()
+    }
+
+    def work(name: str) -> None:
+        order.append(name)
+        np.sort(array[::-1])
+
+    stages = [Stage(name, "views", "sequences", 1, COPY, partial(work, name)) for name in ("first", "second")]
+    times, seconds = take_turns(stages, kernels, 3)
+    turns = [name for k, name in enumerate(order) if k == 0 or order[k - 1] != name]
+    assert turns == ["first", "second"] * 4
+    assert all(len(one.seconds) == len(one.ratios) == len(one.loads) == 3 for one in times.values())
+    assert len(seconds[COPY]) == 2 * 2 * 3
+
+
+def test_the_same_figures_pass() -> None:
+    judged = regression_gate.judge(report(QUIET), report(QUIET), 1.3, nobody)
+    regression_gate.check(judged, 1.3)
+    assert [one.regression for one in judged] == [1.0, 1.0, 1.0]
+
+
+def test_a_slower_stage_fails_with_its_name_ratio_and_bound() -> None:
+    slow = report({**QUIET, "views": 3.0})
+    judged = regression_gate.judge(slow, report(QUIET), 1.3, lambda _: slow)
+    with pytest.raises(
+        DoesNotFitError, match=r"--max-regression 1.3: .* got views: 1.50 times \(2 -> 3 of 'matrix"
+    ) as caught:
+        regression_gate.check(judged, 1.3)
+    assert caught.value.exit_code == 11
+    assert "decode" not in str(caught.value)
+
+
+def test_a_stage_that_seems_slower_is_timed_again_before_that_is_believed() -> None:
+    asked: list[Collection[str]] = []
+
+    def time_again(names: Collection[str]) -> BenchReport:
+        asked.append(names)
+        return report({"views": 2.1})
+
+    judged = regression_gate.judge(report({**QUIET, "views": 3.0}), report(QUIET), 1.3, time_again)
+    regression_gate.check(judged, 1.3)
+    assert asked == [["views"]]
+
+
+def test_a_baseline_of_another_kind_of_processor_is_told() -> None:
+    here = report(QUIET)
+    assert regression_gate.other_processor(here, report(QUIET)) is None
+    with_amx = here.model_copy(update={"machine": {"cpu": "made up", "cores": 2, "instructions": "amx_bf16"}})
+    told = regression_gate.other_processor(with_amx, here)
+    assert told is not None
+    assert (
+        "comes from 2 cores of made up with instructions unknown, this run from 2 cores of made up with amx_bf16"
+        in told
+    )
+
+
+def test_convolutions_are_timed_without_openvino_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference_kernels, "find_spec", lambda _: None)
+    answer = reference_kernels._convolutions(np.random.default_rng(1))()
+    monkeypatch.undo()
+    expected = reference_kernels._convolutions(np.random.default_rng(1))()
+    assert isinstance(answer, np.ndarray)
+    np.testing.assert_allclose(answer.transpose(0, 3, 1, 2), expected[0], rtol=1e-4, atol=1e-5)  # type: ignore[index]
+
+
+def test_reports_without_a_common_stage_are_refused() -> None:
+    for other in (report({"something": 1.0}), report(QUIET, kernel=COPY)):
+        with pytest.raises(UsageError, match="--compare: the baseline must have stages of this timing run, got none"):
+            regression_gate.compare_reports(report(QUIET), other)
+
+
+def test_a_baseline_whose_stages_are_not_all_timed_is_refused() -> None:
+    fewer = report({"decode": 4.0, "views": 2.0})
+    with pytest.raises(
+        UsageError, match="every stage of the baseline must be timed again, got none like networks; the"
+    ):
+        regression_gate.judge(fewer, report(QUIET), 1.3, nobody)
+    judged = regression_gate.judge(report(QUIET), fewer, 1.3, nobody)
+    assert {one.name for one in judged} == {"decode", "views"}
+    assert regression_gate.new_stages(report(QUIET), fewer) == "not in the baseline, so not compared: networks"
+    assert regression_gate.new_stages(fewer, fewer) is None
+
+
+def test_on_a_busy_machine_only_work_that_grew_counts() -> None:
+    """Twice the time on the clock, while others took half of the cores."""
+    slow_clock = {**QUIET, "views": 4.0}
+    waits = report(slow_clock, load=0.5, cpu=QUIET)
+    regression_gate.check(regression_gate.judge(waits, report(QUIET), 1.3, nobody), 1.3)
+    works = report(slow_clock, load=0.5, cpu=slow_clock)
+    with pytest.raises(DoesNotFitError, match="views: 2.00 times"):
+        regression_gate.check(regression_gate.judge(works, report(QUIET), 1.3, lambda _: works), 1.3)
+    sleeps = report(slow_clock, load=0.9, cpu=QUIET)
+    with pytest.raises(DoesNotFitError, match="views: 2.00 times"):
+        regression_gate.check(regression_gate.judge(sleeps, report(QUIET), 1.3, lambda _: sleeps), 1.3)
+
+
+def test_a_stage_slowed_on_purpose_is_found_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is this thread's processor time, so that other processes do not matter."""
+    clock = SimpleNamespace(perf_counter=time.thread_time, process_time=time.thread_time)
+    monkeypatch.setattr(measure, "time", clock)
+    array = np.random.default_rng(1).random(400_000)
+    kernels = calibration_kernels()
+    stage = Stage("sorting", "views", "sequences", 1, JPEG, lambda: np.sort(array))
+
+    def time_it(one: Stage) -> BenchReport:
+        times, _ = take_turns([one], kernels, 7)
+        return report({one.name: spread(times[one.name].ratios).low})
+
+    baseline, slow = time_it(stage), replace(stage, work=gate_experiments.slowed(stage.work, 3))
+    regression_gate.check(regression_gate.judge(time_it(stage), baseline, 1.5, lambda _: time_it(stage)), 1.5)
+    with pytest.raises(DoesNotFitError, match="sorting: "):
+        regression_gate.check(regression_gate.judge(time_it(slow), baseline, 1.5, lambda _: time_it(slow)), 1.5)
+
+
+def test_a_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    write_report(report(QUIET), tmp_path / "report.json")
+    assert read_report(tmp_path / "report.json") == report(QUIET)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "must be a readable report, got: No such file"),
+        ("{", "must be a report of `hakuna bench` with schema 1"),
+        ('{"schema_version": 2}', "schema_version"),
+    ],
+)
+def test_what_is_no_report_is_refused(content: str | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    if content:
+        path.write_text(content)
+    with pytest.raises(UsageError, match=message):
+        read_report(path)

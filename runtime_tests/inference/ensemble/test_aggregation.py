@@ -1,0 +1,126 @@
+"""Medians, weighted means and features, against loops."""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+import pytest
+
+from inference.bundle.reader import Bundle
+from inference.core.labels import LABELS, N_CLASSES
+from inference.ensemble.aggregation import aggregate
+from inference.ensemble.features import stacker_features
+from inference.records.schema import Record
+
+
+def record(n_frames: int, n_outputs: int, n_sequence: int, random: np.random.Generator) -> Record:
+    return Record(
+        seq_id=f"s{n_frames}",
+        frame_outputs=random.uniform(0, 1, (n_frames, n_outputs, N_CLASSES)).astype(np.float32),
+        sequence_outputs=random.uniform(0, 1, (n_sequence * (n_frames > 1), N_CLASSES)).astype(np.float32),
+        hour=int(random.integers(24)),
+        month=int(random.integers(1, 13)),
+        failures=(),
+        n_resized=0,
+        has_metadata=True,
+    )
+
+
+@pytest.fixture
+def records(random: np.random.Generator) -> list[Record]:
+    return [record(n, 5, 4, random) for n in (3, 1, 2, 2, 3, 1)]
+
+
+def naive_medians(one: Record) -> list[list[float]]:
+    return [[statistics.median(map(float, column)) for column in frame.T] for frame in one.frame_outputs]
+
+
+def naive_estimate(one: Record) -> list[float]:
+    weights = [1, 0.8, 0.5][: one.n_frames]
+    medians = naive_medians(one)
+    return [sum(w * m[c] for w, m in zip(weights, medians, strict=True)) / sum(weights) for c in range(N_CLASSES)]
+
+
+def naive_sequence(one: Record, columns: slice) -> list[float]:
+    if one.n_frames == 1:
+        return naive_estimate(one)
+    return [statistics.median(map(float, column)) for column in one.sequence_outputs[columns].T]
+
+
+def test_estimate_is_the_weighted_mean_of_medians(records: list[Record], tiny_bundle: Bundle) -> None:
+    aggregated = aggregate(records, tiny_bundle.manifest)
+    for row, one in enumerate(records):
+        np.testing.assert_allclose(aggregated.estimate[row], naive_estimate(one), rtol=0, atol=1e-7)
+        np.testing.assert_allclose(
+            aggregated.sequence_medians["background"][row], naive_sequence(one, slice(0, 2)), rtol=0, atol=1e-7
+        )
+        np.testing.assert_allclose(
+            aggregated.sequence_medians["two_branch"][row], naive_sequence(one, slice(2, 4)), rtol=0, atol=1e-7
+        )
+
+
+def test_a_missing_frame_holds_the_median_of_the_first(records: list[Record], tiny_bundle: Bundle) -> None:
+    aggregated = aggregate(records, tiny_bundle.manifest)
+    for row, one in enumerate(records):
+        medians = naive_medians(one)
+        for k in range(3):
+            np.testing.assert_array_equal(
+                aggregated.frame_medians[row, k], np.array(medians[k if k < one.n_frames else 0], np.float32)
+            )
+
+
+def test_probabilities_of_one_stay_probabilities(tiny_bundle: Bundle, random: np.random.Generator) -> None:
+    one = record(3, 5, 4, random)
+    one.frame_outputs[:] = 1
+    estimate = aggregate([one], tiny_bundle.manifest).estimate
+    assert estimate.max() <= 1
+    np.testing.assert_allclose(estimate, 1, rtol=1e-7)
+
+
+def test_result_does_not_depend_on_the_chunk(records: list[Record], tiny_bundle: Bundle) -> None:
+    whole = aggregate(records, tiny_bundle.manifest)
+    for row, one in enumerate(records):
+        alone = aggregate([one], tiny_bundle.manifest)
+        np.testing.assert_array_equal(alone.estimate[0], whole.estimate[row])
+
+
+def test_a_sequence_without_frames_is_refused(tiny_bundle: Bundle, random: np.random.Generator) -> None:
+    with pytest.raises(ValueError, match="at least one frame"):
+        aggregate([record(0, 5, 4, random)], tiny_bundle.manifest)
+
+
+def test_features_are_in_the_published_order(records: list[Record], tiny_bundle: Bundle) -> None:
+    """REFERENCE.md section 3.4, block by block; 41 classes each."""
+    manifest = tiny_bundle.manifest
+    stacking = manifest.ensemble.stacking
+    assert stacking
+    left_out = "reptiles caracal wildcat honeybadger vulture duiker civet genet rhinoceros zorilla cattle steenbok bat"
+    kept = [c for c, label in enumerate(LABELS) if label not in left_out.split()]
+    features = stacker_features(aggregate(records, manifest), manifest, stacking)
+    assert features.shape == (len(records), 822)
+    for row, one in enumerate(records):
+        medians = naive_medians(one)
+        blocks = [
+            [float(one.frame_outputs[k, o, c]) if k < one.n_frames else -0.01 for c in kept]
+            for o in range(5)
+            for k in range(3)
+        ]
+        blocks.append([naive_sequence(one, slice(0, 2))[c] for c in kept])
+        blocks += [[medians[k if k < one.n_frames else 0][c] for c in kept] for k in range(3)]
+        blocks.append([naive_sequence(one, slice(2, 4))[c] for c in kept])
+        expected = [value for block in blocks for value in block] + [one.hour, one.month]
+        np.testing.assert_allclose(features[row], expected, rtol=0, atol=1e-7)
+
+
+def test_feature_names_tell_what_is_where(tiny_bundle: Bundle) -> None:
+    names = tiny_bundle.manifest.feature_names
+    assert len(names) == len(set(names)) == 822
+    assert names[0] == "v1_360x480_frame1_aardvark"
+    assert names[41] == "v1_360x480_frame2_aardvark"
+    assert names[3 * 41] == "v1_384x512_frame1_aardvark"
+    assert names[14 * 41 + 40] == "v3_384x512_frame3_zebra"
+    assert names[15 * 41] == "background_aardvark"
+    assert names[16 * 41] == "median_frame1_aardvark"
+    assert names[19 * 41] == "two_branch_aardvark"
+    assert names[-2:] == ("hour", "month")

@@ -1,0 +1,398 @@
+"""Exports, against the formats' own validators where they are installed, and against their rules where not."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from inference.bundle.manifest import DEMO_WARNING
+from inference.core.choices import ExportFormat
+from inference.core.errors import InputError, OutputError, UsageError
+from inference.core.labels import LABELS
+from inference.core.sequences import Image, Sequence
+from inference.dataset.label_tables import read_submission
+from inference.dataset.metadata import METADATA_NAME, read_metadata
+from inference.export.export import _sites, export
+from inference.export.taxonomy import SPECIES_LABELS, TAXA
+from runtime_tests import camtrap_dp
+from runtime_tests.exports import PROJECT, camtrap, copied, failures, megadetector
+from runtime_tests.tools import TOOLS, require
+
+VALIDATE = """
+import json, sys
+from megadetector.postprocessing.validate_batch_results import validate_batch_results
+print(json.dumps(validate_batch_results(sys.argv[1])["validation_results"]))
+"""
+
+
+@pytest.fixture
+def finished(quick_prediction: Path) -> Path:
+    """A run on twelve synthetic sequences, three photos of which are damaged, by a demo bundle."""
+    return quick_prediction
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """What photos cannot tell."""
+    path = tmp_path / "project.toml"
+    path.write_text(PROJECT)
+    return path
+
+
+def test_megadetector_results_pass_their_own_validator(finished: Path, season: Path, tmp_path: Path) -> None:
+    python = TOOLS / "megadetector" / "bin" / "python"
+    require([] if python.exists() else ["MegaDetector's validator"])
+    out = tmp_path / "results.json"
+    content = megadetector(finished, season, out, 0.001)
+    assert "classification_category_descriptions" not in content  # its tools parse them as their own taxonomy
+    assert validated(python, out) == ([], [])
+    del content["info"]["format_version"]
+    out.write_text(json.dumps(content))
+    assert validated(python, out) != ([], [])
+
+
+def validated(python: Path, results: Path) -> tuple[list[str], list[str]]:
+    """Errors and warnings."""
+    result = subprocess.run([python, "-c", VALIDATE, results], capture_output=True, text=True, check=True, timeout=120)
+    found = json.loads(result.stdout.splitlines()[-1])
+    return found["errors"], found["warnings"]
+
+
+def test_megadetector_results_have_every_photo_with_what_its_sequence_got(
+    finished: Path, season: Path, tmp_path: Path
+) -> None:
+    content = megadetector(finished, season, tmp_path / "results.json", 0.002)
+    assert content["info"]["format_version"] == "1.6"
+    assert DEMO_WARNING in content["info"]["classifier"]
+    assert content["info"]["warning"] == DEMO_WARNING
+    images = {image["file"]: image for image in content["images"]}
+    sequences = read_metadata(season / METADATA_NAME).sequences
+    failed = failures(finished)
+    assert len(failed) == 2  # missing, no image; the truncated photo is completed
+    submission = read_submission(finished / "submission.csv")
+    rows = dict(zip(submission.seq_ids, submission.values.tolist(), strict=True))
+    assert len(images) == sum(len(sequence.images) for sequence in sequences.values())
+    for sequence in sequences.values():
+        p = dict(zip(LABELS, rows[sequence.seq_id], strict=True))
+        for photo in sequence.images:
+            image = images[photo.file_name]
+            if photo.file_name in failed:
+                assert image["failure"] == failed[photo.file_name]
+                assert image["detections"] is None
+                continue
+            [detection] = image["detections"]
+            assert detection["category"] == "1"
+            assert detection["conf"] == pytest.approx(1 - p["empty"], abs=1e-6)
+            told = [
+                (content["classification_categories"][number], value) for number, value in detection["classifications"]
+            ]
+            expected = sorted(((p[label], label) for label in SPECIES_LABELS if p[label] >= 0.002), reverse=True)
+            assert [value for _, value in told] == pytest.approx([value for value, _ in expected], abs=1e-6)
+            assert {label for label, _ in told} == {label for _, label in expected}
+
+
+def test_below_the_threshold_megadetector_sees_nothing(finished: Path, season: Path, tmp_path: Path) -> None:
+    content = megadetector(finished, season, tmp_path / "results.json", 0.999999)
+    assert {len(image["detections"]) for image in content["images"] if "failure" not in image} == {0}
+
+
+def test_long_csv_has_a_row_for_every_label_from_the_threshold_on(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "long.csv"
+    assert DEMO_WARNING in export(finished, ExportFormat.LONG_CSV, out, None, 0.03, None)
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    submission = read_submission(finished / "submission.csv")
+    expected = {
+        (seq_id, label, value)
+        for seq_id, values in zip(submission.seq_ids, submission.values.tolist(), strict=True)
+        for label, value in zip(LABELS, values, strict=True)
+        if value >= 0.03
+    }
+    assert {(row["seq_id"], row["label"], float(row["probability"])) for row in rows} == expected
+    assert len(rows) == len(expected) > 12
+    assert all(DEMO_WARNING in row["model"] for row in rows)
+    for earlier, later in pairwise(rows):
+        assert earlier["seq_id"] != later["seq_id"] or float(earlier["probability"]) >= float(later["probability"])
+
+
+@pytest.mark.parametrize("threshold", [0.001, 0.5, 1.0])
+def test_camtrap_dp_is_valid(finished: Path, season: Path, project: Path, tmp_path: Path, threshold: float) -> None:
+    limit = csv.field_size_limit()
+    frictionless = pytest.importorskip("frictionless", reason="needs frictionless")
+    jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
+    out = tmp_path / "package"
+    _, package, _ = camtrap(finished, season / METADATA_NAME, project, out, threshold)
+    jsonschema.validate(package, camtrap_dp.PROFILE)
+    for resource in package["resources"]:
+        assert resource["schema"].endswith(f"/1.0.2/{resource['name']}-table-schema.json")
+        resource["schema"] = camtrap_dp.TABLES[resource["name"]]
+    package.pop("profile")
+    report = frictionless.Package.from_descriptor(package, basepath=str(out)).validate()
+    csv.field_size_limit(limit)  # frictionless raises it for the whole process; our readers are tested with Python's
+    assert report.valid, report.flatten(["resource", "rowNumber", "fieldName", "message"])
+    assert report.stats["errors"] == 0
+    assert report.stats["tasks"] == 3
+
+
+def test_camtrap_dp_has_the_columns_of_the_standard_in_its_order(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    _, _, tables = camtrap(finished, season / METADATA_NAME, project, tmp_path / "package")
+    for name, schema in camtrap_dp.TABLES.items():
+        assert list(tables[name][0]) == [one["name"] for one in schema["fields"]]
+
+
+def test_camtrap_dp_tells_events_with_local_time_and_species_from_the_threshold_on(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    told, package, tables = camtrap(finished, season / METADATA_NAME, project, tmp_path / "package", 0.01)
+    assert told[0] == DEMO_WARNING
+    assert DEMO_WARNING in package["description"]
+    submission = read_submission(finished / "submission.csv")
+    sequences = read_metadata(season / METADATA_NAME).sequences
+    rows = dict(zip(submission.seq_ids, submission.values.tolist(), strict=True))
+    by_event: dict[str, list[dict[str, str]]] = {}
+    for row in tables["observations"]:
+        by_event.setdefault(row["eventID"], []).append(row)
+    assert set(by_event) == set(submission.seq_ids)
+    for seq_id, observations in by_event.items():
+        moments = [image.datetime.replace(" ", "T") + "+03:00" for image in sequences[seq_id].images]
+        for row in observations:
+            assert (row["observationLevel"], row["eventStart"], row["eventEnd"]) == (
+                "event",
+                min(moments),
+                max(moments),
+            )
+            assert row["deploymentID"] == sequences[seq_id].images[0].file_name.rpartition("/")[0]
+        found = {row["observationID"].rpartition(":")[2]: row for row in observations}
+        p = dict(zip(LABELS, rows[seq_id], strict=True))
+        assert set(found) == {label for label in SPECIES_LABELS if p[label] >= 0.01}
+        for label, row in found.items():
+            assert row["scientificName"] == TAXA[label].scientific_name
+            assert float(row["classificationProbability"]) == p[label]
+            assert DEMO_WARNING in row["classifiedBy"]
+    comments = {row["mediaID"]: row["mediaComments"] for row in tables["media"]}
+    for name, reason in failures(finished).items():
+        assert comments[name] == f"not used: {reason}"
+    assert {one["scientificName"] for one in package["taxonomic"]} == {
+        row["scientificName"] for row in tables["observations"] if row["scientificName"]
+    }
+    assert package["spatial"]["coordinates"][0][0] == [34.5, -2.35]
+
+
+def test_the_sex_of_lions_is_told(finished: Path, season: Path, project: Path, tmp_path: Path) -> None:
+    _, _, tables = camtrap(finished, season / METADATA_NAME, project, tmp_path / "package", 0.0)
+    sexes: dict[str, set[str]] = {}
+    for row in tables["observations"]:
+        sexes.setdefault(row["observationTags"].removeprefix("label:"), set()).add(row["sex"])
+    assert set(sexes) == set(SPECIES_LABELS)
+    assert (sexes.pop("lionfemale"), sexes.pop("lionmale")) == ({"female"}, {"male"})
+    assert set.union(*sexes.values()) == {""}
+
+
+def test_without_any_species_an_event_is_blank_or_unknown(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    _, package, tables = camtrap(finished, season / METADATA_NAME, project, tmp_path / "a", 0.6)
+    submission = read_submission(finished / "submission.csv")
+    empty = dict(zip(submission.seq_ids, submission.values[:, LABELS.index("empty")].tolist(), strict=True))
+    kinds = {row["eventID"]: row["observationType"] for row in tables["observations"]}
+    for seq_id, kind in kinds.items():
+        if kind in ("blank", "unknown"):
+            assert (kind == "blank") == (empty[seq_id] >= 0.6)
+    assert "blank" in kinds.values()
+    assert {one["scientificName"] for one in package["taxonomic"]} == {
+        row["scientificName"] for row in tables["observations"] if row["observationType"] == "animal"
+    }
+
+
+def test_sequences_without_a_time_are_left_out_and_counted_and_sites_of_the_metadata_are_deployments(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    with (season / METADATA_NAME).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    first = rows[0]["seq_id"]
+    changed = tmp_path / "metadata.csv"
+    with changed.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seq_id", "datetime", "file_name", "site"])
+        for row in rows:
+            moment = "" if row["seq_id"] == first else row["datetime"]
+            writer.writerow([row["seq_id"], moment, row["file_name"], "S1/B02/B02_R1"])
+    told, _, tables = camtrap(finished, changed, project, tmp_path / "package")
+    assert "left out: 1 sequences none of whose photos has a time, which the format needs" in told
+    assert first not in {row["eventID"] for row in tables["observations"]}
+    assert [row["deploymentID"] for row in tables["deployments"]] == ["S1/B02/B02_R1"]
+    assert tables["deployments"][0]["locationName"] == "Kopje"
+    with changed.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seq_id", "datetime", "file_name"])
+        writer.writerows([row["seq_id"], "", row["file_name"]] for row in rows)
+    with pytest.raises(InputError, match="at least one sequence must have a photo with a datetime"):
+        camtrap(finished, changed, project, tmp_path / "none")
+
+
+def test_deployments_are_cameras_and_not_the_folders_that_they_make() -> None:
+    names = ("hill/DCIM/100RECNX/1.JPG", "hill/DCIM/101RECNX/2.JPG", "river/DCIM/100RECNX/3.JPG")
+    sequences = {name: Sequence(name, (Image(name, ""),)) for name in names}
+    sequences["told"] = Sequence("told", (Image("lake/4.JPG", ""),), "the lake")
+    assert list(_sites(sequences).values()) == ["hill", "hill", "river", "the lake"]
+
+
+def with_rows(season: Path, path: Path, change: Callable[[dict[str, str]], list[dict[str, str]]]) -> Path:
+    """The metadata of the season with other rows in the place of each."""
+    with (season / METADATA_NAME).open(newline="") as file:
+        rows = [changed for row in csv.DictReader(file) for changed in change(row)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_times_with_an_offset_are_those_moments_by_the_cameras_clock(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    first = next(iter(read_metadata(season / METADATA_NAME).sequences.values()))
+    moment = first.images[0].datetime
+
+    def in_utc(row: dict[str, str]) -> list[dict[str, str]]:
+        return [{**row, "datetime": f"{moment}+00:00"} if row["seq_id"] == first.seq_id else row]
+
+    _, _, tables = camtrap(finished, with_rows(season, tmp_path / "m.csv", in_utc), project, tmp_path / "package")
+    expected = datetime.fromisoformat(moment) + timedelta(hours=3)
+    timestamps = {row["mediaID"]: row["timestamp"] for row in tables["media"]}
+    for image in first.images:
+        assert timestamps[image.file_name] == f"{expected.isoformat()}+03:00"
+
+
+def two_sequences(season: Path, *, of_one_site: bool) -> list[str]:
+    sequences = list(read_metadata(season / METADATA_NAME).sequences.values())
+    site = sequences[0].images[0].file_name.rpartition("/")[0]
+    other = next(one for one in sequences[1:] if (one.images[0].file_name.rpartition("/")[0] == site) == of_one_site)
+    return [sequences[0].seq_id, other.seq_id]
+
+
+SHARED = "S1/zz/shared.JPG"
+
+
+def test_paths_are_made_plain_and_a_photo_of_two_sequences_is_one_photo(
+    finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    two = two_sequences(season, of_one_site=True)
+
+    def share(row: dict[str, str]) -> list[dict[str, str]]:
+        changed = {**row, "file_name": f"./{row['file_name'].replace('/', '//', 1)}"}
+        return [changed, {**row, "file_name": SHARED}] if row["seq_id"] in two else [changed]
+
+    _, _, tables = camtrap(finished, with_rows(season, tmp_path / "m.csv", share), project, tmp_path / "package")
+    ids = [row["mediaID"] for row in tables["media"]]
+    assert len(ids) == len(set(ids))
+    sequences = read_metadata(season / METADATA_NAME).sequences.values()
+    assert set(ids) == {image.file_name for one in sequences for image in one.images} | {SHARED}
+    assert [row["filePath"] for row in tables["media"]] == ids
+
+
+def test_a_photo_of_two_sites_is_refused(finished: Path, season: Path, project: Path, tmp_path: Path) -> None:
+    two = two_sequences(season, of_one_site=False)
+
+    def share(row: dict[str, str]) -> list[dict[str, str]]:
+        return [row, {**row, "file_name": SHARED}] if row["seq_id"] in two else [row]
+
+    with pytest.raises(InputError, match=f"{SHARED}: must be a photo of one site, got "):
+        camtrap(finished, with_rows(season, tmp_path / "m.csv", share), project, tmp_path / "package")
+
+
+@pytest.mark.parametrize("name", ["/etc/a.jpg", "../a.jpg", "a/../b.jpg", "a/b..jpg", ".a.jpg", "~/a.jpg"])
+def test_paths_that_the_standard_refuses_are_named(
+    name: str, finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    def rename(row: dict[str, str]) -> list[dict[str, str]]:
+        return [{**row, "file_name": name, "site": "S1/B01/B01_R1"}]
+
+    metadata = with_rows(season, tmp_path / "m.csv", rename)
+    with pytest.raises(InputError, match=f"file_name '{re.escape(name)}': must be a path that Camtrap DP allows"):
+        camtrap(finished, metadata, project, tmp_path / "package")
+    assert not (tmp_path / "package").exists()
+
+
+@pytest.mark.parametrize(
+    ("replaced", "by", "message"),
+    [
+        ('title = "Synthetic season"', "", "title: Field required"),
+        ("systematicRandom", "random", "sampling_design: Input should be"),
+        ("+03:00", "3", "utc_offset: String should match"),
+        ("+03:00", "+14:30", r"utc_offset: .*must be from -14:00 to \+14:00 with minutes below 60, got \+14:30"),
+        ("+03:00", "-02:60", r"utc_offset: .*with minutes below 60, got -02:60"),
+        ("utc_offset", "capture_method = []\nutc_offset", "capture_method: Tuple should have at least 1 item"),
+        (
+            "utc_offset",
+            'capture_method = ["timeLapse", "timeLapse"]\nutc_offset',
+            "capture_method: .*must name each only once, got timeLapse, timeLapse",
+        ),
+        ("latitude = -2.25", "latitude = -91", "deployments.0.latitude"),
+        ("latitude = -2.25", "height = 3\nlatitude = -2.25", "deployments.0.height: Extra inputs"),
+        ("S1/B03/B03_R1", "S1/B04/B04_R1", r"deployments must have every site, got 1 missing \['S1/B03/B03_R1'\]"),
+        ("[[contributors]]", "[[", "must be TOML"),
+    ],
+)
+def test_a_project_that_is_none_is_refused(
+    replaced: str, by: str, message: str, finished: Path, season: Path, project: Path, tmp_path: Path
+) -> None:
+    project.write_text(PROJECT.replace(replaced, by))
+    with pytest.raises(UsageError, match=f"--project.*{message}"):
+        camtrap(finished, season / METADATA_NAME, project, tmp_path / "package")
+
+
+def test_what_is_missing_is_told(finished: Path, season: Path, tmp_path: Path) -> None:
+    out, metadata = tmp_path / "out", season / METADATA_NAME
+    with pytest.raises(UsageError, match="--metadata: must be given"):
+        export(finished, ExportFormat.MEGADETECTOR, out, None, None, None)
+    with pytest.raises(UsageError, match="--project: must be given"):
+        export(finished, ExportFormat.CAMTRAP_DP, out, metadata, None, None)
+    with pytest.raises(UsageError, match="must be a readable TOML file"):
+        export(finished, ExportFormat.CAMTRAP_DP, out, metadata, None, tmp_path / "no.toml")
+    with pytest.raises(InputError, match="run.json: must be there"):
+        export(tmp_path, ExportFormat.LONG_CSV, out, None, None, None)
+    other = tmp_path / "other.csv"
+    other.write_text("seq_id,datetime,file_name\nx,,a.jpg\n")
+    with pytest.raises(InputError, match="got none of its sequences"):
+        export(finished, ExportFormat.MEGADETECTOR, out, other, None, None)
+    with pytest.raises(OutputError, match="must be writable"):
+        export(finished, ExportFormat.LONG_CSV, tmp_path / "no" / "where.csv", None, None, None)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", b"{", "must be as `hakuna predict` leaves it"),
+        ("run.json", b"{}", "must be as `hakuna predict` leaves it"),
+        ("failures.csv", b"a,b,c\n", "row 1: must be seq_id, file_name, reason"),
+        ("failures.csv", b"seq_id,file_name,reason\na\n", "must be as `hakuna predict` leaves it"),
+        ("failures.csv", None, "must be a readable CSV file"),
+        ("submission.csv", None, "must be a readable CSV file"),
+    ],
+)
+def test_damaged_folders_are_refused(
+    name: str, content: bytes | None, message: str, finished: Path, tmp_path: Path
+) -> None:
+    folder = copied(finished, tmp_path / "copy")
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        export(folder, ExportFormat.LONG_CSV, tmp_path / "out.csv", None, None, None)
+
+
+def test_every_species_has_a_name() -> None:
+    assert set(TAXA) == set(SPECIES_LABELS) == set(LABELS) - {"empty"}
+    assert (TAXA["lionmale"].sex, TAXA["lionfemale"].sex) == ("male", "female")

@@ -1,0 +1,173 @@
+"""One run in a folder, its heartbeat, and the signals that end it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from inference.core.errors import InterruptedRunError, LockedError, OutputError
+from inference.process.heartbeat import heartbeat
+from inference.process.lock import locked
+from inference.process.progress import RunState
+
+
+def status(folder: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((folder / "status.json").read_text())
+    return content
+
+
+def test_a_folder_has_one_run_at_a_time(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    with locked(out) as folder:
+        assert folder.path == out
+        with pytest.raises(LockedError, match="another run") as error, locked(out):
+            pass
+        assert error.value.exit_code == 7
+    with locked(out):
+        assert list(out.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="must be writable"), locked(tmp_path / "file" / "out"):
+        pass
+
+
+def test_the_heartbeat_tells_how_far_the_run_is_and_how_it_ended(tmp_path: Path) -> None:
+    state = RunState(n_all=10)
+    with locked(tmp_path) as folder, heartbeat(state, folder, seconds=0.02):
+        assert status(tmp_path)["stage"] == "starting"
+        state.stage, state.n_done, state.n_failures, state.n_degraded = "photos to records", 4, 2, 1
+        state.phase_started = time.monotonic() - 2.0
+        for _ in range(200):
+            if status(tmp_path)["done"] == 4:
+                break
+            time.sleep(0.02)
+        beat = status(tmp_path)
+        assert (beat["total"], beat["failed_photos"], beat["degraded_sequences"]) == (10, 2, 1)
+        assert beat["sequences_per_second"] == pytest.approx(2.0, rel=0.5)
+        assert beat["eta_seconds"] == pytest.approx(3, abs=3)
+    assert status(tmp_path)["stage"] == "complete"
+    assert not [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
+
+
+@pytest.mark.parametrize(
+    ("error", "stage"), [(InterruptedRunError("x", 15), "interrupted"), (ValueError("a bug"), "failed")]
+)
+def test_the_last_heartbeat_tells_what_went_wrong(error: Exception, stage: str, tmp_path: Path) -> None:
+    with pytest.raises(type(error)), locked(tmp_path) as folder, heartbeat(RunState(), folder):
+        raise error
+    assert status(tmp_path)["stage"] == stage
+
+
+def test_a_heartbeat_that_cannot_be_written_does_not_hide_what_ended_the_run(tmp_path: Path) -> None:
+    def lose_the_folder() -> None:
+        with locked(tmp_path / "out") as folder, heartbeat(RunState(), folder):
+            (tmp_path / "out").rename(tmp_path / "gone")
+            raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        lose_the_folder()
+
+
+def test_a_budget_counts_from_the_start_of_the_process() -> None:
+    code = "import time; time.sleep(0.5); from inference.process.progress import process_start; print(time.monotonic() - process_start())"
+    before = time.monotonic()
+    age = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert 0.5 <= age <= time.monotonic() - before + 0.05
+
+
+SIGNALLED = """
+import os, signal, sys, threading, time
+from inference.run_state import RunState, stopping_on_signals
+
+state = RunState()
+try:
+    with stopping_on_signals(state):
+        if sys.argv[2] == "small stack":
+            # What a library did to the main thread: an alternate stack that no handler fits on.
+            import ctypes
+            class Stack(ctypes.Structure):
+                _fields_ = [("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+            memory = ctypes.create_string_buffer(1 << 16)
+            stack = Stack(ctypes.addressof(memory), 0, 2048)
+            print("sigaltstack", ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None), flush=True)
+        state.check()
+        os.kill(os.getpid(), int(sys.argv[1]))
+        for _ in range(100):
+            time.sleep(0.05)
+            state.check()
+finally:
+    print("threads", [one.name for one in threading.enumerate()], "mask", signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+
+
+@pytest.mark.parametrize("stack", ["own stack", "small stack"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_run_at_its_next_check(number: signal.Signals, stack: str) -> None:
+    command = [sys.executable, "-c", SIGNALLED, str(int(number)), stack]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1, done
+    assert f"InterruptedRunError: {number.name}: stopped, progress is saved" in done.stderr
+    assert "threads ['MainThread'] mask set()" in done.stdout
+
+
+def test_an_interrupted_run_exits_as_a_program_that_the_signal_ended() -> None:
+    assert InterruptedRunError("stopped", signal.SIGTERM).exit_code == 143
+
+
+LAST_RESORT = """
+import sys, time
+from inference.domain import OutputError
+from inference.run_state import RunState, last_resort, say_and_go_on
+
+def act():
+    if sys.argv[1] == "mute":
+        say_and_go_on(lambda: time.sleep(30))
+    if sys.argv[1] in ("7", "mute"):
+        return 7
+    raise OutputError("no room") if sys.argv[1] == "output" else ValueError("a bug")
+
+with last_resort(RunState(), float(sys.argv[2]), act):
+    time.sleep(float(sys.argv[3]))
+print("came to its end")
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "at", "works", "code", "said"),
+    [
+        ("7", 0.2, 30, 7, ""),
+        ("7", -1, 30, 7, ""),  # the moment has passed already
+        ("7", 30, 0.1, 0, "came to its end"),
+        ("output", 0.2, 30, 5, "no room"),
+        ("bug", 0.2, 30, 1, "ValueError: a bug"),
+        ("mute", 0.2, 30, 7, ""),  # nobody takes what it says
+    ],
+)
+def test_the_last_resort_ends_the_process_unless_the_run_was_faster(
+    action: str, at: float, works: float, code: int, said: str
+) -> None:
+    command = [sys.executable, "-c", LAST_RESORT, action, str(at), str(works)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(OutputError, match="must be on a file system with locks, got: No locks"), locked(tmp_path):
+        pass

@@ -1,0 +1,103 @@
+"""The append-only records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference.core.errors import CheckpointError
+from inference.core.labels import N_CLASSES
+from inference.core.sequences import FailureReason, FrameFailure
+from inference.records.jsonl import RecordWriter, read_header, read_records
+from inference.records.schema import Output, Record, RecordsHeader
+
+HEADER = RecordsHeader(
+    fingerprint={"bundle": "abc"},
+    outputs=(Output("v1", 360, 480, True, "0" * 64), Output("back", 360, 480, False, "1" * 64)),
+    labels=("b", "a"),
+    n_sequences=3,
+    first=0,
+    n_all=3,
+    precision={"used": "float32"},
+)
+
+
+def record(n_frames: int, random: np.random.Generator) -> Record:
+    return Record(
+        seq_id=f"SER_S1#ü,{n_frames}\n",
+        frame_outputs=random.uniform(0, 1, (n_frames, 1, N_CLASSES)).astype(np.float32),
+        sequence_outputs=random.uniform(0, 1, (int(n_frames > 1), N_CLASSES)).astype(np.float32),
+        hour=23,
+        month=12,
+        failures=(FrameFailure("x.jpg", FailureReason.CANNOT_DECODE, "why"),) * (n_frames < 2),
+        n_resized=n_frames // 3,
+        has_metadata=n_frames > 0,
+    )
+
+
+@pytest.fixture
+def records(random: np.random.Generator) -> list[Record]:
+    return [record(n, random) for n in (3, 0, 1)]
+
+
+@pytest.fixture
+def path(tmp_path: Path, records: list[Record]) -> Path:
+    writer = RecordWriter(tmp_path / "records.jsonl", HEADER)
+    writer.append(records[:1])
+    writer.append(records[1:])
+    writer.close()
+    return tmp_path / "records.jsonl"
+
+
+def n_whole_records(path: Path) -> int:
+    return sum(1 for _ in read_records(path, HEADER))
+
+
+def assert_equal(got: Record, expected: Record) -> None:
+    for name in ("seq_id", "hour", "month", "failures", "n_resized", "has_metadata"):
+        assert getattr(got, name) == getattr(expected, name)
+    np.testing.assert_array_equal(got.frame_outputs, expected.frame_outputs)
+    np.testing.assert_array_equal(got.sequence_outputs, expected.sequence_outputs)
+
+
+def test_records_come_back_bit_for_bit(path: Path, records: list[Record]) -> None:
+    assert read_header(path) == HEADER
+    for got, expected in zip(read_records(path, HEADER), records, strict=True):
+        assert_equal(got, expected)
+
+
+def test_a_torn_tail_is_not_read_and_is_replaced(path: Path, records: list[Record]) -> None:
+    whole = path.read_bytes()
+    ends = [position for position, byte in enumerate(whole) if byte == ord("\n")]
+    for length in (ends[3], ends[2] + 1, ends[2] + 5, ends[1] + 2, ends[0] + 1):
+        path.write_bytes(whole[:length])
+        n_whole = n_whole_records(path)
+        assert n_whole == sum(end < length for end in ends[1:])
+        writer = RecordWriter(path, HEADER, keep=n_whole) if n_whole else RecordWriter(path, HEADER)
+        writer.append(records[n_whole:])
+        writer.close()
+        assert path.read_bytes() == whole
+
+
+def test_a_damaged_record_ends_what_is_trusted(path: Path) -> None:
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b"\n") + 300] ^= 1
+    path.write_bytes(damaged)
+    assert n_whole_records(path) == 0
+    assert list(read_records(path, HEADER)) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense\n", b"00000000 {}\n", b"a2f7ef11 {\n"])
+def test_a_file_that_holds_no_records_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="line 1") as error:
+        read_header(path)
+    assert error.value.exit_code == 8
+
+
+def test_missing_records_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="No such file"):
+        read_header(tmp_path / "records.jsonl")

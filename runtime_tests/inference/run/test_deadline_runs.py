@@ -1,0 +1,248 @@
+"""Runs short of time: every effort gives a valid submission, says so, and stackers see only what they expect."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inference.bundle.passes import Effort
+from inference.bundle.reader import Bundle
+from inference.core.choices import EngineName
+from inference.core.errors import TooManyFailuresError
+from inference.core.labels import CLASS_PRIORS, LABELS
+from inference.core.sequences import FailureReason, FrameFailure
+from inference.execution.deadline import Pace
+from inference.execution.job import RunOptions
+from inference.networks.engine import find_engine
+from inference.records.jsonl import RecordWriter, read_header, read_records
+from inference.records.schema import Record
+from inference.run import resume
+from runtime_tests.running import job_for, run, run_job
+
+STACKED = LABELS.index("zebra")
+BUDGET = 3600.0
+
+
+@pytest.fixture
+def forced(monkeypatch: pytest.MonkeyPatch) -> list[Effort]:
+    """Efforts of the batches to come; the last one stays. Mixed precision is not tried."""
+    efforts = [Effort.FULL]
+
+    def next_effort(pace: Pace, *_: Any) -> Effort:
+        pace._effort = efforts.pop(0) if len(efforts) > 1 else efforts[0]
+        return pace._effort
+
+    monkeypatch.setattr(Pace, "effort_for", next_effort)
+    monkeypatch.setattr(resume, "find_engine", lambda name: replace(find_engine(name), supports_mixed=False))
+    return efforts
+
+
+@pytest.fixture(scope="module")
+def full(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("full")
+    run(season, quick_bundle, out)
+    return out
+
+
+def hurried(season: Path, bundle: Bundle, out: Path) -> dict[str, Any]:
+    return run_job(job_for(season, bundle), out, RunOptions(n_workers=2, batch_size=4, budget=BUDGET))
+
+
+def records_of(out: Path) -> list[Record]:
+    path = out / "records.jsonl"
+    return list(read_records(path, read_header(path)))
+
+
+def submission(out: Path) -> dict[str, np.ndarray]:
+    with (out / "submission.csv").open(newline="") as file:
+        return {row[0]: np.array(row[1:], np.float32) for row in list(csv.reader(file))[1:]}
+
+
+@pytest.mark.parametrize("effort", [Effort.NO_LARGE_TTA, Effort.NO_TTA, Effort.ONE_SIZE, Effort.FIRST_NETWORK])
+def test_every_effort_gives_the_estimate_of_what_was_asked(
+    effort: Effort, season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+) -> None:
+    forced[:] = [effort]
+    report = hurried(season, quick_bundle, tmp_path)
+    assert report["degraded"] is True
+    n_seen = sum(record.n_frames > 0 for record in records_of(full))
+    assert report["counts"]["sequences_by_effort"] == {effort.label: 12}
+    rows, full_rows = submission(tmp_path), submission(full)
+    changed = [seq_id for seq_id in rows if (rows[seq_id] != full_rows[seq_id]).any()]
+    assert len(changed) == n_seen
+    for record in records_of(tmp_path):
+        assert record.effort is effort
+        if not record.n_frames:
+            continue
+        asked = ~np.isnan(record.frame_outputs[0, :, 0])
+        n_asked = {Effort.ONE_SIZE: 3, Effort.FIRST_NETWORK: 1}.get(effort, 5)
+        assert asked.sum() == n_asked
+        medians = np.median(record.frame_outputs[:, asked].astype(np.float64), axis=1)
+        weights = np.array([1, 0.8, 0.5])[: record.n_frames]
+        expected = (weights[:, None] * medians).sum(axis=0) / weights.sum()
+        plain = [c for c, label in enumerate(LABELS) if label not in quick_stacked(quick_bundle)]
+        np.testing.assert_allclose(rows[record.seq_id][plain], expected[plain], rtol=0, atol=1e-6)
+        is_stacked = abs(rows[record.seq_id][STACKED] - expected[STACKED]) > 1e-6
+        assert is_stacked == (effort <= Effort.NO_TTA)
+
+
+def quick_stacked(bundle: Bundle) -> set[str]:
+    assert bundle.manifest.ensemble.stacking
+    return set(bundle.manifest.ensemble.stacking.classes)
+
+
+def test_effort_can_change_from_batch_to_batch_and_end_in_priors(
+    season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+) -> None:
+    forced[:] = [Effort.FULL, Effort.NO_TTA, Effort.ONE_SIZE, Effort.ONE_SIZE, Effort.PRIORS]
+    report = hurried(season, quick_bundle, tmp_path)
+    efforts = [record.effort for record in records_of(tmp_path)]
+    # Single sequences until one of them tells what they take, then up to the next multiple of the batch size, 4.
+    assert efforts == [Effort.FULL, Effort.NO_TTA] + [Effort.ONE_SIZE] * 6 + [Effort.PRIORS] * 4
+    assert report["counts"]["sequences_by_effort"] == {"no tta": 1, "one size": 6, "priors": 4}
+    rows = submission(tmp_path)
+    priors = np.array(list(CLASS_PRIORS.values()), np.float32)
+    for record in records_of(tmp_path)[8:]:
+        np.testing.assert_array_equal(rows[record.seq_id], priors)
+    first = records_of(full)[0].seq_id
+    np.testing.assert_array_equal(rows[first], submission(full)[first])
+    assert json.loads((tmp_path / "run.json").read_text())["budget"]["seconds"] == BUDGET
+
+
+def test_sequences_that_nobody_looked_at_are_done_when_there_is_time(
+    season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+) -> None:
+    forced[:] = [Effort.FULL, Effort.FULL, Effort.FULL, Effort.PRIORS]
+    assert hurried(season, quick_bundle, tmp_path)["counts"]["sequences_by_effort"] == {"priors": 8}
+    report = run(season, quick_bundle, tmp_path)
+    assert report["sequences_kept_from_earlier_run"] == 4 - 4 % 8
+    assert (tmp_path / "submission.csv").read_bytes() == (full / "submission.csv").read_bytes()
+
+
+def test_a_run_with_a_budget_that_goes_on_counts_what_was_kept_as_real(
+    season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+) -> None:
+    whole = (full / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_bytes(b"".join(whole[: 1 + 8]))
+    forced[:] = [Effort.PRIORS]
+    report = hurried(season, quick_bundle, tmp_path)
+    assert report["counts"]["sequences_by_effort"] == {"priors": 4}
+    rows, full_rows = submission(tmp_path), submission(full)
+    same = [seq_id for seq_id in rows if (rows[seq_id] == full_rows[seq_id]).all()]
+    assert len(same) >= 8
+
+
+def test_sequences_whose_photos_the_disk_did_not_give_are_tried_again(
+    season: Path, quick_bundle: Bundle, full: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "records.jsonl"
+    header, records = read_header(full / "records.jsonl"), records_of(full)
+    trouble = (FrameFailure("x.jpg", FailureReason.TIMED_OUT),)
+    writer = RecordWriter(path, header)
+    writer.append([*records[:8], *(replace(record, failures=trouble) for record in records[8:10])])
+    writer.close()
+    report = run(season, quick_bundle, tmp_path)
+    assert report["sequences_kept_from_earlier_run"] == 8
+    assert path.read_bytes() == (full / "records.jsonl").read_bytes()
+
+
+def test_an_error_under_a_budget_leaves_the_best_so_far_unless_there_is_an_older_submission(
+    season: Path, quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def breaks(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the GPU fell off the bus")
+
+    monkeypatch.setattr("inference.run.pipeline.photos_to_records", breaks)
+    with pytest.raises(RuntimeError, match="fell off the bus"):
+        hurried(season, quick_bundle, tmp_path)
+    assert len(submission(tmp_path)) == 12
+    (tmp_path / "submission.csv").write_bytes(b"an older one")
+    with pytest.raises(RuntimeError, match="fell off the bus"):
+        hurried(season, quick_bundle, tmp_path)
+    assert (tmp_path / "submission.csv").read_bytes() == b"an older one"
+
+
+def test_features_leave_out_what_the_stackers_do_not_expect(
+    season: Path, quick_bundle: Bundle, forced: list[Effort], tmp_path: Path
+) -> None:
+    forced[:] = [Effort.FULL, Effort.NO_TTA, Effort.FIRST_NETWORK]
+    options = RunOptions(batch_size=4, budget=BUDGET, features_path=tmp_path / "features.npz")
+    run_job(job_for(season, quick_bundle), tmp_path / "out", options)
+    features = np.load(tmp_path / "features.npz")
+    expected = [one.seq_id for one in records_of(tmp_path / "out") if one.n_frames and one.effort <= Effort.NO_TTA]
+    assert features["seq_id"].tolist() == expected
+    assert np.isfinite(features["X"]).all()
+
+
+@pytest.fixture
+def tries_mixed(quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Bundle]:
+    """Runs whose second batch is short of time, with a bundle that accepts mixed precision up to a bound."""
+    if not find_engine(EngineName.AUTO).supports_mixed:
+        pytest.skip("this processor has no bfloat16")
+    wanted = itertools.chain([Effort.FULL, Effort.NO_TTA], itertools.repeat(Effort.FULL))
+    monkeypatch.setattr(Pace, "effort_for", lambda *_: next(wanted))
+
+    def bundle(bound: float) -> Bundle:
+        manifest = quick_bundle.manifest
+        ensemble = manifest.ensemble.model_copy(update={"max_mixed_loss_increase": bound})
+        return Bundle(quick_bundle.folder, manifest.model_copy(update={"ensemble": ensemble}), quick_bundle.id)
+
+    return bundle
+
+
+def test_before_anything_is_left_out_mixed_precision_is_tried(
+    season: Path,
+    full: Path,
+    tries_mixed: Callable[[float], Bundle],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr("inference.run.photos_to_records.PROOF_SEQUENCES", 5)
+    report = hurried(season, tries_mixed(0.5), tmp_path)
+    assert [record.is_mixed for record in records_of(tmp_path)] == [False] * 6 + [True] * 6
+    assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 6
+    assert report["degraded"] is True
+    rows, full_rows = submission(tmp_path), submission(full)
+    for number, record in enumerate(records_of(tmp_path)):
+        difference = np.abs(rows[record.seq_id] - full_rows[record.seq_id]).max()
+        assert difference == 0 if number < 6 else difference < 0.05
+
+
+def test_mixed_precision_that_does_not_prove_itself_is_not_used_to_save_time(
+    season: Path, full: Path, tries_mixed: Callable[[float], Bundle], tmp_path: Path
+) -> None:
+    report = hurried(season, tries_mixed(1e-300), tmp_path)
+    assert report["degraded"] is False
+    assert (tmp_path / "submission.csv").read_bytes() == (full / "submission.csv").read_bytes()
+
+
+def test_too_many_failures_write_nothing_over_a_good_submission(
+    season: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "submission.csv").write_bytes(b"a good one")
+    job = job_for(season, quick_bundle)
+    n_photos = sum(len(sequence.images[:3]) for sequence in job.plan.sequences)
+    strict = RunOptions(n_workers=2, max_failures=1.5 / n_photos)
+    for _ in range(2):  # the second time the records are complete
+        with pytest.raises(TooManyFailuresError, match=f"1 of {n_photos}, got 2 failures") as error:
+            run_job(job, tmp_path, strict)
+        assert error.value.exit_code == 9
+        assert (tmp_path / "submission.csv").read_bytes() == b"a good one"
+    run_job(job, tmp_path, RunOptions(n_workers=2, max_failures=2.5 / n_photos))
+    assert (tmp_path / "submission.csv").read_bytes() != b"a good one"
+
+
+def test_too_many_failures_end_the_run_as_soon_as_they_are_known(
+    season: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    job = job_for(season, quick_bundle)
+    with pytest.raises(TooManyFailuresError, match="in 2 of 12 sequences"):
+        run_job(job, tmp_path, RunOptions(batch_size=2, max_failures=0.0))

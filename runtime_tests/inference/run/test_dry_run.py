@@ -1,0 +1,108 @@
+"""What a run would meet and take."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.bundle.reader import Bundle
+from inference.execution.job import RunOptions
+from inference.run.dry_run import refusal
+
+HAKUNA = Path(sys.executable).parent / "hakuna"
+
+
+def dry_run(season: Path, bundle: Bundle, out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
+    command = [HAKUNA, "predict", season, "--bundle", bundle.folder, "--out", out, "--dry-run", *options]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=300)
+    return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+
+@pytest.fixture(scope="module")
+def figures(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    before = sorted((path, path.stat().st_mtime_ns) for path in season.rglob("*"))
+    out = tmp_path_factory.mktemp("dry") / "new" / "out"
+    code, found, said = dry_run(season, quick_bundle, out, "--budget", "1h")
+    assert code == 0, said
+    assert not out.parent.exists(), "a dry run must touch nothing"
+    assert sorted((path, path.stat().st_mtime_ns) for path in season.rglob("*")) == before
+    return found
+
+
+def test_it_counts_files_and_their_problems(figures: dict[str, Any], season: Path) -> None:
+    photos = list(season.glob("S1/*/*/*.JPG"))
+    assert figures["sequences"] == 12
+    assert figures["photos"] == len(photos) + 1  # one is missing
+    assert figures["photo_bytes"] == sum(path.stat().st_size for path in photos)
+    assert figures["problems"] == {"missing": 1}
+
+
+def test_it_projects_the_time_of_every_effort(figures: dict[str, Any]) -> None:
+    seconds = list(figures["projected_seconds"].values())
+    assert list(figures["projected_seconds"]) == ["full", "no large tta", "no tta", "one size", "first network"]
+    assert seconds == sorted(seconds, reverse=True)
+    assert figures["startup_seconds"] < seconds[-1] <= seconds[0] < 600  # photos may be slower than tiny networks
+    assert figures["fits"] is True
+
+
+def test_it_knows_disk_and_memory(figures: dict[str, Any], season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    from runtime_tests.running import run
+
+    run(season, quick_bundle, tmp_path)
+    used = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert used <= figures["disk_bytes_needed"] <= 3 * used
+    assert figures["disk_is_enough"] is True
+    assert figures["memory_bytes"] < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_a_budget_that_does_not_fit_is_exit_11(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    code, found, said = dry_run(season, quick_bundle, tmp_path / "out", "--budget", "0.01s")  # no machine can
+    assert code == 11
+    assert found["fits"] is False
+    assert "--budget 0.01 s: must be enough for every sequence at full effort" in said
+
+
+def test_without_a_budget_it_says_how_long_and_not_whether(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    code, found, _ = dry_run(season, quick_bundle, tmp_path / "out")
+    assert (code, found["fits"], found["budget_seconds"]) == (0, None, None)
+
+
+def test_it_ends_as_the_run_would(season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path) -> None:
+    code, found, said = dry_run(season, quick_bundle, tmp_path / "out", "--max-failures", "0%")
+    assert (code, found["problems"]) == (9, {"missing": 1})
+    assert "photos: at most 0% may fail, 0 of" in said
+    code, found, said = dry_run(season, quick_bundle, quick_prediction, "--no-tta")
+    assert (code, found) == (8, {})
+    assert "must belong to this run, but differs in flip TTA" in said
+    code, found, said = dry_run(season, quick_bundle, quick_prediction)
+    assert (code, found["sequences_kept_from_earlier_run"]) == (0, 12), said
+    (tmp_path / "file").touch()
+    code, found, said = dry_run(season, quick_bundle, tmp_path / "file" / "out")
+    assert (code, found["output_is_writable"]) == (5, False)
+    assert "out must be writable" in said
+
+
+def test_refusals_are_told_the_gravest_first() -> None:
+    figures = {
+        "output_is_writable": True,
+        "disk_is_enough": False,
+        "disk_bytes_needed": 7,
+        "disk_bytes_free": 6,
+        "problems": {"missing": 3},
+        "photos": 10,
+        "fits": False,
+        "projected_seconds": {"full": 9.0},
+    }
+    options = RunOptions(max_failures=0.2, budget=8.0)
+    codes = []
+    for mended in ({}, {"disk_is_enough": True}, {"problems": {"missing": 2}}, {"fits": None}):
+        figures |= mended
+        error = refusal(figures, Path("out"), options)
+        codes.append(error.exit_code if error else 0)
+    assert codes == [5, 9, 11, 0]

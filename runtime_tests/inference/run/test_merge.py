@@ -1,0 +1,173 @@
+"""Shards, in any order, some of them twice, are the records of one run."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.bundle.reader import Bundle
+from inference.core.errors import CheckpointError, InterruptedRunError, UsageError
+from inference.ensemble.estimator import Estimator
+from inference.execution.job import Shard, parse_shard
+from inference.process.progress import RunState
+from inference.records.jsonl import RecordWriter, read_header, read_records
+from inference.run.merge import merge_records
+from inference.run.records_to_submission import records_to_submission
+from runtime_tests.running import job_for, run, run_job
+
+
+@pytest.fixture(scope="module")
+def whole(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole")
+    run(season, quick_bundle, out)
+    return out
+
+
+def shards_of(whole: Path, folder: Path, n_shards: int) -> list[Path]:
+    """Cut finished records into those that the shards of a run would have left."""
+    header = read_header(whole / "records.jsonl")
+    records = list(read_records(whole / "records.jsonl", header))
+    folders = []
+    for number in range(1, n_shards + 1):
+        first, end = Shard(number, n_shards).bounds(len(records))
+        part = folder / f"{number} of {n_shards}"
+        part.mkdir(parents=True, exist_ok=True)
+        writer = RecordWriter(part / "records.jsonl", replace(header, first=first, n_sequences=end - first))
+        writer.append(records[first:end])
+        writer.close()
+        folders.append(part)
+    return folders
+
+
+@pytest.mark.parametrize("n_shards", range(1, 8))
+def test_any_number_of_shards_gives_the_bytes_of_one_run(
+    n_shards: int, season: Path, quick_bundle: Bundle, whole: Path, tmp_path: Path
+) -> None:
+    folders = []
+    for number in range(1, n_shards + 1):
+        out = tmp_path / f"part{number}"
+        report = run_job(replace(job_for(season, quick_bundle), shard=Shard(number, n_shards)), out)
+        assert report["status"] == ("shard complete" if n_shards > 1 else "complete")
+        assert (out / "submission.csv").exists() == (n_shards == 1)
+        folders.append(out)
+    merged = tmp_path / "merged"
+    merge_records([*reversed(folders), folders[0]], merged)
+    records_to_submission(merged, Estimator(quick_bundle), merged)
+    for name in ("records.jsonl", "submission.csv", "failures.csv"):
+        assert (merged / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_shards_of_different_numbers_can_overlap(whole: Path, tmp_path: Path) -> None:
+    thirds, halves = shards_of(whole, tmp_path, 3), shards_of(whole, tmp_path, 2)
+    merge_records([halves[1], thirds[0], thirds[1]], tmp_path / "merged")
+    assert (tmp_path / "merged" / "records.jsonl").read_bytes() == (whole / "records.jsonl").read_bytes()
+
+
+def test_a_missing_shard_is_named(whole: Path, tmp_path: Path) -> None:
+    first, _, last = shards_of(whole, tmp_path, 3)
+    with pytest.raises(CheckpointError, match="got none for those from 5 to 8"):
+        merge_records([first, last], tmp_path / "merged")
+    with pytest.raises(CheckpointError, match="got none for those from 9 to 12"):
+        merge_records(shards_of(whole, tmp_path, 3)[:2], tmp_path / "merged")
+    assert not (tmp_path / "merged" / "records.jsonl").exists()
+
+
+def test_an_unfinished_shard_is_told(whole: Path, tmp_path: Path) -> None:
+    first, second = shards_of(whole, tmp_path, 2)
+    path = second / "records.jsonl"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="from 12 to 12"):
+        merge_records([first, second], tmp_path / "merged")
+
+
+def test_shards_of_another_run_are_refused(whole: Path, tmp_path: Path) -> None:
+    first, second = shards_of(whole, tmp_path, 2)
+    header = read_header(second / "records.jsonl")
+    other = replace(header, fingerprint={**header.fingerprint, "preprocessing": "quarter+jpeg"})
+    RecordWriter(second / "records.jsonl", other).close()
+    with pytest.raises(CheckpointError, match="differs in preprocessing"):
+        merge_records([first, second], tmp_path / "merged")
+    RecordWriter(second / "records.jsonl", replace(header, precision={"used": "mixed"})).close()
+    with pytest.raises(CheckpointError, match="differs in used precision"):
+        merge_records([first, second], tmp_path / "merged")
+
+
+def test_a_shard_is_no_submission(whole: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    shard, _ = shards_of(whole, tmp_path, 2)
+    with pytest.raises(CheckpointError, match="got a shard of 6; `hakuna merge` joins them"):
+        records_to_submission(shard, Estimator(quick_bundle), tmp_path / "out")
+
+
+def test_another_shard_does_not_go_on_in_the_same_folder(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    job = job_for(season, quick_bundle)
+    run_job(replace(job, shard=Shard(1, 2)), tmp_path)
+    with pytest.raises(CheckpointError, match="differs in shard"):
+        run_job(replace(job, shard=Shard(2, 2)), tmp_path)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 1000))
+def test_shards_cover_everything_once(n_sequences: int, n_shards: int) -> None:
+    bounds = [Shard(number, n_shards).bounds(n_sequences) for number in range(1, n_shards + 1)]
+    assert bounds[0][0] == 0
+    assert bounds[-1][1] == n_sequences
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(bounds))
+    sizes = [end - first for first, end in bounds]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "-1/2", "1/2/3", ""])
+def test_what_is_no_shard_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--shard: must be I/N"):
+        parse_shard(text)
+
+
+def test_a_shard_is_counted_from_one() -> None:
+    assert parse_shard("2/7") == Shard(2, 7)
+
+
+def test_records_of_another_run_are_not_replaced(whole: Path, tmp_path: Path) -> None:
+    folders = shards_of(whole, tmp_path, 2)
+    before = (folders[0] / "records.jsonl").read_bytes()
+    with pytest.raises(CheckpointError, match="must be absent or of this very run, but differs in shard"):
+        merge_records(folders, folders[0])
+    assert (folders[0] / "records.jsonl").read_bytes() == before
+
+
+def test_more_shards_than_sequences_are_merged_too(
+    season: Path, quick_bundle: Bundle, whole: Path, tmp_path: Path
+) -> None:
+    folders = shards_of(whole, tmp_path, 11)
+    run_job(replace(job_for(season, quick_bundle), shard=Shard(1, 20)), tmp_path / "empty")
+    assert Shard(1, 20).bounds(12) == (0, 0)
+    merge_records([tmp_path / "empty", *folders], tmp_path / "merged")
+    assert (tmp_path / "merged" / "records.jsonl").read_bytes() == (whole / "records.jsonl").read_bytes()
+
+
+def test_a_signal_stops_the_joining_and_leaves_nothing(whole: Path, tmp_path: Path) -> None:
+    thirds = shards_of(whole, tmp_path, 3)
+    state, n_read = RunState(), 0
+
+    def check() -> None:
+        nonlocal n_read
+        n_read += 1
+        state.stop_signal = signal.SIGTERM if n_read > 15 else None  # of 12 to count and 12 to copy
+        state.check()
+
+    with pytest.raises(InterruptedRunError) as stopped:
+        merge_records(thirds, tmp_path / "merged", check)
+    assert stopped.value.exit_code == 143
+    assert list((tmp_path / "merged").iterdir()) == []
+
+
+def test_joined_records_have_no_report_of_others(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "merged"
+    shutil.copytree(whole, out)
+    merge_records(shards_of(whole, tmp_path, 2), out)
+    assert not (out / "run.json").exists()

@@ -1,0 +1,212 @@
+"""What a run keeps of an earlier one, what it does again, and what it calls complete."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from inference.bundle.reader import Bundle
+from inference.core.errors import CheckpointError, InputError, TooManyFailuresError
+from inference.core.sequences import FailureReason, FrameFailure
+from inference.execution.job import RunOptions
+from inference.process.lock import locked
+from inference.process.progress import RunState
+from inference.records.jsonl import RecordWriter, read_header, read_records
+from inference.run import pipeline
+from runtime_tests.running import ignore_progress, job_for, run, run_job
+
+NAMES = ("records.jsonl", "submission.csv", "failures.csv")
+
+
+@pytest.fixture
+def data(season: Path, tmp_path: Path) -> Path:
+    """A copy of the season that a test may change."""
+    return Path(shutil.copytree(season, tmp_path / "data"))
+
+
+def missing_photo(data: Path) -> Path:
+    with (data / "test_metadata.csv").open(newline="") as file:
+        [path] = [path for row in csv.DictReader(file) if not (path := data / row["file_name"]).exists()]
+    return path
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in NAMES}
+
+
+def mend(data: Path) -> None:
+    """Put a photo where one was missing."""
+    shutil.copy(max(data.glob("S1/*/*/*.JPG"), key=lambda path: path.stat().st_size), missing_photo(data))
+
+
+def test_a_folder_without_any_of_the_photos_is_refused(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    job = replace(job_for(data, quick_bundle), data_folder=tmp_path / "wrong")
+    n_photos = job.n_photos
+    with pytest.raises(
+        InputError, match=rf"wrong: must hold the photos that the metadata name, got none of {n_photos}"
+    ):
+        run_job(job, tmp_path / "out")
+    assert not (tmp_path / "out" / "submission.csv").exists()
+    # The corrected command starts as if nothing had been.
+    run(data, quick_bundle, tmp_path / "out")
+    run(data, quick_bundle, tmp_path / "other")
+    assert contents(tmp_path / "out") == contents(tmp_path / "other")
+
+
+def test_a_single_photo_is_enough(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    photos = sorted(data.glob("S1/*/*/*.JPG"))
+    for photo in photos[:-1]:
+        photo.unlink()
+    assert run(data, quick_bundle, tmp_path / "out")["counts"]["frames"] == 1
+
+
+def test_a_format_of_other_metadata_is_refused(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    path = data / "submission_format.csv"
+    path.write_text(path.read_text().replace("SER_S1#", "SER_S9#"))
+    with pytest.raises(InputError, match="must tell of sequences of the submission format, got none of its 12"):
+        run(data, quick_bundle, tmp_path / "out")
+
+
+def test_a_complete_run_says_that_missing_photos_have_come(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(data, quick_bundle, out)
+    before = contents(out)
+    mend(data)
+    with capture_logs() as logs:
+        run(data, quick_bundle, out)
+    told = [log for log in logs if "--fresh predicts them too" in log["event"]]
+    assert [log["count"] for log in told] == [1]
+    assert contents(out) == before
+
+
+def test_after_too_many_failures_the_same_command_goes_on_with_what_was_mended(
+    data: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    out, options = (
+        tmp_path / "out",
+        RunOptions(n_workers=2, batch_size=1, max_failures=1.5 / job_for(data, quick_bundle).n_photos),
+    )
+    for _ in range(2):
+        with pytest.raises(TooManyFailuresError, match="--fresh looks at every photo again"):
+            run_job(job_for(data, quick_bundle), out, options)
+    mend(data)
+    report = run_job(job_for(data, quick_bundle), out, options)
+    assert report["counts"]["failed_photos"] == {"not a JPEG or PNG": 1}
+    run(data, quick_bundle, tmp_path / "whole", batch_size=1)
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_29_of_100_photos_are_29_percent() -> None:
+    for percent in range(101):
+        assert RunOptions(max_failures=percent / 100).allowed_failures(100) == percent
+    assert RunOptions(max_failures=0.05).allowed_failures(19) == 0
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def killed_before_the_submission(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(pipeline, "records_to_submission", kill)
+
+
+def test_a_submission_of_other_records_is_not_called_complete(
+    season: Path, quick_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(season, quick_bundle, tmp_path / "plain", flip_tta=False)
+    out = tmp_path / "out"
+    run(season, quick_bundle, out)
+    with monkeypatch.context() as patch:
+        killed_before_the_submission(patch)
+        with pytest.raises(Killed):
+            run(season, quick_bundle, out, flip_tta=False, fresh=True)
+    assert not (out / "run.json").exists()
+    run(season, quick_bundle, out, flip_tta=False)
+    assert contents(out) == contents(tmp_path / "plain")
+
+
+def test_a_report_of_another_run_does_not_vouch_for_the_submission(
+    season: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    run(season, quick_bundle, tmp_path)
+    report = json.loads((tmp_path / "run.json").read_text())
+    report["fingerprint"]["flip TTA"] = "off"
+    (tmp_path / "run.json").write_text(json.dumps(report))
+    run(season, quick_bundle, tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["fingerprint"]["flip TTA"] == "on"
+
+
+def test_a_provisional_submission_of_an_earlier_run_goes(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "submission.partial.csv").touch()
+    run(season, quick_bundle, tmp_path)
+    assert not (tmp_path / "submission.partial.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("in_trouble", "frames_left", "kept"),
+    [
+        (range(12), True, 10),  # a bad spot in every sequence: no reason to begin again
+        (range(7, 12), False, 7),  # the disk went away
+        ((3,), False, 12),
+    ],
+)
+def test_a_resume_goes_back_to_where_the_disk_went_away(
+    in_trouble: range,
+    frames_left: bool,
+    kept: int,
+    season: Path,
+    quick_bundle: Bundle,
+    quick_prediction: Path,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "records.jsonl"
+    header = read_header(quick_prediction / "records.jsonl")
+    writer = RecordWriter(path, replace(header, n_sequences=12))
+    for index, record in enumerate(read_records(quick_prediction / "records.jsonl", header)):
+        one = record
+        if index in in_trouble:
+            [image, *_] = job_for(season, quick_bundle).sequences[index].images
+            failure = FrameFailure(image.file_name, FailureReason.UNREADABLE, "Input/output error")
+            frames = record.frame_outputs if frames_left else record.frame_outputs[:0]
+            one = replace(record, failures=(failure,), frame_outputs=frames)
+        writer.append([one])
+    writer.close()
+    if kept < 12:
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))  # it is not finished
+    report = run(season, quick_bundle, tmp_path, batch_size=1)
+    assert report["sequences_kept_from_earlier_run"] == kept
+
+
+def test_other_sequences_are_not_called_another_shard(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    run(season, quick_bundle, tmp_path)
+    job = job_for(season, quick_bundle)
+    fewer = replace(job, plan=replace(job.plan, sequences=job.plan.sequences[:5]))
+    with pytest.raises(CheckpointError, match="differs in metadata and submission format, number of sequences;"):
+        run_job(fewer, tmp_path)
+
+
+def test_a_signal_is_heard_while_old_records_are_read(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    run(season, quick_bundle, tmp_path)
+    state = RunState(stop_signal=signal.SIGTERM)
+    with locked(tmp_path) as out, pytest.raises(Exception, match="SIGTERM: stopped"):
+        pipeline.predict(job_for(season, quick_bundle), out, RunOptions(), ignore_progress, state)
+
+
+def test_a_name_below_a_file_is_missing(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    metadata = data / "test_metadata.csv"
+    name = max(data.glob("S1/*/*/*.JPG")).relative_to(data).as_posix()
+    metadata.write_text(metadata.read_text().replace(name, f"{name}/x.jpg"))
+    report = run(data, quick_bundle, tmp_path / "out")
+    assert report["counts"]["failed_photos"]["missing"] == 2
+    assert os.path.exists(data / name)

@@ -1,0 +1,386 @@
+"""Stackers: the published parameters, what only a stacker can use, halves that stay apart, runs that go on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import multiprocessing
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference.bundle.booster_check import feature_names_of
+from inference.bundle.manifest import Blend
+from inference.bundle.passes import Effort
+from inference.bundle.reader import open_bundle
+from inference.core.errors import BundleError, CheckpointError, InputError, InterruptedRunError, UsageError
+from inference.core.files import sha256_of_file
+from inference.core.labels import LABELS, N_CLASSES
+from inference.process.progress import RunState
+from inference.records.jsonl import RecordWriter
+from inference.records.schema import RECORDS_NAME, Record, RecordsHeader, outputs_of
+from models.bundling.import_assets import import_assets
+from models.spec.recipe import Recipe, load_recipe
+from models.stacking import train_class
+from models.stacking.matrix import half_of, read_season, stacking_manifest
+from models.stacking.stack import MATRICES_NAME, StackingJob, stack
+from models.stacking.train_set import StackingOptions
+from runtime_tests.conftest import SECOND_RECIPE
+
+ZEBRA = LABELS.index("zebra")
+N_SEQUENCES = 600
+QUICK = StackingOptions(n_workers=2, seed=1, rounds=150)
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    """Stacks zebra on a network on frames, one on the mean, and the month."""
+    second = load_recipe(str(SECOND_RECIPE))
+    assert second.stacking
+    return second.model_copy(update={"stacking": second.stacking.model_copy(update={"classes": ("zebra",)})})
+
+
+def write_season(
+    folder: Path, name: str, recipe: Recipe, seed: int, *, tta: str = "off", identity: str | None = None
+) -> None:
+    """Records in which a zebra is there if the network on frames and the one on the mean disagree.
+
+    Each of them alone, their mean and their median know nothing about it: all are a half, whatever the truth.
+    """
+    manifest = stacking_manifest(recipe)
+    random = np.random.default_rng(seed)
+    outputs = tuple(
+        replace(one, identity=identity) if identity and one.network == "mean_net" else one
+        for one in outputs_of(manifest)
+    )
+    header = RecordsHeader(
+        fingerprint={"flip TTA": tta, "season": name},
+        outputs=outputs,
+        labels=LABELS,
+        n_sequences=N_SEQUENCES,
+        first=0,
+        n_all=N_SEQUENCES,
+        precision={},
+    )
+    n_frame = sum(output.per_frame for output in outputs)
+    (folder / name).mkdir(parents=True)
+    writer = RecordWriter(folder / name / RECORDS_NAME, header)
+    rows = []
+    for number in range(N_SEQUENCES):
+        seq_id = f"SER_{name}#A#1#{number}"
+        on_frames, on_mean = random.integers(0, 2, 2)
+        frames = np.full((2, n_frame, N_CLASSES), 0.01, np.float32)
+        frames[:, :, ZEBRA] = np.clip(on_frames + random.normal(0, 0.1, frames.shape[:2]), 0, 1)
+        mean = np.full((len(outputs) - n_frame, N_CLASSES), 0.01, np.float32)
+        mean[:, ZEBRA] = np.clip(on_mean + random.normal(0, 0.1, len(mean)), 0, 1)
+        is_zebra = (on_frames != on_mean) != (random.random() < 0.05)
+        rows.append((seq_id, is_zebra))
+        effort = Effort.FIRST_NETWORK if number == 7 else Effort.FULL
+        if number == 3:
+            frames, mean = frames[:0], mean[:0]
+        writer.append([Record(seq_id, frames, mean, 12, 7, (), 0, has_metadata=True, effort=effort)])
+    writer.close()
+    with (folder / "labels.csv").open("a", newline="") as file:
+        table = csv.writer(file)
+        if file.tell() == 0:
+            table.writerow(["seq_id", *LABELS])
+        for seq_id, is_zebra in rows:
+            table.writerow([seq_id, *[int(label == ("zebra" if is_zebra else "empty")) for label in LABELS]])
+
+
+@pytest.fixture(scope="module")
+def records(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("records")
+    for seed, name in enumerate(("S9", "S10")):
+        write_season(folder, name, recipe, seed)
+    return folder
+
+
+def job_for(records: Path, recipe: Recipe, out: Path) -> StackingJob:
+    return StackingJob(
+        recipe=recipe,
+        train="S9",
+        valid="S10",
+        records=records,
+        labels=records / "labels.csv",
+        out=out,
+        reverse_out=None,
+        classes=None,
+    )
+
+
+@pytest.fixture(scope="module")
+def stackers(records: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both ways."""
+    folder = tmp_path_factory.mktemp("stackers")
+    stack(replace(job_for(records, recipe, folder / "S9"), reverse_out=folder / "S10"), QUICK, RunState())
+    return folder
+
+
+def test_a_stacker_uses_what_no_mean_and_no_median_can(stackers: Path) -> None:
+    """The entropy of 5 % noise is 0.199; the frames alone, a mean or a median know nothing and cannot get below ln 2."""
+    for name in ("S9", "S10"):
+        [result] = json.loads((stackers / name / "stacking.json").read_text())["classes"]
+        assert result["before"] > math.log(2)
+        assert result["after"] < 0.45
+        assert result["n_trees"] > 10
+
+
+def test_the_mean_and_the_median_of_the_same_networks_gain_nothing(
+    records: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    for method in ("mean", "median"):
+        ensemble = recipe.ensemble.model_copy(update={"blends": (Blend(networks=("mean_net",), method=method),)})
+        blended = recipe.model_copy(update={"ensemble": ensemble})
+        season = read_season(
+            "S9", records, records / "labels.csv", stacking_manifest(blended), tmp_path, RunState().check
+        )
+        for half in season.halves:
+            assert train_class.log_loss(half.estimate[:, ZEBRA], half.targets[:, ZEBRA]) > 0.68
+
+
+def test_boosters_carry_the_names_of_their_features(stackers: Path, recipe: Recipe) -> None:
+    names = stacking_manifest(recipe).feature_names
+    assert feature_names_of((stackers / "S9/zebra.txt").read_bytes()) == list(names)
+    assert names[0] == "month"
+
+
+def test_the_judging_half_is_never_learned_from(records: Path, recipe: Recipe, tmp_path: Path) -> None:
+    manifest = stacking_manifest(recipe)
+    season = read_season("S10", records, records / "labels.csv", manifest, tmp_path, RunState().check)
+    ids = [f"SER_S10#A#1#{number}" for number in range(N_SEQUENCES) if number not in (3, 7)]
+    assert [len(half.targets) for half in season.halves] == [
+        sum(half_of(one) == half for one in ids) for half in (0, 1)
+    ]
+    assert season.n_left_out == 2, "one without frames, one degraded"
+    assert 0.4 < len(season.halves[0].targets) / len(ids) < 0.6
+
+
+def test_a_run_that_goes_on_keeps_what_is_trained_unless_the_data_changed(
+    records: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "S9"
+    both = replace(job_for(records, recipe, out), classes=("zebra", "empty"))
+    quick = replace(QUICK, rounds=5)
+    trained: list[str] = []
+
+    def one_process(
+        tasks: list[train_class.Task], _n_together: int, check: Callable[[], None]
+    ) -> list[train_class.ClassResult]:
+        check()
+        trained.extend(task.label for task in tasks)
+        return [train_class.train_class(task) for task in tasks]
+
+    monkeypatch.setattr(train_class, "_trained", one_process)
+    stack(replace(both, classes=("zebra",)), quick, RunState())
+    first = (out / "zebra.txt").read_bytes()
+    stack(both, quick, RunState())
+    assert trained == ["zebra", "empty"]
+    (out / "zebra.txt").write_bytes(first + b"touched\n")
+    stack(both, quick, RunState())
+    assert trained == ["zebra", "empty", "zebra"]
+    assert (out / "zebra.txt").read_bytes() == first, "the same data give the same booster"
+    stack(both, replace(quick, seed=2), RunState())
+    assert trained[3:] == ["zebra", "empty"]
+    stack(both, replace(quick, seed=2, fresh=True), RunState())
+    assert trained[5:] == ["zebra", "empty"]
+    assert not [path for path in out.iterdir() if path.name.startswith(".")], "the matrices are removed"
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Instead of being trained, boosters write down that they would be."""
+    labels: list[str] = []
+
+    def pretend(
+        tasks: list[train_class.Task], _n_together: int, _check: Callable[[], None]
+    ) -> list[train_class.ClassResult]:
+        for task in tasks:
+            task.path.write_text(task.label)
+        labels.extend(task.label for task in tasks)
+        return [
+            train_class.ClassResult(task.label, 0.5, 0.4, 1, 2, 3, 1.0, sha256_of_file(task.path)) for task in tasks
+        ]
+
+    monkeypatch.setattr(train_class, "_trained", pretend)
+    return labels
+
+
+def test_classes_trained_one_after_the_other_are_all_kept(
+    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+) -> None:
+    job = job_for(records, recipe, tmp_path / "S9")
+    for classes in (("empty",), ("zebra",), ("zebra", "empty")):
+        [outcome] = stack(replace(job, classes=classes), QUICK, RunState())
+        assert [result.label for result in outcome.results] == list(classes)
+    assert trained == ["empty", "zebra"]
+    report = json.loads((tmp_path / "S9" / "stacking.json").read_text())
+    assert [one["label"] for one in report["classes"]] == ["empty", "zebra"]
+
+
+def test_boosters_of_another_ensemble_are_not_kept(
+    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+) -> None:
+    """Whatever changes the matrix, or how it is learnt from, under the same names of features."""
+    assert recipe.stacking
+    weights = (1.0, 0.1, 0.1)[: len(recipe.ensemble.frame_weights)]
+    others = [
+        recipe.model_copy(update={"ensemble": recipe.ensemble.model_copy(update={"frame_weights": weights})}),
+        recipe.model_copy(update={"stacking": recipe.stacking.model_copy(update={"missing_frame": -5.0})}),
+        recipe.model_copy(update={"priors": {**recipe.priors, "zebra": 0.2}}),
+    ]
+    for number, one in enumerate([recipe, *others], start=1):
+        stack(job_for(records, one, tmp_path / "S9"), QUICK, RunState())
+        stack(job_for(records, one, tmp_path / "S9"), QUICK, RunState())
+        assert trained == ["zebra"] * number
+
+
+def test_boosters_of_other_records_with_the_same_header_are_not_kept(
+    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+) -> None:
+    """As after photos were repaired: no header tells what is in a photo."""
+    made = tmp_path / "records"
+    shutil.copytree(records, made)
+    job = job_for(made, recipe, tmp_path / "S9")
+    stack(job, QUICK, RunState())
+    write_season(tmp_path / "again", "S9", recipe, seed=7)
+    shutil.copy(tmp_path / "again/S9" / RECORDS_NAME, made / "S9" / RECORDS_NAME)
+    stack(job, QUICK, RunState())
+    assert trained == ["zebra", "zebra"]
+
+
+def test_a_class_that_only_the_recipe_adds_does_not_train_the_others_again(
+    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+) -> None:
+    assert recipe.stacking
+    wider = recipe.model_copy(update={"stacking": recipe.stacking.model_copy(update={"classes": ("zebra", "empty")})})
+    stack(job_for(records, recipe, tmp_path / "S9"), QUICK, RunState())
+    stack(job_for(records, wider, tmp_path / "S9"), QUICK, RunState())
+    assert trained == ["zebra", "empty"]
+
+
+def test_fresh_trains_the_classes_asked_for_and_keeps_the_others(
+    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+) -> None:
+    job = replace(job_for(records, recipe, tmp_path / "S9"), classes=("zebra", "empty"))
+    stack(job, QUICK, RunState())
+    stack(replace(job, classes=("zebra",)), replace(QUICK, fresh=True), RunState())
+    stack(job, QUICK, RunState())
+    assert trained == ["zebra", "empty", "zebra"]
+    (tmp_path / "S9" / "stacking.json").write_text("{}")
+    stack(job, replace(QUICK, fresh=True), RunState())
+    assert trained[3:] == ["zebra", "empty"]
+
+
+def test_a_season_that_is_learnt_does_not_judge_under_another_name(recipe: Recipe, tmp_path: Path) -> None:
+    write_season(tmp_path, "S9", recipe, 1)
+    shutil.copytree(tmp_path / "S9", tmp_path / "S10")
+    with pytest.raises(InputError, match="must have no sequence in common, got 598, the first SER_S9#A#1#0"):
+        stack(job_for(tmp_path, recipe, tmp_path / "out"), QUICK, RunState())
+
+
+def test_what_a_killed_run_left_is_removed(records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]) -> None:
+    left = tmp_path / "S9" / MATRICES_NAME
+    left.mkdir(parents=True)
+    (left / "S1_0.float32").write_bytes(bytes(100))
+    stack(job_for(records, recipe, tmp_path / "S9"), QUICK, RunState())
+    assert trained == ["zebra"]
+    assert not left.exists()
+
+
+def test_a_signal_ends_the_processes_that_train(records: Path, recipe: Recipe, tmp_path: Path) -> None:
+    others = set(multiprocessing.active_children())
+
+    def trainers() -> set[multiprocessing.process.BaseProcess]:
+        return set(multiprocessing.active_children()) - others
+
+    class Stopping(RunState):
+        """Asks the run to stop as soon as boosters are being trained."""
+
+        def check(self) -> None:
+            self.stop_signal = signal.SIGTERM if trainers() else None
+            super().check()
+
+    before = time.monotonic()
+    with pytest.raises(InterruptedRunError, match="SIGTERM"):
+        stack(job_for(records, recipe, tmp_path / "S9"), replace(QUICK, rounds=3000), Stopping())
+    assert time.monotonic() - before < 30
+    deadline = time.monotonic() + 20
+    # The pool's own thread may wait for them first, so that their exit codes are not to be had here.
+    while any(Path(f"/proc/{child.pid}").exists() for child in trainers()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not [child for child in trainers() if Path(f"/proc/{child.pid}").exists()]
+    assert not (tmp_path / "S9" / MATRICES_NAME).exists()
+
+
+def test_a_bundle_whose_feature_order_differs_is_refused(
+    stackers: Path, recipe: Recipe, second_assets: Path, tmp_path: Path
+) -> None:
+    assert recipe.stacking
+    own = recipe.stacking.model_copy(update={"folders": {"only": "S9"}})
+    swapped = own.model_copy(update={"blocks": ("month", "frame_outputs", "mean_net")})
+    for name in ("small.h5", "mean_net.h5", "large.h5"):
+        (stackers / name).write_bytes((second_assets / name).read_bytes())
+    import_assets(stackers, recipe.model_copy(update={"stacking": own}), tmp_path / "good", demo=True)
+    with pytest.raises(BundleError, match="feature 1 must be small_96x128_frame1_aardvark, got mean_net_aardvark"):
+        import_assets(stackers, recipe.model_copy(update={"stacking": swapped}), tmp_path / "bad", demo=True)
+    assert not (tmp_path / "bad").exists()
+    assert open_bundle(tmp_path / "good").manifest.feature_names[0] == "month"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"valid": "S9"}, UsageError, "--train, --valid: must be different seasons, got S9 twice"),
+        ({"classes": ("unicorn",)}, UsageError, "--classes: must be among the 54 labels, got unicorn"),
+        (
+            {"classes": ("bat",)},
+            InputError,
+            "class bat: season S9 must have sequences with and without it, got 0 of 598",
+        ),
+        ({"train": "S3"}, CheckpointError, "must be readable records"),
+    ],
+)
+def test_what_cannot_be_stacked_is_refused(
+    change: dict, error: type[Exception], message: str, records: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        stack(replace(job_for(records, recipe, tmp_path / "out"), **change), QUICK, RunState())
+
+
+def test_records_of_something_else_are_refused(records: Path, recipe: Recipe, tmp_path: Path) -> None:
+    def refused(path: Path, message: str, one: Recipe = recipe) -> None:
+        with pytest.raises(CheckpointError, match=message):
+            read_season("S9", path, records / "labels.csv", stacking_manifest(one), tmp_path, RunState().check)
+
+    write_season(tmp_path / "mirrored", "S9", recipe, 1, tta="on")
+    refused(tmp_path / "mirrored", "must have been made with --no-tta")
+    refused(records, "must have been made with the networks of recipe third_place", load_recipe("third_place"))
+    path = tmp_path / "torn" / "S9" / RECORDS_NAME
+    path.parent.mkdir(parents=True)
+    path.write_bytes((records / "S9" / RECORDS_NAME).read_bytes()[:-9])
+    refused(tmp_path / "torn", "must have 600 whole records, got 599")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "stacking.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="stacking.json: must be the report of an earlier run, got: KeyError"):
+        stack(job_for(records, recipe, tmp_path / "out"), QUICK, RunState())
+    without = recipe.model_copy(update={"stacking": None})
+    with pytest.raises(UsageError, match="--recipe second: must have stackers, got none"):
+        stack(job_for(records, without, tmp_path / "out"), QUICK, RunState())
+
+
+def test_seasons_that_different_networks_looked_at_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    write_season(tmp_path, "S9", recipe, 1)
+    trained_again = recipe.networks[1].as_network("f" * 64).identity
+    path = tmp_path / "S10" / RECORDS_NAME
+    write_season(tmp_path, "S10", recipe, 2, identity=trained_again)
+    assert trained_again in path.read_text().splitlines()[0]
+    with pytest.raises(CheckpointError, match="by the same networks, but these differ: mean_net"):
+        stack(job_for(tmp_path, recipe, tmp_path / "out"), QUICK, RunState())
