@@ -34,7 +34,7 @@ class PhotoSource:
 def run_options(settings: Settings, *, fresh: bool, features_path: Path | None, strict: bool) -> RunOptions:
     """How to run, from settings and the command line."""
     from inference.execution.job import RunOptions
-    from inference.process.read_timeout import Patience
+    from inference.process.read_timeout import ReadTimeout
 
     return RunOptions(
         n_workers=settings.workers,
@@ -43,7 +43,7 @@ def run_options(settings: Settings, *, fresh: bool, features_path: Path | None, 
         features_path=features_path,
         budget=settings.budget,
         max_failures=settings.max_failures,
-        patience=Patience(settings.read_timeout),
+        read_timeout=ReadTimeout(settings.read_timeout),
         strict=strict,
     )
 
@@ -57,11 +57,11 @@ def build_job(photos: PhotoSource, settings: Settings) -> Job:
     shard = parse_shard(photos.shard) if photos.shard else WHOLE
     bundle = open_bundle(photos.bundle)
     other_metadata = "--metadata names another, `hakuna metadata` makes one"
-    metadata = _told_or(photos.metadata, photos.data / tables.METADATA_NAME, other_metadata)
+    metadata = given_or_default(photos.metadata, photos.data / tables.METADATA_NAME, other_metadata)
     wanted = None
     if photos.submission_format != NO_FORMAT:
         other_format = "--format names another, `--format none` takes every sequence of the metadata"
-        path = _told_or(photos.submission_format, photos.data / tables.FORMAT_NAME, other_format)
+        path = given_or_default(photos.submission_format, photos.data / tables.FORMAT_NAME, other_format)
         wanted = tables.read_submission_format(path)
     plan = tables.plan_sequences(tables.read_metadata(metadata), wanted)
     return Job(
@@ -77,7 +77,7 @@ def build_job(photos: PhotoSource, settings: Settings) -> Job:
     )
 
 
-def _told_or(told: Path | str | None, usual: Path, otherwise: str) -> Path:
+def given_or_default(told: Path | str | None, usual: Path, otherwise: str) -> Path:
     """The file that was told, or the usual one. Raises InputError where that is not there."""
     if told is None and not os.path.exists(usual):
         raise InputError(f"{usual}: must be a readable CSV file, got none; {otherwise}")
@@ -88,7 +88,7 @@ def second_phase(records: Path, bundle: Path, out: Path, features: Path | None, 
     """Records -> submission; returns the content of `run.json`."""
     from inference.bundle.reader import open_bundle
     from inference.ensemble.estimator import Estimator
-    from inference.outputs.run_report import RunFacts
+    from inference.outputs.run_report import RunMetadata
     from inference.run.records_to_submission import records_to_submission
 
-    return records_to_submission(records, Estimator(open_bundle(bundle)), out, features, RunFacts(state=state))
+    return records_to_submission(records, Estimator(open_bundle(bundle)), out, features, RunMetadata(state=state))

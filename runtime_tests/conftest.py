@@ -16,7 +16,7 @@ from inference.bundle.manifest import Size
 from inference.bundle.reader import Bundle
 from inference.core.sequences import ImageSize
 from models.bundling.import_assets import import_assets
-from models.bundling.untrained import write_random_assets
+from models.bundling.untrained import write_untrained_assets
 from models.spec.recipe import Recipe, load_recipe
 from runtime_tests.running import run
 
@@ -90,7 +90,7 @@ def recipe() -> Recipe:
 def tiny_assets(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained tiny networks and boosters under the published names."""
     folder = tmp_path_factory.mktemp("assets")
-    write_random_assets(folder, recipe, seed=3)
+    write_untrained_assets(folder, recipe, seed=3)
     return folder
 
 
@@ -104,7 +104,7 @@ def tiny_bundle(tiny_assets: Path, recipe: Recipe, tmp_path_factory: pytest.Temp
 def second_assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained networks for another recipe: other names, sizes, frames, weights, stacked classes."""
     folder = tmp_path_factory.mktemp("second_assets")
-    write_random_assets(folder, load_recipe(str(SECOND_RECIPE)), seed=4)
+    write_untrained_assets(folder, load_recipe(str(SECOND_RECIPE)), seed=4)
     return folder
 
 
@@ -138,7 +138,7 @@ def quick_bundle(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Bu
     )
     quick = recipe.model_copy(update={"networks": networks})
     assets = tmp_path_factory.mktemp("quick_assets")
-    write_random_assets(assets, quick, seed=3)
+    write_untrained_assets(assets, quick, seed=3)
     return import_assets(assets, quick, tmp_path_factory.mktemp("quick") / "bundle", demo=True)
 
 

@@ -300,7 +300,7 @@ def test_defaults_that_help_tells_are_those_of_the_code() -> None:
     assert cli_default(report.report, "sheets") == Sources().n_sheets
     assert f"default {bursts.GAP_SECONDS:g}" in hakuna("metadata", "--help", COLUMNS="200").stdout
     told = hakuna("export", "--help", COLUMNS="200").stdout
-    assert f"default {export.TELLING_THRESHOLD}, camtrap-dp {export.DECIDING_THRESHOLD}" in " ".join(told.split())
+    assert f"default {export.LISTING_THRESHOLD}, camtrap-dp {export.OBSERVATION_THRESHOLD}" in " ".join(told.split())
 
 
 def cli_default(verb: Callable[..., None], option: str) -> object:

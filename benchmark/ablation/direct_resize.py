@@ -31,7 +31,7 @@ BATCH_FRAMES = 64
 HALF_RANGE = 127.5
 
 
-def predict_straight(network: Path, data: Path, metadata: Metadata, size: ImageSize) -> Table:
+def predict_with_direct_resize(network: Path, data: Path, metadata: Metadata, size: ImageSize) -> Table:
     """What a network on frames says without the reference resize, frames averaged as always."""
     model: keras.Model = load_keras_network(network)
     seq_ids = sorted(metadata.sequences)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from benchmark.ablation.direct_resize import predict_straight
+from benchmark.ablation.direct_resize import predict_with_direct_resize
 from benchmark.ablation.plan import (
     ALL_SEASONS,
     BATCH_SEQUENCES,
@@ -78,7 +78,7 @@ def seed_folder(work: Path, plan: Plan, seed: int) -> Path:
     return folder
 
 
-def climb(folder: Path, plan: Plan, seed: int, n_workers: int) -> dict[str, Any]:
+def run_seed(folder: Path, plan: Plan, seed: int, n_workers: int) -> dict[str, Any]:
     """All steps with one seed: the log loss of each, on season 11 and on the held-out half of season 10."""
     labels = prepare(folder, plan, seed, n_workers, tuple(one.name for one in TRAININGS))
     held_out = [one for one in labels.seq_ids if season_of(one) == "S10" and half_of(one) == SECOND]
@@ -208,7 +208,7 @@ def _predict(folder: Path, step: Step, plan: Plan, season: str, stacked: tuple[s
     data = folder / "data"
     if step.straight:
         network = folder / "networks" / step.networks[0] / NETWORK_NAME
-        return predict_straight(network, data, _sequences(data, [season]), plan.size)
+        return predict_with_direct_resize(network, data, _sequences(data, [season]), plan.size)
     bundle = bundle_of(folder, step, plan, stacked, n_workers)
     out = folder / "predictions" / step.number.replace(" ", "_") / season
     _run(data, [season], bundle, out, n_workers, flip_tta=step.flip_tta)

@@ -9,8 +9,8 @@ from typing import Any
 from benchmark.ablation.one_seed import (
     CLOCK_NAME,
     ROWS_NAME,
-    climb,
     read_figures,
+    run_seed,
     seed_folder,
     timed_step,
     validation_loss,
@@ -22,14 +22,14 @@ from benchmark.provenance import origin
 from models.spec.kinds import Classes
 
 
-def run_ladder(work: Path, plan: Plan, n_workers: int, command: str) -> dict[str, Any]:
+def run_ablation(work: Path, plan: Plan, n_workers: int, command: str) -> dict[str, Any]:
     """Climb for every seed; figures ready for JSON. What a seed has finished is not done again."""
     seeds = []
     for seed in plan.seeds:
         folder = seed_folder(work, plan, seed)
         if not (folder / ROWS_NAME).exists():
             with timed_step(folder):
-                rows = climb(folder, plan, seed, n_workers)
+                rows = run_seed(folder, plan, seed, n_workers)
             write_figures(folder / ROWS_NAME, rows)
         seeds.append(read_figures(folder / ROWS_NAME))
     return {

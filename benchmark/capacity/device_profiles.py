@@ -66,7 +66,7 @@ class Profile(Strict):
     """One core, one photo of 2048x1536 from the file to the views."""
     cores: Assumption
     startup_seconds: Assumption
-    finish_seconds_per_sequence: Assumption
+    postprocess_seconds_per_sequence: Assumption
     """Aggregation, stackers, submission."""
 
 

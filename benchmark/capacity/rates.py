@@ -133,7 +133,7 @@ def _profile_rates(
         photos=photos,
         network_load=1 / cores,  # the thread that feeds the device
         other_per_sequence=0.0,
-        finish_per_sequence=profile.finish_seconds_per_sequence.value,
+        finish_per_sequence=profile.postprocess_seconds_per_sequence.value,
         sequences_per_batch=profile.calls.sequences_per_batch,
         images_per_call=n_call,
     )

@@ -8,7 +8,7 @@ from benchmark.capacity.device_profiles import Profile
 from benchmark.capacity.projection import ENSEMBLES, LABEL, LOW, Projection
 from benchmark.capacity.workloads import Workload
 from benchmark.console import wide_console
-from benchmark.timing.regression_gate import Judged
+from benchmark.timing.regression_gate import StageComparison
 from benchmark.timing.report import BenchReport
 from inference.core.choices import Precision
 
@@ -40,7 +40,7 @@ def print_report(report: BenchReport) -> None:
         console.print("demo networks: the times mean something, the answers do not", highlight=False)
 
 
-def print_judged(judged: list[Judged], max_regression: float, notes: list[str]) -> None:
+def print_judged(judged: list[StageComparison], max_regression: float, notes: list[str]) -> None:
     """The stages that grew most, and what to know about the baseline."""
     table = Table("stage", "times the baseline", "of its kernel now", "before", "kernel")
     for one in judged[:SHOWN_JUDGED]:
@@ -88,7 +88,7 @@ def print_assumptions(profile: Profile) -> None:
         for name in ("peak_tflops", LOW, "mid", "high"):
             one = getattr(arithmetic, name)
             table.add_row(f"{precision.value} {name.replace('_', ' ')}", f"{one.value:g}", one.source)
-    for name in ("photo_core_seconds", "cores", "startup_seconds", "finish_seconds_per_sequence"):
+    for name in ("photo_core_seconds", "cores", "startup_seconds", "postprocess_seconds_per_sequence"):
         one = getattr(profile, name)
         table.add_row(name.replace("_", " "), f"{one.value:g}", one.source)
     calls = profile.calls

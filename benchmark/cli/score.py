@@ -39,7 +39,7 @@ def score(
         hakuna score results/submission.csv labels.csv --against baseline/submission.csv
     """
     from benchmark.scoring import report as score_report
-    from benchmark.scoring.strata import describe
+    from benchmark.scoring.strata import strata_of
     from benchmark.scoring.tables import print_report
     from inference.dataset.label_tables import read_labels, read_submission
 
@@ -47,7 +47,7 @@ def score(
     report = score_report.report(
         read_submission(submission),
         truth,
-        describe(truth.seq_ids, metadata, sites),
+        strata_of(truth.seq_ids, metadata, sites),
         against=read_submission(against) if against else None,
         epsilon=epsilon,
         n_resamples=resamples,

@@ -19,7 +19,7 @@ from benchmark.sandbox.contract import ARCHIVE_NAME, BUDGET_VARIABLE, LOG_NAME, 
 from benchmark.sandbox.run_log import RunLog
 from benchmark.sandbox.supervise import Signals, supervise
 from inference.core.choices import GPU_DRIVER
-from inference.core.errors import EntrantFailedError, HakunaError, InvalidEntryError, OutputError
+from inference.core.errors import HakunaError, InvalidEntryError, OutputError, ProgramFailedError
 from inference.core.files import output_errors
 from inference.dataset.metadata import FORMAT_NAME, read_submission_format
 from inference.outputs.submission import SUBMISSION_NAME
@@ -177,7 +177,7 @@ def _read_report(path: Path, code: int) -> EntryReport:
         report = EntryReport(**content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         if code == KILLED:
-            raise EntrantFailedError(
+            raise ProgramFailedError(
                 f"the container was killed ({code}): out of memory? {LOG_NAME} has the end"
             ) from error
         raise HakunaError(f"the container must leave {REPORT_NAME}, but ended with {code}; see {LOG_NAME}") from error

@@ -13,14 +13,14 @@ from benchmark.rehearsal.archive import ArchiveFacts, unpack
 from benchmark.rehearsal.submission_check import accept_submission
 from benchmark.sandbox.contract import BUDGET_VARIABLE, LOG_NAME, MAIN_NAME
 from benchmark.sandbox.run_log import RunLog
-from benchmark.sandbox.sandbox import Workplace
+from benchmark.sandbox.sandbox import Sandbox
 from benchmark.sandbox.supervise import Outcome, Signals, supervise
 from inference.core.errors import (
-    EntrantFailedError,
     HakunaError,
     InterruptedRunError,
     InvalidEntryError,
     PastLimitError,
+    ProgramFailedError,
 )
 from inference.core.files import sha256_of_file, write_json
 from inference.dataset.metadata import FORMAT_NAME, SubmissionFormat, read_submission_format
@@ -52,7 +52,7 @@ class Verdict(StrEnum):
 VERDICTS: tuple[tuple[type[HakunaError], Verdict], ...] = (
     (InvalidEntryError, Verdict.INVALID),
     (PastLimitError, Verdict.PAST_LIMIT),
-    (EntrantFailedError, Verdict.FAILED),
+    (ProgramFailedError, Verdict.FAILED),
     (InterruptedRunError, Verdict.INTERRUPTED),
 )
 
@@ -109,12 +109,12 @@ class Entry:
 
 
 def run_entry(
-    entry: Entry, workplace: AbstractContextManager[Workplace], *, signals: Signals, console: int
+    entry: Entry, workplace: AbstractContextManager[Sandbox], *, signals: Signals, console: int
 ) -> EntryReport:
     """Run an entry; what goes wrong with it is in the report, with its exit code."""
     facts: ArchiveFacts | None = None
     outcome: Outcome | None = None
-    place: Workplace | None = None
+    place: Sandbox | None = None
     error: HakunaError | None = None
     n_rows: int | None = None
     state = RunState(started=entry.started)
@@ -142,7 +142,7 @@ def run_entry(
     return report
 
 
-def _unpack(entry: Entry, place: Workplace, log: RunLog, signals: Signals) -> ArchiveFacts:
+def _unpack(entry: Entry, place: Sandbox, log: RunLog, signals: Signals) -> ArchiveFacts:
     facts = unpack(entry.archive, place.work, check=signals.check)
     log.say(f"{entry.archive.name}: {facts.n_members} members, {facts.unpacked_bytes:,} bytes, runner: {place.runner}")
     brought = place.work / SUBMISSION_NAME
@@ -152,7 +152,7 @@ def _unpack(entry: Entry, place: Workplace, log: RunLog, signals: Signals) -> Ar
     return facts
 
 
-def _run(entry: Entry, place: Workplace, log: RunLog, signals: Signals) -> Outcome:
+def _run(entry: Entry, place: Sandbox, log: RunLog, signals: Signals) -> Outcome:
     left = entry.budget - entry.seconds()
     if left <= 0:
         raise PastLimitError(f"{entry.archive.name}: must leave time to run, but unpacking took all {entry.budget:g} s")
@@ -170,13 +170,13 @@ def _run(entry: Entry, place: Workplace, log: RunLog, signals: Signals) -> Outco
     return outcome
 
 
-def _judge(entry: Entry, place: Workplace, outcome: Outcome, submission_format: SubmissionFormat) -> None:
+def _judge(entry: Entry, place: Sandbox, outcome: Outcome, submission_format: SubmissionFormat) -> None:
     """Raise what is wrong; else the submission is in the output folder."""
     if outcome.timed_out:
         raise PastLimitError(f"{MAIN_NAME}: must end within {entry.budget:g} s of the start, was stopped")
     if outcome.code:
         hint = " (killed: out of memory?)" if outcome.code == KILLED else ""
-        raise EntrantFailedError(
+        raise ProgramFailedError(
             f"{MAIN_NAME}: must exit with 0, got {outcome.code}{hint}; {LOG_NAME} has what it said"
         )
     accept_submission(place.work / SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
@@ -185,7 +185,7 @@ def _judge(entry: Entry, place: Workplace, outcome: Outcome, submission_format: 
 def report_on(
     entry: Entry,
     *,
-    place: Workplace | None = None,
+    place: Sandbox | None = None,
     facts: ArchiveFacts | None = None,
     outcome: Outcome | None = None,
     error: HakunaError | None = None,

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.report.pictures import Picture, pictures_of
-from benchmark.report.selection import surest_and_least_sure, uncertainty, worst
+from benchmark.report.selection import most_and_least_confident, uncertainty, worst
 from benchmark.scoring import report
 from benchmark.scoring.log_loss import log_losses
 from benchmark.scoring.report import ScoreReport
-from benchmark.scoring.strata import describe
+from benchmark.scoring.strata import strata_of
 from inference.core.errors import CheckpointError
 from inference.core.labels import LABELS
 from inference.core.sequences import Sequence
@@ -138,7 +138,7 @@ def content_of(run: FinishedRun, sources: Sources) -> Content:
         reasons=tuple(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
         failures=tuple(failures[:MOST_FAILURES]),
         score=report.report(
-            run.predictions, labels, describe(labels.seq_ids, sources.metadata_path)
+            run.predictions, labels, strata_of(labels.seq_ids, sources.metadata_path)
         ) if labels else None,
         confusion=confusion(aligned(run.predictions, labels), labels.values) if labels else None,
         expected=() if labels else expected(seen.values),
@@ -190,7 +190,7 @@ def _groups(table: Table, sources: Sources) -> tuple[SheetGroup, ...]:
         figures = [f"log loss {one:.4f}" for one in losses.mean(axis=1)]
     else:
         predictions, seq_ids, truth = table.values, table.seq_ids, None
-        choices = surest_and_least_sure(predictions, sources.n_sheets)
+        choices = most_and_least_confident(predictions, sources.n_sheets)
         figures = [f"entropy {one:.2f}" for one in uncertainty(predictions)]
     chosen = [row for choice in choices for row in choice.rows]
     known = sources.sequences or {}

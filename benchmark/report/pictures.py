@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from inference.core.choices import DecoderName, Preset
-from inference.core.iteration import work_ahead
+from inference.core.iteration import prefetch
 from inference.core.sequences import FrameFailure, Sequence
 from inference.images.decoder import Decoder, decode_sequences, find_decoder
 from inference.preprocessing.info_strip import black_out_strip
@@ -54,7 +54,7 @@ def pictures_of(sequences: list[Sequence], data_folder: Path, n_workers: int) ->
     def make(sequence: Sequence) -> Pictures:
         return _pictures(sequence, data_folder, decoder)
 
-    return work_ahead(make, sequences, n_workers, AHEAD)
+    return prefetch(make, sequences, n_workers, AHEAD)
 
 
 def _pictures(sequence: Sequence, data_folder: Path, decoder: Decoder) -> Pictures:

@@ -45,7 +45,7 @@ def worst(losses: npt.NDArray[np.float64], classes: Sequence[str], n_sheets: int
     return choices
 
 
-def surest_and_least_sure(predictions: npt.NDArray[np.float64], n_sheets: int) -> list[Choice]:
+def most_and_least_confident(predictions: npt.NDArray[np.float64], n_sheets: int) -> list[Choice]:
     """The sequences of which the networks are least sure, and the likeliest ones of every class: float64 (N, C)."""
     n_uncertain = max(1, round(min(n_sheets, len(predictions)) * UNCERTAIN_SHARE))
     least = np.argsort(-uncertainty(predictions), kind="stable")[:n_uncertain].tolist()

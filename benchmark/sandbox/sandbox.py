@@ -34,7 +34,7 @@ MEMORY, LABELS = "memory limit", "the labels are out of sight"
 
 
 @dataclass(frozen=True)
-class Workplace:
+class Sandbox:
     """A place for one run of a program.
 
     Attributes
@@ -61,7 +61,7 @@ class Workplace:
 
 
 @contextmanager
-def in_container(root: Path, scratch: Path | None) -> Iterator[Workplace]:
+def in_container(root: Path, scratch: Path | None) -> Iterator[Sandbox]:
     """The container's own `root` if it is writable and nothing but mounts, else a scratch folder with a link to the data.
 
     What surrounds the container (network, privileges, memory) is the business of who started it.
@@ -70,7 +70,7 @@ def in_container(root: Path, scratch: Path | None) -> Iterator[Workplace]:
         use_root = os.access(root, os.W_OK | os.X_OK) and {one.name for one in root.iterdir()} <= OWN_FOLDERS
         work = root if use_root else _with_data_link(folder, root / DATA_NAME)
         try:
-            yield Workplace(
+            yield Sandbox(
                 work=work,
                 python=python_without_ours(folder / "python"),
                 prefix=(),
@@ -84,7 +84,7 @@ def in_container(root: Path, scratch: Path | None) -> Iterator[Workplace]:
 
 
 @contextmanager
-def in_process(data: Path, scratch: Path | None, hidden: tuple[Path, ...] = ()) -> Iterator[Workplace]:
+def in_process(data: Path, scratch: Path | None, hidden: tuple[Path, ...] = ()) -> Iterator[Sandbox]:
     """A place without a container: in namespaces of its own where the kernel allows them, else a folder.
 
     `hidden` are files that the program must not read, such as labels that lie beside the data.
@@ -95,7 +95,7 @@ def in_process(data: Path, scratch: Path | None, hidden: tuple[Path, ...] = ()) 
         prefix = [sys.executable, "-I", "-S", namespaces.__file__, config.as_argument()]
         complaint = _why_no_namespaces(prefix)
         if complaint is None:
-            yield Workplace(
+            yield Sandbox(
                 work=Path(config.work),
                 python=python,
                 prefix=tuple(prefix),
@@ -116,7 +116,7 @@ def in_process(data: Path, scratch: Path | None, hidden: tuple[Path, ...] = ()) 
             )
             return
         shutil.rmtree(config.work)
-        yield Workplace(
+        yield Sandbox(
             work=_with_data_link(folder, data),
             python=python,
             prefix=(),

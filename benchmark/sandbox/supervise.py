@@ -120,11 +120,11 @@ def supervise(
             process = _start(command, folder, environment, write_end)
         finally:
             os.close(write_end)
-        watch = _Watch(process, not_ours)
+        watch = _Supervisor(process, not_ours)
         try:
-            timed_out = watch.until_it_ends(signals, None if limit is None else started + limit, grace)
+            timed_out = watch.wait(signals, None if limit is None else started + limit, grace)
         finally:
-            n_left_behind = watch.end_everything()
+            n_left_behind = watch.kill_tree()
     seconds = time.monotonic() - started
     pump.join(LAST_SECONDS)
     return Outcome(watch.exit_code(), seconds, timed_out, watch.peak_bytes, n_left_behind)
@@ -142,7 +142,7 @@ def _start(command: list[str], folder: Path, environment: Mapping[str, str], out
     )
 
 
-class _Watch:
+class _Supervisor:
     """A program and all that it starts."""
 
     def __init__(self, process: subprocess.Popen[bytes], not_ours: set[int]) -> None:
@@ -155,7 +155,7 @@ class _Watch:
         code = self._process.returncode
         return code if code >= 0 else SIGNAL_EXIT_BASE - code
 
-    def until_it_ends(self, signals: Signals, deadline: float | None, grace: float) -> bool:
+    def wait(self, signals: Signals, deadline: float | None, grace: float) -> bool:
         """Whether its time was over before."""
         timed_out = False
         n_passed_on = len(signals.caught)
@@ -180,7 +180,7 @@ class _Watch:
             signals.wait(min(next_look, deadline if deadline and deadline > now else next_look) - now)
         return timed_out
 
-    def end_everything(self) -> int:
+    def kill_tree(self) -> int:
         """Kill whatever is left; how much there was."""
         left = self._descendants()
         n_left = len(left)

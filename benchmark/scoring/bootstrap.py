@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.scoring.strata import Group
+from benchmark.scoring.strata import Stratum
 
 N_RESAMPLES = 2000
 """Ends of a 95 % interval are then those of 50 draws on each side."""
@@ -29,7 +29,7 @@ SITES, SEQUENCES = "sites", "sequences"
 
 
 @dataclass(frozen=True)
-class Units:
+class Clusters:
     """What is drawn.
 
     Attributes
@@ -53,10 +53,10 @@ class Units:
 
 
 @dataclass(frozen=True)
-class Draws:
+class Resamples:
     """How often each unit was drawn: float64 (B, G), rows add up to G."""
 
-    units: Units
+    units: Clusters
     times: npt.NDArray[np.float64]
 
     def means(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -64,18 +64,18 @@ class Draws:
         return (self.times @ sums) / (self.times @ self.units.counts())[:, None]
 
 
-def units_of(sites: Group | None, n_sequences: int) -> Units:
+def clusters_of(sites: Stratum | None, n_sequences: int) -> Clusters:
     """Sites where there are at least two of them, else sequences; bags of them where there are too many."""
     if sites is not None and len(sites.names) > 1:
         n_sites = len(sites.names)
         if n_sites <= MOST_SITES:
-            return Units(SITES, sites.codes, n_sites)
-        return Units(SITES, _bags(n_sites, MOST_SITES)[sites.codes], MOST_SITES)
+            return Clusters(SITES, sites.codes, n_sites)
+        return Clusters(SITES, _bags(n_sites, MOST_SITES)[sites.codes], MOST_SITES)
     n_units = min(n_sequences, MOST_UNITS)
-    return Units(SEQUENCES, _bags(n_sequences, n_units), n_units)
+    return Clusters(SEQUENCES, _bags(n_sequences, n_units), n_units)
 
 
-def caution(units: Units) -> str | None:
+def small_sample_note(units: Clusters) -> str | None:
     """What has to be said where there are too few units for an interval."""
     if units.n_units >= TRUSTED_UNITS:
         return None
@@ -90,11 +90,11 @@ def _bags(n: int, n_bags: int) -> npt.NDArray[np.int64]:
     return (np.random.default_rng(SEED).permutation(n) % n_bags).astype(np.int64)
 
 
-def draw(units: Units, n_resamples: int = N_RESAMPLES) -> Draws:
+def draw(units: Clusters, n_resamples: int = N_RESAMPLES) -> Resamples:
     """Draw as many units as there are, with replacement, many times; always the same draws."""
     even = np.full(units.n_units, 1 / units.n_units)
     times = np.random.default_rng(SEED).multinomial(units.n_units, even, size=n_resamples)
-    return Draws(units, times.astype(np.float64))
+    return Resamples(units, times.astype(np.float64))
 
 
 def interval(draws: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -9,10 +9,20 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.scoring import temperature
-from benchmark.scoring.bootstrap import LEVEL, N_RESAMPLES, SEED, SEQUENCES, Draws, caution, draw, interval, units_of
+from benchmark.scoring.bootstrap import (
+    LEVEL,
+    N_RESAMPLES,
+    SEED,
+    SEQUENCES,
+    Resamples,
+    clusters_of,
+    draw,
+    interval,
+    small_sample_note,
+)
 from benchmark.scoring.calibration import Reliability, reliability
 from benchmark.scoring.log_loss import EPSILON, ClassScore, log_losses, summarise
-from benchmark.scoring.strata import Group, Surroundings
+from benchmark.scoring.strata import Strata, Stratum
 from inference.core.labels import EMPTY, LABELS
 from inference.dataset.label_tables import Table, aligned
 
@@ -43,7 +53,7 @@ class Resampling(_Strict):
     n_resamples: int
     level: float
     seed: int
-    caution: str | None = None
+    small_sample_note: str | None = None
     """Where there are too few units for the intervals to be trusted."""
 
 
@@ -159,19 +169,19 @@ class ScoreReport(_Strict):
 def report(
     submission: Table,
     labels: Table,
-    surroundings: Surroundings,
+    strata: Strata,
     *,
     against: Table | None = None,
     epsilon: float = EPSILON,
     n_resamples: int = N_RESAMPLES,
 ) -> ScoreReport:
-    """Judge a submission; rows are joined by `seq_id`. `surroundings` describe the sequences of the labels, in order.
+    """Judge a submission; rows are joined by `seq_id`. `strata` describe the sequences of the labels, in order.
 
     Raises InputError where a submission does not have the sequences of the labels.
     """
     predictions, truth = aligned(submission, labels), labels.values
     losses = log_losses(predictions, truth, epsilon)
-    units = units_of(surroundings.sites, len(truth))
+    units = clusters_of(strata.sites, len(truth))
     draws = draw(units, n_resamples)
     by_class = summarise(losses, predictions, truth)
     means = draws.means(units.sums(losses))
@@ -187,11 +197,11 @@ def report(
             n_resamples=n_resamples,
             level=LEVEL,
             seed=SEED,
-            caution=caution(units),
+            small_sample_note=small_sample_note(units),
         ),
         headline=headline(predictions, truth),
         classes=_classes(by_class.classes, means, reliability(predictions, truth)),
-        breakdowns={name: _breakdown(losses, group) for name, group in surroundings.groups.items()},
+        breakdowns={name: _breakdown(losses, group) for name, group in strata.groups.items()},
         tuning=_tuning(temperature.study(predictions, truth, losses, units, epsilon)),
         comparison=_comparison(losses, log_losses(aligned(against, labels), truth, epsilon), truth, draws)
         if against
@@ -243,7 +253,7 @@ def _classes(
     return tuple(reports)
 
 
-def _breakdown(losses: npt.NDArray[np.float64], group: Group) -> tuple[GroupScore, ...]:
+def _breakdown(losses: npt.NDArray[np.float64], group: Stratum) -> tuple[GroupScore, ...]:
     by_sequence = losses.mean(axis=1)
     counts = np.bincount(group.codes, minlength=len(group.names))
     sums = np.bincount(group.codes, by_sequence, len(group.names))
@@ -272,7 +282,7 @@ def _tuning(folds: list[temperature.Fold]) -> Tuning | None:
 
 
 def _comparison(
-    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], truth: npt.NDArray[np.float64], draws: Draws
+    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], truth: npt.NDArray[np.float64], draws: Resamples
 ) -> Comparison:
     """Of the log losses of two submissions, and what is there: float64 (N, C) each."""
     difference = first - second

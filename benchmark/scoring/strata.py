@@ -21,7 +21,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Group:
+class Stratum:
     """One way to sort N sequences.
 
     Attributes
@@ -34,18 +34,18 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Strata:
     """What is known of N sequences, by name: season, site, hour, light, frames. Absent is what nothing is known of."""
 
-    groups: dict[str, Group]
+    groups: dict[str, Stratum]
 
     @property
-    def sites(self) -> Group | None:
+    def sites(self) -> Stratum | None:
         """The cameras."""
         return self.groups.get("site")
 
 
-def describe(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Path | None = None) -> Surroundings:
+def strata_of(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Path | None = None) -> Strata:
     """Everything that ids, metadata and a list of sites tell about some sequences.
 
     A site comes from `sites_path` (`seq_id, site`), else from such a column of the metadata, else from a public id, else
@@ -71,9 +71,7 @@ def describe(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Pat
     ]
     if any(matches) or any(map(told.get, seq_ids)) or len(set(sites)) > 1:
         groups["site"] = _group(sites)
-    return Surroundings(
-        {name: groups[name] for name in ("season", "site", "hour", "light", "frames") if name in groups}
-    )
+    return Strata({name: groups[name] for name in ("season", "site", "hour", "light", "frames") if name in groups})
 
 
 def _told_sites(seq_ids: Sequence[str], path: Path) -> dict[str, str]:
@@ -87,7 +85,7 @@ def _told_sites(seq_ids: Sequence[str], path: Path) -> dict[str, str]:
     return {seq_id: site for seq_id, site in sites.items() if site}
 
 
-def _from_metadata(seq_ids: Sequence[str], metadata: Metadata) -> dict[str, Group]:
+def _from_metadata(seq_ids: Sequence[str], metadata: Metadata) -> dict[str, Stratum]:
     sequences = [metadata.sequences.get(seq_id) for seq_id in seq_ids]
     moments = [moment_of(one) if one else None for one in sequences]
     return {
@@ -103,7 +101,7 @@ def _n_frames(n: int) -> str:
     return str(n) if n < MANY_FRAMES else f"{MANY_FRAMES} or more"
 
 
-def _group(values: list[str]) -> Group:
+def _group(values: list[str]) -> Stratum:
     names = sorted(set(values))
     code = {name: number for number, name in enumerate(names)}
-    return Group(tuple(names), np.array([code[value] for value in values], np.int64))
+    return Stratum(tuple(names), np.array([code[value] for value in values], np.int64))

@@ -55,8 +55,8 @@ def print_report(report: ScoreReport) -> None:
         f"{'-' if top1 is None else f'{top1:.2%}'} of {report.headline.n_not_empty:,} sequences that are not",
         highlight=False,
     )
-    if report.resampling.caution:
-        console.print(report.resampling.caution, highlight=False, soft_wrap=True)
+    if report.resampling.small_sample_note:
+        console.print(report.resampling.small_sample_note, highlight=False, soft_wrap=True)
     console.print(
         f"mean log loss {report.log_loss:.{DIGITS}f} over {report.n_sequences} sequences, "
         f"{report.resampling.level:.0%} interval {_bounds(report.interval)} "

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.scoring.bootstrap import Units
+from benchmark.scoring.bootstrap import Clusters
 
 Logits = npt.NDArray[np.float32]
 """Predictions come from float32, so that no more digits are there to keep."""
@@ -22,7 +22,7 @@ MOST_LOGIT = 40
 """Beyond the logit of EPSILON of the metric, 1e-15: 34.5."""
 CLIPPINGS = tuple(range(16, 3, -1))
 """Largest logits that are tried: epsilons from 1.1e-7 to 0.018."""
-COLDEST, HOTTEST = 0.25, 4.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.25, 4.0
 BINS_PER_LOGIT = 64
 N_BINS = 2 * MOST_LOGIT * BINS_PER_LOGIT
 SEARCH_STEPS = 40
@@ -83,14 +83,14 @@ class _Histogram:
             cool = np.exp(-log_temperature)
             return float(counts[0] @ np.logaddexp(0, means[0] * cool) + counts[1] @ np.logaddexp(0, -means[1] * cool))
 
-        return float(np.exp(_golden_section(loss, np.log(COLDEST), np.log(HOTTEST))))
+        return float(np.exp(_golden_section(loss, np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE))))
 
 
 def study(
     predictions: npt.NDArray[np.float64],
     truth: npt.NDArray[np.float64],
     losses: npt.NDArray[np.float64],
-    units: Units,
+    units: Clusters,
     epsilon: float,
 ) -> list[Fold]:
     """Both folds; [] where there are not two units to part.

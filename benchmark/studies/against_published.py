@@ -21,7 +21,7 @@ from inference.records.schema import RECORDS_NAME, Record, outputs_of
 from inference.run.pipeline import predict
 from inference.settings.logs import LoggedProgress
 from models.bundling.import_assets import import_assets
-from models.bundling.untrained import write_random_assets
+from models.bundling.untrained import write_untrained_assets
 from models.spec.recipe import load_recipe
 
 SEED = 1
@@ -40,7 +40,7 @@ def compare(data: Path, *, recipe_name: str, application: str, work: Path, comma
     plan = plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME))
     assets, bundle_folder = work / "assets", work / "bundle"
     if not bundle_folder.exists():
-        write_random_assets(assets, recipe, SEED, application)
+        write_untrained_assets(assets, recipe, SEED, application)
         import_assets(assets, recipe, bundle_folder, demo=True)
     bundle = open_bundle(bundle_folder)
     job = Job(data, plan, bundle, Preset(recipe.ensemble.preprocessing))

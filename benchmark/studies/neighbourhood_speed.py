@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.provenance import origin
 from inference.ensemble.neighbourhood import neighbour_means
-from inference.process.children import end_with_parent
+from inference.process.children import exit_with_parent
 
 SEQUENCES = 2_654_152
 """All seasons of REFERENCE.md section 1 together, season 11 included."""
@@ -36,7 +36,7 @@ def measure_neighbours(command: str, n_sequences: int = SEQUENCES) -> dict[str, 
     context = multiprocessing.get_context("spawn")
     windows = []
     for together in WINDOWS_SECONDS:
-        with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as child:
+        with ProcessPoolExecutor(1, mp_context=context, initializer=exit_with_parent) as child:
             windows.append(child.submit(_time_windows, n_sequences, together).result())
     return {
         "what": "mean scores of all other cameras within a window, for every sequence of all seasons",

@@ -29,7 +29,7 @@ from inference.core.files import atomic_writer
 from inference.core.sequences import ImageSize
 from inference.dataset.metadata import METADATA_COLUMNS, METADATA_NAME, read_metadata
 from models.bundling.import_assets import import_assets
-from models.bundling.untrained import write_random_assets
+from models.bundling.untrained import write_untrained_assets
 from models.spec.recipe import Recipe, load_recipe
 
 log = structlog.get_logger()
@@ -117,7 +117,7 @@ def small_recipe() -> Recipe:
 
 def _small_bundle(folder: Path) -> Bundle:
     recipe = small_recipe()
-    write_random_assets(folder / "assets", recipe, SEED)
+    write_untrained_assets(folder / "assets", recipe, SEED)
     return import_assets(folder / "assets", recipe, folder / "bundle", demo=True)
 
 

@@ -33,7 +33,7 @@ from inference.core.files import atomic_writer, output_errors
 from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize
 from inference.dataset.metadata import METADATA_COLUMNS
-from inference.process.children import end_with_parent
+from inference.process.children import exit_with_parent
 
 if TYPE_CHECKING:
     from inference.core.sequences import Pixels
@@ -274,5 +274,5 @@ def _pool(n_workers: int) -> Iterator[ProcessPoolExecutor | None]:
 
 
 def _begin_to_draw() -> None:
-    end_with_parent()
+    exit_with_parent()
     cv2.setNumThreads(1)

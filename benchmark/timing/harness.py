@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.provenance import origin
-from benchmark.timing.measure import Spread, Stage, Times, spread, take_turns
+from benchmark.timing.measure import Spread, Stage, Times, interleave, spread
 from benchmark.timing.reference_kernels import calibration_kernels
 from benchmark.timing.repeated_season import write_repeated_season
 from benchmark.timing.report import (
@@ -58,7 +58,7 @@ class Harness:
     ) -> BenchReport:
         """Time the stages, or only those named."""
         stages = [stage for stage in self.stages if only is None or stage.name in only]
-        times, kernel_seconds = take_turns(stages, calibration_kernels(), repeats, on_round)
+        times, kernel_seconds = interleave(stages, calibration_kernels(), repeats, on_round)
         scene, manifest = self.scene, self.scene.bundle.manifest
         return BenchReport(
             schema_version=SCHEMA_VERSION,

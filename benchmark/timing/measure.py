@@ -93,7 +93,7 @@ class Times:
     kernel_loads: list[float] = field(default_factory=list)
 
 
-def take_turns(
+def interleave(
     stages: Sequence[Stage],
     kernels: Mapping[str, Kernel],
     repeats: int,
@@ -105,8 +105,8 @@ def take_turns(
     """
     times = {stage.name: Times() for stage in stages}
     kernel_seconds: defaultdict[str, list[float]] = defaultdict(list)
-    shortest = {kernel.name: _burnt_in(kernel.work) for kernel in kernels.values()}
-    n_calls = {stage.name: _calls(_burnt_in(stage.work), SHORTEST_SECONDS) for stage in stages}
+    shortest = {kernel.name: _warmed_up(kernel.work) for kernel in kernels.values()}
+    n_calls = {stage.name: _calls(_warmed_up(stage.work), SHORTEST_SECONDS) for stage in stages}
     for done in range(repeats):
         on_round(done, repeats)
         for stage in stages:
@@ -145,7 +145,7 @@ def _both(work: Callable[[], object], n_calls: int) -> tuple[float, float]:
     return seconds / n_calls, (time.process_time() - cpu) / n_calls
 
 
-def _burnt_in(work: Callable[[], object]) -> float:
+def _warmed_up(work: Callable[[], object]) -> float:
     """Seconds of the second call."""
     work()
     return _seconds(work)

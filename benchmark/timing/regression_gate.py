@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from benchmark.timing.report import BenchReport, StageFigures
 
 MAX_REGRESSION = 1.3
-SECOND_LOOKS = 3
+RETRIES = 3
 """How often a stage that seems slower is timed again before that is believed; its best look counts."""
 UNDISTURBED = 0.9
 """A kernel that gets less than this share of the processor time that it got in the baseline is disturbed."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class StageComparison:
     """A stage now and in the baseline.
 
     Attributes
@@ -46,7 +46,7 @@ class Judged:
         return min(on_the_clock, at_work) if self.is_disturbed else on_the_clock
 
 
-def compare_reports(now: BenchReport, baseline: BenchReport) -> list[Judged]:
+def compare_reports(now: BenchReport, baseline: BenchReport) -> list[StageComparison]:
     """Every stage that both reports have, the slowest-grown first. Raises UsageError where they do not compare."""
     judged = []
     for stage in now.stages:
@@ -54,7 +54,7 @@ def compare_reports(now: BenchReport, baseline: BenchReport) -> list[Judged]:
         if old is None or not _is_comparable(stage, old):
             continue
         judged.append(
-            Judged(
+            StageComparison(
                 name=stage.name,
                 kernel=stage.kernel,
                 now=stage.ratio.low,
@@ -113,11 +113,11 @@ def judge(
     baseline: BenchReport,
     max_regression: float,
     time_again: Callable[[Collection[str]], BenchReport],
-) -> list[Judged]:
+) -> list[StageComparison]:
     """Compare, and time again what seems slower; returns every stage with its best look. Raises UsageError."""
     check_no_stage_is_lost(now, baseline)
     best = {one.name: one for one in compare_reports(now, baseline)}
-    for _ in range(SECOND_LOOKS):
+    for _ in range(RETRIES):
         slower = [one.name for one in best.values() if one.regression > max_regression]
         if not slower:
             break
@@ -126,7 +126,7 @@ def judge(
     return sorted(best.values(), key=lambda one: -one.regression)
 
 
-def check(judged: list[Judged], max_regression: float) -> None:
+def check(judged: list[StageComparison], max_regression: float) -> None:
     """Raise DoesNotFitError naming every stage that is more than `max_regression` times slower."""
     slower = [one for one in judged if one.regression > max_regression]
     if slower:

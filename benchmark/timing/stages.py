@@ -15,19 +15,19 @@ from inference.bundle.passes import Effort, Pass, passes_for
 from inference.bundle.reader import Bundle
 from inference.core.choices import Precision, Preset
 from inference.core.errors import UsageError
-from inference.core.iteration import in_parts
+from inference.core.iteration import batched
 from inference.core.sequences import FrameFailure, ImageSize
 from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.ensemble.estimator import Estimator
 from inference.execution.job import Job, RunOptions
-from inference.execution.worker import PhotoPass
+from inference.execution.worker import Worker
 from inference.images.decode_pillow import quarter_size
 from inference.images.decode_turbo import decode_plain, plain_size
 from inference.images.decoder import find_decoder
 from inference.images.reading import read_image_file
 from inference.images.resample import resize_lanczos
 from inference.networks.engine import Engine, find_engine, load_networks
-from inference.networks.forward import LoadedNetworks, ask_networks
+from inference.networks.forward import LoadedNetworks, forward
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import make_views, same_size
 from inference.process.stopwatch import Stopwatch
@@ -52,7 +52,7 @@ MOST_SEQUENCES = 500
 class Scene:
     """Everything that the stages need, set up off the clock."""
 
-    work: PhotoPass
+    work: Worker
     engine: Engine
     estimator: Estimator
     networks: dict[Precision, LoadedNetworks]
@@ -73,7 +73,7 @@ def set_up(data: Path, bundle: Bundle, options: RunOptions, folder: Path, precis
     job = Job(data, plan, bundle, Preset(bundle.manifest.ensemble.preprocessing))
     engine, decoder = find_engine(job.engine), find_decoder(job.decoder, options.n_workers)
     estimator = Estimator(bundle)
-    work = PhotoPass(job, options, decoder, Stopwatch(), _never_stop)
+    work = Worker(job, options, decoder, Stopwatch(), _never_stop)
     wanted = [one for one in precisions if one is Precision.FLOAT32 or engine.supports_mixed]
     networks = {one: load_networks(bundle, engine, one, _never_stop) for one in wanted}
     estimator.load()
@@ -186,7 +186,7 @@ def _network_stages(
                 "images",
                 len(batch) * copies,
                 CONVOLUTIONS,
-                partial(ask_networks, batch, passes, in_one_call),
+                partial(forward, batch, passes, in_one_call),
                 height=size.height,
                 width=size.width,
                 network=one.network.name,
@@ -221,13 +221,13 @@ def _end_to_end(scene: Scene) -> Stage:
 
     def run() -> None:
         viewed = scene.work.viewed(sequences, 2 * scene.work.options.batch_size)
-        for batch in in_parts(viewed, scene.work.options.batch_size):
+        for batch in batched(viewed, scene.work.options.batch_size):
             scene.estimator(scene.work.ask(scene.networks[Precision.FLOAT32], batch))
 
     return Stage("end to end", "end to end", "sequences", len(sequences), JPEG_ALL, run)
 
 
-def _by_size(work: PhotoPass, sequences: tuple[Sequence, ...]) -> dict[tuple[ImageSize, int], list[Sequence]]:
+def _by_size(work: Worker, sequences: tuple[Sequence, ...]) -> dict[tuple[ImageSize, int], list[Sequence]]:
     """Sequences of each size that are as long as the stages want them."""
     found: dict[tuple[ImageSize, int], list[Sequence]] = {}
     for sequence in sequences[:MOST_SEQUENCES]:

@@ -74,7 +74,7 @@ class Network(_Strict):
     identity: str = Field(pattern=SHA256_PATTERN)
     """SHA-256 of what it was frozen from: the source file's hash and the scaling of its inputs. Networks of the same
     identity give the same answers, although TensorFlow never writes the same graph file twice."""
-    export_difference: float = Field(ge=0)
+    max_export_error: float = Field(ge=0)
     """Largest difference from the Keras network it was frozen from."""
 
     @property

@@ -26,14 +26,14 @@ def merge(
     """
     from inference.process.lock import locked
     from inference.process.progress import RunState
-    from inference.process.signals import stopping_on_signals
+    from inference.process.signals import graceful_shutdown
     from inference.run.merge import merge_records
     from inference.settings.logs import configure_logging
     from inference.settings.settings import load_settings
 
     human = configure_logging(load_settings(log_format=log_format).log_format)
     state = RunState()
-    with locked(out), stopping_on_signals(state):
+    with locked(out), graceful_shutdown(state):
         merge_records(shards, out, state.check)
         report = second_phase(out, bundle, out, features, state)
     print_summary(report, out, human)

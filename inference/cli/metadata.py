@@ -54,7 +54,7 @@ def metadata(
     format_path = submission_format or out.parent / FORMAT_FILE
     if len({path.resolve() for path in (photos, out, format_path)}) < 3:  # noqa: PLR2004
         raise UsageError(f"PHOTOS, --out, --format: must be different files, got {photos}, {out}, {format_path}")
-    is_lost = os.path.exists(format_path) and not photo_index.is_left_by_us(format_path, out)
+    is_lost = os.path.exists(format_path) and not photo_index.was_written_by_us(format_path, out)
     if submission_format is None and is_lost:
         raise UsageError(
             f"{format_path}: must not be there yet; --format OTHER.csv writes elsewhere, --format {format_path} writes over it"

@@ -120,12 +120,12 @@ def _predict_photos(photos: PhotoSource, out: Path, options: RunOptions, setting
     from inference.core.errors import DegradedError
     from inference.process.lock import locked
     from inference.process.progress import RunState, process_start
-    from inference.process.signals import stopping_on_signals
+    from inference.process.signals import graceful_shutdown
     from inference.run import pipeline
     from inference.settings.logs import progress_for
 
     state = RunState(started=process_start())
-    with locked(out) as folder, stopping_on_signals(state):
+    with locked(out) as folder, graceful_shutdown(state):
         job = build_job(photos, settings)
         with progress_for(human) as on_progress:
             report = pipeline.predict(job, folder, options, on_progress, state)
@@ -137,10 +137,10 @@ def _predict_photos(photos: PhotoSource, out: Path, options: RunOptions, setting
 def _predict_records(records: Path, bundle: Path, out: Path, features: Path | None, human: bool) -> None:
     from inference.process.lock import locked
     from inference.process.progress import RunState
-    from inference.process.signals import stopping_on_signals
+    from inference.process.signals import graceful_shutdown
 
     state = RunState()
-    with locked(out), stopping_on_signals(state):
+    with locked(out), graceful_shutdown(state):
         report = second_phase(records, bundle, out, features, state)
     print_summary(report, out, human)
 
@@ -149,15 +149,15 @@ def _dry_run(photos: PhotoSource, out: Path, options: RunOptions, settings: Sett
     import json
 
     from inference.process.progress import RunState, process_start
-    from inference.process.signals import stopping_on_signals
-    from inference.run.dry_run import examine, refusal
+    from inference.process.signals import graceful_shutdown
+    from inference.run.dry_run import estimate, reason_not_to_run
 
     state = RunState(started=process_start())
-    with stopping_on_signals(state):
-        figures = examine(build_job(photos, settings), out, options, state)
+    with graceful_shutdown(state):
+        figures = estimate(build_job(photos, settings), out, options, state)
     if human:
         print_figures(figures)
     else:
         typer.echo(json.dumps(figures, indent=1))
-    if error := refusal(figures, out, options):
+    if error := reason_not_to_run(figures, out, options):
         raise error

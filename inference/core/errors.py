@@ -95,7 +95,7 @@ class PastLimitError(HakunaError):
     exit_code = 13
 
 
-class EntrantFailedError(HakunaError):
+class ProgramFailedError(HakunaError):
     """An entrant's program failed."""
 
     exit_code = 14

@@ -12,12 +12,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def work_ahead(work: Callable[[Item], Result], items: Iterable[Item], n_workers: int, n_ahead: int) -> Iterator[Result]:
-    """Results in the order of the items, made by threads that keep at most `n_ahead` of them waiting."""
+def prefetch(
+    work: Callable[[Item], Result], items: Iterable[Item], n_workers: int, prefetch_depth: int
+) -> Iterator[Result]:
+    """Results in the order of the items, made by threads that keep at most `prefetch_depth` of them waiting."""
     source = iter(items)
     executor = ThreadPoolExecutor(n_workers, thread_name_prefix="decode")
     try:
-        futures = deque(executor.submit(work, item) for item in islice(source, n_ahead))
+        futures = deque(executor.submit(work, item) for item in islice(source, prefetch_depth))
         while futures:
             result = futures.popleft().result()
             futures.extend(executor.submit(work, item) for item in islice(source, 1))
@@ -26,7 +28,7 @@ def work_ahead(work: Callable[[Item], Result], items: Iterable[Item], n_workers:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def in_parts(items: Iterable[Item], n_items: int) -> Iterator[list[Item]]:
+def batched(items: Iterable[Item], n_items: int) -> Iterator[list[Item]]:
     """Lists of `n_items` items, in order; the last one may be shorter."""
     source = iter(items)
     while part := list(islice(source, n_items)):

@@ -63,7 +63,7 @@ class FailureReason(StrEnum):
     TIMED_OUT = "reading took too long"
 
 
-READING_TROUBLE = frozenset({FailureReason.TIMED_OUT, FailureReason.UNREADABLE})
+IO_FAILURES = frozenset({FailureReason.TIMED_OUT, FailureReason.UNREADABLE})
 """Failures of the disk or mount rather than of the photo."""
 
 

@@ -23,7 +23,7 @@ MOST_BACKWARD = 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
-class FieldPhoto:
+class IndexedPhoto:
     """A photo that was found."""
 
     file_name: str
@@ -41,7 +41,7 @@ class Burst:
     """Photos that were taken together, in the order in which they were taken."""
 
     seq_id: str
-    photos: tuple[FieldPhoto, ...]
+    photos: tuple[IndexedPhoto, ...]
 
     @property
     def n_beyond(self) -> int:
@@ -56,7 +56,7 @@ class Burst:
 
 
 def group_bursts(
-    photos: Iterable[FieldPhoto], gap_seconds: float = GAP_SECONDS, most: int | None = None
+    photos: Iterable[IndexedPhoto], gap_seconds: float = GAP_SECONDS, most: int | None = None
 ) -> list[Burst]:
     """Photos of one camera belong together while each follows its predecessor within the gap.
 
@@ -68,8 +68,8 @@ def group_bursts(
     A photo without a time is a burst of its own. Longer bursts than `most` are cut, but those that are told never. The order
     of `photos` does not matter. The id of a burst is the name of its first photo, unless told.
     """
-    told: dict[str, list[FieldPhoto]] = defaultdict(list)
-    by_site: dict[str, list[FieldPhoto]] = defaultdict(list)
+    told: dict[str, list[IndexedPhoto]] = defaultdict(list)
+    by_site: dict[str, list[IndexedPhoto]] = defaultdict(list)
     for photo in photos:
         if photo.seq_id is None:
             by_site[photo.site].append(photo)
@@ -85,9 +85,9 @@ def group_bursts(
     return sorted(bursts, key=lambda burst: _by_name(burst.photos[0]))
 
 
-def _chains(photos: list[FieldPhoto], gap_seconds: float) -> Iterator[list[FieldPhoto]]:
+def _chains(photos: list[IndexedPhoto], gap_seconds: float) -> Iterator[list[IndexedPhoto]]:
     """Bursts of one camera, however long."""
-    all_series: dict[str, list[FieldPhoto]] = defaultdict(list)
+    all_series: dict[str, list[IndexedPhoto]] = defaultdict(list)
     for photo in photos:
         all_series[_series(photo)].append(photo)
     n_alone = sum(len(members) == 1 for members in all_series.values())
@@ -104,8 +104,8 @@ def _chains(photos: list[FieldPhoto], gap_seconds: float) -> Iterator[list[Field
         yield from parts
 
 
-def _parted(photos: list[FieldPhoto], gap_seconds: float) -> Iterator[list[FieldPhoto]]:
-    part: list[FieldPhoto] = []
+def _parted(photos: list[IndexedPhoto], gap_seconds: float) -> Iterator[list[IndexedPhoto]]:
+    part: list[IndexedPhoto] = []
     for photo in photos:
         # Frames of one burst may be numbered against their order by a second: the clock ticks between them.
         if part and abs(_seconds(part[-1], photo)) > gap_seconds:
@@ -116,17 +116,17 @@ def _parted(photos: list[FieldPhoto], gap_seconds: float) -> Iterator[list[Field
         yield part
 
 
-def _cut(chain: list[FieldPhoto], most: int | None) -> list[list[FieldPhoto]]:
+def _cut(chain: list[IndexedPhoto], most: int | None) -> list[list[IndexedPhoto]]:
     size = most or len(chain)
     return [chain[first : first + size] for first in range(0, len(chain), size)]
 
 
-def _goes_back_and_forth(photos: list[FieldPhoto], gap_seconds: float) -> bool:
+def _goes_back_and_forth(photos: list[IndexedPhoto], gap_seconds: float) -> bool:
     steps = [step for earlier, later in pairwise(photos) if (step := _seconds(earlier, later)) != float("inf")]
     return sum(step < -gap_seconds for step in steps) > MOST_BACKWARD * len(steps)
 
 
-def _rolls_over(last: FieldPhoto, first: FieldPhoto, gap_seconds: float) -> bool:
+def _rolls_over(last: IndexedPhoto, first: IndexedPhoto, gap_seconds: float) -> bool:
     """Whether a camera's counter went from 9999 to 0001 between two photos, within a burst."""
     before, after = (DIGITS.findall(_stem_and_copy(photo)[0])[-1:] for photo in (last, first))
     if not before or not after or set(before[0]) != {"9"} or after[0].lstrip("0") not in ("", "1"):
@@ -134,26 +134,26 @@ def _rolls_over(last: FieldPhoto, first: FieldPhoto, gap_seconds: float) -> bool
     return 0 <= _seconds(last, first) <= gap_seconds
 
 
-def _seconds(earlier: FieldPhoto, later: FieldPhoto) -> float:
+def _seconds(earlier: IndexedPhoto, later: IndexedPhoto) -> float:
     """From one photo to another; infinitely many where one of them has no time."""
     if earlier.moment is None or later.moment is None:
         return float("inf")
     return (later.moment - earlier.moment).total_seconds()
 
 
-def _series(photo: FieldPhoto) -> str:
+def _series(photo: IndexedPhoto) -> str:
     """What the names of photos that a camera numbered one after the other have in common."""
     stem, copy = _stem_and_copy(photo)
     return DIGITS.sub("#", stem) + copy
 
 
-def _stem_and_copy(photo: FieldPhoto) -> tuple[str, str]:
+def _stem_and_copy(photo: IndexedPhoto) -> tuple[str, str]:
     """`IMG_0001 (2).JPG` -> `IMG_0001` and ` (2)`, which is "" where the name is no copy's."""
     match = NAME_PARTS.fullmatch(photo.file_name.rpartition("/")[2])
     return (match[1], match[2] or "") if match else ("", "")
 
 
-def _by_name(photo: FieldPhoto) -> tuple[list[tuple[int, str]], str]:
+def _by_name(photo: IndexedPhoto) -> tuple[list[tuple[int, str]], str]:
     """Sorts digits as numbers; names that differ in leading zeros only are told apart by themselves."""
     parts = DIGITS.split(photo.file_name)
     # Without zeros before it, the longer number is the larger one; int() refuses thousands of digits.
@@ -164,6 +164,6 @@ def _by_name(photo: FieldPhoto) -> tuple[list[tuple[int, str]], str]:
     ], photo.file_name
 
 
-def _by_time(photo: FieldPhoto) -> tuple[datetime, tuple[list[tuple[int, str]], str]]:
+def _by_time(photo: IndexedPhoto) -> tuple[datetime, tuple[list[tuple[int, str]], str]]:
     """Sorts by time, then by name; those without a time come last."""
     return photo.moment or datetime.max, _by_name(photo)

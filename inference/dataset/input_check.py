@@ -9,12 +9,12 @@ from pathlib import Path
 
 from inference.core.errors import InputError
 from inference.core.sequences import FailureReason, Sequence
-from inference.process.read_timeout import GaveUpError, Patience
+from inference.process.read_timeout import ReadTimeout, ReadTimeoutError
 from inference.storage.local import entry_of
 
 
 @dataclass(frozen=True)
-class FileCensus:
+class InputSummary:
     """What the photos of a job look like from outside."""
 
     n_photos: int
@@ -22,7 +22,7 @@ class FileCensus:
     problems: Counter[FailureReason]
 
 
-def take_census(sequences: Iterable[Sequence], data_folder: Path, n_frames: int) -> FileCensus:
+def summarise_input(sequences: Iterable[Sequence], data_folder: Path, n_frames: int) -> InputSummary:
     """Count the photos that take part, their bytes, and what is wrong with them as far as their folder entries tell."""
     n_photos = n_bytes = 0
     problems: Counter[FailureReason] = Counter()
@@ -34,11 +34,15 @@ def take_census(sequences: Iterable[Sequence], data_folder: Path, n_frames: int)
                 problems[entry] += 1
             else:
                 n_bytes += entry.st_size
-    return FileCensus(n_photos, n_bytes, problems)
+    return InputSummary(n_photos, n_bytes, problems)
 
 
 def check_any_photo(
-    sequences: tuple[Sequence, ...], data_folder: Path, n_frames: int, patience: Patience, check: Callable[[], None]
+    sequences: tuple[Sequence, ...],
+    data_folder: Path,
+    n_frames: int,
+    read_timeout: ReadTimeout,
+    check: Callable[[], None],
 ) -> None:
     """Raise InputError where metadata, submission format and data folder cannot belong together.
 
@@ -53,7 +57,7 @@ def check_any_photo(
         check()
         for image in sequence.images[:n_frames]:
             n_photos, first = n_photos + 1, first or image.file_name
-            if _is_there(data_folder, image.file_name, patience):
+            if _is_there(data_folder, image.file_name, read_timeout):
                 return
     if not sequences:
         return
@@ -68,9 +72,9 @@ def check_any_photo(
     )
 
 
-def _is_there(data_folder: Path, file_name: str, patience: Patience) -> bool:
+def _is_there(data_folder: Path, file_name: str, read_timeout: ReadTimeout) -> bool:
     try:
-        entry = patience(lambda: entry_of(data_folder, file_name))
-    except GaveUpError:
+        entry = read_timeout(lambda: entry_of(data_folder, file_name))
+    except ReadTimeoutError:
         return True
     return entry not in (FailureReason.MISSING, FailureReason.UNSAFE_PATH)

@@ -15,7 +15,7 @@ from typing import Any
 from inference.core.errors import InputError
 from inference.core.files import atomic_csv
 from inference.core.labels import LABELS
-from inference.dataset.bursts import FRAMES_USED, Burst, FieldPhoto
+from inference.dataset.bursts import FRAMES_USED, Burst, IndexedPhoto
 from inference.dataset.camera_folders import CARD_FOLDER, TOP, camera_folders, folder_of
 from inference.dataset.metadata import METADATA_COLUMNS, SITE_COLUMN, csv_rows
 from inference.images.exif import HEAD_BYTES, moment_taken
@@ -32,7 +32,7 @@ LINKS = "links to folders: their photos lie elsewhere"
 class Found:
     """What a folder holds, and what was left out."""
 
-    photos: list[FieldPhoto] = field(default_factory=list)
+    photos: list[IndexedPhoto] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     clock: tzinfo | None = None
     """Offset from UTC to which times were converted, where they came with offsets of their own."""
@@ -82,7 +82,7 @@ def find_photos(folder: Path) -> Found:
     top = folder.resolve().name if folder.resolve().name.upper() == CARD_FOLDER else ""
     below_top = {file_name: f"{top}/{folder_of(file_name)}".strip("/") for file_name in moments}
     cameras = camera_folders(below_top.values())
-    photos = [FieldPhoto(name, cameras[below_top[name]], moment) for name, moment in moments.items()]
+    photos = [IndexedPhoto(name, cameras[below_top[name]], moment) for name, moment in moments.items()]
     return Found(photos, left_out, n_outside=n_outside)
 
 
@@ -160,7 +160,7 @@ def write_submission_format(path: Path, bursts: list[Burst]) -> None:
             writer.writerow([burst.seq_id, *[0] * len(LABELS)])
 
 
-def is_left_by_us(format_path: Path, metadata_path: Path) -> bool:
+def was_written_by_us(format_path: Path, metadata_path: Path) -> bool:
     """Whether the submission format is what `hakuna metadata` wrote beside this metadata, so that it may do so again."""
     try:
         with csv_rows(metadata_path) as (header, rows):
@@ -208,7 +208,7 @@ def _check_coco(where: str, image: Any) -> None:
         raise InputError(f"{where}.seq_id: must not be empty; leave it out where there is none")
 
 
-def _check_bursts(path: Path, photos: list[FieldPhoto]) -> None:
+def _check_bursts(path: Path, photos: list[IndexedPhoto]) -> None:
     """Every photo once, every burst at one site: `predict` asks for both."""
     names: dict[str, int] = {}
     sites: dict[str, str] = {}
@@ -224,9 +224,9 @@ def _check_bursts(path: Path, photos: list[FieldPhoto]) -> None:
             )
 
 
-def _coco_photo(image: dict[str, Any], moment: datetime | None, cameras: dict[str, str]) -> FieldPhoto:
+def _coco_photo(image: dict[str, Any], moment: datetime | None, cameras: dict[str, str]) -> IndexedPhoto:
     seq_id, location = image.get("seq_id"), image.get("location")
-    return FieldPhoto(
+    return IndexedPhoto(
         file_name=image["file_name"],
         site=cameras[folder_of(image["file_name"])] if location is None else str(location),
         moment=moment,

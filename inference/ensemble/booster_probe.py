@@ -1,6 +1,6 @@
 """The first load of boosters happens in a child process: if LightGBM dies of one or never comes back, the run refuses it.
 
-`start_booster_trial` returns at once, `wait` tells how it ended: so it runs while the networks are loaded.
+`start_probe` returns at once, `wait` tells how it ended: so it runs while the networks are loaded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ERROR_BYTES = 2000
 """How much of the end of the child's error output is looked at."""
 
 
-class BoosterTrial:
+class BoosterProbe:
     """A child process that loads the boosters of a bundle and lets them answer."""
 
     def __init__(self, bundle: Bundle, seconds_a_booster: float = SECONDS_A_BOOSTER) -> None:
@@ -121,23 +121,23 @@ def _ending(return_code: int) -> str:
     return f"ended with code {return_code}"
 
 
-_trials: dict[tuple[Path, str], BoosterTrial] = {}
+_trials: dict[tuple[Path, str], BoosterProbe] = {}
 """What this process knows about bundles: each is tried once. Its identity covers the bytes of every booster."""
 
 
-def start_booster_trial(bundle: Bundle) -> BoosterTrial | None:
+def start_probe(bundle: Bundle) -> BoosterProbe | None:
     """Start to load a bundle's boosters in a child process, unless this process has done so; None if it has none."""
     if bundle.manifest.ensemble.stacking is None:
         return None
     key = bundle.folder, bundle.id
     if key not in _trials or _trials[key].has_failed:
-        _trials[key] = BoosterTrial(bundle)
+        _trials[key] = BoosterProbe(bundle)
         atexit.register(_trials[key].stop)
     return _trials[key]
 
 
-def try_boosters(bundle: Bundle) -> None:
-    """Load a bundle's boosters in a child process and wait for it. Raises as `BoosterTrial.wait` does."""
-    trial = start_booster_trial(bundle)
+def probe_boosters(bundle: Bundle) -> None:
+    """Load a bundle's boosters in a child process and wait for it. Raises as `BoosterProbe.wait` does."""
+    trial = start_probe(bundle)
     if trial is not None:
         trial.wait()

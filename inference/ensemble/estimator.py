@@ -14,9 +14,9 @@ from inference.bundle.manifest import Manifest
 from inference.bundle.reader import Bundle
 from inference.core.labels import LABELS, priors_row
 from inference.ensemble.aggregation import aggregate, blended
-from inference.ensemble.booster_probe import start_booster_trial
+from inference.ensemble.booster_probe import start_probe
 from inference.ensemble.features import stacker_features
-from inference.ensemble.neighbourhood import Neighbourhood, look_around
+from inference.ensemble.neighbourhood import Neighbourhood, neighbourhood_means
 from inference.ensemble.stackers import Stackers
 from inference.records.schema import Record
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Estimated:
+class Predictions:
     """Final probabilities of some records, and the features of those that the stackers saw.
 
     Attributes
@@ -51,7 +51,7 @@ class Estimator:
         self._manifest = bundle.manifest
         self._priors = priors_row(bundle.manifest.priors)
         self._stackers: Stackers | None = None
-        start_booster_trial(bundle)
+        start_probe(bundle)
 
     def load(self) -> None:
         """Load the stackers, unless they are. Raises BundleError where one is unusable."""
@@ -59,7 +59,7 @@ class Estimator:
         if stacking and self._stackers is None:
             self._stackers = Stackers(self.bundle, stacking)
 
-    def __call__(self, records: list[Record], neighbours: Probabilities | None = None) -> Estimated:
+    def __call__(self, records: list[Record], neighbours: Probabilities | None = None) -> Predictions:
         """Estimate some records; one without a readable frame gets the priors.
 
         `neighbours` are their rows of `Neighbourhood.means`; without them, as in a provisional submission, the
@@ -70,7 +70,7 @@ class Estimator:
         probabilities = np.tile(self._priors, (len(records), 1))
         seen = [record for record in records if record.n_frames]
         if not seen:
-            return Estimated(records, probabilities, [], None)
+            return Predictions(records, probabilities, [], None)
         aggregated = aggregate(seen, self._manifest)
         if neighbours is not None:
             neighbours = neighbours[[record.n_frames > 0 for record in records]]
@@ -81,10 +81,12 @@ class Estimator:
             features = stacker_features(aggregated, self._manifest, stacking, neighbours)[rows]
             estimate[rows] = self._stackers.restack(estimate[rows], features)
         probabilities[[record.n_frames > 0 for record in records]] = estimate
-        return Estimated(records, probabilities, stacked, features)
+        return Predictions(records, probabilities, stacked, features)
 
 
-def look_around_records(chunks: Iterable[list[Record]], n_records: int, manifest: Manifest) -> Neighbourhood | None:
+def neighbourhood_of_records(
+    chunks: Iterable[list[Record]], n_records: int, manifest: Manifest
+) -> Neighbourhood | None:
     """What the other cameras saw around each of all records; None where the manifest does not ask."""
     stacking = manifest.ensemble.stacking
     if not (stacking and stacking.neighbours):
@@ -104,4 +106,4 @@ def look_around_records(chunks: Iterable[list[Record]], n_records: int, manifest
                 sites[row] = numbers.setdefault(record.site, len(numbers))
                 moments[row] = record.seconds
         first += len(records)
-    return look_around(scores, moments, sites, stacking.neighbours)
+    return neighbourhood_means(scores, moments, sites, stacking.neighbours)

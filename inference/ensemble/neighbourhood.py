@@ -44,7 +44,9 @@ class Neighbourhood:
     n_unplaced: int
 
 
-def look_around(scores: Probabilities, moments: Integers, sites: Integers, options: NeighbourOptions) -> Neighbourhood:
+def neighbourhood_means(
+    scores: Probabilities, moments: Integers, sites: Integers, options: NeighbourOptions
+) -> Neighbourhood:
     """Find the neighbours of N sequences, unless the share of those that have any is too small.
 
     Parameters
@@ -53,7 +55,7 @@ def look_around(scores: Probabilities, moments: Integers, sites: Integers, optio
     moments : int64 (N,), seconds; any origin
     sites : int64 (N,), one number for each camera; -1 where the camera or the moment is not known
     """
-    placed = _Placed.of(scores, moments, sites, options.windows_seconds)
+    placed = _Located.of(scores, moments, sites, options.windows_seconds)
     n_sequences = max(1, len(scores))
     coverage = tuple(float(n) / n_sequences for n in np.count_nonzero(placed.counts, axis=0))
     is_used = max(coverage) >= options.min_coverage
@@ -72,19 +74,19 @@ def neighbour_means(
 
     Parameters
     ----------
-    scores, moments, sites : as in `look_around`
+    scores, moments, sites : as in `neighbourhood_means`
     windows : W windows in seconds
 
     Returns
     -------
     float32 (N, W, K), NaN where there is no neighbour, and int64 (N, W)
     """
-    placed = _Placed.of(scores, moments, sites, windows)
+    placed = _Located.of(scores, moments, sites, windows)
     return placed.means(scores), placed.counts
 
 
 @dataclass(frozen=True)
-class _Placed:
+class _Located:
     """The P of N sequences whose camera and moment are known, and where the neighbours of each are.
 
     Attributes
@@ -100,7 +102,7 @@ class _Placed:
     counts: Integers
 
     @classmethod
-    def of(cls, scores: Probabilities, moments: Integers, sites: Integers, windows: Sequence[int]) -> _Placed:
+    def of(cls, scores: Probabilities, moments: Integers, sites: Integers, windows: Sequence[int]) -> _Located:
         """Find them. Raises ValueError where sums might not fit into 63 bits."""
         if len(scores) > MOST_SEQUENCES:
             raise ValueError(f"neighbours: must be at most {MOST_SEQUENCES} sequences, got {len(scores)}")

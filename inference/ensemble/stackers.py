@@ -15,7 +15,7 @@ from inference.bundle.manifest import Stacking, booster_path
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError
 from inference.core.labels import LABELS
-from inference.ensemble.booster_probe import try_boosters
+from inference.ensemble.booster_probe import probe_boosters
 
 # Where scikit-learn is installed LightGBM imports it, for wrappers that nobody needs here: most of a second for each process.
 _IS_HIDDEN = "sklearn" not in sys.modules
@@ -38,7 +38,7 @@ class Stackers:
 
     def __init__(self, bundle: Bundle, stacking: Stacking) -> None:
         """Load every booster, after a child process has. Raises BundleError where one cannot be used."""
-        try_boosters(bundle)
+        probe_boosters(bundle)
         self._columns = [LABELS.index(label) for label in stacking.classes]
         self._boosters = [
             [_read_and_load(bundle, booster_path(name, label)) for name in stacking.sets] for label in stacking.classes

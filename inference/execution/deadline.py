@@ -10,9 +10,9 @@ from inference.bundle.passes import Effort
 
 MARGIN_SHARE = 0.05
 """Share of the budget that plans leave unused."""
-LAST_MOMENT_SHARE = 0.97
+CUTOFF_SHARE = 0.97
 """At this share of the budget the best submission so far becomes final, whatever the run is doing."""
-MAX_FINISH_SHARE = 0.2
+MAX_POSTPROCESS_SHARE = 0.2
 """Largest share of the budget that is kept for the second phase."""
 UPGRADE_SLACK = 0.9
 """More effort again only if it would end within this share of the time left: no wavering between two levels."""
@@ -40,7 +40,7 @@ class Batch:
     photo_seconds: float
 
 
-class Pace:
+class DeadlinePolicy:
     """How fast a run goes, and what effort that leaves for the rest. Times in seconds since the run began."""
 
     def __init__(self, budget: float, costs: Mapping[Effort, float]) -> None:
@@ -51,13 +51,13 @@ class Pace:
         self._shares = {effort: cost / costs[Effort.FULL] for effort, cost in costs.items()}
         self._batches: deque[Batch] = deque(maxlen=WINDOW_BATCHES)
         self._effort = Effort.FULL
-        self.finish_seconds_per_sequence = 0.0
+        self.postprocess_seconds_per_sequence = 0.0
         """What the second phase takes, once that is known."""
 
     @property
-    def last_moment(self) -> float:
+    def cutoff(self) -> float:
         """When the best submission so far becomes final."""
-        return self.budget * LAST_MOMENT_SHARE
+        return self.budget * CUTOFF_SHARE
 
     @property
     def is_measured(self) -> bool:
@@ -97,7 +97,7 @@ class Pace:
         priors. `n_batch` sequences come next; the second phase handles all `n_all`.
         """
         # A projection of the second phase alone never takes the photos all their time.
-        finish = min(n_all * self.finish_seconds_per_sequence, self.budget * MAX_FINISH_SHARE)
+        finish = min(n_all * self.postprocess_seconds_per_sequence, self.budget * MAX_POSTPROCESS_SHARE)
         left = self.budget * (1 - MARGIN_SHARE) - now - finish
         if left <= n_batch * self.seconds_per_sequence(Effort.FIRST_NETWORK):
             self._effort = Effort.PRIORS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from inference.core.choices import DecoderName, EngineName, Precision, Preset
 from inference.core.errors import UsageError
 from inference.core.sequences import Sequence
-from inference.process.read_timeout import Patience
+from inference.process.read_timeout import ReadTimeout
 
 if TYPE_CHECKING:
     from inference.bundle.reader import Bundle
@@ -104,7 +104,7 @@ class RunOptions:
     features_path: Path | None = None
     budget: float | None = None
     max_failures: float = 1.0
-    patience: Patience = field(default_factory=lambda: Patience(READ_SECONDS))
+    read_timeout: ReadTimeout = field(default_factory=lambda: ReadTimeout(READ_SECONDS))
     strict: bool = False
 
     def allowed_failures(self, n_photos: int) -> int:

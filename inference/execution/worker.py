@@ -8,24 +8,24 @@ from typing import Any
 
 from inference.bundle.manifest import Manifest
 from inference.bundle.passes import Effort, passes_for
-from inference.core.iteration import in_parts, work_ahead
+from inference.core.iteration import batched, prefetch
 from inference.core.sequences import Sequence, ViewedSequence
 from inference.dataset.metadata import hour_and_month, site_and_seconds
 from inference.execution.job import Job, RunOptions
 from inference.images.decoder import Decoder, decode_sequences
-from inference.networks.forward import Answers, LoadedNetworks, ask_networks
+from inference.networks.forward import LoadedNetworks, NetworkOutputs, forward
 from inference.preprocessing.prepare import DECODE, VIEWS, make_viewed
 from inference.process.stopwatch import Stopwatch
 from inference.records.schema import Record
 
-BATCHES_AHEAD = 2
+PREFETCH_BATCHES = 2
 """Batches of decoded sequences that may wait for the networks, and sequences a worker."""
 WAIT, PHASE = "wait for photos", "photos to records"
 """Stages on the stopwatch."""
 
 
 @dataclass(frozen=True)
-class PhotoPass:
+class Worker:
     """What phase 1 works with."""
 
     job: Job
@@ -40,11 +40,11 @@ class PhotoPass:
         """Threads that decode."""
         return self.decoder.max_workers or self.options.n_workers
 
-    def viewed(self, sequences: Iterable[Sequence], n_ahead: int) -> Iterator[ViewedSequence]:
-        """Sequences ready for the networks, in order, at most about `n_ahead` of them waiting."""
+    def viewed(self, sequences: Iterable[Sequence], prefetch_depth: int) -> Iterator[ViewedSequence]:
+        """Sequences ready for the networks, in order, at most about `prefetch_depth` of them waiting."""
         together = self.decoder.sequences_together
-        parts = in_parts(sequences, together)
-        for viewed in work_ahead(self._views, parts, self.n_workers, -(-n_ahead // together)):
+        parts = batched(sequences, together)
+        for viewed in prefetch(self._views, parts, self.n_workers, -(-prefetch_depth // together)):
             yield from viewed
 
     def ask(
@@ -57,20 +57,20 @@ class PhotoPass:
     ) -> list[Record]:
         """What the networks say about some sequences."""
         passes = passes_for(self.job.bundle.manifest, effort, flip_tta=self.job.flip_tta)
-        answers = ask_networks(batch, passes, networks)
+        answers = forward(batch, passes, networks)
         return [
             _record(viewed, answer, effort, is_mixed=is_mixed) for viewed, answer in zip(batch, answers, strict=True)
         ]
 
     def photo_seconds_per_sequence(self) -> float:
         """What the decoding threads need for a sequence, divided by as many of them as can be at work."""
-        n_working = min(self.n_workers, self.n_ahead)
+        n_working = min(self.n_workers, self.prefetch_depth)
         return (self.stopwatch.seconds_per_item(DECODE) + self.stopwatch.seconds_per_item(VIEWS)) / n_working
 
     @property
-    def n_ahead(self) -> int:
+    def prefetch_depth(self) -> int:
         """Sequences that may be decoded before the networks want them: bounds memory."""
-        return max(BATCHES_AHEAD * self.options.batch_size, BATCHES_AHEAD * self.n_workers)
+        return max(PREFETCH_BATCHES * self.options.batch_size, PREFETCH_BATCHES * self.n_workers)
 
     def photo_seconds(self) -> float:
         """How long the decoding threads have worked, divided by their number."""
@@ -99,21 +99,21 @@ class PhotoPass:
                 job.preset,
                 job.bundle.manifest.n_frames,
                 self.decoder,
-                self.options.patience,
+                self.options.read_timeout,
             )
         with self.stopwatch(VIEWS, len(sequences)):
             return [make_viewed(one, job.bundle.manifest.view_keys) for one in decoded]
 
 
-def unseen_record(sequence: Sequence, manifest: Manifest) -> Record:
+def priors_record(sequence: Sequence, manifest: Manifest) -> Record:
     """The record of a sequence that there was no time to look at."""
     unseen = ViewedSequence(sequence, 0, {}, (), 0)
     passes = passes_for(manifest, Effort.PRIORS, flip_tta=False)
-    [nothing] = ask_networks([unseen], passes, LoadedNetworks({}))
+    [nothing] = forward([unseen], passes, LoadedNetworks({}))
     return _record(unseen, nothing, Effort.PRIORS, is_mixed=False)
 
 
-def _record(viewed: ViewedSequence, answers: Answers, effort: Effort, *, is_mixed: bool) -> Record:
+def _record(viewed: ViewedSequence, answers: NetworkOutputs, effort: Effort, *, is_mixed: bool) -> Record:
     hour, month = hour_and_month(viewed.sequence)
     site, seconds = site_and_seconds(viewed.sequence)
     return Record(

@@ -17,9 +17,9 @@ from inference.export.long_csv import write_long_csv
 from inference.export.megadetector import write_megadetector
 from inference.outputs.finished_run import check_nothing_is_lost, read_finished_run, unseen_sequences
 
-TELLING_THRESHOLD = 0.01
+LISTING_THRESHOLD = 0.01
 """Of lists that others will sort out themselves."""
-DECIDING_THRESHOLD = 0.5
+OBSERVATION_THRESHOLD = 0.5
 """Of observations, which are statements."""
 UNSEEN = {
     ExportFormat.LONG_CSV: "left out",
@@ -51,7 +51,7 @@ def export(
             f"{len(unseen)} sequences were not looked at (no time, or no photo could be used): {UNSEEN[target]}"
         )
     if target is ExportFormat.LONG_CSV:
-        n_rows = write_long_csv(run, unseen, out, TELLING_THRESHOLD if threshold is None else threshold)
+        n_rows = write_long_csv(run, unseen, out, LISTING_THRESHOLD if threshold is None else threshold)
         return [*told, f"{n_rows} rows of {len(run.predictions.seq_ids) - len(unseen)} sequences -> {out}"]
     if metadata_path is None:
         raise UsageError(f"--metadata: must be given with --format {target}")
@@ -62,7 +62,7 @@ def export(
     if missing:
         told.append(f"left out: {len(missing)} sequences that the metadata does not have")
     if target is ExportFormat.MEGADETECTOR:
-        least = TELLING_THRESHOLD if threshold is None else threshold
+        least = LISTING_THRESHOLD if threshold is None else threshold
         n_photos = write_megadetector(run, metadata, unseen, out, least)
         return [*told, f"{n_photos} photos -> {out}"]
     if project_path is None:
@@ -74,7 +74,7 @@ def export(
         unseen,
         read_project(project_path),
         out,
-        DECIDING_THRESHOLD if threshold is None else threshold,
+        OBSERVATION_THRESHOLD if threshold is None else threshold,
         datetime.now(UTC),
     )
     if written.n_without_time:

@@ -14,7 +14,7 @@ from inference.core.sequences import FailureReason, FrameFailure
 from inference.images import decode_pillow, decode_turbo
 from inference.images.decode_pillow import DecodeError
 from inference.images.reading import read_image_file
-from inference.process.read_timeout import GaveUpError, Patience
+from inference.process.read_timeout import ReadTimeout, ReadTimeoutError
 
 if TYPE_CHECKING:
     from inference.core.sequences import Pixels, Sequence
@@ -92,15 +92,15 @@ def decode_sequences(
     preset: Preset,
     n_frames: int,
     decoder: Decoder,
-    patience: Patience | None = None,
+    read_timeout: ReadTimeout | None = None,
 ) -> list[DecodedSequence]:
     """Read and decode the first `n_frames` photos of each sequence.
 
     A photo that cannot be read is left out and the next ones move up; a photo beyond `n_frames` never moves in.
-    `patience` limits how long the reading of each may take.
+    `read_timeout` limits how long the reading of each may take.
     """
     files = [
-        [(image.file_name, _read(data_folder, image.file_name, patience)) for image in sequence.images[:n_frames]]
+        [(image.file_name, _read(data_folder, image.file_name, read_timeout)) for image in sequence.images[:n_frames]]
         for sequence in sequences
     ]
     answers = iter(decoder.decode([data for photos in files for _, data in photos if isinstance(data, bytes)], preset))
@@ -120,10 +120,10 @@ def decode_sequences(
     return decoded
 
 
-def _read(data_folder: Path, file_name: str, patience: Patience | None) -> bytes | FrameFailure:
-    if patience is None:
+def _read(data_folder: Path, file_name: str, read_timeout: ReadTimeout | None) -> bytes | FrameFailure:
+    if read_timeout is None:
         return read_image_file(data_folder, file_name)
     try:
-        return patience(lambda: read_image_file(data_folder, file_name))
-    except GaveUpError:
+        return read_timeout(lambda: read_image_file(data_folder, file_name))
+    except ReadTimeoutError:
         return FrameFailure(file_name, FailureReason.TIMED_OUT)

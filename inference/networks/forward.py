@@ -57,7 +57,7 @@ class LoadedNetworks:
 
 
 @dataclass(frozen=True)
-class Answers:
+class NetworkOutputs:
     """What the networks said about one sequence.
 
     Attributes
@@ -70,7 +70,7 @@ class Answers:
     sequence_outputs: Probabilities
 
 
-def ask_networks(batch: Sequence[ViewedSequence], passes: Sequence[Pass], networks: LoadedNetworks) -> list[Answers]:
+def forward(batch: Sequence[ViewedSequence], passes: Sequence[Pass], networks: LoadedNetworks) -> list[NetworkOutputs]:
     """Ask the networks about a batch of sequences; frames and views that do not exist cost nothing.
 
     Parameters
@@ -84,13 +84,13 @@ def ask_networks(batch: Sequence[ViewedSequence], passes: Sequence[Pass], networ
     for one in passes:
         images = _gather(batch, one.network, one.size.as_image_size())
         if one.is_asked:
-            answers = _call_in_parts(networks, one.network.name, images, mirror=one.mirror)
+            answers = _forward_in_chunks(networks, one.network.name, images, mirror=one.mirror)
         else:
             answers = np.full((len(next(iter(images.values()))), N_CLASSES), np.nan, np.float32)
         (frame_columns if one.network.per_frame else sequence_columns).append(answers)
     by_frame = np.stack(frame_columns, axis=1)  # (frames of all sequences, O, C)
     by_sequence = np.stack(sequence_columns, axis=1) if sequence_columns else None  # (sequences with F > 1, S, C)
-    return _hand_out(batch, by_frame, by_sequence)
+    return _scatter(batch, by_frame, by_sequence)
 
 
 def _gather(batch: Sequence[ViewedSequence], network: Network, size: ImageSize) -> dict[str, list[Image]]:
@@ -105,7 +105,7 @@ def _gather(batch: Sequence[ViewedSequence], network: Network, size: ImageSize) 
     }
 
 
-def _call_in_parts(
+def _forward_in_chunks(
     networks: LoadedNetworks, name: str, images: dict[str, list[Image]], *, mirror: bool
 ) -> Probabilities:
     """Probabilities (N, C) of N images, each averaged with its mirror image if asked for."""
@@ -158,9 +158,9 @@ def _filled(
     return rows
 
 
-def _hand_out(
+def _scatter(
     batch: Sequence[ViewedSequence], by_frame: Probabilities, by_sequence: Probabilities | None
-) -> list[Answers]:
+) -> list[NetworkOutputs]:
     answers = []
     frame = moving = 0
     for viewed in batch:
@@ -170,5 +170,5 @@ def _hand_out(
         if viewed.n_frames > 1 and by_sequence is not None:
             sequence_outputs = by_sequence[moving]
             moving += 1
-        answers.append(Answers(frame_outputs, sequence_outputs))
+        answers.append(NetworkOutputs(frame_outputs, sequence_outputs))
     return answers

@@ -10,14 +10,14 @@ import numpy as np
 if TYPE_CHECKING:
     from inference.core.sequences import Probabilities
 
-PROOF_SEQUENCES = 16
+COMPARED_SEQUENCES = 16
 """Sequences with photos that the proof runs in both precisions: about 500 passes of a network."""
 SMALLEST_PROBABILITY = 1e-7
 """Probabilities are clipped to [this, 1 - this] in logarithms: half a unit in the last place of float32 below one."""
 
 
 @dataclass(frozen=True)
-class PrecisionProof:
+class PrecisionComparison:
     """What a lower precision costs, in the metric of the competition.
 
     If the float32 probabilities p are right, predicting q instead costs KL(p || q) more log loss on average; the log
@@ -43,7 +43,7 @@ class PrecisionProof:
         return self.relative_increase <= self.bound
 
 
-def prove(float32: Probabilities, mixed: Probabilities, bound: float) -> PrecisionProof:
+def compare_precisions(float32: Probabilities, mixed: Probabilities, bound: float) -> PrecisionComparison:
     """Compare the final probabilities of the same sequences in both precisions, float32 (N, C)."""
     if not len(float32):
         raise ValueError("a proof must have at least one sequence, got none")
@@ -51,7 +51,7 @@ def prove(float32: Probabilities, mixed: Probabilities, bound: float) -> Precisi
     q = np.clip(mixed.astype(np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     entropy = -(p * np.log(p) + (1 - p) * np.log1p(-p))
     cross_entropy = -(p * np.log(q) + (1 - p) * np.log1p(-q))
-    return PrecisionProof(
+    return PrecisionComparison(
         n_sequences=len(p),
         mean_kl=float((cross_entropy - entropy).mean()),
         mean_entropy=float(entropy.mean()),

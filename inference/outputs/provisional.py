@@ -23,7 +23,7 @@ COST_SHARE = 0.01
 """Share of the time that writing provisional submissions may take."""
 CHUNK_ROWS = 1024
 """Records that wait for their estimate at most: 10 MB."""
-TELLING_RECORDS = 256
+MIN_TIMED_RECORDS = 256
 """Fewest records whose estimate tells what the second phase takes: asking 26 boosters about a few costs most for asking."""
 
 
@@ -113,7 +113,7 @@ class Provisional:
         self._rows[self._n_known : self._n_known + n_records] = self._estimate(self._waiting)
         self._n_known += n_records
         self._waiting = []
-        if n_records >= TELLING_RECORDS:
+        if n_records >= MIN_TIMED_RECORDS:
             self._measured_records += n_records
             self._measured_seconds += self._clock() - start
 

@@ -65,7 +65,7 @@ class RecordCounts:
 
 
 @dataclass
-class RunFacts:
+class RunMetadata:
     """What only the run itself knows; a repeated second phase knows less."""
 
     plan: Plan | None = None
@@ -76,7 +76,7 @@ class RunFacts:
     neighbourhood: Neighbourhood | None = None
 
 
-def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts, run: RunFacts) -> dict[str, Any]:
+def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts, run: RunMetadata) -> dict[str, Any]:
     """Write `run.json`, the last file of a run; returns its content."""
     elapsed = run.stopwatch.elapsed()
     n_done = header.n_sequences - run.state.n_kept if run.plan else header.n_sequences
@@ -116,7 +116,7 @@ def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts
     return report
 
 
-def write_shard(out: Path, header: RecordsHeader, bundle: Bundle, run: RunFacts) -> dict[str, Any]:
+def write_shard(out: Path, header: RecordsHeader, bundle: Bundle, run: RunMetadata) -> dict[str, Any]:
     """Write the `run.json` of a shard, which leaves records and no submission; returns its content."""
     report: dict[str, Any] = {
         "format_version": FORMAT_VERSION,

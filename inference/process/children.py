@@ -8,7 +8,7 @@ import threading
 from multiprocessing.process import BaseProcess
 
 
-def end_with_parent() -> None:
+def exit_with_parent() -> None:
     """In the child: end when the parent does, however that ends. Idle workers of a pool would wait for ever."""
     parent = multiprocessing.parent_process()
 

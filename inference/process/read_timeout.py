@@ -15,15 +15,15 @@ MAX_HANGING = 64
 that is left into failures."""
 
 
-class GaveUpError(Exception):
+class ReadTimeoutError(Exception):
     """The work took too long."""
 
 
-class MountGoneError(InputError):
+class StorageUnavailableError(InputError):
     """So much work hangs that none can be expected to come back."""
 
 
-class Patience:
+class ReadTimeout:
     """Runs work in threads of their own and waits for each a limited time. Threads may share it."""
 
     def __init__(self, seconds: float) -> None:
@@ -37,29 +37,29 @@ class Patience:
 
         Raises
         ------
-        GaveUpError
+        ReadTimeoutError
             It takes too long; it then goes on unheeded.
-        MountGoneError
+        StorageUnavailableError
             Too many others hang already.
         """
         with self._lock:
             if self._n_hanging >= MAX_HANGING:
-                raise MountGoneError(
+                raise StorageUnavailableError(
                     f"photos: must be readable, but {self._n_hanging} reads hang for more than {self.seconds:g} s; "
                     "progress is saved, run again when they are"
                 )
-        attempt = _Attempt(work, self._came_back)
+        attempt = _Attempt(work, self._on_late_return)
         # A thread that hangs in the kernel cannot be ended; as a daemon it does not keep the program from ending.
         threading.Thread(target=attempt.run, name="read", daemon=True).start()
         if not attempt.wait(self.seconds):
             with self._lock:
                 self._n_hanging += 1
             if attempt.leave():
-                raise GaveUpError(f"no answer within {self.seconds:g} s")
-            self._came_back()  # it finished in this very moment
+                raise ReadTimeoutError(f"no answer within {self.seconds:g} s")
+            self._on_late_return()  # it finished in this very moment
         return attempt.result()
 
-    def _came_back(self) -> None:
+    def _on_late_return(self) -> None:
         with self._lock:
             self._n_hanging -= 1
 

@@ -20,7 +20,7 @@ are with the operating system already. Together less than the 8 s promised, and 
 
 
 @contextmanager
-def stopping_on_signals(state: RunState) -> Iterator[None]:
+def graceful_shutdown(state: RunState) -> Iterator[None]:
     """SIGTERM and SIGINT ask the run to stop: at the next call of a network, or for good after 6 s or a second signal.
 
     The signals are blocked, here and in all threads to come, and a thread waits for them: Python's own handlers only run

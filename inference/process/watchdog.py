@@ -19,7 +19,7 @@ log = structlog.get_logger()
 FLUSH_SECONDS = 0.1
 
 
-def say_and_go_on(say: Callable[[], None]) -> None:
+def log_with_timeout(say: Callable[[], None]) -> None:
     """Say something, but not for longer than a moment: nobody may read it, and a full pipe never takes it."""
     thread = threading.Thread(target=say, daemon=True)
     thread.start()
@@ -33,7 +33,7 @@ def _flush() -> None:
 
 
 @contextmanager
-def last_resort(state: RunState, at_seconds: float, action: Callable[[], int]) -> Iterator[None]:
+def watchdog(state: RunState, at_seconds: float, action: Callable[[], int]) -> Iterator[None]:
     """Unless the block ends before, act at `at_seconds` after the run began and end the process.
 
     It does not matter what the run is doing then, nor whether it will ever come back from it. `action` returns the exit
@@ -49,14 +49,14 @@ def last_resort(state: RunState, at_seconds: float, action: Callable[[], int]) -
             code = action()
         except HakunaError as error:
             said = str(error)
-            say_and_go_on(lambda: log.error("the last moment", error=said))  # noqa: TRY400  # said elsewhere
+            log_with_timeout(lambda: log.error("the last moment", error=said))  # noqa: TRY400  # said elsewhere
             code = error.exit_code
         except BaseException:  # noqa: BLE001  # told, and the process ends all the same
             said = traceback.format_exc()
-            say_and_go_on(lambda: log.error("the last moment", traceback=said))  # noqa: TRY400
+            log_with_timeout(lambda: log.error("the last moment", traceback=said))  # noqa: TRY400
         finally:
             # Nobody may read what the run says any more: that must not keep it from ending.
-            say_and_go_on(_flush)
+            log_with_timeout(_flush)
             os._exit(code)
 
     thread = threading.Thread(target=wait, name="last resort", daemon=True)

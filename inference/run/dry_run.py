@@ -14,18 +14,18 @@ from inference.bundle.passes import Effort, passes_for, relative_cost
 from inference.core.choices import Precision
 from inference.core.errors import DoesNotFitError, HakunaError, OutputError, TooManyFailuresError
 from inference.core.sequences import Sequence
-from inference.dataset.input_check import check_any_photo, take_census
+from inference.dataset.input_check import check_any_photo, summarise_input
 from inference.ensemble.estimator import Estimator
-from inference.execution.deadline import MARGIN_SHARE, Batch, Pace
+from inference.execution.deadline import MARGIN_SHARE, Batch, DeadlinePolicy
 from inference.execution.job import Job, RunOptions
-from inference.execution.worker import PhotoPass
+from inference.execution.worker import Worker
 from inference.networks.engine import load_networks
 from inference.networks.forward import LoadedNetworks
 from inference.process.progress import RunState
 from inference.process.stopwatch import Stopwatch
-from inference.run.photos_to_records import pace_for
+from inference.run.photos_to_records import deadline_policy
 from inference.run.records_to_submission import CHUNK_RECORDS, check_features_path
-from inference.run.resume import count_kept, prepare
+from inference.run.resume import count_completed, resume_point
 
 MEASURED_BATCHES = 3
 """Batches that the rates are measured on, after one that warms up; taken evenly from all sequences."""
@@ -41,32 +41,32 @@ MEMORY_BYTES_PER_SEQUENCE = 2_000
 """Metadata of three photos and a provisional row, as measured with a million rows of metadata."""
 
 
-def examine(job: Job, out: Path, options: RunOptions, state: RunState) -> dict[str, Any]:
+def estimate(job: Job, out: Path, options: RunOptions, state: RunState) -> dict[str, Any]:
     """Look at the files, measure a few batches, and project the run; returns figures ready for JSON.
 
     `fits` is None without a budget, and where no photo could be read to measure with.
     """
     check_features_path(options.features_path, job.bundle.manifest)
-    start = prepare(job, out, options)
+    start = resume_point(job, out, options)
     engine, decoder = start.engine, start.decoder
     estimator = Estimator(job.bundle)
     stopwatch = Stopwatch()
     with stopwatch("census"):
-        kept = count_kept(start, job, options, state)
+        kept = count_completed(start, job, options, state)
         if not kept.is_complete:
             check_any_photo(
-                job.plan.sequences, job.data_folder, job.bundle.manifest.n_frames, options.patience, state.check
+                job.plan.sequences, job.data_folder, job.bundle.manifest.n_frames, options.read_timeout, state.check
             )
-        census = take_census(job.sequences, job.data_folder, job.bundle.manifest.n_frames)
-    work = PhotoPass(job, options, decoder, stopwatch, state.check)
+        summary = summarise_input(job.sequences, job.data_folder, job.bundle.manifest.n_frames)
+    work = Worker(job, options, decoder, stopwatch, state.check)
     with stopwatch("load networks"):
         networks = load_networks(job.bundle, engine, Precision.FLOAT32, state.check)
-    pace = pace_for(job, options.budget or float("inf"))
+    pace = deadline_policy(job, options.budget or float("inf"))
     _measure(work, networks, estimator, pace)
     n_sequences, n_left = len(job.sequences), len(job.sequences) - state.n_kept
     spent = stopwatch.seconds()
     startup = state.seconds() - spent["measure"] - spent["census"]  # a run does neither
-    finish = n_sequences * pace.finish_seconds_per_sequence
+    finish = n_sequences * pace.postprocess_seconds_per_sequence
     seconds = {
         effort: startup + n_left * pace.seconds_per_sequence(effort) + finish
         for effort in Effort
@@ -79,9 +79,9 @@ def examine(job: Job, out: Path, options: RunOptions, state: RunState) -> dict[s
     return {
         "sequences": n_sequences,
         "sequences_kept_from_earlier_run": state.n_kept,
-        "photos": census.n_photos,
-        "photo_bytes": census.n_bytes,
-        "problems": {reason.value: n for reason, n in sorted(census.problems.items())},
+        "photos": summary.n_photos,
+        "photo_bytes": summary.n_bytes,
+        "problems": {reason.value: n for reason, n in sorted(summary.problems.items())},
         "engine": str(engine),
         "device": engine.device,
         "decoder": decoder.name.value,
@@ -98,8 +98,8 @@ def examine(job: Job, out: Path, options: RunOptions, state: RunState) -> dict[s
     }
 
 
-def refusal(figures: dict[str, Any], out: Path, options: RunOptions) -> HakunaError | None:
-    """How the run would end other than well, as far as the figures of `examine` tell; the gravest of several."""
+def reason_not_to_run(figures: dict[str, Any], out: Path, options: RunOptions) -> HakunaError | None:
+    """How the run would end other than well, as far as the figures of `estimate` tell; the gravest of several."""
     if not figures["output_is_writable"]:
         return OutputError(f"{out} must be writable, got: it is not")
     if not figures["disk_is_enough"]:
@@ -120,7 +120,7 @@ def refusal(figures: dict[str, Any], out: Path, options: RunOptions) -> HakunaEr
     return None
 
 
-def _measure(work: PhotoPass, networks: LoadedNetworks, estimator: Estimator, pace: Pace) -> None:
+def _measure(work: Worker, networks: LoadedNetworks, estimator: Estimator, pace: DeadlinePolicy) -> None:
     """Run a few batches as a run would, one after the other, and tell `pace`."""
     job = work.job
     passes = passes_for(job.bundle.manifest, Effort.FULL, flip_tta=job.flip_tta)
@@ -139,7 +139,7 @@ def _measure(work: PhotoPass, networks: LoadedNetworks, estimator: Estimator, pa
                 continue  # the first one warms up
             seconds, cost = watch.seconds(), sum(relative_cost(passes, one.n_frames) for one in viewed)
             pace.observe(Batch(len(viewed), cost, cost, seconds["networks"], photo_seconds))
-            pace.finish_seconds_per_sequence = seconds["estimate"] / len(together)
+            pace.postprocess_seconds_per_sequence = seconds["estimate"] / len(together)
 
 
 def _samples(sequences: tuple[Sequence, ...], batch_size: int) -> list[list[Sequence]]:

@@ -14,7 +14,7 @@ from inference.outputs import run_report
 from inference.records.jsonl import RecordWriter, read_header, read_records
 from inference.records.schema import RECORDS_NAME, Record, RecordsHeader
 
-WRITE_TOGETHER = 256
+WRITE_BLOCK = 256
 """Records handed to the operating system at once."""
 
 
@@ -106,7 +106,7 @@ def _copy(parts: list[Part], n_all: int, writer: RecordWriter, check: Callable[[
             check()
             if index >= position:
                 waiting.append(record)
-            if len(waiting) == WRITE_TOGETHER:
+            if len(waiting) == WRITE_BLOCK:
                 writer.append(waiting)
                 waiting = []
         writer.append(waiting)

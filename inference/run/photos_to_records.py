@@ -14,71 +14,71 @@ import structlog
 from inference.bundle.passes import Effort, passes_for, relative_cost
 from inference.core.choices import Precision
 from inference.core.errors import OutOfMemoryError, TooManyFailuresError
-from inference.core.iteration import in_parts
+from inference.core.iteration import batched
 from inference.core.sequences import ViewedSequence
 from inference.ensemble.estimator import Estimator
-from inference.execution.deadline import Batch, Pace
+from inference.execution.deadline import Batch, DeadlinePolicy
 from inference.execution.job import Job, RunOptions
-from inference.execution.worker import PHASE, WAIT, PhotoPass, unseen_record
+from inference.execution.worker import PHASE, WAIT, Worker, priors_record
 from inference.networks.engine import Engine, load_networks
 from inference.networks.forward import LoadedNetworks
-from inference.networks.precision_check import PROOF_SEQUENCES
+from inference.networks.precision_check import COMPARED_SEQUENCES
 from inference.outputs.provisional import Provisional
 from inference.process.progress import RunState
 from inference.records.jsonl import RecordWriter
 from inference.records.schema import Record
-from inference.run.precision_selection import LOAD, PROVE, prove_mixed
+from inference.run.precision_selection import LOAD, PROVE, try_mixed
 
 log = structlog.get_logger()
 
 Progress = Callable[[int, int], None]
 """Called with the number of sequences done and of all."""
 
-UNSEEN_TOGETHER = 1024
+PRIORS_BLOCK = 1024
 MIXED_LOAD_SHARE = 0.1
 """Largest share of the time left that loading the networks in mixed precision may take."""
 
 
 @dataclass
-class Hurry:
+class DeadlineState:
     """What a run with a time budget has in addition.
 
     Attributes
     ----------
-    may_mix : whether mixed precision can still be tried
+    can_try_mixed : whether mixed precision can still be tried
     is_mixed : whether it was turned on to save time
-    is_warm : whether the networks have answered before
+    is_warmed_up : whether the networks have answered before
     """
 
-    pace: Pace
+    pace: DeadlinePolicy
     provisional: Provisional | None
-    may_mix: bool
+    can_try_mixed: bool
     is_mixed: bool = False
-    is_warm: bool = False
+    is_warmed_up: bool = False
 
 
 @dataclass
 class Phase1:
     """Phase 1 at work. `networks` changes when mixed precision is turned on."""
 
-    work: PhotoPass
+    work: Worker
     engine: Engine
     estimator: Estimator
     networks: LoadedNetworks
     writer: RecordWriter
     state: RunState
     on_progress: Progress
-    hurry: Hurry | None = None
+    hurry: DeadlineState | None = None
 
 
-def pace_for(job: Job, budget: float) -> Pace:
+def deadline_policy(job: Job, budget: float) -> DeadlinePolicy:
     """The pace of a job within a budget in seconds, with what its efforts cost."""
     manifest = job.bundle.manifest
     costs = {
         effort: relative_cost(passes_for(manifest, effort, flip_tta=job.flip_tta), manifest.n_frames)
         for effort in Effort
     }
-    return Pace(budget, costs)
+    return DeadlinePolicy(budget, costs)
 
 
 def photos_to_records(phase: Phase1) -> None:
@@ -88,7 +88,7 @@ def photos_to_records(phase: Phase1) -> None:
     """
     work, state = phase.work, phase.state
     sequences, n_photos = work.job.sequences, work.job.n_photos
-    viewed = cast("Generator[ViewedSequence]", work.viewed(sequences[state.n_done :], work.n_ahead))
+    viewed = cast("Generator[ViewedSequence]", work.viewed(sequences[state.n_done :], work.prefetch_depth))
     phase.on_progress(state.n_done, len(sequences))
     state.phase_started = time.monotonic()
     with work.stopwatch(PHASE), closing(viewed):
@@ -126,9 +126,9 @@ def _ask(phase: Phase1, batch: list[ViewedSequence], effort: Effort) -> list[Rec
         records = work.ask(phase.networks, batch, effort, is_mixed=bool(hurry and hurry.is_mixed))
     seconds = time.perf_counter() - start
     _keep(phase, records)
-    if hurry and not hurry.is_warm:
+    if hurry and not hurry.is_warmed_up:
         # Its shapes were new to the networks, which costs time once.
-        hurry.is_warm = any(record.n_frames for record in records)
+        hurry.is_warmed_up = any(record.n_frames for record in records)
     elif hurry:
         hurry.pace.observe(
             Batch(
@@ -140,34 +140,34 @@ def _ask(phase: Phase1, batch: list[ViewedSequence], effort: Effort) -> list[Rec
             )
         )
     if hurry and hurry.provisional:
-        hurry.pace.finish_seconds_per_sequence = hurry.provisional.seconds_per_record
+        hurry.pace.postprocess_seconds_per_sequence = hurry.provisional.seconds_per_record
     return records
 
 
-def _is_mixing_worth_it(phase: Phase1, hurry: Hurry) -> bool:
+def _is_mixing_worth_it(phase: Phase1, hurry: DeadlineState) -> bool:
     """Whether mixed precision is there and not tried, and loading the networks again does not take too long."""
-    if not hurry.may_mix:
+    if not hurry.can_try_mixed:
         return False
     load_seconds = phase.work.stopwatch.seconds().get(LOAD, 0.0)
     return load_seconds <= MIXED_LOAD_SHARE * (hurry.pace.budget - phase.state.seconds())
 
 
-def _try_mixed(phase: Phase1, hurry: Hurry, viewed: Generator[ViewedSequence]) -> None:
+def _try_mixed(phase: Phase1, hurry: DeadlineState, viewed: Generator[ViewedSequence]) -> None:
     """Turn mixed precision on, if it proves itself on the next sequences, which get float32 at full effort once more."""
-    work, hurry.may_mix = phase.work, False
-    batch = list(islice(viewed, PROOF_SEQUENCES))
+    work, hurry.can_try_mixed = phase.work, False
+    batch = list(islice(viewed, COMPARED_SEQUENCES))
     float32 = _ask(phase, batch, Effort.FULL)
     if not any(record.n_frames for record in float32):
         return
     holds = False
     with work.stopwatch(PROVE):
         try:
-            mixed, proof = prove_mixed(work, phase.engine, phase.estimator, batch, float32)
+            mixed, proof = try_mixed(work, phase.engine, phase.estimator, batch, float32)
             holds = proof.holds
         except OutOfMemoryError as error:
             log.warning("mixed precision: no memory to try it, using float32", error=str(error))
     if holds:
-        phase.networks, hurry.is_mixed, hurry.is_warm = mixed, True, False
+        phase.networks, hurry.is_mixed, hurry.is_warmed_up = mixed, True, False
         hurry.pace.forget()
     else:
         with work.stopwatch(LOAD):
@@ -188,7 +188,7 @@ def _keep(phase: Phase1, records: list[Record]) -> None:
     phase.on_progress(state.n_done, state.n_all)
 
 
-def _effort(phase: Phase1, hurry: Hurry) -> Effort:
+def _effort(phase: Phase1, hurry: DeadlineState) -> Effort:
     """What the next batch gets."""
     state = phase.state
     n_all = state.n_all
@@ -204,8 +204,8 @@ def _give_priors(phase: Phase1) -> None:
     """There is no time to look at the rest."""
     left = phase.work.job.sequences[phase.state.n_done :]
     log.warning("time budget: the rest gets the priors", sequences=len(left))
-    for part in in_parts(left, UNSEEN_TOGETHER):
-        _keep(phase, [unseen_record(sequence, phase.work.job.bundle.manifest) for sequence in part])
+    for part in batched(left, PRIORS_BLOCK):
+        _keep(phase, [priors_record(sequence, phase.work.job.bundle.manifest) for sequence in part])
 
 
 def _cost(job: Job, batch: list[ViewedSequence], effort: Effort) -> float:

@@ -18,23 +18,30 @@ from inference.core.labels import priors_row
 from inference.dataset.input_check import check_any_photo
 from inference.ensemble.estimator import Estimator
 from inference.execution.job import Job, RunOptions
-from inference.execution.worker import PhotoPass
+from inference.execution.worker import Worker
 from inference.images.decoder import Decoder
 from inference.networks.engine import Engine
 from inference.outputs import run_report
 from inference.outputs.provisional import Provisional, discard_provisional
-from inference.outputs.run_report import RunFacts
+from inference.outputs.run_report import RunMetadata
 from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME, write_failures
 from inference.process.heartbeat import heartbeat
 from inference.process.lock import OutputFolder
 from inference.process.progress import RunState
-from inference.process.watchdog import last_resort, say_and_go_on
+from inference.process.watchdog import log_with_timeout, watchdog
 from inference.records.jsonl import RecordWriter, read_records
 from inference.records.schema import RECORDS_NAME, RecordsHeader
-from inference.run.photos_to_records import Hurry, Phase1, Progress, check_failures, pace_for, photos_to_records
-from inference.run.precision_selection import settled_networks
+from inference.run.photos_to_records import (
+    DeadlineState,
+    Phase1,
+    Progress,
+    check_failures,
+    deadline_policy,
+    photos_to_records,
+)
+from inference.run.precision_selection import select_precision
 from inference.run.records_to_submission import check_features_path, records_to_submission
-from inference.run.resume import count_kept, prepare
+from inference.run.resume import count_completed, resume_point
 
 log = structlog.get_logger()
 
@@ -43,7 +50,7 @@ WRITES_RESERVED = 3
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunContext:
     """What a run was given and found: everything but the job."""
 
     out: OutputFolder
@@ -52,7 +59,7 @@ class Surroundings:
     engine: Engine
     decoder: Decoder
     estimator: Estimator
-    facts: RunFacts
+    facts: RunMetadata
     on_progress: Progress
 
     @property
@@ -72,12 +79,12 @@ def predict(
     """
     state = state or RunState()
     check_features_path(options.features_path, job.bundle.manifest)
-    start = prepare(job, out.path, options)
+    start = resume_point(job, out.path, options)
     header, engine, decoder = start.header, start.engine, start.decoder
-    kept = count_kept(start, job, options, state)
+    kept = count_completed(start, job, options, state)
     check_failures(job.n_photos, options, state)
-    if kept.n_mended and kept.is_complete:
-        log.warning("photos that were missing are there by now; --fresh predicts them too", count=kept.n_mended)
+    if kept.n_recovered and kept.is_complete:
+        log.warning("photos that were missing are there by now; --fresh predicts them too", count=kept.n_recovered)
     if (
         kept.is_complete
         and options.features_path is None
@@ -92,75 +99,75 @@ def predict(
         return report
     if not kept.is_complete:
         check_any_photo(
-            job.plan.sequences, job.data_folder, job.bundle.manifest.n_frames, options.patience, state.check
+            job.plan.sequences, job.data_folder, job.bundle.manifest.n_frames, options.read_timeout, state.check
         )
-    facts = RunFacts(plan=job.plan, state=state, budget=options.budget)
-    around = Surroundings(out, options, state, engine, decoder, Estimator(job.bundle), facts, on_progress)
+    facts = RunMetadata(plan=job.plan, state=state, budget=options.budget)
+    context = RunContext(out, options, state, engine, decoder, Estimator(job.bundle), facts, on_progress)
     with heartbeat(state, out), ExitStack() as until_the_end:
-        hurry = _hurry(job, header, around, until_the_end) if options.budget else None
+        hurry = _hurry(job, header, context, until_the_end) if options.budget else None
         _log_job(job, engine, decoder, state.n_kept)
         if not kept.is_complete:
-            _phase_1(job, header, around, hurry)
+            _phase_1(job, header, context, hurry)
         check_failures(job.n_photos, options, state)
         if job.is_shard:
             return run_report.write_shard(out.path, header, job.bundle, facts)
         state.stage = "records to submission"
-        report = records_to_submission(out.path, around.estimator, out.path, options.features_path, facts)
+        report = records_to_submission(out.path, context.estimator, out.path, options.features_path, facts)
         discard_provisional(out.path)  # an earlier run with a budget may have left one
     return report
 
 
-def _phase_1(job: Job, header: RecordsHeader, around: Surroundings, hurry: Hurry | None) -> None:
-    state, facts = around.state, around.facts
-    work = PhotoPass(job, around.options, around.decoder, facts.stopwatch, state.check)
+def _phase_1(job: Job, header: RecordsHeader, context: RunContext, hurry: DeadlineState | None) -> None:
+    state, facts = context.state, context.facts
+    work = Worker(job, context.options, context.decoder, facts.stopwatch, state.check)
     state.stage = "loading the networks"
-    networks, precision = settled_networks(work, around.engine, around.estimator, header.precision)
+    networks, precision = select_precision(work, context.engine, context.estimator, header.precision)
     with facts.stopwatch("load stackers"):
-        around.estimator.load()  # what is wrong with them is told before the photos
+        context.estimator.load()  # what is wrong with them is told before the photos
     if hurry and precision["used"] == Precision.MIXED.value:
-        hurry.may_mix = False
-    run_report.forget(around.out.path)
-    writer = RecordWriter(around.records_path, replace(header, precision=precision), keep=state.n_kept)
+        hurry.can_try_mixed = False
+    run_report.forget(context.out.path)
+    writer = RecordWriter(context.records_path, replace(header, precision=precision), keep=state.n_kept)
     state.stage = "photos to records"
     try:
         photos_to_records(
-            Phase1(work, around.engine, around.estimator, networks, writer, state, around.on_progress, hurry)
+            Phase1(work, context.engine, context.estimator, networks, writer, state, context.on_progress, hurry)
         )
     finally:
         writer.close()
         facts.overlap = work.overlap()
 
 
-def _hurry(job: Job, header: RecordsHeader, around: Surroundings, until_the_end: ExitStack) -> Hurry:
+def _hurry(job: Job, header: RecordsHeader, context: RunContext, until_the_end: ExitStack) -> DeadlineState:
     """What a time budget adds: a pace, and a submission that is complete from now on and final at the last moment."""
-    budget = around.options.budget
+    budget = context.options.budget
     if budget is None:
         raise ValueError("a run without a budget has no hurry")
-    pace = pace_for(job, budget)
+    pace = deadline_policy(job, budget)
     provisional = None
     if not job.is_shard:
         provisional = Provisional(
-            around.out.path,
+            context.out.path,
             [sequence.seq_id for sequence in job.sequences],
             job.plan.labels,
             priors_row(job.bundle.manifest.priors),
-            lambda records: around.estimator(records).probabilities,
+            lambda records: context.estimator(records).probabilities,
         )
         provisional.write_if_due()
 
     def end_now() -> int:
-        return _end_now(job, header, around, provisional, budget)
+        return _end_now(job, header, context, provisional, budget)
 
-    last_moment = min(pace.last_moment, budget - WRITES_RESERVED * (provisional.write_seconds if provisional else 0.0))
-    until_the_end.enter_context(last_resort(around.state, last_moment, end_now))
+    cutoff = min(pace.cutoff, budget - WRITES_RESERVED * (provisional.write_seconds if provisional else 0.0))
+    until_the_end.enter_context(watchdog(context.state, cutoff, end_now))
     if provisional:
-        until_the_end.push(_final_if_there_is_none(around.out.path, provisional))
-        if around.state.n_kept:
-            around.estimator.load()
-            for record in islice(read_records(around.records_path, header), around.state.n_kept):
-                around.state.check()
+        until_the_end.push(_final_if_there_is_none(context.out.path, provisional))
+        if context.state.n_kept:
+            context.estimator.load()
+            for record in islice(read_records(context.records_path, header), context.state.n_kept):
+                context.state.check()
                 provisional.add([record])
-    return Hurry(pace, provisional, may_mix=around.engine.supports_mixed)
+    return DeadlineState(pace, provisional, can_try_mixed=context.engine.supports_mixed)
 
 
 def _final_if_there_is_none(
@@ -178,23 +185,25 @@ def _final_if_there_is_none(
 
 
 def _end_now(
-    job: Job, header: RecordsHeader, around: Surroundings, provisional: Provisional | None, budget: float
+    job: Job, header: RecordsHeader, context: RunContext, provisional: Provisional | None, budget: float
 ) -> int:
     """The last moment has come: the best submission so far is the submission. Returns the exit code."""
-    out, state = around.out.path, around.state
+    out, state = context.out.path, context.state
     if provisional is None:
         over = "time budget: over before the shard was complete; its records are kept, run again to go on"
-        say_and_go_on(lambda: log.error(over))
+        log_with_timeout(lambda: log.error(over))
         return DegradedError.exit_code
     n_real = provisional.make_final()
-    if around.records_path.exists():
-        own = islice(read_records(around.records_path, header), state.n_done)  # with --fresh, others may still be there
+    if context.records_path.exists():
+        own = islice(
+            read_records(context.records_path, header), state.n_done
+        )  # with --fresh, others may still be there
         write_failures(out / FAILURES_NAME, own)
     run_report.write_out_of_time(out, job.bundle, n_real, state, budget)
     over = "time budget: over, the best submission so far is final"
     figures = {"finished": n_real, "with_priors": state.n_all - n_real, "stage": state.stage}
-    say_and_go_on(lambda: log.warning(over, **figures))
-    return DegradedError.exit_code if around.options.strict else 0
+    log_with_timeout(lambda: log.warning(over, **figures))
+    return DegradedError.exit_code if context.options.strict else 0
 
 
 def _log_job(job: Job, engine: Engine, decoder: Decoder, n_kept: int) -> None:

@@ -14,12 +14,12 @@ from inference.bundle.manifest import DEMO_WARNING, Manifest
 from inference.bundle.reader import Bundle
 from inference.core.errors import CheckpointError, OutputError, UsageError
 from inference.core.files import output_errors
-from inference.core.iteration import in_parts
-from inference.ensemble.estimator import Estimated, Estimator, look_around_records
+from inference.core.iteration import batched
+from inference.ensemble.estimator import Estimator, Predictions, neighbourhood_of_records
 from inference.ensemble.features import FeatureFile
 from inference.ensemble.neighbourhood import Neighbourhood
 from inference.outputs import run_report
-from inference.outputs.run_report import RecordCounts, RunFacts
+from inference.outputs.run_report import RecordCounts, RunMetadata
 from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME, write_failures, write_submission
 from inference.process.progress import RunState
 from inference.records.jsonl import read_header, read_records
@@ -39,13 +39,13 @@ def records_to_submission(
     estimator: Estimator,
     out: Path,
     features_path: Path | None = None,
-    run: RunFacts | None = None,
+    run: RunMetadata | None = None,
 ) -> dict[str, Any]:
     """Write `submission.csv`, `failures.csv` and `run.json`; returns the content of the last.
 
     The estimator's bundle may be another one than the records were made with, as long as its networks are the same.
     """
-    run, bundle = run or RunFacts(), estimator.bundle
+    run, bundle = run or RunMetadata(), estimator.bundle
     records_path = records_folder / RECORDS_NAME
     header = read_header(records_path)
     check_usable(records_path, header, bundle)
@@ -53,11 +53,9 @@ def records_to_submission(
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     counts = RecordCounts()
-    run.neighbourhood = _look_around(records_path, header, estimator, run)
+    run.neighbourhood = _neighbourhood(records_path, header, estimator, run)
     with run.stopwatch("aggregate, stack, write"), _feature_file(features_path, bundle.manifest) as feature_file:
-        estimated = _estimated(
-            in_parts(read_records(records_path, header), CHUNK_RECORDS), estimator, run.neighbourhood
-        )
+        estimated = _estimated(batched(read_records(records_path, header), CHUNK_RECORDS), estimator, run.neighbourhood)
         rows = _rows((_observed(chunk, counts, feature_file, run) for chunk in estimated), run.state)
         write_submission(out / SUBMISSION_NAME, header.labels, header.n_sequences, rows)
         write_failures(out / FAILURES_NAME, read_records(records_path, header))
@@ -65,11 +63,11 @@ def records_to_submission(
     return run_report.write(out, header, bundle, counts, run)
 
 
-def _look_around(path: Path, header: RecordsHeader, estimator: Estimator, run: RunFacts) -> Neighbourhood | None:
+def _neighbourhood(path: Path, header: RecordsHeader, estimator: Estimator, run: RunMetadata) -> Neighbourhood | None:
     """What the neighbours saw, if the bundle asks; said where it is too little to be used."""
     with run.stopwatch("look around"):
-        chunks = in_parts(_checked(read_records(path, header), run), CHUNK_RECORDS)
-        found = look_around_records(chunks, header.n_sequences, estimator.bundle.manifest)
+        chunks = batched(_checked(read_records(path, header), run), CHUNK_RECORDS)
+        found = neighbourhood_of_records(chunks, header.n_sequences, estimator.bundle.manifest)
     if found and not found.is_used:
         log.warning(
             "neighbours: too few sequences have another camera around, not used",
@@ -79,7 +77,7 @@ def _look_around(path: Path, header: RecordsHeader, estimator: Estimator, run: R
     return found
 
 
-def _checked(records: Iterator[Record], run: RunFacts) -> Iterator[Record]:
+def _checked(records: Iterator[Record], run: RunMetadata) -> Iterator[Record]:
     for record in records:
         run.state.check()
         yield record
@@ -87,7 +85,7 @@ def _checked(records: Iterator[Record], run: RunFacts) -> Iterator[Record]:
 
 def _estimated(
     chunks: Iterable[list[Record]], estimator: Estimator, neighbourhood: Neighbourhood | None
-) -> Iterator[Estimated]:
+) -> Iterator[Predictions]:
     """Estimate every record, each with its rows of the neighbourhood."""
     first = 0
     for chunk in chunks:
@@ -105,7 +103,7 @@ def _rows(
 
 
 def _observed(
-    chunk: Estimated, counts: RecordCounts, feature_file: FeatureFile | None, run: RunFacts
+    chunk: Predictions, counts: RecordCounts, feature_file: FeatureFile | None, run: RunMetadata
 ) -> tuple[list[str], Probabilities]:
     """Count a chunk and keep its features on its way to the submission."""
     run.state.check()

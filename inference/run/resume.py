@@ -12,15 +12,15 @@ from inference.bundle.passes import Effort
 from inference.core import version
 from inference.core.choices import REFERENCE_PIXELS, DecoderName, EngineName
 from inference.core.errors import CheckpointError
-from inference.core.sequences import READING_TROUBLE, FailureReason
+from inference.core.sequences import IO_FAILURES, FailureReason
 from inference.execution.job import Job, RunOptions
 from inference.images.decoder import Decoder, find_decoder
 from inference.networks.engine import Engine, find_engine
 from inference.process.progress import RunState
-from inference.process.read_timeout import GaveUpError
+from inference.process.read_timeout import ReadTimeoutError
 from inference.records.jsonl import read_header, read_records
 from inference.records.schema import RECORDS_NAME, Record, RecordsHeader, outputs_of
-from inference.storage.local import TOLD_BY_ENTRY, entry_of
+from inference.storage.local import STAT_FAILURES, entry_of
 
 
 def records_header(job: Job, engine: Engine, decoder: Decoder, existing: RecordsHeader | None) -> RecordsHeader:
@@ -51,7 +51,7 @@ def records_header(job: Job, engine: Engine, decoder: Decoder, existing: Records
 
 
 @dataclass(frozen=True)
-class Start:
+class ResumePoint:
     """What a run begins with, or goes on with: the same engine and decoder as before, where `auto` chose them.
 
     Attributes
@@ -68,7 +68,7 @@ class Start:
     existing: RecordsHeader | None
 
 
-def prepare(job: Job, out: Path, options: RunOptions) -> Start:
+def resume_point(job: Job, out: Path, options: RunOptions) -> ResumePoint:
     """Find engine and decoder, and look whose records are in the folder.
 
     Raises
@@ -89,7 +89,7 @@ def prepare(job: Job, out: Path, options: RunOptions) -> Start:
             f"{path}: must belong to this run, but differs in {', '.join(different)}; "
             "choose another --out, or --fresh to start over"
         )
-    return Start(path, engine, decoder, header, existing)
+    return ResumePoint(path, engine, decoder, header, existing)
 
 
 def _engine_name(job: Job, existing: RecordsHeader | None) -> EngineName:
@@ -108,20 +108,20 @@ def _decoder_name(job: Job, existing: RecordsHeader | None) -> DecoderName:
 
 
 @dataclass
-class Kept:
+class CompletedRecords:
     """What stays of an earlier run.
 
     Attributes
     ----------
     is_complete : whether it left nothing to do
-    n_mended : photos that failed in a complete run and look as if they would not any more
+    n_recovered : photos that failed in a complete run and look as if they would not any more
     """
 
     is_complete: bool = False
-    n_mended: int = 0
+    n_recovered: int = 0
 
 
-def count_kept(start: Start, job: Job, options: RunOptions, state: RunState) -> Kept:
+def count_completed(start: ResumePoint, job: Job, options: RunOptions, state: RunState) -> CompletedRecords:
     """Tell `state` what an earlier run of this very job left.
 
     At the end of the records, sequences that there was no time to look at are done again, and of an unfinished run those
@@ -132,35 +132,35 @@ def count_kept(start: Start, job: Job, options: RunOptions, state: RunState) -> 
     header, path = start.header, start.path
     state.n_all = header.n_sequences
     if start.existing is None:
-        return Kept()
+        return CompletedRecords()
     n_whole = n_looked_at = n_read = n_failures = 0
-    mended = _Mended(job, options)
+    recovered = _Recovered(job, options)
     for n_whole, record in enumerate(read_records(path, header), start=1):
         state.check()
         if record.effort < Effort.PRIORS or not record.has_metadata:
             n_looked_at = n_whole
-        in_trouble = not READING_TROUBLE.isdisjoint(failure.reason for failure in record.failures)
+        in_trouble = not IO_FAILURES.isdisjoint(failure.reason for failure in record.failures)
         if record.n_frames or not in_trouble:
             n_read = n_whole - in_trouble  # the first one in trouble may have been half read
         n_failures += len(record.failures)
-        mended.look(n_whole - 1, record)
+        recovered.look(n_whole - 1, record)
     is_finished = n_whole == header.n_sequences and n_failures <= options.allowed_failures(job.n_photos)
-    n_kept = n_looked_at if is_finished else int(min(n_looked_at, n_read, mended.first))
+    n_kept = n_looked_at if is_finished else int(min(n_looked_at, n_read, recovered.first))
     if n_kept < header.n_sequences:
         n_kept -= n_kept % options.batch_size  # a run that goes on sees the same batches
     for record in islice(read_records(path, header), n_kept):
         state.n_failures += len(record.failures)
         state.n_degraded += record.is_degraded
     state.n_done = state.n_kept = n_kept
-    return Kept(n_kept == header.n_sequences, mended.n_photos)
+    return CompletedRecords(n_kept == header.n_sequences, recovered.n_photos)
 
 
-class _Mended:
+class _Recovered:
     """Photos whose folder entries told that they failed, and tell so no more."""
 
     def __init__(self, job: Job, options: RunOptions) -> None:
         self._data_folder = job.data_folder
-        self._patience = options.patience
+        self._patience = options.read_timeout
         self._is_looking = True
         self.n_photos = 0
         self.first: float = inf
@@ -168,16 +168,16 @@ class _Mended:
 
     def look(self, index: int, record: Record) -> None:
         """Look at the failed photos of a sequence again; no more where the disk does not answer."""
-        names = [failure.file_name for failure in record.failures if failure.reason in TOLD_BY_ENTRY]
+        names = [failure.file_name for failure in record.failures if failure.reason in STAT_FAILURES]
         if not names or not self._is_looking:
             return
         try:
-            n_mended = self._patience(lambda: sum(self._is_usable(name) for name in names))
-        except GaveUpError:
+            n_recovered = self._patience(lambda: sum(self._is_usable(name) for name in names))
+        except ReadTimeoutError:
             self._is_looking = False
             return
-        self.n_photos += n_mended
-        if n_mended:
+        self.n_photos += n_recovered
+        if n_recovered:
             self.first = min(self.first, index)
 
     def _is_usable(self, file_name: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from inference.core.sequences import FailureReason
 
-TOLD_BY_ENTRY = frozenset(
+STAT_FAILURES = frozenset(
     {
         FailureReason.UNSAFE_PATH,
         FailureReason.MISSING,

@@ -28,9 +28,9 @@ from inference.bundle.manifest import (
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.errors import BundleError
 from inference.core.files import output_errors, sha256_of_file, sync_folder
-from inference.ensemble.booster_probe import try_boosters
+from inference.ensemble.booster_probe import probe_boosters
 from inference.ensemble.stackers import check_feature_names
-from inference.process.children import end_with_parent
+from inference.process.children import exit_with_parent
 from models.spec.recipe import NetworkRecipe, Recipe
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def make_bundle(where: str, files: Mapping[str, Path], recipe: Recipe, out: Path
         names = feature_names(recipe.as_ensemble(), networks)
         _copy_boosters(files, recipe, names, work)
         _write_manifest(recipe, networks, sources, work, demo=demo)
-        try_boosters(open_bundle(work))
+        probe_boosters(open_bundle(work))
         work.chmod(0o755)
         with output_errors(out):
             work.replace(out)
@@ -132,16 +132,16 @@ def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> None:
 
 
 def _answers(source: Path, recipe: NetworkRecipe) -> list[Probabilities]:
-    from models.keras_io.frozen_export import keras_answers
+    from models.keras_io.frozen_export import keras_outputs
     from models.keras_io.h5_file import load_network
 
-    return keras_answers(load_network(source, recipe), recipe)
+    return keras_outputs(load_network(source, recipe), recipe)
 
 
 def _difference(answers: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
-    from models.keras_io.frozen_export import export_difference
+    from models.keras_io.frozen_export import max_export_error
 
-    return export_difference(answers, recipe, folder)
+    return max_export_error(answers, recipe, folder)
 
 
 def _here(work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
@@ -150,7 +150,7 @@ def _here(work: Callable[Arguments, Result], *arguments: Arguments.args, **optio
 
 def _in_a_child(work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=end_with_parent) as child:
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=exit_with_parent) as child:
         try:
             return child.submit(work, *arguments, **options).result()
         except BrokenProcessPool as error:

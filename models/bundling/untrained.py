@@ -29,7 +29,7 @@ HEAD_SPREAD = 1.0
 """Standard deviation of what a random network adds to the logit of a prior."""
 
 
-def write_random_assets(folder: Path, recipe: Recipe, seed: int, application: str = TINY) -> None:
+def write_untrained_assets(folder: Path, recipe: Recipe, seed: int, application: str = TINY) -> None:
     """Write every file that the recipe names, reproducibly.
 
     `application` is the backbone: the project's tiny one, or any name in keras.applications.

@@ -62,11 +62,11 @@ def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]
     """
     from inference.bundle.graph_check import check_networks
     from inference.bundle.reader import open_bundle
-    from inference.ensemble.booster_probe import try_boosters
+    from inference.ensemble.booster_probe import probe_boosters
 
     opened = open_bundle(bundle)
     check_networks(opened)
-    try_boosters(opened)
+    probe_boosters(opened)
     typer.echo(f"{bundle}: intact, {len(opened.manifest.files)} files, bundle {opened.id[:12]}")
 
 

@@ -39,7 +39,7 @@ def stack(
     """
     from inference.process.lock import locked
     from inference.process.progress import RunState
-    from inference.process.signals import stopping_on_signals
+    from inference.process.signals import graceful_shutdown
     from inference.settings.logs import configure_logging
     from inference.settings.settings import load_settings
 
@@ -51,7 +51,7 @@ def stack(
     with ExitStack() as entered:
         for folder in (out, reverse_out) if reverse_out else (out,):
             entered.enter_context(locked(folder))
-        entered.enter_context(stopping_on_signals(state))
+        entered.enter_context(graceful_shutdown(state))
         from models.cli.tables import print_outcome
         from models.spec.recipe import load_recipe
         from models.stacking.stack import StackingJob, stack

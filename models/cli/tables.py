@@ -32,7 +32,7 @@ def show_bundle(folder: Path) -> None:
             ", ".join(one.view for one in network.inputs),
             ", ".join(str(size.as_image_size()) for size in network.sizes),
             "yes" if network.flip_tta else "no",
-            f"{network.export_difference:.1e}",
+            f"{network.max_export_error:.1e}",
             f"{n_bytes / 1e6:.1f}",
         )
     console.print(table)

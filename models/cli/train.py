@@ -55,16 +55,16 @@ def train(
     """
     from inference.process.lock import locked
     from inference.process.progress import RunState
-    from inference.process.signals import stopping_on_signals
+    from inference.process.signals import graceful_shutdown
     from inference.settings.logs import configure_logging
     from inference.settings.settings import load_settings
 
     settings = load_settings(workers=workers)
     configure_logging(settings.log_format)
     state = RunState()
-    with locked(out) as folder, stopping_on_signals(state):
+    with locked(out) as folder, graceful_shutdown(state):
         # What makes no sense is told before TensorFlow is imported, which takes seconds.
-        from models.data.season_labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, check_apart, parse_seasons
+        from models.data.season_labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, check_disjoint, parse_seasons
         from models.spec.network_plan import NetworkPlan, check_plan
         from models.spec.schedule import load_schedule
 
@@ -80,7 +80,7 @@ def train(
         )
         check_plan(plan)
         seasons = parse_seasons("--train", training), parse_seasons("--valid", validation)
-        check_apart(*seasons)
+        check_disjoint(*seasons)
         settled = load_schedule(schedule or DEFAULT_SCHEDULES[network])
         from models.training import job as job_module
         from models.training import train as train_module

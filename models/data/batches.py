@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from inference.core.iteration import work_ahead
+from inference.core.iteration import prefetch
 from inference.core.sequences import ImageSize, View
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import make_views, same_size
@@ -164,4 +164,4 @@ def load_batches(views: Views, plans: list[BatchPlan], n_workers: int) -> Genera
         ]
         return Batch(tuple(np.stack(images) for images in zip(*loaded, strict=True)), views.examples.targets[plan.rows])
 
-    yield from work_ahead(load, plans, n_workers, AHEAD_BATCHES * n_workers)
+    yield from prefetch(load, plans, n_workers, AHEAD_BATCHES * n_workers)

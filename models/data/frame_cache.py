@@ -29,8 +29,8 @@ from PIL import Image
 from inference.core.choices import Preset
 from inference.core.errors import CheckpointError, InputError, LockedError
 from inference.core.files import atomic_writer, output_errors
-from inference.core.iteration import in_parts, work_ahead
-from inference.core.sequences import READING_TROUBLE, FailureReason, FrameFailure
+from inference.core.iteration import batched, prefetch
+from inference.core.sequences import IO_FAILURES, FailureReason, FrameFailure
 from inference.images.decoder import DecodedSequence, Decoder, decode_sequences
 from inference.process.lock import locked
 from inference.records.jsonl import checked_line, content_of_line
@@ -174,7 +174,7 @@ class FrameCache:
                 self._decode(missing, data_folder, decoder, n_workers, on_progress, check)
         entries = [self._entries[seq_id] for seq_id in wanted]
         failures = [failure for entry in entries for failure in entry.failures]
-        unread = [failure for failure in failures if failure.reason in READING_TROUBLE]
+        unread = [failure for failure in failures if failure.reason in IO_FAILURES]
         if unread:
             raise InputError(
                 f"{data_folder}: photos that are there must be readable, got {len(unread)} that are not, the first "
@@ -208,8 +208,8 @@ class FrameCache:
             ]
 
         files: dict[str, tuple[PhotoFile, ...]] = {}
-        parts = list(in_parts(sequences, STATED_SEQUENCES))
-        for part, found in zip(parts, work_ahead(look, parts, n_workers, AHEAD_PARTS * n_workers), strict=True):
+        parts = list(batched(sequences, STATED_SEQUENCES))
+        for part, found in zip(parts, prefetch(look, parts, n_workers, AHEAD_PARTS * n_workers), strict=True):
             check()
             files.update((sequence.seq_id, of_it) for sequence, of_it in zip(part, found, strict=True))
         return files
@@ -263,7 +263,7 @@ class FrameCache:
 
         n_threads = decoder.max_workers or n_workers
         n_done = 0
-        parts = work_ahead(decode, in_parts(missing, PART_SEQUENCES), n_threads, AHEAD_PARTS * n_threads)
+        parts = prefetch(decode, batched(missing, PART_SEQUENCES), n_threads, AHEAD_PARTS * n_threads)
         with output_errors(self.folder), self._pack.open("ab") as pack, self._index.open("r+b") as index:
             _seek_behind_last_line(index)
             for part in parts:
@@ -285,7 +285,7 @@ class FrameCache:
         seq_id = decoded.sequence.seq_id
         entry = CachedSequence(self._files[seq_id], tuple(frames), decoded.failures)
         self._entries[seq_id] = entry
-        if any(failure.reason in READING_TROUBLE for failure in entry.failures):
+        if any(failure.reason in IO_FAILURES for failure in entry.failures):
             return
         index.write(
             checked_line(

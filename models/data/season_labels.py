@@ -38,7 +38,7 @@ def parse_seasons(option: str, text: str) -> tuple[str, ...]:
     return seasons
 
 
-def check_apart(training: Collection[str], validation: Collection[str]) -> None:
+def check_disjoint(training: Collection[str], validation: Collection[str]) -> None:
     """Refuse to validate with what is learnt. Raises UsageError."""
     both = sorted(set(training) & set(validation))
     if both:

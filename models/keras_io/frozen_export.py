@@ -107,7 +107,7 @@ def _folded(frozen: Any, specs: list[tf.TensorSpec]) -> Any:
     return tf.compat.v1.wrap_function(run, specs)
 
 
-def keras_answers(network: keras.Model, recipe: NetworkRecipe) -> list[Probabilities]:
+def keras_outputs(network: keras.Model, recipe: NetworkRecipe) -> list[Probabilities]:
     """What a Keras network says about random and photo-like images, by size: float32 (N, C) each."""
     answers = []
     for size in recipe.sizes:
@@ -128,7 +128,7 @@ def _answers(network: keras.Model, recipe: NetworkRecipe, pixels: Sequence[tf.Te
     return tf.matmul(answers, spread)
 
 
-def export_difference(expected: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
+def max_export_error(expected: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
     """Largest difference of a frozen network's answers from those of the Keras network it was frozen from."""
     # The frozen network is run the way a prediction runs it.
     from inference.networks.engine_tensorflow import TensorFlowNetwork

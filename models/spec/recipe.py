@@ -64,7 +64,7 @@ class NetworkRecipe(_Strict):
     classes: Classes = Classes.ALL
     """What the network tells: a network that only tells empty sequences can only be blended into `empty`."""
 
-    def as_network(self, source_sha256: str = "", export_difference: float = 0.0) -> Network:
+    def as_network(self, source_sha256: str = "", max_export_error: float = 0.0) -> Network:
         """The manifest's entry for the network frozen from a source file of that hash."""
         scalings = [one.scaling.value for one in self.inputs]
         return Network(
@@ -74,7 +74,7 @@ class NetworkRecipe(_Strict):
             inputs=tuple(NetworkInput(name=input_name(one.view), view=one.view) for one in self.inputs),
             sizes=self.sizes,
             flip_tta=self.flip_tta,
-            export_difference=export_difference,
+            max_export_error=max_export_error,
         )
 
 

@@ -18,10 +18,10 @@ import numpy.typing as npt
 from inference.bundle.manifest import Manifest, Provenance
 from inference.core.errors import CheckpointError
 from inference.core.files import output_errors
-from inference.core.iteration import in_parts
+from inference.core.iteration import batched
 from inference.core.labels import N_CLASSES
 from inference.ensemble.aggregation import aggregate, blended
-from inference.ensemble.estimator import look_around_records
+from inference.ensemble.estimator import neighbourhood_of_records
 from inference.ensemble.features import stacker_features
 from inference.records.jsonl import read_header, read_records
 from inference.records.schema import RECORDS_NAME, RecordsHeader, outputs_of
@@ -125,8 +125,8 @@ def read_season(
     stacking = manifest.ensemble.stacking
     if stacking is None:
         raise ValueError("the manifest must have stackers, got none")
-    around = look_around_records(in_parts(read_records(path, header), CHUNK_RECORDS), header.n_sequences, manifest)
-    for chunk in in_parts(read_records(path, header), CHUNK_RECORDS):
+    around = neighbourhood_of_records(batched(read_records(path, header), CHUNK_RECORDS), header.n_sequences, manifest)
+    for chunk in batched(read_records(path, header), CHUNK_RECORDS):
         check()
         neighbours = around.means[n_read : n_read + len(chunk)] if around else None
         n_read += len(chunk)

@@ -19,7 +19,7 @@ import structlog
 from inference.core.errors import CheckpointError, OutOfMemoryError
 from inference.core.files import atomic_writer, output_errors, sha256_of_file
 from inference.core.labels import LABELS
-from inference.process.children import end_with_parent
+from inference.process.children import exit_with_parent
 from models.stacking.matrix import Season
 from models.stacking.train_class import (
     EARLY_STOPPING,
@@ -127,7 +127,7 @@ def _trained(tasks: list[Task], n_together: int, check: Callable[[], None]) -> I
     """Results as they come. Each class is trained in a process: LightGBM may die of memory, this one must not."""
     if not tasks:
         return
-    with ProcessPoolExecutor(n_together, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(n_together, mp_context=get_context("spawn"), initializer=exit_with_parent) as pool:
         waiting: set[Future[ClassResult]] = {pool.submit(train_class, task) for task in tasks}
         try:
             while waiting:

@@ -138,7 +138,7 @@ def unfreeze(network: keras.Model, n_last_layers: int | None, branch_layers: int
         leaf.trainable = False
 
 
-def start_at_shares(network: keras.Model, wanted: npt.NDArray[np.float32], head: Head) -> None:
+def init_head_bias(network: keras.Model, wanted: npt.NDArray[np.float32], head: Head) -> None:
     """Let the last layer begin with how common each class is, not with a half: the first epochs need not learn that.
 
     `wanted` is float32 (N, outputs) of the training sequences; a class that none of them shows counts as half a sequence.

@@ -46,7 +46,7 @@ from models.training.build_network import build_network, class_names
 from models.training.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
 from models.training.history import TENSORBOARD_NAME, Progress, write_history, write_tensorboard
 from models.training.job import NETWORK_NAME, REPORT_NAME, TrainingJob, TrainingOptions
-from models.training.learner import Learner, log_loss_by_class, network_targets, start_at_shares, unfreeze
+from models.training.learner import Learner, init_head_bias, log_loss_by_class, network_targets, unfreeze
 
 log = structlog.get_logger()
 
@@ -126,7 +126,7 @@ def _begin(
     learnt, validated = (
         Views(cache, part, job.plan.views, epochs[0].size, options.kept_bytes) for part in (examples, validation)
     )
-    start_at_shares(network, network_targets(examples.targets, job.plan.n_classes, job.plan.head), job.plan.head)
+    init_head_bias(network, network_targets(examples.targets, job.plan.n_classes, job.plan.head), job.plan.head)
     learner = Learner(network, job.plan.scalings, job.plan.head, job.schedule.branch_layers)
     position = checkpoint.position if checkpoint else Position()
     is_over = position.epoch == len(epochs)

@@ -21,7 +21,7 @@ from inference.ensemble.estimator import Estimator
 from inference.records.jsonl import read_header, read_records
 from inference.run.records_to_submission import records_to_submission
 from models.bundling.import_assets import import_assets
-from models.bundling.untrained import write_random_assets
+from models.bundling.untrained import write_untrained_assets
 from models.spec.recipe import Recipe
 from runtime_tests import naive
 from runtime_tests.running import job_for, run, run_job
@@ -153,7 +153,7 @@ def test_second_phase_takes_new_stackers_and_weights(
 
 
 def test_second_phase_refuses_other_networks(finished: Path, recipe: Recipe, tmp_path: Path) -> None:
-    write_random_assets(tmp_path / "assets", recipe, seed=99)
+    write_untrained_assets(tmp_path / "assets", recipe, seed=99)
     other = import_assets(tmp_path / "assets", recipe, tmp_path / "bundle")
     with pytest.raises(CheckpointError, match="networks of bundle"):
         records_to_submission(finished, Estimator(other), tmp_path / "out")

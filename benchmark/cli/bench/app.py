@@ -152,7 +152,7 @@ def bench(
         "--scaling": (scaling, lambda: studies.time_scaling(request, plots)),
         "--validate": (validate is not None, lambda: planning.validate_projections(request, validate or 0)),
         "--try-gate": (try_gate, lambda: timing.try_gate(request)),
-        "--ladder": (ladder, lambda: studies.climb_ladder(request, plots, mini=mini)),
+        "--ladder": (ladder, lambda: studies.run_ablation_study(request, plots, mini=mini)),
         "--demo-bundle": (
             demo_bundle is not None,
             lambda: studies.train_demo_bundle(request, demo_bundle or Path()),

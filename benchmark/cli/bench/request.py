@@ -24,7 +24,7 @@ from inference.core.errors import UsageError
 from inference.core.files import write_json
 from inference.execution.job import RunOptions
 from models.bundling.import_assets import import_assets
-from models.bundling.untrained import write_random_assets
+from models.bundling.untrained import write_untrained_assets
 from models.keras_io.architectures import TINY
 from models.spec.recipe import load_recipe
 
@@ -96,7 +96,7 @@ def _bundle(request: BenchRequest, work: Path) -> Bundle:
     if folder.exists():
         return open_bundle(folder)
     recipe = load_recipe(request.recipe)
-    write_random_assets(assets, recipe, SEED, application)
+    write_untrained_assets(assets, recipe, SEED, application)
     return import_assets(assets, recipe, folder, demo=True)
 
 

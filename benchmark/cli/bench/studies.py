@@ -58,14 +58,14 @@ def time_scaling(request: BenchRequest, plots: Path | None) -> dict[str, Any]:
     return figures
 
 
-def climb_ladder(request: BenchRequest, plots: Path | None, *, mini: bool) -> dict[str, Any]:
+def run_ablation_study(request: BenchRequest, plots: Path | None, *, mini: bool) -> dict[str, Any]:
     """The published solution step by step; `--work` keeps what is done."""
     from benchmark.ablation.plan import FULL, MINI
     from benchmark.ablation.report import markdown, write_report
-    from benchmark.ablation.study import run_ladder
+    from benchmark.ablation.study import run_ablation
 
     with work_folder(request.work) as work:
-        figures = run_ladder(work, MINI if mini else FULL, n_workers(), request.command)
+        figures = run_ablation(work, MINI if mini else FULL, n_workers(), request.command)
     print(markdown(figures))  # noqa: T201  # a table in Markdown, to be copied: lines must not be broken
     if request.json_file:
         write_json(figures, with_parent_folder(request.json_file))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.capacity.projection import ENSEMBLES
-from benchmark.cli.bench import request as bench_command
+from benchmark.cli.bench import planning, timing
+from benchmark.cli.bench import request as request_module
 from benchmark.cli.bench.planning import project_workload
 from benchmark.cli.bench.request import BenchRequest
 from inference.bundle.passes import Effort
@@ -55,9 +56,9 @@ def test_this_machine_is_timed_and_projected(
     from benchmark.timing.measure import Spread
     from inference.core.sequences import ImageSize
 
-    monkeypatch.setattr(bench_command, "default_sizes", lambda *, short: [(ImageSize(480, 640), 3)] * (1 + short))
-    monkeypatch.setattr(bench_command, "time_startup", lambda *_: Spread(median=2.0, low=2.0, high=2.0, n=1))
-    monkeypatch.setattr(bench_command, "manifest_of", lambda _: quick_bundle.manifest)
+    monkeypatch.setattr(request_module, "default_sizes", lambda *, short: [(ImageSize(480, 640), 3)] * (1 + short))
+    monkeypatch.setattr(timing, "time_startup", lambda *_: Spread(median=2.0, low=2.0, high=2.0, n=1))
+    monkeypatch.setattr(planning, "manifest_of", lambda _: quick_bundle.manifest)
     project_workload(request(tmp_path, quick_bundle), "minutes", None, None, Effort.FULL, Precision.FLOAT32)
     told = capsys.readouterr().out
     assert "end to end" in told

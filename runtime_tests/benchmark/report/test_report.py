@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.report.content import Sources, confusion, content_of
 from benchmark.report.page import duration, percent, render, write_report
-from benchmark.report.selection import PER_CLASS, surest_and_least_sure, uncertainty, worst
+from benchmark.report.selection import PER_CLASS, most_and_least_confident, uncertainty, worst
 from benchmark.scoring.log_loss import log_losses
 from benchmark.synthetic.season import LABELS_NAME
 from inference.bundle.manifest import DEMO_WARNING
@@ -216,7 +216,7 @@ def test_the_worst_of_each_class_come_in_order_and_each_sequence_once(random: np
 
 def test_the_surest_of_a_class_are_those_whose_likeliest_class_it_is(random: np.random.Generator) -> None:
     predictions = random.random((100, 54)) ** 6
-    choices = surest_and_least_sure(predictions, 40)
+    choices = most_and_least_confident(predictions, 40)
     rows = [row for one in choices for row in one.rows]
     assert len(rows) == len(set(rows)) <= 40
     for one in choices[1:]:

@@ -13,10 +13,10 @@ import pytest
 from benchmark.scoring import bootstrap
 from benchmark.scoring import report as score_report
 from benchmark.scoring import temperature as tempering
-from benchmark.scoring.bootstrap import SEQUENCES, SITES, Units, draw, interval, units_of
+from benchmark.scoring.bootstrap import SEQUENCES, SITES, Clusters, clusters_of, draw, interval
 from benchmark.scoring.calibration import N_BINS, reliability
 from benchmark.scoring.log_loss import log_losses
-from benchmark.scoring.strata import Group, Surroundings, describe
+from benchmark.scoring.strata import Strata, Stratum, strata_of
 from inference.core.errors import InputError
 from inference.core.labels import EMPTY, LABELS
 from inference.dataset.label_tables import Table
@@ -37,7 +37,7 @@ def judged(random: np.random.Generator) -> tuple[Table, Table]:
 
 def test_draws_give_what_repeating_the_rows_of_the_drawn_sites_gives(random: np.random.Generator) -> None:
     codes = random.integers(0, N_SITES, 50)
-    units = Units(SITES, codes, N_SITES)
+    units = Clusters(SITES, codes, N_SITES)
     values = random.random((50, 3))
     draws = draw(units, 20)
     means = draws.means(units.sums(values))
@@ -47,7 +47,7 @@ def test_draws_give_what_repeating_the_rows_of_the_drawn_sites_gives(random: np.
 
 
 def test_draws_are_the_same_every_time_and_as_many_as_there_are_sites() -> None:
-    units = Units(SITES, np.arange(5), 5)
+    units = Clusters(SITES, np.arange(5), 5)
     np.testing.assert_array_equal(draw(units, 30).times, draw(units, 30).times)
     assert (draw(units, 30).times.sum(axis=1) == 5).all()
 
@@ -58,10 +58,10 @@ def test_interval_lies_between_the_2_5th_and_the_97_5th_percentile() -> None:
 
 
 def test_without_sites_sequences_are_drawn_and_many_of_them_in_bags() -> None:
-    assert units_of(None, 10).kind == SEQUENCES
-    assert units_of(None, 10).n_units == 10
-    assert units_of(Group(("only",), np.zeros(10, np.int64)), 10).kind == SEQUENCES
-    many = units_of(None, 2500)
+    assert clusters_of(None, 10).kind == SEQUENCES
+    assert clusters_of(None, 10).n_units == 10
+    assert clusters_of(Stratum(("only",), np.zeros(10, np.int64)), 10).kind == SEQUENCES
+    many = clusters_of(None, 2500)
     assert many.n_units == bootstrap.MOST_UNITS
     assert set(many.counts()) == {2.0, 3.0}
 
@@ -70,9 +70,9 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(random: np.rand
     """120 worlds of 40 sites that differ: the true mean is 0. Drawing sequences instead would be far too sure."""
     covered = {SITES: 0, SEQUENCES: 0}
     for _ in range(120):
-        sites = Group(tuple(map(str, range(40))), np.repeat(np.arange(40), 25))
+        sites = Stratum(tuple(map(str, range(40))), np.repeat(np.arange(40), 25))
         values = (random.normal(0, 1, 40)[sites.codes] + random.normal(0, 0.5, 1000))[:, None]
-        for kind, units in ((SITES, units_of(sites, 1000)), (SEQUENCES, units_of(None, 1000))):
+        for kind, units in ((SITES, clusters_of(sites, 1000)), (SEQUENCES, clusters_of(None, 1000))):
             draws = draw(units, 200)
             low, high = interval(draws.means(units.sums(values)))
             covered[kind] += bool(low[0] <= 0 <= high[0])
@@ -83,17 +83,17 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(random: np.rand
 def test_intervals_of_few_sites_are_too_narrow_and_say_so(random: np.random.Generator) -> None:
     """600 worlds each, in the columns; what the constant and the documentation tell."""
     for n_sites, low, high in ((2, 0.4, 0.6), (3, 0.68, 0.83), (5, 0.8, 0.9), (20, 0.88, 0.96)):
-        units = Units(SITES, np.arange(n_sites), n_sites)
+        units = Clusters(SITES, np.arange(n_sites), n_sites)
         lows, highs = interval(draw(units, 1000).means(random.normal(0, 1, (n_sites, 600))))
         assert low < ((lows <= 0) & (highs >= 0)).mean() < high
-        warned = bootstrap.caution(units)
+        warned = bootstrap.small_sample_note(units)
         assert (warned is None) == (n_sites >= 20)
         assert warned is None or warned.startswith(f"caution: {n_sites} sites are too few")
 
 
 def test_very_many_sites_are_drawn_in_bags_that_cut_none_in_two() -> None:
     codes = np.repeat(np.arange(7000), 3)
-    units = units_of(Group(tuple(map(str, range(7000))), codes), len(codes))
+    units = clusters_of(Stratum(tuple(map(str, range(7000))), codes), len(codes))
     assert (units.kind, units.n_units) == (SITES, bootstrap.MOST_SITES)
     bags = units.codes.reshape(7000, 3)
     assert (bags == bags[:, :1]).all()
@@ -156,8 +156,8 @@ def test_a_season_without_animals_has_no_species_accuracy() -> None:
 
 def test_groups_have_their_own_log_loss_and_shares_that_add_up(judged: tuple[Table, Table]) -> None:
     submission, labels = judged
-    surroundings = describe(labels.seq_ids, None)
-    report = score_report.report(submission, labels, surroundings, n_resamples=100)
+    strata = strata_of(labels.seq_ids, None)
+    report = score_report.report(submission, labels, strata, n_resamples=100)
     losses = log_losses(submission.values, labels.values)
     assert set(report.breakdowns) == {"season", "site"}
     assert (report.resampling.drawn, report.resampling.n_units) == ("sites", N_SITES)
@@ -181,27 +181,27 @@ c,2015-01-01 19:00:01,cam2/5.JPG
 """
 
 
-def names(group: Group) -> list[str]:
+def names(group: Stratum) -> list[str]:
     return [group.names[code] for code in group.codes]
 
 
 def test_metadata_tell_hour_light_frames_and_folder(tmp_path: Path) -> None:
     path = tmp_path / "metadata.csv"
     path.write_text(METADATA)
-    groups = describe(("c", "a", "b", "x"), path).groups
+    groups = strata_of(("c", "a", "b", "x"), path).groups
     assert names(groups["hour"]) == ["19", "05", "18", "unknown"]
     assert names(groups["light"]) == ["night", "night", "day", "unknown"]
     assert names(groups["frames"]) == ["4 or more", "2", "1", "unknown"]
     assert names(groups["site"]) == ["cam2", "cam1", "cam2", "unknown"]
     assert "season" not in groups
     with pytest.raises(InputError, match="must be the metadata of the predicted sequences, got none of them"):
-        describe(("x", "y"), path)
+        strata_of(("x", "y"), path)
 
 
 def test_what_is_not_known_of_a_sequence_is_unknown_and_not_noon(tmp_path: Path) -> None:
     path = tmp_path / "metadata.csv"
     path.write_text("seq_id,datetime,file_name\na,,1.jpg\nb,2015-01-01 12:00:00,2.jpg\n")
-    groups = describe(("a", "b"), path).groups
+    groups = strata_of(("a", "b"), path).groups
     assert names(groups["hour"]) == ["unknown", "12"]
     assert names(groups["light"]) == ["unknown", "day"]
 
@@ -210,9 +210,9 @@ def test_metadata_that_lack_a_site_or_a_sequence_leave_what_else_is_known(tmp_pa
     ids = ("SER_S1#B04#1#1", "SER_S1#C05#1#2", "SER_S1#D06#1#3")
     path = tmp_path / "metadata.csv"
     path.write_text(f"seq_id,datetime,file_name,site\n{ids[0]},,a.jpg,\n{ids[1]},,b.jpg,hill\n")
-    assert names(describe(ids, path).groups["site"]) == ["B04", "hill", "D06"]
+    assert names(strata_of(ids, path).groups["site"]) == ["B04", "hill", "D06"]
     path.write_text("seq_id,datetime,file_name,site\na,,north/a.jpg,\nb,,south/b.jpg,\n")
-    assert names(describe(("a", "b", "c"), path).groups["site"]) == ["north", "south", "unknown"]
+    assert names(strata_of(("a", "b", "c"), path).groups["site"]) == ["north", "south", "unknown"]
 
 
 def test_folders_of_one_card_are_one_site(tmp_path: Path) -> None:
@@ -221,23 +221,23 @@ def test_folders_of_one_card_are_one_site(tmp_path: Path) -> None:
         "seq_id,datetime,file_name\n"
         "a,,hill/DCIM/100RECNX/a.jpg\nb,,hill/DCIM/101RECNX/b.jpg\nc,,river/DCIM/100RECNX/c.jpg\n"
     )
-    assert names(describe(("a", "b", "c"), path).groups["site"]) == ["hill", "hill", "river"]
+    assert names(strata_of(("a", "b", "c"), path).groups["site"]) == ["hill", "hill", "river"]
 
 
 def test_public_ids_tell_season_and_site_and_a_list_of_sites_wins(tmp_path: Path) -> None:
     ids = ("SER_S1#B04#1#1", "SER_S10#U09#2#7", "S2#B04#1#1")
-    groups = describe(ids, None).groups
+    groups = strata_of(ids, None).groups
     assert names(groups["season"]) == ["S1", "S10", "S2"]
     assert names(groups["site"]) == ["B04", "U09", "B04"]
     path = tmp_path / "sites.csv"
     path.write_text("site,seq_id\nnorth,SER_S1#B04#1#1\nsouth,SER_S10#U09#2#7\n,S2#B04#1#1\n")
-    assert names(describe(ids, None, path).groups["site"]) == ["north", "south", "B04"]
+    assert names(strata_of(ids, None, path).groups["site"]) == ["north", "south", "B04"]
     with pytest.raises(InputError, match=r"must tell the site of every sequence, got 1 missing \['S3#A#1#1'\]"):
-        describe((*ids, "S3#A#1#1"), None, path)
-    assert describe(("ABCFN", "x"), None).groups == {}
+        strata_of((*ids, "S3#A#1#1"), None, path)
+    assert strata_of(("ABCFN", "x"), None).groups == {}
     path = tmp_path / "metadata.csv"
     path.write_text("seq_id,datetime,file_name,site\nS2#B04#1#1,,a/b.JPG,hill\n")
-    assert names(describe(ids[2:], path).groups["site"]) == ["hill"]
+    assert names(strata_of(ids[2:], path).groups["site"]) == ["hill"]
 
 
 @pytest.mark.parametrize(
@@ -253,14 +253,14 @@ def test_a_list_of_sites_that_is_none_is_refused(content: bytes | None, message:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=message):
-        describe(("a",), None, path)
+        strata_of(("a",), None, path)
 
 
 def test_clipping_and_temperature_are_scored_as_a_loop_would_on_the_other_half(judged: tuple[Table, Table]) -> None:
     predictions = judged[0].values.astype(np.float32).astype(np.float64)
     truth = judged[1].values.copy()
     truth[:6, :] = 1 - truth[:6, :]  # far too sure of themselves
-    units = Units(SITES, np.arange(300) % N_SITES, N_SITES)
+    units = Clusters(SITES, np.arange(300) % N_SITES, N_SITES)
     folds = tempering.study(predictions, truth, log_losses(predictions, truth), units, 1e-15)
     assert sum(fold.n_sequences for fold in folds) == 300
     order = np.random.default_rng(tempering.SPLIT_SEED).permutation(N_SITES)
@@ -294,7 +294,7 @@ def naive_tempered(p: npt.NDArray[np.float64], y: npt.NDArray[np.float64], tempe
 def test_calibrated_predictions_are_left_alone(random: np.random.Generator) -> None:
     predictions = random.uniform(0.02, 0.98, (4000, 54))
     truth = (random.random((4000, 54)) < predictions).astype(np.float64)
-    units = units_of(None, 4000)
+    units = clusters_of(None, 4000)
     for fold in tempering.study(predictions, truth, log_losses(predictions, truth), units, 1e-15):
         assert fold.temperature == pytest.approx(1, abs=0.02)
         assert fold.clipped == pytest.approx(fold.as_it_is, rel=1e-4)
@@ -302,18 +302,16 @@ def test_calibrated_predictions_are_left_alone(random: np.random.Generator) -> N
 
 def test_the_metric_s_own_clipping_applies_to_what_is_tried(judged: tuple[Table, Table]) -> None:
     predictions, truth = judged[0].values, judged[1].values
-    units = Units(SITES, np.arange(300) % N_SITES, N_SITES)
+    units = Clusters(SITES, np.arange(300) % N_SITES, N_SITES)
     for fold in tempering.study(predictions, truth, log_losses(predictions, truth, 0.1), units, 0.1):
         assert fold.epsilon == 0
         assert fold.clipped == pytest.approx(fold.as_it_is, rel=1e-12)
-    assert tempering.study(predictions, truth, predictions, Units(SITES, np.zeros(300, np.int64), 1), 1e-15) == []
+    assert tempering.study(predictions, truth, predictions, Clusters(SITES, np.zeros(300, np.int64), 1), 1e-15) == []
 
 
 def test_a_submission_is_no_better_than_itself(judged: tuple[Table, Table]) -> None:
     submission, labels = judged
-    comparison = score_report.report(
-        submission, labels, Surroundings({}), against=submission, n_resamples=100
-    ).comparison
+    comparison = score_report.report(submission, labels, Strata({}), against=submission, n_resamples=100).comparison
     assert comparison is not None
     assert (comparison.difference, comparison.better) == (0.0, "unclear")
     assert {one.better for one in comparison.classes} == {"unclear"}
@@ -324,9 +322,9 @@ def test_who_gains_is_told_by_class_and_turns_round_with_the_submissions(judged:
     worse = submission.values.copy()
     worse[:, EMPTY] = 0.5
     other = Table(submission.seq_ids, worse)
-    surroundings = describe(labels.seq_ids, None)
-    there = score_report.report(submission, labels, surroundings, against=other, n_resamples=200).comparison
-    back = score_report.report(other, labels, surroundings, against=submission, n_resamples=200).comparison
+    strata = strata_of(labels.seq_ids, None)
+    there = score_report.report(submission, labels, strata, against=other, n_resamples=200).comparison
+    back = score_report.report(other, labels, strata, against=submission, n_resamples=200).comparison
     assert there is not None
     assert back is not None
     assert (there.better, there.classes[0].label, there.classes[0].better) == ("first", "empty", "first")
@@ -349,7 +347,7 @@ def test_a_class_that_few_sites_show_has_no_verdict(random: np.random.Generator)
         truth[:n_sites, c] = 1
     first = np.full((70, 54), 0.2) + random.uniform(0, 1e-3, (70, 54))
     comparison = score_report.report(
-        Table(seq_ids, first), Table(seq_ids, truth), describe(seq_ids, None),
+        Table(seq_ids, first), Table(seq_ids, truth), strata_of(seq_ids, None),
         against=Table(seq_ids, np.full((70, 54), 0.1)), n_resamples=200,
     ).comparison  # fmt: skip
     assert comparison is not None
@@ -380,8 +378,8 @@ def test_the_schema_of_the_json_changes_only_on_purpose() -> None:
 
 def test_a_document_without_what_was_added_later_is_still_one(judged: tuple[Table, Table]) -> None:
     submission, labels = judged
-    surroundings = describe(labels.seq_ids, None)
-    content = score_report.report(submission, labels, surroundings, against=submission, n_resamples=100).model_dump()
+    strata = strata_of(labels.seq_ids, None)
+    content = score_report.report(submission, labels, strata, against=submission, n_resamples=100).model_dump()
     del content["resampling"]["caution"]
     for one in content["comparison"]["classes"]:
         del one["units_with_positives"]
@@ -391,6 +389,6 @@ def test_a_document_without_what_was_added_later_is_still_one(judged: tuple[Tabl
 def test_a_report_survives_its_json(judged: tuple[Table, Table]) -> None:
     submission, labels = judged
     report = score_report.report(
-        submission, labels, describe(labels.seq_ids, None), against=submission, n_resamples=100
+        submission, labels, strata_of(labels.seq_ids, None), against=submission, n_resamples=100
     )
     assert score_report.ScoreReport.model_validate_json(report.model_dump_json()) == report

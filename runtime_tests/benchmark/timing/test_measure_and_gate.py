@@ -14,7 +14,7 @@ import pytest
 
 from benchmark.studies import gate_experiments
 from benchmark.timing import measure, reference_kernels, regression_gate
-from benchmark.timing.measure import Spread, Stage, spread, take_turns
+from benchmark.timing.measure import Spread, Stage, interleave, spread
 from benchmark.timing.reference_kernels import CONVOLUTIONS, COPY, JPEG, JPEG_ALL, MATRIX, calibration_kernels
 from benchmark.timing.report import BenchReport, read_report, write_report
 from inference.core.errors import DoesNotFitError, UsageError
@@ -94,7 +94,7 @@ def test_stages_take_turns_and_burn_in_is_not_counted() -> None:
         np.sort(array[::-1])
 
     stages = [Stage(name, "views", "sequences", 1, COPY, partial(work, name)) for name in ("first", "second")]
-    times, seconds = take_turns(stages, kernels, 3)
+    times, seconds = interleave(stages, kernels, 3)
     turns = [name for k, name in enumerate(order) if k == 0 or order[k - 1] != name]
     assert turns == ["first", "second"] * 4
     assert all(len(one.seconds) == len(one.ratios) == len(one.loads) == 3 for one in times.values())
@@ -191,7 +191,7 @@ def test_a_stage_slowed_on_purpose_is_found_in_process(monkeypatch: pytest.Monke
     stage = Stage("sorting", "views", "sequences", 1, JPEG, lambda: np.sort(array))
 
     def time_it(one: Stage) -> BenchReport:
-        times, _ = take_turns([one], kernels, 7)
+        times, _ = interleave([one], kernels, 7)
         return report({one.name: spread(times[one.name].ratios).low})
 
     baseline, slow = time_it(stage), replace(stage, work=gate_experiments.slowed(stage.work, 3))

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.dataset.bursts import FieldPhoto, group_bursts
+from inference.dataset.bursts import IndexedPhoto, group_bursts
 from inference.dataset.metadata import read_metadata
 from inference.dataset.photo_index import find_photos
 
 START = datetime(2015, 3, 4, 6, 5, 4)
 
 
-def at(name: str, seconds: float | None, site: str = "cam") -> FieldPhoto:
-    return FieldPhoto(f"{site}/{name}", site, None if seconds is None else START + timedelta(seconds=seconds))
+def at(name: str, seconds: float | None, site: str = "cam") -> IndexedPhoto:
+    return IndexedPhoto(f"{site}/{name}", site, None if seconds is None else START + timedelta(seconds=seconds))
 
 
-def grouped(photos: list[FieldPhoto], gap: float = 5) -> list[list[str]]:
+def grouped(photos: list[IndexedPhoto], gap: float = 5) -> list[list[str]]:
     return [[photo.file_name.split("/")[-1] for photo in burst.photos] for burst in group_bursts(photos, gap)]
 
 
@@ -79,7 +79,7 @@ def test_a_chain_is_cut_only_where_that_is_asked_for() -> None:
     assert sum(burst.n_beyond for burst in cut) == 0
     assert [photo for burst in cut for photo in burst.photos] == list(whole.photos)
     assert [len(burst.photos) for burst in group_bursts(photos[:8], most=3)] == [3, 3, 2]
-    told = [FieldPhoto(f"{number}", "cam", None, "s1") for number in range(5)]
+    told = [IndexedPhoto(f"{number}", "cam", None, "s1") for number in range(5)]
     assert len(group_bursts(told, most=3)) == 1
 
 
@@ -129,7 +129,7 @@ def test_names_that_do_not_number_leave_the_order_to_the_times(template: str) ->
 
 def test_names_of_data_sets_are_never_trusted() -> None:
     photos = [
-        FieldPhoto(f"{n}.jpg", "7", START + timedelta(seconds=s), None, False) for n, s in ((1, 9), (2, 0), (3, 1))
+        IndexedPhoto(f"{n}.jpg", "7", START + timedelta(seconds=s), None, False) for n, s in ((1, 9), (2, 0), (3, 1))
     ]
     assert [[one.file_name for one in burst.photos] for burst in group_bursts(photos)] == [
         ["1.jpg"],

@@ -20,7 +20,7 @@ from inference.bundle.manifest import booster_paths
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.errors import BundleError, HakunaError
 from inference.ensemble import booster_probe, booster_probe_child
-from inference.ensemble.booster_probe import BoosterTrial, start_booster_trial, try_boosters
+from inference.ensemble.booster_probe import BoosterProbe, probe_boosters, start_probe
 from inference.ensemble.stackers import Stackers
 from runtime_tests.damage import rewrite_manifest
 from runtime_tests.running import run
@@ -44,14 +44,14 @@ def replace_child(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -
 
 
 def test_good_boosters_are_tried_once_in_a_process(second_bundle: Bundle) -> None:
-    trial = start_booster_trial(second_bundle)
+    trial = start_probe(second_bundle)
     assert trial is not None
     trial.wait()
     started = time.monotonic()
     trial.wait()
-    try_boosters(second_bundle)
+    probe_boosters(second_bundle)
     assert time.monotonic() - started < 0.1
-    assert start_booster_trial(second_bundle) is trial
+    assert start_probe(second_bundle) is trial
     assert not trial.has_failed
 
 
@@ -59,8 +59,8 @@ def test_a_bundle_without_stackers_needs_no_child(second_bundle: Bundle) -> None
     ensemble = second_bundle.manifest.ensemble.model_copy(update={"stacking": None})
     without = second_bundle.manifest.model_copy(update={"ensemble": ensemble})
     bundle = Bundle(second_bundle.folder, without, second_bundle.id)
-    assert start_booster_trial(bundle) is None
-    try_boosters(bundle)
+    assert start_probe(bundle) is None
+    probe_boosters(bundle)
 
 
 def test_a_damaged_booster_is_refused_with_file_line_and_tree_before_it_is_loaded(copy: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_damaged_booster_is_refused_with_file_line_and_tree_before_it_is_loade
     bundle = open_bundle(copy)
     for _ in range(2):  # a bundle that was refused is tried again
         with pytest.raises(BundleError, match=f"{path.name}, line") as error:
-            try_boosters(bundle)
+            probe_boosters(bundle)
         assert error.value.exit_code == 4
     stacking = bundle.manifest.ensemble.stacking
     assert stacking
@@ -118,10 +118,10 @@ def test_a_booster_that_changes_after_the_bundle_was_opened_is_refused(copy: Pat
     path = first_booster(copy)
     path.write_bytes(path.read_bytes() + b"\n")
     with pytest.raises(BundleError, match=f"{path.name}: must have SHA-256"):
-        try_boosters(bundle)
+        probe_boosters(bundle)
     path.unlink()
     with pytest.raises(BundleError, match=f"{path.name}: must be readable"):
-        try_boosters(bundle)
+        probe_boosters(bundle)
 
 
 def test_a_manifest_that_changes_after_the_bundle_was_opened_is_refused(copy: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_manifest_that_changes_after_the_bundle_was_opened_is_refused(copy: Pa
     manifest = copy / "manifest.json"
     manifest.write_bytes(manifest.read_bytes() + b"\n")
     with pytest.raises(BundleError, match=f"must be bundle {bundle.id}, got"):
-        try_boosters(bundle)
+        probe_boosters(bundle)
 
 
 def test_a_booster_that_answers_with_anything_but_probabilities_is_refused(
@@ -167,7 +167,7 @@ def test_a_booster_that_its_child_dies_of_or_hangs_over_is_refused_by_name(
     program: str, message: str, second_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_child(monkeypatch, tmp_path, f"tell(booster='empty.txt')\ntell(booster='zebra.txt')\n{program}")
-    trial = BoosterTrial(second_bundle, seconds_a_booster=0.5 if "0.5 s" in message else 30.0)
+    trial = BoosterProbe(second_bundle, seconds_a_booster=0.5 if "0.5 s" in message else 30.0)
     if "0.5 s" in message:
         time.sleep(1.0)  # the start of Python is not what is timed here
     for _ in range(2):
@@ -182,12 +182,12 @@ def test_a_child_that_fails_before_the_first_booster_is_our_error_and_not_the_bu
 ) -> None:
     replace_child(monkeypatch, tmp_path, "raise ImportError('no such library')")
     with pytest.raises(HakunaError, match="must be tried in a child process, .* ImportError: no such library") as error:
-        BoosterTrial(second_bundle).wait()
+        BoosterProbe(second_bundle).wait()
     assert error.value.exit_code == 1
 
 
 def test_a_trial_that_is_stopped_ends_its_child_and_proves_nothing(second_bundle: Bundle) -> None:
-    trial = BoosterTrial(second_bundle)
+    trial = BoosterProbe(second_bundle)
     trial.stop()
     trial.stop()
     with pytest.raises(HakunaError, match="stopped before its end"):
@@ -213,7 +213,7 @@ def test_the_child_ends_with_its_parent_and_is_out_of_reach_of_its_terminal(
         from inference import booster_trial
         from inference.bundle import open_bundle
         booster_trial.CHILD_MODULE = "other_child"
-        trial = booster_trial.BoosterTrial(open_bundle(Path(sys.argv[1])))
+        trial = booster_trial.BoosterProbe(open_bundle(Path(sys.argv[1])))
         print(trial._child.pid, flush=True)
         import time
         time.sleep(60)

@@ -19,10 +19,10 @@ from inference.core.errors import BundleError
 from inference.core.labels import LABELS
 from inference.dataset.metadata import read_metadata
 from inference.ensemble import neighbourhood as module
-from inference.ensemble.neighbourhood import MOST_SEQUENCES, look_around, neighbour_means
+from inference.ensemble.neighbourhood import MOST_SEQUENCES, neighbour_means, neighbourhood_means
 from inference.records.jsonl import RecordWriter, read_header, read_records
 from models.bundling.import_assets import import_assets
-from models.bundling.untrained import write_random_assets
+from models.bundling.untrained import write_untrained_assets
 from models.spec.recipe import Recipe, StackingRecipe, load_recipe
 from runtime_tests.conftest import SECOND_RECIPE
 from runtime_tests.running import run
@@ -129,10 +129,10 @@ def test_sparse_neighbours_are_not_used_and_coverage_is_told() -> None:
     scores = np.ones((4, 2), np.float32)
     moments, sites = np.array([0, 5, 900, 0]), np.array([0, 1, 0, -1])
     options = NeighbourOptions(windows_seconds=(1, 10), min_coverage=0.5, missing=-0.01)
-    found = look_around(scores, moments, sites, options)
+    found = neighbourhood_means(scores, moments, sites, options)
     assert (found.is_used, found.coverage, found.n_unplaced) == (True, (0.0, 0.5), 1)
     assert np.isfinite(found.means[:2, 1]).all()
-    sparse = look_around(scores, moments, sites, options.model_copy(update={"min_coverage": 0.51}))
+    sparse = neighbourhood_means(scores, moments, sites, options.model_copy(update={"min_coverage": 0.51}))
     assert (sparse.is_used, sparse.coverage) == (False, (0.0, 0.5))
     assert np.isnan(sparse.means).all()
 
@@ -155,7 +155,7 @@ def recipe_with_neighbours(min_coverage: float = 0.1) -> Recipe:
 def neighbour_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("neighbours")
     recipe = recipe_with_neighbours()
-    write_random_assets(folder / "assets", recipe, seed=6)
+    write_untrained_assets(folder / "assets", recipe, seed=6)
     return import_assets(folder / "assets", recipe, folder / "bundle", demo=True)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.bundle.passes import Effort
-from inference.execution.deadline import MARGIN_SHARE, WINDOW_BATCHES, Batch, Pace
+from inference.execution.deadline import MARGIN_SHARE, WINDOW_BATCHES, Batch, DeadlinePolicy
 
 COSTS = {
     Effort.FULL: 36.0,
@@ -20,9 +20,9 @@ COSTS = {
 """By hand: 5 outputs of 3 frames, 3 of them large, mirrored, and 2 + 4 passes on the whole sequence."""
 
 
-def measured(budget: float, effort: Effort = Effort.FULL, **changes: float) -> Pace:
+def measured(budget: float, effort: Effort = Effort.FULL, **changes: float) -> DeadlinePolicy:
     """A pace that knows 10 sequences, which took 36 s in the networks at full effort: a second a unit of cost."""
-    pace = Pace(budget, COSTS)
+    pace = DeadlinePolicy(budget, COSTS)
     cost = 10 * COSTS[effort]
     facts = {"network_seconds": cost, "photo_seconds": 0.0} | changes
     pace.observe(Batch(n_sequences=10, cost=cost, full_cost=360.0, **facts))
@@ -55,13 +55,13 @@ def test_photos_that_are_slower_than_the_networks_decide() -> None:
 
 def test_the_second_phase_is_part_of_the_plan() -> None:
     pace = measured(36 * 100 / (1 - MARGIN_SHARE) + 1)
-    pace.finish_seconds_per_sequence = 1.0
+    pace.postprocess_seconds_per_sequence = 1.0
     assert pace.effort_for(100, 100, 8, 0.0) is Effort.NO_LARGE_TTA
 
 
 def test_a_wild_guess_about_the_second_phase_does_not_take_all_the_time() -> None:
     pace = measured(10_000.0)
-    pace.finish_seconds_per_sequence = 1e6
+    pace.postprocess_seconds_per_sequence = 1e6
     assert pace.effort_for(100, 100, 8, 0.0) is Effort.FULL  # 3600 s of the 7500 s that are left
 
 
@@ -72,7 +72,7 @@ def test_no_time_for_another_batch_of_the_cheapest_network_means_priors() -> Non
 
 
 def test_before_anything_was_measured_effort_is_full_until_the_time_is_over() -> None:
-    pace = Pace(100.0, COSTS)
+    pace = DeadlinePolicy(100.0, COSTS)
     assert pace.effort_for(10**6, 10**6, 8, 90.0) is Effort.FULL
     assert pace.effort_for(10**6, 10**6, 8, 95.1) is Effort.PRIORS
 
@@ -103,4 +103,4 @@ def test_less_time_never_means_more_effort(budget: float, now: float, n_left: in
 
 def test_a_budget_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="must be positive, got 0"):
-        Pace(0, COSTS)
+        DeadlinePolicy(0, COSTS)

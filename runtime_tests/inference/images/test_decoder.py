@@ -10,30 +10,30 @@ from pathlib import Path
 import pytest
 
 from inference.core.choices import DecoderName, Preset
-from inference.core.iteration import work_ahead
+from inference.core.iteration import prefetch
 from inference.core.sequences import FailureReason, Image, Sequence
 from inference.images.decoder import decode_sequences, find_decoder
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 4])
-@pytest.mark.parametrize("n_ahead", [1, 3, 100])
-def test_results_come_in_order_however_long_each_takes(n_workers: int, n_ahead: int) -> None:
+@pytest.mark.parametrize("prefetch_depth", [1, 3, 100])
+def test_results_come_in_order_however_long_each_takes(n_workers: int, prefetch_depth: int) -> None:
     def work(item: int) -> int:
         time.sleep(0.002 * (item % 3))
         return item * item
 
-    assert list(work_ahead(work, range(25), n_workers, n_ahead)) == [item * item for item in range(25)]
+    assert list(prefetch(work, range(25), n_workers, prefetch_depth)) == [item * item for item in range(25)]
 
 
 def test_no_more_than_asked_for_wait() -> None:
-    n_ahead = 4
+    prefetch_depth = 4
     taken = itertools.count()
     started: list[int] = []
 
-    results = work_ahead(started.append, taken, 2, n_ahead)
+    results = prefetch(started.append, taken, 2, prefetch_depth)
     for n_read in range(1, 6):
         next(results)
-        assert next(taken) <= n_ahead + 2 * n_read
+        assert next(taken) <= prefetch_depth + 2 * n_read
     results.close()  # type: ignore[attr-defined]
 
 
@@ -41,7 +41,7 @@ def test_an_error_in_the_work_reaches_the_reader_and_threads_end() -> None:
     def work(item: int) -> int:
         return 1 // (item - 3)
 
-    results = work_ahead(work, range(10), 2, 4)
+    results = prefetch(work, range(10), 2, 4)
     with pytest.raises(ZeroDivisionError):
         list(results)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]

@@ -66,14 +66,14 @@ def test_links_inside_the_folder_are_followed(data: Path) -> None:
     ],
 )
 def test_paths_that_leave_the_folder_are_not_opened(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_read_regular_file", lambda path: pytest.fail(f"opened {path}"))
+    monkeypatch.setattr(reading, "read_regular_file", lambda path: pytest.fail(f"opened {path}"))
     assert reason(data, name) is FailureReason.UNSAFE_PATH
 
 
 @pytest.mark.parametrize("target", ["../secret.jpg", "../data-too/secret.jpg", "/etc/passwd"])
 def test_links_that_leave_the_folder_are_not_opened(target: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (data / "link.jpg").symlink_to(target)
-    monkeypatch.setattr(reading, "_read_regular_file", lambda path: pytest.fail(f"opened {path}"))
+    monkeypatch.setattr(reading, "read_regular_file", lambda path: pytest.fail(f"opened {path}"))
     assert reason(data, "link.jpg") is FailureReason.UNSAFE_PATH
 
 
@@ -82,7 +82,7 @@ def test_a_loop_of_links_hides_no_way_out(target: str, data: Path, monkeypatch: 
     (data / "loop").symlink_to("loop")
     (data / "way_out.jpg").symlink_to("../secret.jpg")
     (data / "link.jpg").symlink_to(target)
-    monkeypatch.setattr(reading, "_read_regular_file", lambda path: pytest.fail(f"opened {path}"))
+    monkeypatch.setattr(reading, "read_regular_file", lambda path: pytest.fail(f"opened {path}"))
     assert reason(data, "link.jpg") is FailureReason.UNSAFE_PATH
 
 

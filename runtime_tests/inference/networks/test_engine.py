@@ -116,7 +116,7 @@ def test_a_continued_run_keeps_the_precision_that_was_settled(
     def no_second_proof(*_: Any) -> None:
         raise AssertionError("a settled precision must not be proven again")
 
-    monkeypatch.setattr(precision_selection, "prove", no_second_proof)
+    monkeypatch.setattr(precision_selection, "compare_precisions", no_second_proof)
     run(season, bundle, tmp_path, precision=Precision.MIXED, batch_size=2)
     assert {name: (tmp_path / name).read_bytes() for name in whole} == whole
     with pytest.raises(CheckpointError, match="differs in precision"):

@@ -17,7 +17,7 @@ from inference.core.errors import OutOfMemoryError
 from inference.core.labels import N_CLASSES
 from inference.core.sequences import Sequence, View, ViewedSequence
 from inference.networks.engine import find_engine, load_networks
-from inference.networks.forward import MAX_CALL_IMAGES, MIN_CALL_IMAGES, Answers, LoadedNetworks, ask_networks
+from inference.networks.forward import MAX_CALL_IMAGES, MIN_CALL_IMAGES, LoadedNetworks, NetworkOutputs, forward
 
 
 class LeftColumn:
@@ -47,9 +47,9 @@ def full(manifest: Manifest, *, tta: bool = True) -> tuple[Pass, ...]:
     return passes_for(manifest, Effort.FULL, flip_tta=tta)
 
 
-def ask(batch: list[ViewedSequence], manifest: Manifest, *, tta: bool = True) -> tuple[list[Answers], dict]:
+def ask(batch: list[ViewedSequence], manifest: Manifest, *, tta: bool = True) -> tuple[list[NetworkOutputs], dict]:
     networks = {network.name: LeftColumn() for network in manifest.networks}
-    return ask_networks(batch, full(manifest, tta=tta), LoadedNetworks(networks)), networks
+    return forward(batch, full(manifest, tta=tta), LoadedNetworks(networks)), networks
 
 
 def naive_answer(viewed: ViewedSequence, manifest: Manifest, *, tta: bool) -> tuple[list, list]:
@@ -126,7 +126,7 @@ def test_fixed_shapes_pad_every_call_to_the_full_size(tiny_bundle: Bundle, rando
     manifest = tiny_bundle.manifest
     batch = [sequence_with(n, manifest, random) for n in (3, 1, 2)]
     networks = {network.name: LeftColumn() for network in manifest.networks}
-    padded = ask_networks(batch, full(manifest), LoadedNetworks(networks, fixed_shapes=True))
+    padded = forward(batch, full(manifest), LoadedNetworks(networks, fixed_shapes=True))
     plain, _ = ask(batch, manifest)
     assert {n for network in networks.values() for n in network.batches} == {MAX_CALL_IMAGES}
     for one, other in zip(padded, plain, strict=True):
@@ -151,11 +151,11 @@ def test_out_of_memory_halves_the_calls_and_goes_on(tiny_bundle: Bundle, random:
     manifest = tiny_bundle.manifest
     batch = [sequence_with(3, manifest, random)] * 8
     networks = LoadedNetworks({network.name: SmallMemory(9) for network in manifest.networks})
-    got = ask_networks(batch, full(manifest), networks)
+    got = forward(batch, full(manifest), networks)
     assert networks.max_call_images == 8
     expected, _ = ask(batch, manifest)
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_array_equal(one.frame_outputs, other.frame_outputs)
     hopeless = LoadedNetworks({network.name: SmallMemory(1) for network in manifest.networks})
     with pytest.raises(OutOfMemoryError):
-        ask_networks(batch, full(manifest), hopeless)
+        forward(batch, full(manifest), hopeless)

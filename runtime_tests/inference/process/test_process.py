@@ -89,11 +89,11 @@ def test_a_budget_counts_from_the_start_of_the_process() -> None:
 
 SIGNALLED = """
 import os, signal, sys, threading, time
-from inference.run_state import RunState, stopping_on_signals
+from inference.run_state import RunState, graceful_shutdown
 
 state = RunState()
 try:
-    with stopping_on_signals(state):
+    with graceful_shutdown(state):
         if sys.argv[2] == "small stack":
             # What a library did to the main thread: an alternate stack that no handler fits on.
             import ctypes
@@ -129,16 +129,16 @@ def test_an_interrupted_run_exits_as_a_program_that_the_signal_ended() -> None:
 LAST_RESORT = """
 import sys, time
 from inference.domain import OutputError
-from inference.run_state import RunState, last_resort, say_and_go_on
+from inference.run_state import RunState, watchdog, log_with_timeout
 
 def act():
     if sys.argv[1] == "mute":
-        say_and_go_on(lambda: time.sleep(30))
+        log_with_timeout(lambda: time.sleep(30))
     if sys.argv[1] in ("7", "mute"):
         return 7
     raise OutputError("no room") if sys.argv[1] == "output" else ValueError("a bug")
 
-with last_resort(RunState(), float(sys.argv[2]), act):
+with watchdog(RunState(), float(sys.argv[2]), act):
     time.sleep(float(sys.argv[3]))
 print("came to its end")
 """

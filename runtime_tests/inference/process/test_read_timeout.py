@@ -14,7 +14,7 @@ from inference.images import decoder
 from inference.images.decoder import decode_sequences, find_decoder
 from inference.images.reading import read_image_file
 from inference.process import read_timeout
-from inference.process.read_timeout import GaveUpError, MountGoneError, Patience
+from inference.process.read_timeout import ReadTimeout, ReadTimeoutError, StorageUnavailableError
 
 
 @pytest.fixture
@@ -26,16 +26,16 @@ def hang() -> object:
 
 
 def test_work_in_time_gives_its_result_or_its_error() -> None:
-    wait = Patience(5.0)
+    wait = ReadTimeout(5.0)
     assert wait(lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         wait(lambda: 1 // 0)
 
 
 def test_work_that_hangs_is_given_up_in_time(hang: threading.Event) -> None:
-    wait = Patience(0.05)
+    wait = ReadTimeout(0.05)
     start = time.monotonic()
-    with pytest.raises(GaveUpError, match="no answer within 0.05 s"):
+    with pytest.raises(ReadTimeoutError, match="no answer within 0.05 s"):
         wait(hang.wait)
     assert time.monotonic() - start < 2
     assert wait(lambda: 1) == 1
@@ -43,14 +43,14 @@ def test_work_that_hangs_is_given_up_in_time(hang: threading.Event) -> None:
 
 def test_when_nothing_comes_back_waiting_ends(hang: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_timeout, "MAX_HANGING", 3)
-    wait = Patience(0.01)
+    wait = ReadTimeout(0.01)
     for _ in range(3):
-        with pytest.raises(GaveUpError, match="no answer"):
+        with pytest.raises(ReadTimeoutError, match="no answer"):
             wait(hang.wait)
-    patient = Patience(60.0)
+    patient = ReadTimeout(60.0)
     patient._n_hanging = wait._n_hanging
     start = time.monotonic()
-    with pytest.raises(MountGoneError, match="3 reads hang for more than 60 s; progress is saved") as error:
+    with pytest.raises(StorageUnavailableError, match="3 reads hang for more than 60 s; progress is saved") as error:
         patient(lambda: 1)
     assert error.value.exit_code == 3
     assert time.monotonic() - start < 5
@@ -74,7 +74,9 @@ def test_a_photo_whose_reading_hangs_is_a_failure_of_its_own_sequence(
 
     monkeypatch.setattr(decoder, "read_image_file", slow)
     sequences = [Sequence("a", (Image(names[0], ""), Image(names[1], ""))), Sequence("b", (Image(names[1], ""),))]
-    hung, good = decode_sequences(sequences, season, Preset.QUARTER, 3, find_decoder(DecoderName.FAST), Patience(0.2))
+    hung, good = decode_sequences(
+        sequences, season, Preset.QUARTER, 3, find_decoder(DecoderName.FAST), ReadTimeout(0.2)
+    )
     assert [failure.reason for failure in hung.failures] == [FailureReason.TIMED_OUT]
     assert (hung.frames[0] == good.frames[0]).all()
     assert not good.failures

@@ -19,7 +19,7 @@ from inference.core.choices import EngineName
 from inference.core.errors import TooManyFailuresError
 from inference.core.labels import CLASS_PRIORS, LABELS
 from inference.core.sequences import FailureReason, FrameFailure
-from inference.execution.deadline import Pace
+from inference.execution.deadline import DeadlinePolicy
 from inference.execution.job import RunOptions
 from inference.networks.engine import find_engine
 from inference.records.jsonl import RecordWriter, read_header, read_records
@@ -36,11 +36,11 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> list[Effort]:
     """Efforts of the batches to come; the last one stays. Mixed precision is not tried."""
     efforts = [Effort.FULL]
 
-    def next_effort(pace: Pace, *_: Any) -> Effort:
+    def next_effort(pace: DeadlinePolicy, *_: Any) -> Effort:
         pace._effort = efforts.pop(0) if len(efforts) > 1 else efforts[0]
         return pace._effort
 
-    monkeypatch.setattr(Pace, "effort_for", next_effort)
+    monkeypatch.setattr(DeadlinePolicy, "effort_for", next_effort)
     monkeypatch.setattr(resume, "find_engine", lambda name: replace(find_engine(name), supports_mixed=False))
     return efforts
 
@@ -188,7 +188,7 @@ def tries_mixed(quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callab
     if not find_engine(EngineName.AUTO).supports_mixed:
         pytest.skip("this processor has no bfloat16")
     wanted = itertools.chain([Effort.FULL, Effort.NO_TTA], itertools.repeat(Effort.FULL))
-    monkeypatch.setattr(Pace, "effort_for", lambda *_: next(wanted))
+    monkeypatch.setattr(DeadlinePolicy, "effort_for", lambda *_: next(wanted))
 
     def bundle(bound: float) -> Bundle:
         manifest = quick_bundle.manifest
@@ -205,7 +205,7 @@ def test_before_anything_is_left_out_mixed_precision_is_tried(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("inference.run.photos_to_records.PROOF_SEQUENCES", 5)
+    monkeypatch.setattr("inference.run.photos_to_records.COMPARED_SEQUENCES", 5)
     report = hurried(season, tries_mixed(0.5), tmp_path)
     assert [record.is_mixed for record in records_of(tmp_path)] == [False] * 6 + [True] * 6
     assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 6

@@ -13,7 +13,7 @@ import pytest
 
 from inference.bundle.reader import Bundle
 from inference.execution.job import RunOptions
-from inference.run.dry_run import refusal
+from inference.run.dry_run import reason_not_to_run
 
 HAKUNA = Path(sys.executable).parent / "hakuna"
 
@@ -101,8 +101,8 @@ def test_refusals_are_told_the_gravest_first() -> None:
     }
     options = RunOptions(max_failures=0.2, budget=8.0)
     codes = []
-    for mended in ({}, {"disk_is_enough": True}, {"problems": {"missing": 2}}, {"fits": None}):
-        figures |= mended
-        error = refusal(figures, Path("out"), options)
+    for recovered in ({}, {"disk_is_enough": True}, {"problems": {"missing": 2}}, {"fits": None}):
+        figures |= recovered
+        error = reason_not_to_run(figures, Path("out"), options)
         codes.append(error.exit_code if error else 0)
     assert codes == [5, 9, 11, 0]

@@ -23,7 +23,7 @@ from models.bundling import import_assets as importing
 from models.bundling.import_assets import import_assets
 from models.keras_io import frozen_export
 from models.keras_io import scaling as scaling_module
-from models.keras_io.frozen_export import export_difference, export_frozen, keras_answers
+from models.keras_io.frozen_export import export_frozen, keras_outputs, max_export_error
 from models.keras_io.h5_file import load_keras_network
 from models.spec.recipe import Recipe, load_recipe
 from runtime_tests.conftest import SECOND_RECIPE
@@ -58,7 +58,7 @@ def test_frozen_networks_answer_as_their_sources(second_bundle: Bundle, second_a
 
 
 def test_the_largest_difference_is_kept(second_bundle: Bundle) -> None:
-    differences = [network.export_difference for network in second_bundle.manifest.networks]
+    differences = [network.max_export_error for network in second_bundle.manifest.networks]
     assert all(0 <= difference < 1e-5 for difference in differences)
     assert max(differences) > 0
 
@@ -103,7 +103,7 @@ def test_a_network_that_answers_nan_fails(assets: Path, second: Recipe, tmp_path
     network.layers[-1].set_weights([weights * np.nan for weights in network.layers[-1].get_weights()])
     export_frozen(network, second.networks[0], tmp_path / "frozen")
     with pytest.raises(BundleError, match="finite"):
-        export_difference(keras_answers(network, second.networks[0]), second.networks[0], tmp_path / "frozen")
+        max_export_error(keras_outputs(network, second.networks[0]), second.networks[0], tmp_path / "frozen")
 
 
 def test_a_lambda_layer_is_refused_and_its_bytecode_never_runs(assets: Path, second: Recipe, tmp_path: Path) -> None:

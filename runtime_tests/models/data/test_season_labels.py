@@ -9,7 +9,7 @@ import pytest
 
 from inference.core.errors import InputError, UsageError
 from inference.core.labels import LABELS
-from models.data.season_labels import check_apart, ids_of_seasons, parse_seasons, read_labels, season_of
+from models.data.season_labels import check_disjoint, ids_of_seasons, parse_seasons, read_labels, season_of
 
 
 def write_labels(path: Path, rows: list[tuple[str, dict[str, str]]], columns: tuple[str, ...] = LABELS) -> Path:
@@ -69,6 +69,6 @@ def test_seasons_on_the_command_line() -> None:
 
 
 def test_a_season_that_is_learnt_does_not_validate() -> None:
-    check_apart(("S1", "S2"), ("S9",))
+    check_disjoint(("S1", "S2"), ("S9",))
     with pytest.raises(UsageError, match="must have no season in common, got S10, S2 in both"):
-        check_apart(("S1", "S2", "S10"), ("S10", "S9", "S2"))
+        check_disjoint(("S1", "S2", "S10"), ("S10", "S9", "S2"))

@@ -28,7 +28,7 @@ from inference.records.jsonl import RecordWriter
 from inference.records.schema import RECORDS_NAME, Record, RecordsHeader, outputs_of
 from models.bundling.import_assets import import_assets
 from models.spec.recipe import Recipe, load_recipe
-from models.stacking import train_class
+from models.stacking import train_class, train_set
 from models.stacking.matrix import half_of, read_season, stacking_manifest
 from models.stacking.stack import MATRICES_NAME, StackingJob, stack
 from models.stacking.train_set import StackingOptions
@@ -178,7 +178,7 @@ def test_a_run_that_goes_on_keeps_what_is_trained_unless_the_data_changed(
         trained.extend(task.label for task in tasks)
         return [train_class.train_class(task) for task in tasks]
 
-    monkeypatch.setattr(train_class, "_trained", one_process)
+    monkeypatch.setattr(train_set, "_trained", one_process)
     stack(replace(both, classes=("zebra",)), quick, RunState())
     first = (out / "zebra.txt").read_bytes()
     stack(both, quick, RunState())
@@ -209,7 +209,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             train_class.ClassResult(task.label, 0.5, 0.4, 1, 2, 3, 1.0, sha256_of_file(task.path)) for task in tasks
         ]
 
-    monkeypatch.setattr(train_class, "_trained", pretend)
+    monkeypatch.setattr(train_set, "_trained", pretend)
     return labels
 
 

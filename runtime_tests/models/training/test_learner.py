@@ -18,7 +18,7 @@ from models.keras_io.h5_file import load_keras_network, save_network
 from models.spec.kinds import EMPTY_CLASSES, Head, Kind, Scaling
 from models.spec.network_plan import NetworkPlan
 from models.training.build_network import build_network
-from models.training.learner import Learner, log_loss_by_class, network_targets, start_at_shares, unfreeze
+from models.training.learner import Learner, init_head_bias, log_loss_by_class, network_targets, unfreeze
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_targets_of_every_head(targets: np.ndarray) -> None:
 
 def test_a_new_head_begins_with_the_shares_of_the_classes(targets: np.ndarray, random: np.random.Generator) -> None:
     network = single_view_network(backbone("tiny", "tiny"))
-    start_at_shares(network, network_targets(targets, N_CLASSES, Head.SIGMOID), Head.SIGMOID)
+    init_head_bias(network, network_targets(targets, N_CLASSES, Head.SIGMOID), Head.SIGMOID)
     kernel, _ = network.layers[-1].get_weights()
     _, bias = network.layers[-1].get_weights()
     network.layers[-1].set_weights([np.zeros_like(kernel), bias])
