@@ -8,12 +8,11 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from benchmark.sandbox.contract import TIME_LIMIT_HOURS
+from inference.core.config_files import first_problem
 from inference.core.errors import UsageError
 from inference.settings.settings import ENVIRONMENT_PREFIX, load_settings
 from inference.settings.units import Seconds
-
-EIGHT_HOURS = 8 * 3600.0
-"""The competition's time limit."""
 
 
 class ContractSettings(BaseSettings):
@@ -21,7 +20,7 @@ class ContractSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="ignore", frozen=True)
 
-    budget: Seconds = Field(default=EIGHT_HOURS, gt=0)
+    budget: Seconds = Field(default=TIME_LIMIT_HOURS * 3600.0, gt=0)
     """Seconds, or a text such as `8h`, after which an entrant's program is stopped."""
     scratch: Path | None = None
     """Folder on a disk with room for an unpacked archive; default: that for temporary files."""
@@ -40,6 +39,4 @@ def load_contract_settings(**given: Any) -> ContractSettings:
     try:
         return ContractSettings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"setting {name}: {first['msg']}, got {first['input']!r}") from error
+        raise UsageError(f"setting {first_problem(error)}") from error
