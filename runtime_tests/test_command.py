@@ -19,10 +19,11 @@ from typer.testing import CliRunner
 from benchmark.cli import reference_pages, report
 from benchmark.cli import score as score_module
 from benchmark.report.content import Sources
-from benchmark.scoring import bootstrap, log_loss
+from benchmark.scoring import bootstrap
 from hakuna import app
 from inference.bundle.reader import Bundle
 from inference.core.errors import HakunaError
+from inference.core.labels import EPSILON
 from inference.dataset import bursts
 from inference.export import export
 from runtime_tests.running import environment, hakuna, hakuna_here
@@ -290,7 +291,7 @@ def test_many_rows_of_missing_images_need_little_memory(
 
 
 def test_defaults_that_help_tells_are_those_of_the_code() -> None:
-    assert cli_default(score_module.score, "epsilon") == log_loss.EPSILON
+    assert cli_default(score_module.score, "epsilon") == EPSILON
     assert cli_default(score_module.score, "resamples") == bootstrap.N_RESAMPLES
     assert cli_default(report.report, "sheets") == Sources().n_sheets
     assert f"default {bursts.GAP_SECONDS:g}" in hakuna_here("metadata", "--help", COLUMNS="200").stdout

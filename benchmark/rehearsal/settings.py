@@ -7,11 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from benchmark.sandbox.contract import TIME_LIMIT_HOURS
 from inference.settings.settings import load_settings, settings_of
 from inference.settings.units import Seconds
-
-EIGHT_HOURS = 8 * 3600.0
-"""The competition's time limit."""
 
 
 class ContractSettings(BaseModel):
@@ -19,7 +17,7 @@ class ContractSettings(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True)
 
-    budget: Seconds = Field(default=EIGHT_HOURS, gt=0)
+    budget: Seconds = Field(default=TIME_LIMIT_HOURS * 3600.0, gt=0)
     """Seconds, or a text such as `8h`, after which an entrant's program is stopped."""
     scratch: Path | None = None
     """Folder on a disk with room for an unpacked archive; default: that for temporary files."""
