@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -34,7 +35,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
-    """Start the command `hakuna`."""
+    """Start the command `hakuna`, with further variables of the environment."""
     return subprocess.Popen(
         [sys.executable, str(HAKUNA), *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -109,6 +110,19 @@ def run_job(
     """A job in this process; returns `run.json`."""
     with locked(out) as output:
         return predict(job, output, options or RunOptions(n_workers=2), on_progress or ignore_progress)
+
+
+def copy_of(prediction: Path, out: Path) -> Path:
+    """A finished run that a test may change, in a folder of its own."""
+    return Path(shutil.copytree(prediction, out, dirs_exist_ok=True))
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def ignore_progress(n_done: int, n_all: int) -> None:

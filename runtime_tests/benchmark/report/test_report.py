@@ -17,25 +17,21 @@ from benchmark.report.selection import PER_CLASS, most_and_least_confident, unce
 from benchmark.scoring.log_loss import log_losses
 from benchmark.synthetic.season import LABELS_NAME
 from inference.bundle.manifest import DEMO_WARNING
-from inference.bundle.reader import Bundle
 from inference.core.errors import InputError
 from inference.core.labels import LABELS
 from inference.dataset.label_tables import Table, read_labels
 from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.outputs.finished_run import FinishedRun, read_finished_run
 from runtime_tests.browser import axe_violations, started_browser
-from runtime_tests.running import run
 
 ENTER = "\ue007"
 """As WebDriver calls the key."""
 
 
 @pytest.fixture(scope="module")
-def finished(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+def finished(quick_prediction: Path) -> FinishedRun:
     """A run on twelve synthetic sequences, three photos of which are damaged, by a demo bundle."""
-    out = tmp_path_factory.mktemp("report") / "out"
-    run(season, quick_bundle, out)
-    return read_finished_run(out)
+    return read_finished_run(quick_prediction)
 
 
 @pytest.fixture(scope="module")

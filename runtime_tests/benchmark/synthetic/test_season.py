@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
@@ -32,6 +31,7 @@ from inference.core.sequences import ImageSize
 from inference.dataset.label_tables import read_labels
 from inference.dataset.metadata import plan_sequences, read_metadata, read_submission_format
 from inference.preprocessing.info_strip import find_strip
+from runtime_tests.tables import rows_of
 
 SIZE = ImageSize(240, 320)
 
@@ -40,6 +40,7 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)]
 )
@@ -142,8 +143,7 @@ def test_damage_is_listed_and_hits_only_the_files_that_are(tmp_path: Path) -> No
     for name, share in (("whole", 0.0), ("damaged", 0.3)):
         write_seasons(tmp_path / name, (1,), SeasonOptions(20, 2, SIZE, seed=2, damaged_share=share))
     whole, damaged = hashes(tmp_path / "whole"), hashes(tmp_path / "damaged")
-    with (tmp_path / "damaged" / "damaged.csv").open() as file:
-        listed = {row["file_name"]: row["damage"] for row in csv.DictReader(file)}
+    listed = {row["file_name"]: row["damage"] for row in rows_of(tmp_path / "damaged" / "damaged.csv")}
     assert set(listed.values()) == {"truncated", "not a photo", "empty", "missing"}
     assert {name for name in whole if damaged.get(name) != whole[name]} == set(listed)
     for name, damage in listed.items():

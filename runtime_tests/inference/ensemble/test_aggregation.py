@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
 from inference.core.labels import LABELS, N_CLASSES
-from inference.ensemble.aggregation import aggregate
+from inference.ensemble.aggregation import aggregate, blended
 from inference.ensemble.features import stacker_features
 from inference.records.schema import Record
+from models.spec.recipe import load_recipe
 
 
 def record(n_frames: int, n_outputs: int, n_sequence: int, random: np.random.Generator) -> Record:
@@ -76,6 +79,24 @@ def test_probabilities_of_one_stay_probabilities(tiny_bundle: Bundle, random: np
     estimate = aggregate([one], tiny_bundle.manifest).estimate
     assert estimate.max() <= 1
     np.testing.assert_allclose(estimate, 1, rtol=1e-7)
+
+
+@pytest.mark.parametrize("blending", ["row5_mean", "row4_empty_blend"])
+def test_outputs_that_nobody_asked_for_leave_no_hole(
+    blending: str, tiny_bundle: Bundle, random: np.random.Generator
+) -> None:
+    """As in a run short of time: large sizes were left out, of one network on whole sequences both."""
+    one = replace(record(3, 5, 4, random), effort=Effort.ONE_SIZE)
+    one.frame_outputs[:, 1] = np.nan
+    one.sequence_outputs[[1, 2, 3]] = np.nan
+    asked = replace(one, frame_outputs=one.frame_outputs[:, [0, 2, 3, 4]])
+    aggregated = aggregate([one], tiny_bundle.manifest)
+    np.testing.assert_allclose(aggregated.estimate[0], naive_estimate(asked), rtol=0, atol=1e-7)
+    np.testing.assert_array_equal(aggregated.sequence_medians["background"][0], one.sequence_outputs[0])
+    np.testing.assert_array_equal(aggregated.sequence_medians["two_branch"], aggregated.estimate)
+    ensemble = tiny_bundle.manifest.ensemble.model_copy(update={"blends": load_recipe(blending).ensemble.blends})
+    answers = blended(aggregated, tiny_bundle.manifest.model_copy(update={"ensemble": ensemble}))
+    assert ((answers >= 0) & (answers <= 1)).all()
 
 
 def test_result_does_not_depend_on_the_chunk(records: list[Record], tiny_bundle: Bundle) -> None:

@@ -23,7 +23,7 @@ from inference.ensemble import booster_probe, booster_probe_child
 from inference.ensemble.booster_probe import BoosterProbe, probe_boosters, start_probe
 from inference.ensemble.stackers import Stackers
 from runtime_tests.damage import rewrite_manifest
-from runtime_tests.running import run
+from runtime_tests.running import is_running, run
 
 
 @pytest.fixture
@@ -235,14 +235,6 @@ def test_the_child_ends_with_its_parent_and_is_out_of_reach_of_its_terminal(
             return
         time.sleep(0.05)
     pytest.fail("the child outlived its parent by 5 s")
-
-
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in ("Z", "X")
 
 
 def test_messages_of_the_child_are_json_lines(second_bundle: Bundle) -> None:

@@ -89,6 +89,7 @@ def test_old_batches_are_forgotten() -> None:
     for _ in range(WINDOW_BATCHES):
         pace.observe(Batch(10, 360.0, 360.0, 720.0, 0.0))
     assert pace.seconds_per_sequence(Effort.FULL) == pytest.approx(72.0)
+    assert pace.effort_for(100_000, 100_000, 8, 0.0) > Effort.FULL
     pace.forget()
     assert not pace.is_measured
     assert pace.effort is Effort.FULL

@@ -27,6 +27,7 @@ from inference.records.jsonl import RecordWriter, read_header, read_records
 from inference.run.records_to_submission import records_to_submission
 from runtime_tests.exports import PROJECT, camtrap, copied, megadetector
 from runtime_tests.running import job_for, run_job
+from runtime_tests.tables import rows_of
 
 N_FINISHED = 5
 
@@ -96,8 +97,7 @@ def test_priors_of_a_run_that_its_budget_ended_are_no_findings(
 
     long = tmp_path / "long.csv"
     told = export(out_of_time, ExportFormat.LONG_CSV, long, None, None, None)
-    with long.open(newline="") as file:
-        assert {row["seq_id"] for row in csv.DictReader(file)} == seen
+    assert {row["seq_id"] for row in rows_of(long)} == seen
     assert told[1].startswith(f"{len(unseen)} sequences were not looked at")
     assert told[1].endswith("left out")
     assert told[2].endswith(f"rows of {len(seen)} sequences -> {long}")
@@ -140,8 +140,7 @@ def blind(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathF
     """A finished run, and its metadata, that found none of the four photos of its first sequence."""
     folder = tmp_path_factory.mktemp("blind")
     metadata = folder / "metadata.csv"
-    with (season / METADATA_NAME).open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(season / METADATA_NAME)
     first = rows[0]["seq_id"]
     gone = [{**rows[0], "file_name": f"S1/B01/B01_R1/gone{number}.JPG"} for number in range(4)]
     with metadata.open("w", newline="") as file:
@@ -165,8 +164,7 @@ def test_a_sequence_all_of_whose_photos_failed_is_no_finding(
         image = images[f"S1/B01/B01_R1/gone{number}.JPG"]
         assert (image["failure"], image["detections"]) == (reason, None)
     export(out, ExportFormat.LONG_CSV, tmp_path / "long.csv", None, 0.0, None)
-    with (tmp_path / "long.csv").open(newline="") as file:
-        told = {row["seq_id"] for row in csv.DictReader(file)}
+    told = {row["seq_id"] for row in rows_of(tmp_path / "long.csv")}
     assert first not in told
     assert len(told) == 11
     _, _, tables = camtrap(out, metadata, project, tmp_path / "package")

@@ -44,21 +44,29 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None
 
 
 def test_the_heartbeat_tells_how_far_the_run_is_and_how_it_ended(tmp_path: Path) -> None:
-    state = RunState(n_all=10)
+    state = RunState(n_all=10_000)
     with locked(tmp_path) as folder, heartbeat(state, folder, seconds=0.02):
         assert status(tmp_path)["stage"] == "starting"
-        state.stage, state.n_done, state.n_failures, state.n_degraded = "photos to records", 4, 2, 1
-        state.phase_started = time.monotonic() - 2.0
+        state.stage, state.n_done, state.n_failures, state.n_degraded = "photos to records", 4000, 2, 1
+        state.phase_started = time.monotonic() - 2000.0
         for _ in range(200):
-            if status(tmp_path)["done"] == 4:
+            if status(tmp_path)["done"] == 4000:
                 break
             time.sleep(0.02)
         beat = status(tmp_path)
-        assert (beat["total"], beat["failed_photos"], beat["degraded_sequences"]) == (10, 2, 1)
-        assert beat["sequences_per_second"] == pytest.approx(2.0, rel=0.5)
-        assert beat["eta_seconds"] == pytest.approx(3, abs=3)
+        assert (beat["total"], beat["failed_photos"], beat["degraded_sequences"]) == (10_000, 2, 1)
+        assert beat["sequences_per_second"] == pytest.approx(2.0, rel=0.01)
+        assert beat["eta_seconds"] == pytest.approx(3000, rel=0.01)
     assert status(tmp_path)["stage"] == "complete"
     assert not [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
+
+
+def test_what_an_earlier_run_did_says_nothing_about_the_rate() -> None:
+    state = RunState(n_all=10_000, n_done=4000, n_kept=1000, phase_started=time.monotonic() - 2000.0)
+    told = state.as_status()
+    assert (told["done"], told["total"], told["kept_from_earlier_run"]) == (4000, 10_000, 1000)
+    assert told["sequences_per_second"] == pytest.approx(1.5, rel=0.01)
+    assert told["eta_seconds"] == pytest.approx(4000, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +146,10 @@ def act():
         return 7
     raise OutputError("no room") if sys.argv[1] == "output" else ValueError("a bug")
 
-with watchdog(RunState(), float(sys.argv[2]), act):
+state = RunState()
+if sys.argv[1] == "finishing":
+    state.end.acquire()
+with watchdog(state, float(sys.argv[2]), act):
     time.sleep(float(sys.argv[3]))
 print("came to its end")
 """
@@ -153,6 +164,7 @@ print("came to its end")
         ("output", 0.2, 30, 5, "no room"),
         ("bug", 0.2, 30, 1, "ValueError: a bug"),
         ("mute", 0.2, 30, 7, ""),  # nobody takes what it says
+        ("finishing", 0.1, 0.5, 0, "came to its end"),  # the run is giving its submission the name
     ],
 )
 def test_the_last_resort_ends_the_process_unless_the_run_was_faster(

@@ -81,6 +81,29 @@ def test_a_torn_tail_is_not_read_and_is_replaced(path: Path, records: list[Recor
         assert path.read_bytes() == whole
 
 
+def test_nothing_is_left_behind_what_is_written_after_the_records_that_are_kept(
+    path: Path, records: list[Record]
+) -> None:
+    (whole, empty, _), first_lines = records, path.read_bytes().splitlines(keepends=True)[:2]
+    writer = RecordWriter(path, HEADER, keep=1)
+    writer.append([empty])  # shorter than what was there
+    writer.close()
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert lines[:2] == first_lines
+    assert len(lines) == 3
+    for got, expected in zip(read_records(path, HEADER), (whole, empty), strict=True):
+        assert_equal(got, expected)
+
+
+def test_appended_records_are_with_the_operating_system_at_once(tmp_path: Path, records: list[Record]) -> None:
+    path = tmp_path / "records.jsonl"
+    writer = RecordWriter(path, HEADER)
+    for n_appended, one in enumerate(records, start=1):
+        writer.append([one])
+        assert n_whole_records(path) == n_appended
+    writer.close()
+
+
 def test_a_damaged_record_ends_what_is_trusted(path: Path) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[damaged.index(b"\n") + 300] ^= 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 from collections.abc import Callable
@@ -19,13 +18,18 @@ from inference.core.choices import EngineName
 from inference.core.errors import TooManyFailuresError
 from inference.core.labels import CLASS_PRIORS, LABELS
 from inference.core.sequences import FailureReason, FrameFailure
+from inference.ensemble.estimator import Estimator
 from inference.execution.deadline import DeadlinePolicy
 from inference.execution.job import RunOptions
 from inference.networks.engine import find_engine
+from inference.outputs.run_report import RunMetadata
+from inference.process.progress import RunState
 from inference.records.jsonl import RecordWriter, read_header, read_records
 from inference.records.schema import Record
 from inference.run import resume
+from inference.run.records_to_submission import records_to_submission
 from runtime_tests.running import job_for, run, run_job
+from runtime_tests.tables import submission_rows
 
 STACKED = LABELS.index("zebra")
 BUDGET = 3600.0
@@ -45,13 +49,6 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> list[Effort]:
     return efforts
 
 
-@pytest.fixture(scope="module")
-def full(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("full")
-    run(season, quick_bundle, out)
-    return out
-
-
 def hurried(season: Path, bundle: Bundle, out: Path) -> dict[str, Any]:
     return run_job(job_for(season, bundle), out, RunOptions(n_workers=2, batch_size=4, budget=BUDGET))
 
@@ -62,20 +59,20 @@ def records_of(out: Path) -> list[Record]:
 
 
 def submission(out: Path) -> dict[str, np.ndarray]:
-    with (out / "submission.csv").open(newline="") as file:
-        return {row[0]: np.array(row[1:], np.float32) for row in list(csv.reader(file))[1:]}
+    """As it was before it became text: float32."""
+    return {seq_id: row.astype(np.float32) for seq_id, row in submission_rows(out / "submission.csv").items()}
 
 
 @pytest.mark.parametrize("effort", [Effort.NO_LARGE_TTA, Effort.NO_TTA, Effort.ONE_SIZE, Effort.FIRST_NETWORK])
 def test_every_effort_gives_the_estimate_of_what_was_asked(
-    effort: Effort, season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+    effort: Effort, season: Path, quick_bundle: Bundle, quick_prediction: Path, forced: list[Effort], tmp_path: Path
 ) -> None:
     forced[:] = [effort]
     report = hurried(season, quick_bundle, tmp_path)
     assert report["degraded"] is True
-    n_seen = sum(record.n_frames > 0 for record in records_of(full))
+    n_seen = sum(record.n_frames > 0 for record in records_of(quick_prediction))
     assert report["counts"]["sequences_by_effort"] == {effort.label: 12}
-    rows, full_rows = submission(tmp_path), submission(full)
+    rows, full_rows = submission(tmp_path), submission(quick_prediction)
     changed = [seq_id for seq_id in rows if (rows[seq_id] != full_rows[seq_id]).any()]
     assert len(changed) == n_seen
     for record in records_of(tmp_path):
@@ -100,7 +97,7 @@ def quick_stacked(bundle: Bundle) -> set[str]:
 
 
 def test_effort_can_change_from_batch_to_batch_and_end_in_priors(
-    season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, forced: list[Effort], tmp_path: Path
 ) -> None:
     forced[:] = [Effort.FULL, Effort.NO_TTA, Effort.ONE_SIZE, Effort.ONE_SIZE, Effort.PRIORS]
     report = hurried(season, quick_bundle, tmp_path)
@@ -112,46 +109,46 @@ def test_effort_can_change_from_batch_to_batch_and_end_in_priors(
     priors = np.array(list(CLASS_PRIORS.values()), np.float32)
     for record in records_of(tmp_path)[8:]:
         np.testing.assert_array_equal(rows[record.seq_id], priors)
-    first = records_of(full)[0].seq_id
-    np.testing.assert_array_equal(rows[first], submission(full)[first])
+    first = records_of(quick_prediction)[0].seq_id
+    np.testing.assert_array_equal(rows[first], submission(quick_prediction)[first])
     assert json.loads((tmp_path / "run.json").read_text())["budget"]["seconds"] == BUDGET
 
 
 def test_sequences_that_nobody_looked_at_are_done_when_there_is_time(
-    season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, forced: list[Effort], tmp_path: Path
 ) -> None:
     forced[:] = [Effort.FULL, Effort.FULL, Effort.FULL, Effort.PRIORS]
     assert hurried(season, quick_bundle, tmp_path)["counts"]["sequences_by_effort"] == {"priors": 8}
     report = run(season, quick_bundle, tmp_path)
     assert report["sequences_kept_from_earlier_run"] == 4 - 4 % 8
-    assert (tmp_path / "submission.csv").read_bytes() == (full / "submission.csv").read_bytes()
+    assert (tmp_path / "submission.csv").read_bytes() == (quick_prediction / "submission.csv").read_bytes()
 
 
 def test_a_run_with_a_budget_that_goes_on_counts_what_was_kept_as_real(
-    season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, forced: list[Effort], tmp_path: Path
 ) -> None:
-    whole = (full / "records.jsonl").read_bytes().splitlines(keepends=True)
+    whole = (quick_prediction / "records.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "records.jsonl").write_bytes(b"".join(whole[: 1 + 8]))
     forced[:] = [Effort.PRIORS]
     report = hurried(season, quick_bundle, tmp_path)
     assert report["counts"]["sequences_by_effort"] == {"priors": 4}
-    rows, full_rows = submission(tmp_path), submission(full)
+    rows, full_rows = submission(tmp_path), submission(quick_prediction)
     same = [seq_id for seq_id in rows if (rows[seq_id] == full_rows[seq_id]).all()]
     assert len(same) >= 8
 
 
 def test_sequences_whose_photos_the_disk_did_not_give_are_tried_again(
-    season: Path, quick_bundle: Bundle, full: Path, tmp_path: Path
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "records.jsonl"
-    header, records = read_header(full / "records.jsonl"), records_of(full)
+    header, records = read_header(quick_prediction / "records.jsonl"), records_of(quick_prediction)
     trouble = (FrameFailure("x.jpg", FailureReason.TIMED_OUT),)
     writer = RecordWriter(path, header)
     writer.append([*records[:8], *(replace(record, failures=trouble) for record in records[8:10])])
     writer.close()
     report = run(season, quick_bundle, tmp_path)
     assert report["sequences_kept_from_earlier_run"] == 8
-    assert path.read_bytes() == (full / "records.jsonl").read_bytes()
+    assert path.read_bytes() == (quick_prediction / "records.jsonl").read_bytes()
 
 
 def test_an_error_under_a_budget_leaves_the_best_so_far_unless_there_is_an_older_submission(
@@ -168,6 +165,14 @@ def test_an_error_under_a_budget_leaves_the_best_so_far_unless_there_is_an_older
     with pytest.raises(RuntimeError, match="fell off the bus"):
         hurried(season, quick_bundle, tmp_path)
     assert (tmp_path / "submission.csv").read_bytes() == b"an older one"
+
+
+def test_the_last_resort_is_kept_from_a_submission_that_is_being_finished(
+    quick_prediction: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    state = RunState()
+    records_to_submission(quick_prediction, Estimator(quick_bundle), tmp_path, run=RunMetadata(state=state))
+    assert not state.end.acquire(blocking=False)
 
 
 def test_features_leave_out_what_the_stackers_do_not_expect(
@@ -200,7 +205,7 @@ def tries_mixed(quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callab
 
 def test_before_anything_is_left_out_mixed_precision_is_tried(
     season: Path,
-    full: Path,
+    quick_prediction: Path,
     tries_mixed: Callable[[float], Bundle],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -210,18 +215,18 @@ def test_before_anything_is_left_out_mixed_precision_is_tried(
     assert [record.is_mixed for record in records_of(tmp_path)] == [False] * 6 + [True] * 6
     assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 6
     assert report["degraded"] is True
-    rows, full_rows = submission(tmp_path), submission(full)
+    rows, full_rows = submission(tmp_path), submission(quick_prediction)
     for number, record in enumerate(records_of(tmp_path)):
         difference = np.abs(rows[record.seq_id] - full_rows[record.seq_id]).max()
         assert difference == 0 if number < 6 else difference < 0.05
 
 
 def test_mixed_precision_that_does_not_prove_itself_is_not_used_to_save_time(
-    season: Path, full: Path, tries_mixed: Callable[[float], Bundle], tmp_path: Path
+    season: Path, quick_prediction: Path, tries_mixed: Callable[[float], Bundle], tmp_path: Path
 ) -> None:
     report = hurried(season, tries_mixed(1e-300), tmp_path)
     assert report["degraded"] is False
-    assert (tmp_path / "submission.csv").read_bytes() == (full / "submission.csv").read_bytes()
+    assert (tmp_path / "submission.csv").read_bytes() == (quick_prediction / "submission.csv").read_bytes()
 
 
 def test_too_many_failures_write_nothing_over_a_good_submission(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -21,7 +20,8 @@ from inference.process.lock import locked
 from inference.process.progress import RunState
 from inference.records.jsonl import RecordWriter, read_header, read_records
 from inference.run import pipeline
-from runtime_tests.running import ignore_progress, job_for, run, run_job
+from runtime_tests.running import copy_of, ignore_progress, job_for, run, run_job
+from runtime_tests.tables import rows_of
 
 NAMES = ("records.jsonl", "submission.csv", "failures.csv")
 
@@ -33,8 +33,8 @@ def data(season: Path, tmp_path: Path) -> Path:
 
 
 def missing_photo(data: Path) -> Path:
-    with (data / "test_metadata.csv").open(newline="") as file:
-        [path] = [path for row in csv.DictReader(file) if not (path := data / row["file_name"]).exists()]
+    rows = rows_of(data / "test_metadata.csv")
+    [path] = [path for row in rows if not (path := data / row["file_name"]).exists()]
     return path
 
 
@@ -47,7 +47,9 @@ def mend(data: Path) -> None:
     shutil.copy(max(data.glob("S1/*/*/*.JPG"), key=lambda path: path.stat().st_size), missing_photo(data))
 
 
-def test_a_folder_without_any_of_the_photos_is_refused(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_folder_without_any_of_the_photos_is_refused(
+    data: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
     job = replace(job_for(data, quick_bundle), data_folder=tmp_path / "wrong")
     n_photos = job.n_photos
     with pytest.raises(
@@ -57,8 +59,7 @@ def test_a_folder_without_any_of_the_photos_is_refused(data: Path, quick_bundle:
     assert not (tmp_path / "out" / "submission.csv").exists()
     # The corrected command starts as if nothing had been.
     run(data, quick_bundle, tmp_path / "out")
-    run(data, quick_bundle, tmp_path / "other")
-    assert contents(tmp_path / "out") == contents(tmp_path / "other")
+    assert contents(tmp_path / "out") == contents(quick_prediction)
 
 
 def test_a_single_photo_is_enough(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
@@ -75,9 +76,10 @@ def test_a_format_of_other_metadata_is_refused(data: Path, quick_bundle: Bundle,
         run(data, quick_bundle, tmp_path / "out")
 
 
-def test_a_complete_run_says_that_missing_photos_have_come(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    run(data, quick_bundle, out)
+def test_a_complete_run_says_that_missing_photos_have_come(
+    data: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    out = copy_of(quick_prediction, tmp_path / "out")
     before = contents(out)
     mend(data)
     with capture_logs() as logs:
@@ -122,11 +124,10 @@ def killed_before_the_submission(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_submission_of_other_records_is_not_called_complete(
-    season: Path, quick_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(season, quick_bundle, tmp_path / "plain", flip_tta=False)
-    out = tmp_path / "out"
-    run(season, quick_bundle, out)
+    out = copy_of(quick_prediction, tmp_path / "out")
     with monkeypatch.context() as patch:
         killed_before_the_submission(patch)
         with pytest.raises(Killed):
@@ -137,9 +138,9 @@ def test_a_submission_of_other_records_is_not_called_complete(
 
 
 def test_a_report_of_another_run_does_not_vouch_for_the_submission(
-    season: Path, quick_bundle: Bundle, tmp_path: Path
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
 ) -> None:
-    run(season, quick_bundle, tmp_path)
+    copy_of(quick_prediction, tmp_path)
     report = json.loads((tmp_path / "run.json").read_text())
     report["fingerprint"]["flip TTA"] = "off"
     (tmp_path / "run.json").write_text(json.dumps(report))
@@ -188,16 +189,20 @@ def test_a_resume_goes_back_to_where_the_disk_went_away(
     assert report["sequences_kept_from_earlier_run"] == kept
 
 
-def test_other_sequences_are_not_called_another_shard(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
-    run(season, quick_bundle, tmp_path)
+def test_other_sequences_are_not_called_another_shard(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    copy_of(quick_prediction, tmp_path)
     job = job_for(season, quick_bundle)
     fewer = replace(job, plan=replace(job.plan, sequences=job.plan.sequences[:5]))
     with pytest.raises(CheckpointError, match="differs in metadata and submission format, number of sequences;"):
         run_job(fewer, tmp_path)
 
 
-def test_a_signal_is_heard_while_old_records_are_read(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
-    run(season, quick_bundle, tmp_path)
+def test_a_signal_is_heard_while_old_records_are_read(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    copy_of(quick_prediction, tmp_path)
     state = RunState(stop_signal=signal.SIGTERM)
     with locked(tmp_path) as out, pytest.raises(Exception, match="SIGTERM: stopped"):
         pipeline.predict(job_for(season, quick_bundle), out, RunOptions(), ignore_progress, state)

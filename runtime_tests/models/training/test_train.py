@@ -160,6 +160,7 @@ def undisturbed(seasons: Path) -> Path:
     return out
 
 
+@pytest.mark.e2e
 def test_stopped_killed_and_resumed_it_ends_in_the_same_weights(
     seasons: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -192,6 +193,7 @@ def read_position(out: Path) -> dict:
         return json.loads(str(content["about"]))["position"]
 
 
+@pytest.mark.e2e
 def test_a_training_that_learnt_its_last_epoch_ends_in_the_same_files_again(
     seasons: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
