@@ -20,7 +20,7 @@ from inference.images.decoder import find_decoder
 from models.data.batches import Examples, Views, examples_of, load_batches, photos_needed, shuffled_batches
 from models.data.frame_cache import CacheKey, FrameCache
 from models.data.season_labels import read_labels
-from models.spec.kinds import Head, Kind
+from models.spec.kinds import Head, NetworkKind
 from models.spec.network_plan import NetworkPlan
 from models.training.build_network import build_network
 from models.training.learner import Learner
@@ -66,7 +66,7 @@ def measure_training(
         size = cache.prepare(sequences.values(), folder, decoder, n_workers, _nobody_watches, _never_stops)
         decode_seconds = time.perf_counter() - start
         examples = examples_of(ids, read_labels(folder / LABELS_NAME, ids), cache, VIEWS)
-        plan = NetworkPlan(Kind.FRAMES, application)
+        plan = NetworkPlan(NetworkKind.FRAMES, application)
         learner = Learner(build_network(plan), plan.scalings, Head.SIGMOID, None)
         learner.begin_phase(None)
         rounds = [_round(cache, examples, learner, n_workers, number) for number in range(repeats + 1)][1:]

@@ -37,7 +37,7 @@ def write_untrained_assets(folder: Path, recipe: Recipe, seed: int, application:
     folder.mkdir(parents=True, exist_ok=True)
     for position, network in enumerate(recipe.networks):
         keras.utils.set_random_seed(seed + position)
-        save_network(random_network(network, application), folder / network.file)
+        save_network(untrained_network(network, application), folder / network.file)
         keras.backend.clear_session()
     if recipe.stacking:
         networks = tuple(network.as_network() for network in recipe.networks)
@@ -51,7 +51,7 @@ def write_untrained_assets(folder: Path, recipe: Recipe, seed: int, application:
                 booster.save_model(folder / set_folder / f"{label}.txt")
 
 
-def random_network(recipe: NetworkRecipe, application: str = TINY) -> keras.Model:
+def untrained_network(recipe: NetworkRecipe, application: str = TINY) -> keras.Model:
     """An untrained network for the recipe's inputs, whose answers scatter around the priors."""
     views = [one.view for one in recipe.inputs]
     if views in ([View.BACKGROUND, View.MEAN], [View.MEAN, View.BACKGROUND]):

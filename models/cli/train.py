@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from inference.core.choices import Preset
-from models.spec.kinds import DEFAULT_SCHEDULES, Classes, Head, Kind, Scaling
+from models.spec.kinds import DEFAULT_SCHEDULES, Classes, Head, NetworkKind, Scaling
 
 SECONDS_PER_MINUTE = 60
 
 
 def train(
-    network: Annotated[Kind, typer.Argument(help="What the network looks at.")],
+    network: Annotated[NetworkKind, typer.Argument(help="What the network looks at.")],
     data: Annotated[Path, typer.Argument(help="Folder with the photos, train_metadata.csv and train_labels.csv.")],
     out: Annotated[Path, typer.Option(help="Folder of this training; the same command goes on where it was.")],
     training: Annotated[str, typer.Option("--train", help="Seasons to learn from, such as S1,S2,S3.")],

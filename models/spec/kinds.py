@@ -7,7 +7,7 @@ from enum import StrEnum
 from inference.core.sequences import View
 
 
-class Kind(StrEnum):
+class NetworkKind(StrEnum):
     """Networks by what they look at."""
 
     FRAMES = "frames"
@@ -22,12 +22,12 @@ class Kind(StrEnum):
     """Background and mean image squeezed into three channels: tried by the author, and worse."""
 
 
-VIEWS: dict[Kind, tuple[View, ...]] = {
-    Kind.FRAMES: (View.FRAME,),
-    Kind.MEAN: (View.MEAN,),
-    Kind.BACKGROUND: (View.BACKGROUND,),
-    Kind.TWO_BRANCH: (View.BACKGROUND, View.MEAN),
-    Kind.EARLY_FUSION: (View.BACKGROUND, View.MEAN),
+VIEWS: dict[NetworkKind, tuple[View, ...]] = {
+    NetworkKind.FRAMES: (View.FRAME,),
+    NetworkKind.MEAN: (View.MEAN,),
+    NetworkKind.BACKGROUND: (View.BACKGROUND,),
+    NetworkKind.TWO_BRANCH: (View.BACKGROUND, View.MEAN),
+    NetworkKind.EARLY_FUSION: (View.BACKGROUND, View.MEAN),
 }
 """What each input of a network sees, in the order of its inputs."""
 
@@ -63,10 +63,10 @@ class Scaling(StrEnum):
     """x / 255: 0 to 1."""
 
 
-DEFAULT_SCHEDULES: dict[Kind, str] = {
-    Kind.FRAMES: "v1",
-    Kind.MEAN: "v1",
-    Kind.BACKGROUND: "background",
-    Kind.TWO_BRANCH: "two_branch",
-    Kind.EARLY_FUSION: "background",
+DEFAULT_SCHEDULES: dict[NetworkKind, str] = {
+    NetworkKind.FRAMES: "v1",
+    NetworkKind.MEAN: "v1",
+    NetworkKind.BACKGROUND: "background",
+    NetworkKind.TWO_BRANCH: "two_branch",
+    NetworkKind.EARLY_FUSION: "background",
 }

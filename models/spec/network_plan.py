@@ -9,7 +9,7 @@ from inference.core.errors import UsageError
 from inference.core.files import sha256_of_file
 from inference.core.labels import N_CLASSES
 from inference.core.sequences import View
-from models.spec.kinds import EMPTY_CLASSES, VIEWS, Classes, Head, Kind, Scaling
+from models.spec.kinds import EMPTY_CLASSES, VIEWS, Classes, Head, NetworkKind, Scaling
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class NetworkPlan:
     background, mean : trained networks that a two-branch network starts from
     """
 
-    kind: Kind
+    kind: NetworkKind
     backbone: str
     head: Head = Head.SIGMOID
     classes: Classes = Classes.ALL
@@ -66,7 +66,7 @@ def check_plan(plan: NetworkPlan) -> None:
     options = {"--weights": plan.weights, "--background-network": plan.background, "--mean-network": plan.mean}
     files = {option: path for option, path in options.items() if path is not None}
     branches = [option for option in files if option != "--weights"]
-    if plan.kind is not Kind.TWO_BRANCH and branches:
+    if plan.kind is not NetworkKind.TWO_BRANCH and branches:
         raise UsageError(f"{branches[0]}: must come with two-branch, got {plan.kind}")
     if len(branches) == 1:
         raise UsageError(f"--background-network, --mean-network: must be given together, got only {branches[0]}")

@@ -15,7 +15,7 @@ from models.keras_io.architectures import (
 )
 from models.keras_io.h5_file import check_layers, load_keras_network
 from models.keras_io.h5_weights import assign_weights, read_keras_file
-from models.spec.kinds import Classes, Kind
+from models.spec.kinds import Classes, NetworkKind
 from models.spec.network_plan import NetworkPlan
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ def build_network(plan: NetworkPlan) -> keras.Model:
 
 
 def _assembled(plan: NetworkPlan) -> keras.Model:
-    if plan.kind is Kind.TWO_BRANCH:
+    if plan.kind is NetworkKind.TWO_BRANCH:
         background, mean = _branch(plan, plan.background, "background"), _branch(plan, plan.mean, "mean")
         return two_branch_network(background, mean, plan.n_classes, plan.head)
     features = _started_backbone(plan, plan.kind.value.replace("-", "_"))
-    if plan.kind is Kind.EARLY_FUSION:
+    if plan.kind is NetworkKind.EARLY_FUSION:
         return early_fusion_network(features, plan.n_classes, plan.head)
     return single_view_network(features, plan.n_classes, plan.head)
 

@@ -19,7 +19,7 @@ from inference.networks.engine_tensorflow import TensorFlowNetwork
 from inference.records.schema import Record
 from models.bundling.build import build_bundle, found_networks
 from models.keras_io.architectures import backbone, single_view_network
-from models.spec.kinds import DEFAULT_SCHEDULES, EMPTY_CLASSES, Kind
+from models.spec.kinds import DEFAULT_SCHEDULES, EMPTY_CLASSES, NetworkKind
 from models.spec.recipe import Recipe, load_recipe
 from models.spec.schedule import load_schedule
 from models.stacking.matrix import stacking_manifest
@@ -101,7 +101,7 @@ def test_the_trainings_that_the_readme_names_leave_all_networks_of_the_published
         for kind, name, schedule in trainings
         for file in (
             "network.h5",
-            *(f"network_{size.height}x{size.width}.h5" for size in load_schedule(schedule or DEFAULT_SCHEDULES[Kind(kind)]).sizes),
+            *(f"network_{size.height}x{size.width}.h5" for size in load_schedule(schedule or DEFAULT_SCHEDULES[NetworkKind(kind)]).sizes),
         )
     }  # fmt: skip
     for place in left:
