@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -16,6 +16,7 @@ import lightgbm
 import numpy as np
 import structlog
 
+from inference.bundle.manifest import Manifest
 from inference.core.errors import CheckpointError, OutOfMemoryError
 from inference.core.files import output_errors, sha256_of_file, write_json
 from inference.core.labels import LABELS
@@ -28,7 +29,7 @@ from models.stacking.train_class import (
     WEIGHT_BOUNDS,
     ClassResult,
     Task,
-    check_both,
+    check_trainable,
     parameters,
     train_class,
 )
@@ -42,10 +43,13 @@ SAMPLE_ROWS = 200_000
 REPORT_NAME = "stacking.json"
 POLL_SECONDS = 0.5
 
+TrainTasks = Callable[[list[Task], int, Callable[[], None]], Iterable[ClassResult]]
+"""Trains so many stackers at a time and gives results as they come; the last argument raises if the run has to stop."""
+
 
 @dataclass(frozen=True)
 class StackingOptions:
-    """How to train; only the seed changes the boosters."""
+    """How to train; only the seed changes the stackers."""
 
     n_workers: int
     seed: int
@@ -62,68 +66,84 @@ def n_processes(n_workers: int, n_classes: int, n_rows: int, n_features: int, me
     return max(1, min(n_workers, n_classes, (memory_bytes - matrix) // (sample + binned)))
 
 
+@dataclass(frozen=True)
+class Direction:
+    """One season to train on, another to judge by, and the folder of the stackers."""
+
+    train: Season
+    valid: Season
+    out: Path
+
+
+@dataclass(frozen=True)
+class StackingResult:
+    """One set of stackers: the names of its seasons, its folder, and what each stacker gains."""
+
+    train: str
+    valid: str
+    out: Path
+    classes: list[ClassResult]
+
+
 def train_stackers(
-    train: Season,
-    valid: Season,
+    way: Direction,
     classes: tuple[str, ...],
-    feature_names: tuple[str, ...],
-    priors: dict[str, float],
-    out: Path,
+    manifest: Manifest,
     options: StackingOptions,
     check: Callable[[], None],
-) -> list[ClassResult]:
-    """Train one booster for each class and write `CLASS.txt` into `out`, which keeps what earlier runs trained the same way.
+    train: TrainTasks,
+) -> StackingResult:
+    """Train one stacker for each class and write `CLASS.txt`, unless an earlier run trained it in the same way.
 
-    The report there tells of all of them; returned are those of `classes`.
+    The report in the folder lists all stackers there; returned are those of `classes`.
 
     Raises
     ------
     InputError
-        A class is not seen in a season, or always.
+        A season shows a class never, or always.
     OutOfMemoryError
         A process that trained died.
     """
-    with output_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    n_rows = train.n_sequences + valid.n_sequences
-    together = n_processes(options.n_workers, len(classes), n_rows, len(feature_names), options.memory_bytes)
-    n_threads = max(1, options.n_workers // together)
+    with output_errors(way.out):
+        way.out.mkdir(parents=True, exist_ok=True)
+    names, n_rows = manifest.feature_names, way.train.n_sequences + way.valid.n_sequences
+    n_together = n_processes(options.n_workers, len(classes), n_rows, len(names), options.memory_bytes)
     tasks = [
         Task(
             label=label,
-            train=train.of_class(LABELS.index(label)),
-            valid=valid.of_class(LABELS.index(label)),
-            feature_names=feature_names,
-            prior=priors[label],
+            train=way.train.of_class(LABELS.index(label)),
+            valid=way.valid.of_class(LABELS.index(label)),
+            feature_names=names,
+            prior=manifest.priors[label],
             seed=options.seed,
             rounds=options.rounds,
-            n_threads=n_threads,
-            path=out / f"{label}.txt",
+            n_threads=max(1, options.n_workers // n_together),
+            path=way.out / f"{label}.txt",
         )
         for label in classes
     ]
     for task in tasks:
-        check_both(task)
+        check_trainable(task)
     fingerprint = {
-        "training": train.digest,
-        "validation": valid.digest,
-        "features": list(feature_names),
-        "settings": _settings_digest(priors),
+        "training": way.train.digest,
+        "validation": way.valid.digest,
+        "features": list(names),
+        "settings": _settings_digest(manifest.priors),
         "seed": options.seed,
         "rounds": options.rounds,
         "lightgbm": lightgbm.__version__,
     }
-    again = classes if options.fresh else ()
-    results = {label: one for label, one in _kept(out, fingerprint, fresh=options.fresh).items() if label not in again}
-    for result in _trained([task for task in tasks if task.label not in results], together, check):
+    results = _earlier_results(way.out, fingerprint, fresh=options.fresh)
+    if options.fresh:
+        results = {label: one for label, one in results.items() if label not in classes}
+    for result in train([task for task in tasks if task.label not in results], n_together, check):
         results[result.label] = result
-        _write_report(out, fingerprint, train, valid, results)
+        _write_report(way, fingerprint, results)
         log.info("stacker", **{name: value for name, value in asdict(result).items() if name != "sha256"})
-    _write_report(out, fingerprint, train, valid, results)
-    return [results[label] for label in classes]
+    return StackingResult(way.train.name, way.valid.name, way.out, [results[label] for label in classes])
 
 
-def _trained(tasks: list[Task], n_together: int, check: Callable[[], None]) -> Iterable[ClassResult]:
+def train_in_processes(tasks: list[Task], n_together: int, check: Callable[[], None]) -> Iterator[ClassResult]:
     """Results as they come. Each class is trained in a process: LightGBM may die of memory, this one must not."""
     if not tasks:
         return
@@ -144,7 +164,7 @@ def _trained(tasks: list[Task], n_together: int, check: Callable[[], None]) -> I
                 process.kill()  # it inherited blocked signals
 
 
-def _kept(out: Path, fingerprint: dict[str, Any], *, fresh: bool) -> dict[str, ClassResult]:
+def _earlier_results(out: Path, fingerprint: dict[str, Any], *, fresh: bool) -> dict[str, ClassResult]:
     """What earlier runs on the same data trained, of any class, as far as the files are still what they were."""
     path = out / REPORT_NAME
     if not path.is_file():
@@ -175,13 +195,11 @@ def _settings_digest(priors: dict[str, float]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _write_report(
-    out: Path, fingerprint: dict[str, Any], train: Season, valid: Season, results: dict[str, ClassResult]
-) -> None:
+def _write_report(way: Direction, fingerprint: dict[str, Any], results: dict[str, ClassResult]) -> None:
     content = {
-        "trained_on": train.name,
-        "judged_by": f"half of {valid.name}",
+        "trained_on": way.train.name,
+        "judged_by": f"half of {way.valid.name}",
         "fingerprint": fingerprint,
         "classes": [asdict(results[label]) for label in sorted(results)],
     }
-    write_json(content, out / REPORT_NAME)
+    write_json(content, way.out / REPORT_NAME)

@@ -362,10 +362,18 @@ def test_an_epoch_sees_every_sequence_once_half_of_them_mirrored() -> None:
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        (NetworkPlan(NetworkKind.FRAMES, "tiny", mean=Path("m.h5")), "--mean-network: must come with two-branch, got frames"),
-        (NetworkPlan(NetworkKind.TWO_BRANCH, "tiny", mean=Path("m.h5")), "must be given together, got only --mean-network"),
         (
-            NetworkPlan(NetworkKind.TWO_BRANCH, "tiny", mean=Path("m.h5"), background=Path("b.h5"), weights=Path("w.h5")),
+            NetworkPlan(NetworkKind.FRAMES, "tiny", mean=Path("m.h5")),
+            "--mean-network: must come with two-branch, got frames",
+        ),
+        (
+            NetworkPlan(NetworkKind.TWO_BRANCH, "tiny", mean=Path("m.h5")),
+            "must be given together, got only --mean-network",
+        ),
+        (
+            NetworkPlan(
+                NetworkKind.TWO_BRANCH, "tiny", mean=Path("m.h5"), background=Path("b.h5"), weights=Path("w.h5")
+            ),
             "--weights: must not be given where the branches are trained networks",
         ),
         (NetworkPlan(NetworkKind.MEAN, "tiny", weights=Path("nowhere.h5")), "--weights nowhere.h5: must be a file"),
