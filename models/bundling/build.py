@@ -9,10 +9,8 @@ from typing import Any
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError
 from models.bundling.import_assets import file_names, make_bundle
+from models.spec.network_plan import NETWORK_NAME, REPORT_NAME
 from models.spec.recipe import NetworkRecipe, Recipe
-
-NETWORK_NAME, REPORT_NAME = "network.h5", "training.json"
-"""What `hakuna train` leaves."""
 
 
 def build_bundle(recipe: Recipe, networks: Path, stackers: Path | None, out: Path, *, demo: bool = False) -> Bundle:

@@ -65,7 +65,7 @@ def train(
     with locked(out) as folder, graceful_shutdown(state):
         # What makes no sense is told before TensorFlow is imported, which takes seconds.
         from models.data.season_labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, check_disjoint, parse_seasons
-        from models.spec.network_plan import NetworkPlan, check_plan
+        from models.spec.network_plan import NETWORK_NAME, NetworkPlan, check_plan
         from models.spec.schedule import load_schedule
 
         plan = NetworkPlan(
@@ -104,4 +104,4 @@ def train(
         )
         report = train_module.train(job, folder, options, state)
     loss = report["last_epoch"]["validation_log_loss"]
-    typer.echo(f"{out / job_module.NETWORK_NAME}: validation log loss {loss:.6f}")
+    typer.echo(f"{out / NETWORK_NAME}: validation log loss {loss:.6f}")

@@ -1,4 +1,4 @@
-"""What to train, before Keras is there: it takes seconds to import, and a command that makes no sense is told at once."""
+"""A network to train, checked before Keras is imported, which takes seconds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from inference.core.labels import N_CLASSES
 from inference.core.sequences import View
 from models.spec.kinds import EMPTY_CLASSES, VIEWS, Classes, Head, NetworkKind, Scaling
 
+NETWORK_NAME, REPORT_NAME = "network.h5", "training.json"
+"""What `hakuna train` leaves in its folder."""
+
 
 @dataclass(frozen=True)
 class NetworkPlan:
@@ -19,7 +22,7 @@ class NetworkPlan:
     Attributes
     ----------
     backbone : a name in keras.applications, or 'tiny'
-    background_scaling : of the background, which the published program scaled otherwise than its training code
+    background_scaling : of the background image: the published program scaled it otherwise than its training code
     weights : backbone weights to start from, of keras.applications or of an earlier network; None: random
     background, mean : trained networks that a two-branch network starts from
     """
@@ -45,7 +48,7 @@ class NetworkPlan:
 
     @property
     def n_classes(self) -> int:
-        """Classes that the network tells."""
+        """Outputs of the network."""
         return EMPTY_CLASSES if self.classes is Classes.EMPTY else N_CLASSES
 
     def fingerprint(self) -> dict[str, str]:

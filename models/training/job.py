@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from inference.core.choices import Preset
+from models.spec.network_plan import NetworkPlan
+from models.spec.schedule import Schedule
 
-if TYPE_CHECKING:
-    from models.spec.network_plan import NetworkPlan
-    from models.spec.schedule import Schedule
-
-NETWORK_NAME = "network.h5"
-REPORT_NAME = "training.json"
 CACHE_NAME = "frames"
 
 
@@ -39,7 +34,7 @@ class TrainingOptions:
     Attributes
     ----------
     n_workers : threads that decode photos and make views
-    cache_folder : where quarter frames are kept; trainings may share it
+    cache_folder : folder of the quarter frames; trainings may share it
     checkpoint_seconds : most time between two checkpoints
     fresh : start over where there is a checkpoint
     kept_bytes : of views of a season set at one size that stay in memory; where they are more, none do

@@ -40,11 +40,12 @@ from models.data.batches import (
 from models.data.frame_cache import PART_SEQUENCES, CacheKey, FrameCache
 from models.data.season_labels import ids_of_seasons, read_labels
 from models.keras_io.h5_file import save_network
+from models.spec.network_plan import NETWORK_NAME, REPORT_NAME
 from models.spec.schedule import Epoch, epochs_of
 from models.training.build_network import build_network, class_names
 from models.training.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
 from models.training.history import TENSORBOARD_NAME, Progress, write_history, write_tensorboard
-from models.training.job import NETWORK_NAME, REPORT_NAME, TrainingJob, TrainingOptions
+from models.training.job import TrainingJob, TrainingOptions
 from models.training.learner import Learner, init_head_bias, log_loss_by_class, network_targets, unfreeze
 
 log = structlog.get_logger()
