@@ -18,7 +18,7 @@ from inference.run.pipeline import predict
 def job_for(data: Path, bundle: Bundle, *, flip_tta: bool = True) -> Job:
     """What `hakuna predict DATA --bundle BUNDLE` computes."""
     return Job(
-        data_folder=data,
+        photos=str(data),
         plan=plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME)),
         bundle=bundle,
         preset=Preset(bundle.manifest.ensemble.preprocessing),

@@ -34,6 +34,8 @@ from inference.core.sequences import IO_FAILURES, FailureReason, FrameFailure
 from inference.images.decoder import DecodedSequence, Decoder, decode_sequences
 from inference.process.lock import locked
 from inference.records.jsonl import checked_line, content_of_line
+from inference.storage.interface import Entry
+from inference.storage.opening import TimedStorage
 
 if TYPE_CHECKING:
     from inference.core.sequences import Pixels, Sequence
@@ -48,7 +50,7 @@ PNG_LEVEL = 1
 PART_SEQUENCES = 4
 """Sequences that a thread decodes at a time."""
 AHEAD_PARTS = 2
-STATED_SEQUENCES = 256
+STATED_SEQUENCES = 64
 """Sequences whose files a thread looks at, without opening them, at a time."""
 LOCK_POLL_SECONDS = 1.0
 
@@ -84,7 +86,7 @@ class PhotoFile(NamedTuple):
 
     file_name: str
     n_bytes: int | None
-    """None where there was no such file."""
+    """None where there was no such file, or none that is read."""
     changed_ns: int | None
     """Of the last change, since 1970."""
 
@@ -147,7 +149,7 @@ class FrameCache:
     def prepare(
         self,
         sequences: Iterable[Sequence],
-        data_folder: Path,
+        storage: TimedStorage,
         decoder: Decoder,
         n_workers: int,
         on_progress: Callable[[int, int], None],
@@ -164,20 +166,20 @@ class FrameCache:
             The disk or mount does not give a photo now: what is learnt must not depend on such days.
         """
         wanted = {sequence.seq_id: sequence for sequence in sequences}
-        self._files = self._look(list(wanted.values()), data_folder, n_workers, check)
+        self._files = self._look(list(wanted.values()), storage, n_workers, check)
         self._read_index(wanted)
         if any(not self._is_cached(seq_id) for seq_id in wanted):
             with ExitStack() as stack:
                 self._wait_for_lock(stack, check)
                 self._read_index(wanted)  # another run may have been here meanwhile
                 missing = [one for one in wanted.values() if not self._is_cached(one.seq_id)]
-                self._decode(missing, data_folder, decoder, n_workers, on_progress, check)
+                self._decode(missing, storage, decoder, n_workers, on_progress, check)
         entries = [self._entries[seq_id] for seq_id in wanted]
         failures = [failure for entry in entries for failure in entry.failures]
         unread = [failure for failure in failures if failure.reason in IO_FAILURES]
         if unread:
             raise InputError(
-                f"{data_folder}: photos that are there must be readable, got {len(unread)} that are not, the first "
+                f"{storage}: photos that are there must be readable, got {len(unread)} that are not, the first "
                 f"{unread[0].file_name} ({unread[0].reason.value}: {unread[0].detail}); run again, or take them away"
             )
         frames = [frame for entry in entries for frame in entry.frames]
@@ -197,15 +199,14 @@ class FrameCache:
         return np.asarray(Image.open(io.BytesIO(data)))
 
     def _look(
-        self, sequences: list[Sequence], data_folder: Path, n_workers: int, check: Callable[[], None]
+        self, sequences: list[Sequence], storage: TimedStorage, n_workers: int, check: Callable[[], None]
     ) -> dict[str, tuple[PhotoFile, ...]]:
         """The files of every sequence as they are now."""
 
         def look(part: list[Sequence]) -> list[tuple[PhotoFile, ...]]:
-            return [
-                tuple(_photo_file(data_folder, image.file_name) for image in one.images[: self.key.n_frames])
-                for one in part
-            ]
+            names = [[image.file_name for image in one.images[: self.key.n_frames]] for one in part]
+            entries = iter(storage.entries([name for of_one in names for name in of_one]))
+            return [tuple(_photo_file(name, next(entries)) for name in of_one) for of_one in names]
 
         files: dict[str, tuple[PhotoFile, ...]] = {}
         parts = list(batched(sequences, STATED_SEQUENCES))
@@ -251,14 +252,14 @@ class FrameCache:
     def _decode(
         self,
         missing: list[Sequence],
-        data_folder: Path,
+        storage: TimedStorage,
         decoder: Decoder,
         n_workers: int,
         on_progress: Callable[[int, int], None],
         check: Callable[[], None],
     ) -> None:
         def decode(part: list[Sequence]) -> list[tuple[DecodedSequence, list[bytes]]]:
-            decoded = decode_sequences(part, data_folder, self.key.preset, self.key.n_frames, decoder)
+            decoded = decode_sequences(part, storage, self.key.preset, self.key.n_frames, decoder)
             return [(one, [_png(frame) for frame in one.frames]) for one in decoded]
 
         n_threads = decoder.max_workers or n_workers
@@ -300,12 +301,13 @@ class FrameCache:
         index.flush()
 
 
-def _photo_file(folder: Path, file_name: str) -> PhotoFile:
-    try:
-        found = (folder / file_name).stat()
-    except OSError:
-        return PhotoFile(file_name, None, None)  # decoding tells why
-    return PhotoFile(file_name, found.st_size, found.st_mtime_ns)
+def _photo_file(file_name: str, entry: Entry | FrameFailure) -> PhotoFile:
+    """Raises InputError where the storage did not answer in time."""
+    if isinstance(entry, Entry):
+        return PhotoFile(file_name, *entry)
+    if entry.reason is FailureReason.TIMED_OUT:
+        raise InputError(f"{file_name}: must be readable, got no answer in time; run again when it is")
+    return PhotoFile(file_name, None, None)  # decoding finds out why
 
 
 def _png(frame: Pixels) -> bytes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference.core.choices import Preset
+from inference.core.choices import DEFAULT_READ_TIMEOUT, Preset
+from inference.process.read_timeout import ReadTimeout
 
 if TYPE_CHECKING:
     from models.spec.network_plan import NetworkPlan
@@ -23,7 +24,8 @@ class TrainingJob:
 
     plan: NetworkPlan
     schedule: Schedule
-    data_folder: Path
+    photos: str
+    """Where they lie, as `open_storage` takes it."""
     metadata: Path
     labels: Path
     training_seasons: tuple[str, ...]
@@ -42,6 +44,7 @@ class TrainingOptions:
     cache_folder : where quarter frames are kept; trainings may share it
     checkpoint_seconds : most time between two checkpoints
     fresh : start over where there is a checkpoint
+    read_timeout : how long the reading of a photo may take
     kept_bytes : of views of a season set at one size that stay in memory; where they are more, none do
     """
 
@@ -49,4 +52,5 @@ class TrainingOptions:
     cache_folder: Path
     checkpoint_seconds: float = 600.0
     fresh: bool = False
+    read_timeout: ReadTimeout = field(default_factory=lambda: ReadTimeout(DEFAULT_READ_TIMEOUT))
     kept_bytes: int = 2**30

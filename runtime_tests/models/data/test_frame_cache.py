@@ -18,6 +18,9 @@ from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.images.decode_pillow import decode
 from inference.images.decoder import Decoder, find_decoder
 from inference.process.lock import locked
+from inference.process.read_timeout import ReadTimeout
+from inference.storage.memory import MemoryStorage
+from inference.storage.opening import TimedStorage, open_storage
 from models.data.frame_cache import INDEX_NAME, PACK_NAME, CacheKey, CacheSize, FrameCache
 from runtime_tests.running import ignore_progress
 
@@ -60,9 +63,13 @@ class CountingDecoder:
         self.decoder: Decoder = replace(pillow, decode=decode_and_count)
 
 
+def photos_of(season: Path) -> TimedStorage:
+    return open_storage(str(season), ReadTimeout(60))
+
+
 def prepare(cache: FrameCache, sequences: list[Sequence], season: Path) -> tuple[CacheSize, int]:
     counting = CountingDecoder()
-    size = cache.prepare(sequences, season, counting.decoder, 2, ignore_progress, never)
+    size = cache.prepare(sequences, photos_of(season), counting.decoder, 2, ignore_progress, never)
     return size, counting.n_photos
 
 
@@ -177,7 +184,7 @@ def test_another_run_that_fills_the_cache_is_waited_for(
     with FrameCache(tmp_path, KEY) as cache, ExitStack() as other:
         other.enter_context(locked(cache.folder))
         counting = CountingDecoder()
-        size = cache.prepare(sequences[:1], season, counting.decoder, 1, ignore_progress, count)
+        size = cache.prepare(sequences[:1], photos_of(season), counting.decoder, 1, ignore_progress, count)
     assert size.n_frames > 0
     assert n_waits > 5
 
@@ -185,7 +192,7 @@ def test_another_run_that_fills_the_cache_is_waited_for(
         raise InterruptedRunError("SIGTERM", 15)
 
     with FrameCache(tmp_path, KEY) as cache, locked(cache.folder), pytest.raises(InterruptedRunError):
-        cache.prepare(sequences, season, counting.decoder, 1, ignore_progress, stop)
+        cache.prepare(sequences, photos_of(season), counting.decoder, 1, ignore_progress, stop)
 
 
 def test_a_torn_line_is_dropped_and_its_sequence_decoded_again(
@@ -215,7 +222,7 @@ def test_an_interrupted_preparation_keeps_what_was_done(
         done.append(n_done / n_all)
 
     with FrameCache(tmp_path, KEY) as cache, pytest.raises(InterruptedRunError):
-        cache.prepare(sequences, season, CountingDecoder().decoder, 1, remember, stop_after_the_first_part)
+        cache.prepare(sequences, photos_of(season), CountingDecoder().decoder, 1, remember, stop_after_the_first_part)
     assert len(done) == 1
     with FrameCache(tmp_path, KEY) as cache:
         _, n_photos = prepare(cache, sequences[:4], season)
@@ -243,3 +250,41 @@ def test_other_frames_have_another_cache(tmp_path: Path) -> None:
     index.write_bytes(index.read_bytes().replace(b"quarter", b"quartes"))
     with pytest.raises(CheckpointError, match="must be the index of"):
         FrameCache(tmp_path, KEY)
+
+
+def test_photos_that_hang_stop_the_preparation_and_the_others_are_kept(
+    tmp_path: Path, sequences: list[Sequence], season: Path
+) -> None:
+    names = [image.file_name for one in sequences for image in one.images]
+    photos = {name: (season / name).read_bytes() for name in names if (season / name).exists()}
+    hanging = next(image.file_name for image in sequences[-1].images if image.file_name in photos)
+    memory = MemoryStorage(photos, reads_hang={hanging})
+    whole = [one for one in sequences if hanging not in {image.file_name for image in one.images}]
+    with FrameCache(tmp_path, KEY) as cache:
+        with pytest.raises(
+            InputError, match=rf"memory: .* got 1 that are not, the first {hanging} \(reading took"
+        ) as error:
+            cache.prepare(
+                sequences, TimedStorage(memory, ReadTimeout(0.2)), CountingDecoder().decoder, 2, ignore_progress, never
+            )
+        assert error.value.exit_code == 3
+        counting = CountingDecoder()
+        cache.prepare(whole, TimedStorage(memory, ReadTimeout(60)), counting.decoder, 2, ignore_progress, never)
+        assert counting.n_photos == 0
+    memory.release()
+
+
+def test_a_mount_that_does_not_answer_stops_the_preparation_before_anything_is_decoded(
+    tmp_path: Path, sequences: list[Sequence]
+) -> None:
+    names = {image.file_name for one in sequences for image in one.images}
+    memory = MemoryStorage({}, entries_hang=names)
+    counting = CountingDecoder()
+    with (
+        FrameCache(tmp_path, KEY) as cache,
+        pytest.raises(InputError, match="got no answer in time; run again") as error,
+    ):
+        cache.prepare(sequences, TimedStorage(memory, ReadTimeout(0.2)), counting.decoder, 2, ignore_progress, never)
+    assert error.value.exit_code == 3
+    assert counting.n_photos == 0
+    memory.release()
