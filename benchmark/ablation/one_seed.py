@@ -183,7 +183,7 @@ def _train(folder: Path, data: Path, training: Training, plan: Plan, seed: int, 
     job = TrainingJob(
         plan=plan_of_network,
         schedule=schedule_of(training, plan),
-        data_folder=data,
+        photos=str(data),
         metadata=data / TRAIN_METADATA_NAME,
         labels=data / TRAIN_LABELS_NAME,
         training_seasons=LEARNING,
@@ -211,7 +211,7 @@ def _predict(folder: Path, step: Step, plan: Plan, season: str, stacked: tuple[s
 def _run(data: Path, seasons: Iterable[str], bundle: Bundle, out: Path, n_workers: int, *, flip_tta: bool) -> None:
     """`hakuna predict` on some seasons."""
     job = Job(
-        data_folder=data,
+        photos=str(data),
         plan=plan_sequences(_sequences(data, seasons), None),
         bundle=bundle,
         preset=Preset(PRESET),

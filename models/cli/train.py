@@ -55,6 +55,7 @@ def train(
     """
     from inference.process.lock import locked
     from inference.process.progress import RunState
+    from inference.process.read_timeout import ReadTimeout
     from inference.process.signals import graceful_shutdown
     from inference.settings.logs import configure_logging
     from inference.settings.settings import load_settings
@@ -88,7 +89,7 @@ def train(
         job = job_module.TrainingJob(
             plan=plan,
             schedule=settled,
-            data_folder=data,
+            photos=str(data),
             metadata=metadata or data / TRAIN_METADATA_NAME,
             labels=labels or data / TRAIN_LABELS_NAME,
             training_seasons=seasons[0],
@@ -101,6 +102,7 @@ def train(
             cache_folder=cache or out.parent / job_module.CACHE_NAME,
             checkpoint_seconds=SECONDS_PER_MINUTE * checkpoint_minutes,
             fresh=fresh,
+            read_timeout=ReadTimeout(settings.read_timeout),
         )
         report = train_module.train(job, folder, options, state)
     loss = report["last_epoch"]["validation_log_loss"]

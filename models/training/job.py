@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from inference.core.choices import Preset
+from inference.core.choices import DEFAULT_READ_TIMEOUT, Preset
+from inference.process.read_timeout import ReadTimeout
 from models.spec.network_plan import NetworkPlan
 from models.spec.schedule import Schedule
 
@@ -18,7 +19,8 @@ class TrainingJob:
 
     plan: NetworkPlan
     schedule: Schedule
-    data_folder: Path
+    photos: str
+    """Where they lie, as `open_storage` takes it."""
     metadata: Path
     labels: Path
     training_seasons: tuple[str, ...]
@@ -37,6 +39,7 @@ class TrainingOptions:
     cache_folder : folder of the quarter frames; trainings may share it
     checkpoint_seconds : most time between two checkpoints
     fresh : start over where there is a checkpoint
+    read_timeout : how long the reading of a photo may take
     kept_bytes : of views of a season set at one size that stay in memory; where they are more, none do
     """
 
@@ -44,4 +47,5 @@ class TrainingOptions:
     cache_folder: Path
     checkpoint_seconds: float = 600.0
     fresh: bool = False
+    read_timeout: ReadTimeout = field(default_factory=lambda: ReadTimeout(DEFAULT_READ_TIMEOUT))
     kept_bytes: int = 2**30

@@ -28,6 +28,7 @@ from inference.images.decoder import find_decoder
 from inference.networks.engine_tensorflow import prepare_devices
 from inference.process.lock import OutputFolder
 from inference.process.progress import RunState
+from inference.storage.opening import open_storage
 from models.data.batches import (
     Examples,
     Views,
@@ -91,7 +92,8 @@ def train(job: TrainingJob, out: OutputFolder, options: TrainingOptions, state: 
     with FrameCache(options.cache_folder, key) as cache:
         state.stage = "quarter frames"
         wanted = [sequences[seq_id] for seq_id in ids[0] + ids[1]]
-        size = cache.prepare(wanted, job.data_folder, decoder, options.n_workers, _log_frames, state.check)
+        photos = open_storage(job.photos, options.read_timeout)
+        size = cache.prepare(wanted, photos, decoder, options.n_workers, _log_frames, state.check)
         tell = log.warning if size.n_failures else log.info
         tell("quarter frames cached", folder=str(cache.folder), frames=size.n_frames, bytes=size.n_bytes,
              photos_not_used=size.n_failures)  # fmt: skip

@@ -26,6 +26,8 @@ from inference.images.decode_pillow import decode
 from inference.images.decoder import find_decoder
 from inference.process.lock import locked
 from inference.process.progress import RunState
+from inference.process.read_timeout import ReadTimeout
+from inference.storage.opening import open_storage
 from models.data.batches import (
     Examples,
     Views,
@@ -79,7 +81,9 @@ def cache(seasons: Path) -> Iterator[FrameCache]:
     sequences = read_metadata(seasons / "train_metadata.csv").sequences
     decoder = find_decoder(DecoderName.AUTO)
     with FrameCache(seasons / "frames", CacheKey(Preset.QUARTER, decoder.pixels, 3)) as opened:
-        opened.prepare(sequences.values(), seasons, decoder, 2, ignore_progress, lambda: None)
+        opened.prepare(
+            sequences.values(), open_storage(str(seasons), ReadTimeout(60)), decoder, 2, ignore_progress, lambda: None
+        )
         yield opened
 
 
@@ -233,7 +237,7 @@ def test_an_epoch_that_an_earlier_run_learnt_has_no_rate_and_fresh_forgets_the_o
     old.parent.mkdir()
     old.touch()
     job = TrainingJob(
-        NetworkPlan(kind=NetworkKind.FRAMES, backbone="tiny"), load_schedule(str(seasons / "schedule.toml")), seasons,
+        NetworkPlan(kind=NetworkKind.FRAMES, backbone="tiny"), load_schedule(str(seasons / "schedule.toml")), str(seasons),
         seasons / "train_metadata.csv", seasons / "train_labels.csv", ("S1",), ("S2",), Preset.QUARTER, 1,
     )  # fmt: skip
     options = TrainingOptions(2, seasons / "frames")

@@ -44,7 +44,7 @@ def test_a_backbone_that_cannot_be_is_refused_before_anything_is_read(
     )  # for all tests
     nowhere = tmp_path / "nowhere.csv"
     plan = NetworkPlan(kind=NetworkKind.FRAMES, backbone="MobileNetV3Small")
-    job = TrainingJob(plan, load_schedule("v1"), tmp_path, nowhere, nowhere, ("S1",), ("S2",), Preset.QUARTER, 1)
+    job = TrainingJob(plan, load_schedule("v1"), str(tmp_path), nowhere, nowhere, ("S1",), ("S2",), Preset.QUARTER, 1)
     with locked(tmp_path / "out") as out, pytest.raises(UsageError, match="must be made of layers of plain arithmetic"):
         train(job, out, TrainingOptions(1, tmp_path), RunState())
 
