@@ -54,8 +54,7 @@ def stack(
         entered.enter_context(graceful_shutdown(state))
         from models.cli.tables import print_stackers
         from models.spec.recipe import load_recipe
-        from models.stacking.stack import StackingJob, stack
-        from models.stacking.train_set import StackingOptions
+        from models.stacking.stack import StackingJob, StackingOptions, stack
 
         job = StackingJob(
             recipe=load_recipe(recipe),

@@ -13,7 +13,7 @@ from inference.bundle.reader import open_bundle
 from inference.core.labels import LABELS, N_CLASSES
 
 if TYPE_CHECKING:
-    from models.stacking.train_set import StackingResult
+    from models.stacking.stack import StackingResult
 
 
 def show_bundle(folder: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-if TYPE_CHECKING:
-    Array = npt.NDArray[np.float64]
+Array = npt.NDArray[np.float64]
 
 CONVOLUTION, SHIFT, ADDITION, PRODUCT = "Conv2D", "BiasAdd", "AddV2", "Mul"
 ARITHMETIC: dict[str, Callable[..., Array]] = {

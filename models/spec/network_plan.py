@@ -7,9 +7,8 @@ from pathlib import Path
 
 from inference.core.errors import UsageError
 from inference.core.files import sha256_of_file
-from inference.core.labels import N_CLASSES
 from inference.core.sequences import View
-from models.spec.kinds import EMPTY_CLASSES, VIEWS, Classes, Head, NetworkKind, Scaling
+from models.spec.kinds import VIEWS, Classes, Head, NetworkKind, Scaling
 
 NETWORK_NAME, REPORT_NAME = "network.h5", "training.json"
 """What `hakuna train` leaves in its folder."""
@@ -38,7 +37,7 @@ class NetworkPlan:
 
     @property
     def views(self) -> tuple[View, ...]:
-        """What each input sees."""
+        """The view of each input."""
         return VIEWS[self.kind]
 
     @property
@@ -49,7 +48,7 @@ class NetworkPlan:
     @property
     def n_classes(self) -> int:
         """Outputs of the network."""
-        return EMPTY_CLASSES if self.classes is Classes.EMPTY else N_CLASSES
+        return len(self.classes.names)
 
     def fingerprint(self) -> dict[str, str]:
         """What the network is, and the hashes of the files it starts from."""

@@ -30,8 +30,7 @@ from models.bundling.import_assets import import_assets
 from models.spec.recipe import Recipe, load_recipe
 from models.stacking import train_class
 from models.stacking.matrix import half_of, read_season, stacking_manifest
-from models.stacking.stack import MATRICES_NAME, StackingJob, stack
-from models.stacking.train_set import StackingOptions
+from models.stacking.stack import MATRICES_NAME, StackingJob, StackingOptions, stack
 from runtime_tests.conftest import SECOND_RECIPE
 
 ZEBRA = LABELS.index("zebra")

@@ -14,7 +14,7 @@ from inference.core.labels import N_CLASSES
 from inference.process.progress import RunState
 from models.spec.recipe import load_recipe
 from models.stacking.matrix import HalfSeason, Season, stacking_manifest
-from models.stacking.train_set import MEMORY_BYTES, Direction, StackingOptions, train_in_processes, train_stackers
+from models.stacking.stack import MEMORY_BYTES, Direction, StackingOptions, train_in_processes, train_stackers
 
 N_TRAIN, N_VALID = 367_394, 252_015
 """Sequences of seasons 9 and 10 that have a readable frame, more or less."""

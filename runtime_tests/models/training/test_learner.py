@@ -76,7 +76,7 @@ def test_the_loss_of_a_step_is_that_of_a_loop_and_steps_lower_it(head: Head, bat
     network.get_layer(index=-2).rate = 0.0  # the loss is that of the answers
     learner = Learner(network, (Scaling.SYMMETRIC,), head, None)
     learner.begin_phase(None)
-    answers = learner.answer(batch).astype(float)
+    answers = learner.predict(batch).astype(float)
     if head is Head.SIGMOID:
         terms = [-math.log(p if y else 1 - p) for p, y in zip(answers.ravel(), targets.ravel(), strict=True)]
         expected = sum(terms) / len(terms)
@@ -97,7 +97,7 @@ def test_the_network_sees_scaled_pixels(random: np.random.Generator) -> None:
     learner = Learner(network, (Scaling.UNIT, Scaling.SYMMETRIC), Head.SIGMOID, None)
     background, mean = random.uniform(0, 255, (2, 3, 48, 64, 3)).astype(np.float32)
     batch = Batch((background, mean), np.zeros((3, N_CLASSES), np.uint8))
-    np.testing.assert_allclose(learner.answer(batch), network([background / 255, mean / 127.5 - 1]), atol=1e-6)
+    np.testing.assert_allclose(learner.predict(batch), network([background / 255, mean / 127.5 - 1]), atol=1e-6)
 
 
 def test_a_restored_learner_goes_on_as_if_nothing_had_happened(batch: Batch) -> None:
