@@ -70,7 +70,7 @@ def make_bundle(where: str, files: Mapping[str, Path], recipe: Recipe, out: Path
             _import_network(files[network.file], network, recipe, sources, work) for network in recipe.networks
         )
         names = feature_names(recipe.as_ensemble(), networks)
-        _copy_boosters(files, recipe, names, work)
+        _copy_stackers(files, recipe, names, work)
         _write_manifest(recipe, networks, sources, work, demo=demo)
         probe_boosters(open_bundle(work))
         work.chmod(0o755)
@@ -83,7 +83,7 @@ def make_bundle(where: str, files: Mapping[str, Path], recipe: Recipe, out: Path
 
 
 def file_names(recipe: Recipe) -> list[str]:
-    """The files that a recipe names: networks, then boosters."""
+    """The files that a recipe names: networks, then stackers."""
     names = [network.file for network in recipe.networks]
     if recipe.stacking:
         names += [
@@ -154,7 +154,7 @@ def run_in_child(source: Path, step: Callable[..., Result], *arguments: Any) -> 
             raise BundleError(f"{source}: must fit into memory, but the process that worked on it died") from error
 
 
-def _copy_boosters(files: Mapping[str, Path], recipe: Recipe, names: tuple[str, ...], work: Path) -> None:
+def _copy_stackers(files: Mapping[str, Path], recipe: Recipe, names: tuple[str, ...], work: Path) -> None:
     if recipe.stacking is None:
         return
     for set_name, folder in recipe.stacking.folders.items():

@@ -1,4 +1,4 @@
-"""Untrained networks and boosters under a recipe's own file names: to run, time and test a whole ensemble.
+"""Untrained networks and stackers under a recipe's own file names: to run, time and test a whole ensemble.
 
 Their predictions scatter around the class priors and mean nothing; a bundle made of them is marked as a demo.
 """
@@ -46,19 +46,19 @@ def write_untrained_assets(folder: Path, recipe: Recipe, seed: int, application:
         for set_folder in recipe.stacking.folders.values():
             (folder / set_folder).mkdir(parents=True, exist_ok=True)
             for label in recipe.stacking.classes:
-                booster = _random_booster(features, names, CLASS_PRIORS[label], random)
+                booster = _untrained_booster(features, names, CLASS_PRIORS[label], random)
                 booster.save_model(folder / set_folder / f"{label}.txt")
 
 
 def untrained_network(recipe: NetworkRecipe, application: str = TINY) -> keras.Model:
-    """A network for the recipe's inputs with random weights, whose answers scatter around the priors."""
+    """A network for the recipe's inputs with random weights, whose outputs scatter around the priors."""
     network = rebuilt_network(recipe, application)
     _centre_on_priors(network)
     return network
 
 
 def _centre_on_priors(network: keras.Model) -> None:
-    """Scale the last layer so that its answers to one noisy image are the priors, more or less."""
+    """Scale the last layer so that its outputs for one noisy image are about the priors."""
     head = network.layers[-1]
     features = keras.Model(network.inputs, head.input)
     random = np.random.default_rng(0)
@@ -73,10 +73,10 @@ def _centre_on_priors(network: keras.Model) -> None:
     head.set_weights([kernel, np.log(priors / (1 - priors)) - activations @ kernel])
 
 
-def _random_booster(
+def _untrained_booster(
     features: npt.NDArray[np.float64], names: tuple[str, ...], prior: float, random: np.random.Generator
 ) -> lightgbm.Booster:
-    """A booster whose answers scatter around a prior."""
+    """A booster whose outputs scatter around a prior."""
     target = random.random(len(features)) < prior
     target[0], target[1] = True, False  # LightGBM needs both
     settings = {

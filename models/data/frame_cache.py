@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -59,7 +60,7 @@ PART_SEQUENCES = 4
 """Sequences that a thread decodes at a time."""
 AHEAD_PARTS = 2
 STATED_SEQUENCES = 64
-"""Sequences whose files a thread looks at, without opening them, at a time."""
+"""Sequences whose photos a thread looks up in the storage at a time."""
 LOCK_POLL_SECONDS = 1.0
 
 
@@ -99,7 +100,7 @@ class CachedSequence:
 
 @dataclass(frozen=True)
 class CacheSize:
-    """What a cache holds of the sequences asked for."""
+    """What a cache holds of the wanted sequences."""
 
     n_sequences: int
     n_frames: int
@@ -120,7 +121,9 @@ class FrameCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._pack.touch()
             self._descriptor = os.open(self._pack, os.O_RDONLY | os.O_CLOEXEC)
-        has_frames = self._pack.stat().st_size > 0  # asked first: another process makes the index before it adds frames
+        has_frames = (
+            self._pack.stat().st_size > 0
+        )  # looked up first: another process makes the index before it adds frames
         with self._index_errors():
             self._rows = sqlite3.connect(self._index, timeout=BUSY_SECONDS)
             [[version]] = self._rows.execute("PRAGMA user_version")
@@ -150,7 +153,7 @@ class FrameCache:
         on_progress: Callable[[int, int], None],
         check: Callable[[], None],
     ) -> CacheSize:
-        """Decode what is missing, once; returns the size of what was asked for.
+        """Decode what is missing, once; returns the size of what was wanted.
 
         `check` is called often and raises if the run has to stop; what was decoded is kept. Another run that fills the
         same cache is waited for.
@@ -236,15 +239,13 @@ class FrameCache:
             return [one[0] for one in files.items() if self._rows.execute(query, one).fetchone() is None]
 
     def _wait_for_lock(self, stack: ExitStack, check: Callable[[], None]) -> None:
-        is_logged = False
-        while True:
+        for attempt in count():
             check()
             try:
                 stack.enter_context(locked(self.folder))
             except LockedError:
-                if not is_logged:
+                if not attempt:
                     log.info("waiting for another run that fills the cache", folder=str(self.folder))
-                is_logged = True
                 time.sleep(LOCK_POLL_SECONDS)
             else:
                 return

@@ -81,14 +81,14 @@ def _pooled(features: keras.Model, images: keras.KerasTensor, n_classes: int, he
     # (N, h, w, K) -> (N, K)
     x = keras.layers.GlobalMaxPooling2D()(x)
     x = keras.layers.Dropout(DROPOUT)(x)
-    # (N, K) -> (N, 54), or (N, 2) for the background network that only tells empty sequences
+    # (N, K) -> (N, 54), or (N, 2) for a network that only knows the class empty
     return keras.layers.Dense(n_classes, activation=head.value)(x)
 
 
 def two_branch_network(
     background_features: keras.Model, mean_features: keras.Model, n_classes: int = N_CLASSES, head: Head = Head.SIGMOID
 ) -> keras.Model:
-    """Background and mean image side by side: the background tells where to look in the mean image."""
+    """Background and mean image side by side: the background shows where in the mean image something moved."""
     background, mean = keras.Input((None, None, 3)), keras.Input((None, None, 3))
     # 2 x (N, H, W, 3) -> (N, h, w, 2 K)
     x = keras.layers.Concatenate()([background_features(background), mean_features(mean)])

@@ -31,12 +31,12 @@ ARITHMETIC: dict[str, Callable[..., Array]] = {
 
 
 def fold_batch_norms(graph: GraphDef, output: str) -> tuple[GraphDef, int]:
-    """Fold every batch normalisation that directly follows a convolution nobody else reads.
+    """Fold every batch normalisation that directly follows a convolution that no other node reads.
 
     Parameters
     ----------
     graph : frozen: its weights are constants, its images NHWC; it is not changed
-    output : name of the node that is asked for
+    output : name of the output node
 
     Returns
     -------
@@ -102,7 +102,7 @@ class _Reading:
         return convolution, kernel * factor.ravel(), bias.ravel() * factor.ravel() + shift.ravel()
 
     def _split(self, node: NodeDef) -> tuple[NodeDef | None, Array | None]:
-        """The one operand that is computed, if nobody else reads it, and the constant one."""
+        """The one operand that is computed, if no other node reads it, and the constant one."""
         first, second = node.input[:2]
         value = self._value(second)
         if value is None:

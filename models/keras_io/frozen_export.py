@@ -35,7 +35,7 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
     Raises
     ------
     BundleError
-        The network has another number of inputs or classes than the recipe says, or operations that no bundle may have.
+        The network has another number of inputs or classes than the recipe has, or operations that no bundle may have.
     """
     n_classes = len(recipe.classes.names)
     if len(network.inputs) != len(recipe.inputs) or network.output_shape[-1] != n_classes:
@@ -126,7 +126,7 @@ def max_export_error(expected: list[Probabilities], recipe: NetworkRecipe, folde
     for size, outputs in zip(recipe.sizes, expected, strict=True):
         difference = np.abs(frozen(_check_pixels(recipe, size.as_image_size())) - outputs).max()
         if not np.isfinite(difference):
-            raise BundleError(f"network {recipe.name}: must answer with finite numbers, got {difference}")
+            raise BundleError(f"network {recipe.name}: must give finite numbers, got {difference}")
         largest = max(largest, float(difference))
     return largest
 

@@ -60,8 +60,8 @@ KERAS_2 = "2."
 def load_network(path: Path, recipe: NetworkRecipe) -> keras.Model:
     """The network of a recipe from its file.
 
-    Files of Keras 2, and those with `Lambda` layers, are not loaded as they are: the architecture is rebuilt from what the
-    recipe says and the weights are loaded into it. No bytecode is ever read.
+    Files of Keras 2, and those with `Lambda` layers, are not loaded as they are: the architecture is rebuilt from the
+    recipe and the weights are loaded into it. No bytecode is ever read.
 
     Raises
     ------
@@ -126,30 +126,21 @@ def load_keras_network(path: Path) -> keras.Model:
     BundleError
         The file is no Keras network, or holds a layer that is not on the list of plain arithmetic, `Lambda` above all.
     """
-    config = _model_config(path)
     try:
-        _refuse_unknown_layers(path, config)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{path}: must hold a whole Keras network, got one without {error}") from error
+        with h5py.File(path, "r") as file:
+            _refuse_unknown_layers(path, json.loads(file.attrs["model_config"]))
+    except OSError as error:
+        raise BundleError(f"{path}: must be a readable HDF5 file, got: {error}") from error
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{path}: must hold a whole Keras network (attribute model_config), got: {error!r}"
+        ) from error
     from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
     try:
         return keras.models.load_model(path, compile=False, custom_objects={"CustomScaleLayer": CustomScaleLayer})
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise BundleError(f"{path}: must be a Keras network, got: {type(error).__name__}: {error}") from error
-
-
-def _model_config(path: Path) -> dict[str, Any]:
-    try:
-        with h5py.File(path, "r") as file:
-            config: dict[str, Any] = json.loads(file.attrs["model_config"])
-    except OSError as error:
-        raise BundleError(f"{path}: must be a readable HDF5 file, got: {error}") from error
-    except (KeyError, ValueError, TypeError) as error:
-        raise BundleError(
-            f"{path}: must hold a whole Keras network (attribute model_config), got: {error!r}"
-        ) from error
-    return config
 
 
 def _refuse_unknown_layers(path: Path, config: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ class NetworkPlan:
 
 
 def check_plan(plan: NetworkPlan) -> None:
-    """Raise UsageError where a plan asks for what does not go together, or files are not there."""
+    """Raise UsageError where options do not go together, or a file does not exist."""
     options = {"--weights": plan.weights, "--background-network": plan.background, "--mean-network": plan.mean}
     files = {option: path for option, path in options.items() if path is not None}
     branches = [option for option in files if option != "--weights"]

@@ -58,7 +58,7 @@ class NetworkRecipe(Strict):
     backbone: str | None = None
     """Name in keras.applications, for files that cannot be loaded as they are: their architecture is rebuilt."""
     classes: Classes = Classes.ALL
-    """A network that only tells empty sequences can only be blended into `empty`."""
+    """A network that only knows the class empty can only be blended into `empty`."""
 
     def as_network(self, source_sha256: str = "", max_export_error: float = 0.0) -> Network:
         """The manifest's entry for the network frozen from a source file of that hash."""
@@ -161,7 +161,7 @@ class Recipe(Strict):
         is_stacked = self.stacking is not None and network.name in self.stacking.blocks
         if network.as_network().per_frame or is_stacked or any(blend.classes != ("empty",) for blend in blends):
             raise ValueError(
-                f"networks: {network.name} only tells empty sequences, so it must not look at frames, be a stacking block "
+                f"networks: {network.name} only knows the class empty, so it must not have frames as input, be a stacking block "
                 f"or be blended into other classes than empty"
             )
 

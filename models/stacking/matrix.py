@@ -31,7 +31,7 @@ from models.spec.recipe import Recipe
 
 HALVES = 2
 FIRST, SECOND = 0, 1
-"""The half that early stopping looks at, and the half that is held out."""
+"""The half for early stopping, and the half that is held out."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ MATRICES_NAME = ".matrices"
 MEMORY_BYTES = 12 << 30
 """What training may take in all, by default."""
 SAMPLE_ROWS = 200_000
-"""Rows that LightGBM looks at, in float64, to find the bins of a feature: its default, and the peak of a process."""
+"""Rows that LightGBM copies, in float64, to find the bins of a feature: its default, and the peak of a process."""
 REPORT_NAME = "stacking.json"
 POLL_SECONDS = 0.5
 

@@ -146,7 +146,7 @@ def log_loss(p: npt.NDArray[Any], y: npt.NDArray[np.uint8]) -> float:
 def _write_booster(booster: lightgbm.Booster, path: Path) -> None:
     """Write the trees up to the best round, whole or not at all."""
     text = booster.model_to_string(num_iteration=booster.best_iteration)
-    text = NUMBER_OF_THREADS.sub("[num_threads: 0]", text)  # it changes nothing, so it shall not change the file
+    text = NUMBER_OF_THREADS.sub("[num_threads: 0]", text)  # no result depends on it, so the file must not
     check_booster_text(str(path), text.encode())
     with atomic_writer(path) as file:
         file.write(text)

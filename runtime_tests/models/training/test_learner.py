@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from inference.core.errors import OutOfMemoryError, OutputError, UsageError
 from inference.core.labels import EMPTY, LABELS, N_CLASSES
@@ -120,19 +121,22 @@ def test_a_restored_learner_goes_on_as_if_nothing_had_happened(batch: Batch) -> 
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_batch_that_does_not_fit_into_memory_is_told(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tensorflow as tf
+class TooLarge:
+    """Images that TensorFlow finds no memory for."""
 
-    learner = Learner(single_view_network(backbone("tiny", "tiny")), (Scaling.UNIT,), Head.SIGMOID, None)
+    shape, dtype = (4, 48, 64, 3), np.dtype(np.uint8)
 
-    def exhausted(*_: object) -> None:
+    def __array__(self) -> np.ndarray:
         raise tf.errors.ResourceExhaustedError(None, None, "no memory")
 
-    monkeypatch.setattr(learner, "_learn", exhausted)
+
+def test_a_batch_that_does_not_fit_into_memory_is_reported(targets: np.ndarray) -> None:
+    learner = Learner(single_view_network(backbone("tiny", "tiny")), (Scaling.UNIT,), Head.SIGMOID, None)
+    learner.begin_phase(None)
     with pytest.raises(
         OutOfMemoryError, match=r"a batch of \(4, 48, 64\) \(images, height, width\) must fit into memory"
     ):
-        learner.learn(batch, 1e-3)
+        learner.learn(Batch((TooLarge(),), targets), 1e-3)  # type: ignore[arg-type]
 
 
 def test_targets_of_every_head(targets: np.ndarray) -> None:
