@@ -21,8 +21,8 @@ from inference.images.decoder import decode_sequences, find_decoder
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import make_views, same_size
 from inference.storage.local import LocalFolder
+from models.keras_io.architectures import scale
 from models.keras_io.h5_file import load_keras_network
-from models.keras_io.scaling import scale
 
 if TYPE_CHECKING:
     import keras

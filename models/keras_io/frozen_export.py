@@ -18,8 +18,8 @@ from inference.bundle.manifest import OUTPUT_NAME, SAVED_MODEL_NAME
 from inference.core.errors import BundleError
 from inference.core.labels import EMPTY, N_CLASSES
 from inference.core.sequences import MAX_PIXEL, ImageSize, Probabilities
+from models.keras_io.architectures import scale
 from models.keras_io.batch_norm_folding import fold_batch_norms
-from models.keras_io.scaling import scale
 from models.spec.kinds import EMPTY_CLASSES, Classes
 from models.spec.recipe import NetworkRecipe, input_name
 

@@ -23,8 +23,7 @@ from inference.core.files import sha256_of_file
 from inference.networks.engine_tensorflow import TensorFlowNetwork
 from models.bundling import import_assets as importing
 from models.bundling.import_assets import import_assets, run_in_child
-from models.keras_io import frozen_export
-from models.keras_io import scaling as scaling_module
+from models.keras_io import architectures, frozen_export
 from models.keras_io.frozen_export import export_frozen, keras_outputs, max_export_error
 from models.keras_io.h5_file import load_keras_network
 from models.spec.recipe import Recipe, load_recipe
@@ -86,13 +85,12 @@ def test_provenance_names_every_source_with_its_hash(second_bundle: Bundle, seco
 def test_a_frozen_network_that_differs_too_much_fails_and_leaves_nothing(
     assets: Path, second: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_scale = scaling_module.scale
     calls = []
 
     def wrong_in_the_graph(pixels: Any, scaling: Any) -> Any:
         calls.append(1)
         # The first call builds the graph; the later ones feed the source network.
-        return real_scale(pixels, scaling) * (1.01 if len(calls) == 1 else 1.0)
+        return architectures.scale(pixels, scaling) * (1.01 if len(calls) == 1 else 1.0)
 
     monkeypatch.setattr(frozen_export, "scale", wrong_in_the_graph)
     with pytest.raises(BundleError, match=r"network small \(small.h5\): frozen and source must agree within 0.0001"):
