@@ -65,7 +65,7 @@ def build_job(photos: PhotoSource, settings: Settings) -> Job:
         wanted = tables.read_submission_format(path)
     plan = tables.plan_sequences(tables.read_metadata(metadata), wanted)
     return Job(
-        data_folder=photos.data,
+        photos=str(photos.data),
         plan=plan,
         bundle=bundle,
         preset=Preset(photos.preset or bundle.manifest.ensemble.preprocessing),

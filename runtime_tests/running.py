@@ -75,7 +75,7 @@ def hakuna_here(*arguments: object, **variables: str) -> subprocess.CompletedPro
 def job_for(data: Path, bundle: Bundle, *, flip_tta: bool = True) -> Job:
     """What `hakuna predict DATA --bundle BUNDLE` computes."""
     return Job(
-        data_folder=data,
+        photos=str(data),
         plan=plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME)),
         bundle=bundle,
         preset=Preset(bundle.manifest.ensemble.preprocessing),

@@ -71,7 +71,7 @@ def run_demo(
     bundle = open_bundle(bundle_folder)
     metadata = read_metadata(data / METADATA_NAME)
     job = Job(
-        data_folder=data,
+        photos=str(data),
         plan=plan_sequences(metadata, read_submission_format(data / FORMAT_NAME)),
         bundle=bundle,
         preset=Preset(bundle.manifest.ensemble.preprocessing),

@@ -112,7 +112,7 @@ def write_bundle(folder: Path, assets: Path) -> Bundle:
 def largest_difference(data: Path, bundle: Bundle, out: Path, engine: EngineName) -> float:
     """Of a prediction's submission from what must come out."""
     plan = plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME))
-    job = Job(data_folder=data, plan=plan, bundle=bundle, preset=Preset.QUARTER, engine=engine)
+    job = Job(photos=str(data), plan=plan, bundle=bundle, preset=Preset.QUARTER, engine=engine)
     with locked(out) as folder:
         predict(job, folder, RunOptions(), lambda _, __: None)
     with (out / SUBMISSION_NAME).open(newline="", encoding="utf-8") as file:

@@ -43,7 +43,7 @@ def compare(data: Path, *, recipe_name: str, application: str, work: Path, comma
         write_untrained_assets(assets, recipe, SEED, application)
         import_assets(assets, recipe, bundle_folder, demo=True)
     bundle = open_bundle(bundle_folder)
-    job = Job(data, plan, bundle, Preset(recipe.ensemble.preprocessing))
+    job = Job(str(data), plan, bundle, Preset(recipe.ensemble.preprocessing))
     float32 = _run_ours(job, work / "out_float32")
     mixed = _run_ours(replace(job, precision=Precision.MIXED), work / "out_mixed")
     published = run_published(data, plan.sequences, assets, recipe)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import marshal
+import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +22,8 @@ from inference.core.errors import BundleError
 from inference.core.files import sha256_of_file
 from inference.networks.engine_tensorflow import TensorFlowNetwork
 from models.bundling import import_assets as importing
-from models.bundling.import_assets import import_assets
-from models.keras_io import frozen_export
-from models.keras_io import scaling as scaling_module
+from models.bundling.import_assets import import_assets, run_in_child
+from models.keras_io import architectures, frozen_export
 from models.keras_io.frozen_export import export_frozen, keras_outputs, max_export_error
 from models.keras_io.h5_file import load_keras_network
 from models.spec.recipe import Recipe, load_recipe
@@ -84,13 +85,12 @@ def test_provenance_names_every_source_with_its_hash(second_bundle: Bundle, seco
 def test_a_frozen_network_that_differs_too_much_fails_and_leaves_nothing(
     assets: Path, second: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_scale = scaling_module.scale
     calls = []
 
     def wrong_in_the_graph(pixels: Any, scaling: Any) -> Any:
         calls.append(1)
         # The first call builds the graph; the later ones feed the source network.
-        return real_scale(pixels, scaling) * (1.01 if len(calls) == 1 else 1.0)
+        return architectures.scale(pixels, scaling) * (1.01 if len(calls) == 1 else 1.0)
 
     monkeypatch.setattr(frozen_export, "scale", wrong_in_the_graph)
     with pytest.raises(BundleError, match=r"network small \(small.h5\): frozen and source must agree within 0.0001"):
@@ -204,8 +204,15 @@ def test_a_large_network_is_frozen_in_processes_of_its_own(
     assets: Path, second: Recipe, second_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(importing, "LARGE_SOURCE_BYTES", 0)
-    monkeypatch.setattr(importing, "_here", lambda *_: pytest.fail("must not run in this process"))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     bundle = import_assets(assets, second, tmp_path / "bundle")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > before + 3 * len(second.networks)
     assert [network.identity for network in bundle.manifest.networks] == [
         network.identity for network in second_bundle.manifest.networks
     ]
+
+
+def test_a_process_that_dies_is_reported_with_the_network_it_worked_on() -> None:
+    """Not with its arguments, which may be gigabytes of outputs."""
+    with pytest.raises(BundleError, match="^net.h5: must fit into memory, but the process that worked on it died$"):
+        run_in_child(Path("net.h5"), os._exit, 1)
