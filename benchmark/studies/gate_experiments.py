@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmark.provenance import origin
-from benchmark.timing.regression_gate import MAX_REGRESSION, judge
+from benchmark.timing.regression_gate import MAX_REGRESSION, compare
 
 if TYPE_CHECKING:
     from benchmark.timing.harness import Harness
@@ -57,15 +57,15 @@ def _experiment(
     only: Collection[str] | None = None,
 ) -> dict[str, Any]:
     now = harness.time(repeats, only=only)
-    judged = judge(now, baseline, MAX_REGRESSION, lambda names: harness.time(2 * repeats, only=names))
-    failed = {one.name for one in judged if one.regression > MAX_REGRESSION}
+    compared = compare(now, baseline, MAX_REGRESSION, lambda names: harness.time(2 * repeats, only=names))
+    failed = {one.name for one in compared if one.regression > MAX_REGRESSION}
     slow_downs = [stage.seconds.median / _seconds(baseline, stage.name) for stage in now.stages]
     return {
         "experiment": what,
         "must_fail": list(must_fail),
         "failed": sorted(failed),
         "as_expected": failed == set(must_fail),
-        "largest_regressions": {one.name: round(one.regression, 2) for one in judged[:SHOWN]},
+        "largest_regressions": {one.name: round(one.regression, 2) for one in compared[:SHOWN]},
         "largest_slow_down_on_the_clock": round(max(slow_downs), 2),
     }
 

@@ -1,4 +1,4 @@
-"""A timing run: set up, take turns, report. What it measured can be turned into the rates of a projection."""
+"""A timing run: set up, interleave stages, report. What it measured can be turned into the rates of a projection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmark.provenance import origin
 from benchmark.timing.measure import Spread, Stage, Times, interleave, spread
-from benchmark.timing.reference_kernels import calibration_kernels
+from benchmark.timing.reference_kernels import reference_kernels
 from benchmark.timing.repeated_season import write_repeated_season
 from benchmark.timing.report import (
     SCHEMA_VERSION,
@@ -22,7 +22,7 @@ from benchmark.timing.report import (
     SettingFigures,
     StageFigures,
 )
-from benchmark.timing.stages import Scene, all_stages
+from benchmark.timing.stages import TimingScene, all_stages
 from inference.bundle.reader import Bundle
 from inference.core.errors import HakunaError
 from inference.core.sequences import ImageSize
@@ -40,12 +40,12 @@ class StartupError(HakunaError):
 class Harness:
     """A scene and its stages, ready to be timed, any number of times."""
 
-    scene: Scene
+    scene: TimingScene
     stages: list[Stage]
     command: str
 
     @classmethod
-    def of(cls, scene: Scene, images_per_call: tuple[int, ...], command: str) -> Harness:
+    def of(cls, scene: TimingScene, images_per_call: tuple[int, ...], command: str) -> Harness:
         """Make the stages of a scene."""
         return cls(scene, all_stages(scene, images_per_call), command)
 
@@ -58,7 +58,7 @@ class Harness:
     ) -> BenchReport:
         """Time the stages, or only those named."""
         stages = [stage for stage in self.stages if only is None or stage.name in only]
-        times, kernel_seconds = interleave(stages, calibration_kernels(), repeats, on_round)
+        times, kernel_seconds = interleave(stages, reference_kernels(), repeats, on_round)
         scene, manifest = self.scene, self.scene.bundle.manifest
         return BenchReport(
             schema_version=SCHEMA_VERSION,
@@ -74,7 +74,9 @@ class Harness:
                 images_per_call=scene.engine.call_images,
             ),
             startup_seconds=startup,
-            kernels=tuple(KernelFigures(name=name, seconds=spread(one)) for name, one in kernel_seconds.items()),
+            kernels=tuple(
+                KernelFigures(name=one.value, seconds=spread(seconds)) for one, seconds in kernel_seconds.items()
+            ),
             stages=tuple(_figures(stage, times[stage.name]) for stage in stages),
         )
 
@@ -82,33 +84,22 @@ class Harness:
 def _figures(stage: Stage, times: Times) -> StageFigures:
     seconds = spread(times.seconds)
     return StageFigures(
-        name=stage.name,
-        group=stage.group,
-        unit=stage.unit,
-        n_units=stage.n_units,
+        **{name: value for name, value in vars(stage).items() if name != "work"},
         seconds=seconds,
         per_second=stage.n_units / seconds.median,
         load=spread(times.loads).median,
-        kernel=stage.kernel,
         ratio=spread(times.ratios),
         cpu_ratio=spread(times.cpu_ratios),
         kernel_load=spread(times.kernel_loads).median,
-        height=stage.height,
-        width=stage.width,
-        n_frames=stage.n_frames,
-        network=stage.network,
-        precision=stage.precision,
     )
 
 
 def time_startup(bundle: Bundle, folder: Path, repeats: int, *options: str) -> Spread:
-    """Wall time of `hakuna predict` on a single small photo, in a process of its own."""
-    write_repeated_season(folder / "one", [(PHOTO, 1)], SEED)
-    return spread(
-        [time_predict(folder / "one", bundle, folder / f"startup{number}", *options) for number in range(repeats + 1)][
-            1:
-        ]
-    )
+    """Wall time of `hakuna predict` on a single small photo, in a process of its own; one run warms up."""
+    data = folder / "one"
+    write_repeated_season(data, [(PHOTO, 1)], SEED)
+    seconds = [time_predict(data, bundle, folder / f"startup{number}", *options) for number in range(repeats + 1)]
+    return spread(seconds[1:])
 
 
 def time_predict(data: Path, bundle: Bundle, out: Path, *options: str) -> float:

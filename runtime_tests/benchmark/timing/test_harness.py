@@ -15,7 +15,7 @@ from benchmark.charts.plots import write_plots
 from benchmark.studies.gate_experiments import busy_process, slowed_harness
 from benchmark.timing.harness import Harness, StartupError, time_predict, time_startup
 from benchmark.timing.measure import Spread
-from benchmark.timing.regression_gate import judge
+from benchmark.timing.regression_gate import compare
 from benchmark.timing.repeated_season import write_repeated_season
 from benchmark.timing.report import BenchReport
 from benchmark.timing.stages import set_up
@@ -154,13 +154,13 @@ def test_a_slowed_stage_fails_and_a_busy_second_process_passes(harness: Harness)
     slow = slowed_harness(harness, "views x3", 2)
     failed = [
         one.name
-        for one in judge(slow.time(15, only=only), baseline, 1.3, lambda names: slow.time(15, only=names))
+        for one in compare(slow.time(15, only=only), baseline, 1.3, lambda names: slow.time(15, only=names))
         if one.regression > 1.3
     ]
     assert failed == ["views x3"]
     with busy_process():
-        judged = judge(harness.time(15, only=only), baseline, 1.3, lambda names: harness.time(30, only=names))
-    assert not [one for one in judged if one.regression > 1.3]
+        compared = compare(harness.time(15, only=only), baseline, 1.3, lambda names: harness.time(30, only=names))
+    assert not [one for one in compared if one.regression > 1.3]
 
 
 @pytest.mark.slow
