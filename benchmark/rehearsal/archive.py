@@ -1,4 +1,4 @@
-"""An entrant's archive: looked at before anything is written, then unpacked to disk member by member."""
+"""A participant's archive: checked before anything is written, then unpacked to disk member by member."""
 
 from __future__ import annotations
 
@@ -68,12 +68,6 @@ class ArchiveFacts:
     n_members: int
     n_bytes: int
     unpacked_bytes: int
-
-
-def check_archive(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> ArchiveFacts:
-    """Look at every member without unpacking it. Raises InvalidEntryError naming the member and what must hold."""
-    with _opened(path, limits) as archive:
-        return _check_members(path, archive.infolist(), limits)
 
 
 def unpack(
@@ -258,7 +252,7 @@ def _unpack_member(
 
 
 def _content(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
-    """A member's bytes in blocks, never more than it said it has; its checksum is looked at at the end."""
+    """A member's bytes in blocks, never more than its entry claims; its checksum is checked at the end."""
     n_left = member.file_size
     try:
         with archive.open(member) as source:

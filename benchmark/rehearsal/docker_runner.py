@@ -7,19 +7,19 @@ import os
 import secrets
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, Verdict, report_on
 from benchmark.rehearsal.submission_check import accept_submission
-from benchmark.sandbox.contract import ARCHIVE_NAME, BUDGET_VARIABLE, LOG_NAME, SUBMISSION_FOLDER
+from benchmark.sandbox.contract import ARCHIVE_NAME, BUDGET_VARIABLE, KILLED, LOG_NAME, SUBMISSION_FOLDER, Rule
 from benchmark.sandbox.run_log import RunLog
+from benchmark.sandbox.sandbox import scratch_folder
 from benchmark.sandbox.supervise import Signals, supervise
 from inference.core.choices import GPU_DRIVER
-from inference.core.errors import HakunaError, InvalidEntryError, OutputError, ProgramFailedError
+from inference.core.errors import HakunaError, InvalidEntryError, ProgramFailedError
 from inference.core.files import output_errors
 from inference.dataset.metadata import FORMAT_NAME, read_submission_format
 from inference.outputs.submission import SUBMISSION_NAME
@@ -34,38 +34,24 @@ MEMORY_SHARE = 0.9
 MAX_PROCESSES = 4096
 TEMPORARY_FILES = "/tmp:size=1g,mode=1777"  # noqa: S108  # the container's own
 CONTRACT_USER = "1000:1000"
-ENFORCED = (
-    "time limit", "everything it starts ends with it", "not our packages", "no network", "read-only root file system",
-    "data is read-only", "no capabilities, no new privileges", "memory and process limits", "the labels are out of sight",
-)  # fmt: skip
-KILLED = 137
 
 
-@dataclass(frozen=True)
-class DockerImage:
-    """An image that an engine of this machine has."""
-
-    name: str
-
-
-def find_image(name: str) -> DockerImage | str:
-    """The image, or why it cannot be used."""
+def why_no_docker(image: str) -> str | None:
+    """Why an image cannot be used, None if it can."""
     if shutil.which("docker") is None:
         return "no docker command on the path"
     if not _docker("info"):
         return "no engine answers `docker info`"
-    if not _docker("image", "inspect", name):
-        return f"the engine has no image {name}"
-    return DockerImage(name)
+    return None if _docker("image", "inspect", image) else f"the engine has no image {image}"
 
 
 def run_in_docker(
-    entry: Entry, image: DockerImage, *, scratch: Path | None, hidden: tuple[Path, ...], signals: Signals, console: int
+    entry: Entry, image: str, *, scratch: Path | None, hidden: tuple[Path, ...], signals: Signals, console: int
 ) -> EntryReport:
     """Let the image's own entrypoint run the entry, and look at what it leaves once more."""
     submission_format = read_submission_format(entry.data / FORMAT_NAME)
     with locked(entry.out), RunLog(entry.out / LOG_NAME, console, fresh=True) as log:
-        log.say(f"runner: docker, image {image.name}")
+        log.say(f"runner: docker, image {image}")
         try:
             with _staged(entry, scratch) as staged:
                 code = _run_container(entry, image, staged, hidden, log, signals)
@@ -79,20 +65,20 @@ def run_in_docker(
             report = report_on(entry, error=error)
     return replace(
         report,
-        runner=f"docker, image {image.name}",
-        enforced=ENFORCED,
+        runner=f"docker, image {image}",
+        enforced=tuple(Rule),
         not_enforced=(),
         seconds=round(entry.seconds(), 2),
     )
 
 
 def _run_container(
-    entry: Entry, image: DockerImage, staged: Path, hidden: tuple[Path, ...], log: RunLog, signals: Signals
+    entry: Entry, image: str, staged: Path, hidden: tuple[Path, ...], log: RunLog, signals: Signals
 ) -> int:
     """Exit code of `docker run`; the container is gone afterwards, whatever happened."""
     name = f"hakuna-rehearsal-{secrets.token_hex(4)}"
     try:
-        outcome = supervise(
+        return supervise(
             docker_command(entry, image, name, staged, hidden),
             folder=staged,
             environment=os.environ,
@@ -100,10 +86,9 @@ def _run_container(
             signals=signals,
             limit=entry.budget + START_SECONDS,
             grace=STOP_SECONDS,
-        )
+        ).code
     finally:
         _docker("rm", "--force", name)
-    return outcome.code
 
 
 def _docker(*arguments: str) -> bool:
@@ -120,7 +105,7 @@ def _docker(*arguments: str) -> bool:
     return result.returncode == 0
 
 
-def docker_command(entry: Entry, image: DockerImage, name: str, staged: Path, hidden: tuple[Path, ...]) -> list[str]:
+def docker_command(entry: Entry, image: str, name: str, staged: Path, hidden: tuple[Path, ...]) -> list[str]:
     """`docker run` with the mounts of the contract, as the contract's user (or the one who calls, if that is not root)."""
     memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE)
     user = CONTRACT_USER if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}"
@@ -128,13 +113,8 @@ def docker_command(entry: Entry, image: DockerImage, name: str, staged: Path, hi
     command = ["docker", "run", "--rm", "--name", name, "--network", "none", "--read-only", "--user", user]
     command += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", str(MAX_PROCESSES)]
     command += ["--memory", str(memory), "--memory-swap", str(memory), "--tmpfs", TEMPORARY_FILES]
-    command += [
-        "--volume",
-        f"{data}:/inference/data:ro",
-        "--volume",
-        f"{staged / SUBMISSION_FOLDER}:/inference/submission",
-    ]
-    command += ["--volume", f"{staged / 'scratch'}:/scratch"]
+    command += ["--volume", f"{data}:/inference/data:ro", "--volume", f"{staged / 'scratch'}:/scratch"]
+    command += ["--volume", f"{staged / SUBMISSION_FOLDER}:/inference/submission"]
     for path in hidden:
         if path.resolve().is_relative_to(data):
             inside = path.resolve().relative_to(data)
@@ -142,17 +122,13 @@ def docker_command(entry: Entry, image: DockerImage, name: str, staged: Path, hi
     if GPU_DRIVER.exists():
         command += ["--gpus", "all"]
     command += ["--env", f"{BUDGET_VARIABLE}={entry.budget - entry.seconds():.1f}", "--env", "HAKUNA_SCRATCH=/scratch"]
-    return [*command, image.name, "entrypoint"]
+    return [*command, image, "entrypoint"]
 
 
 @contextmanager
 def _staged(entry: Entry, scratch: Path | None) -> Iterator[Path]:
     """Folders for the container, writable for its user, with the archive in its place."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="hakuna-docker-", dir=scratch))
-    except OSError as error:
-        raise OutputError(f"{scratch or tempfile.gettempdir()} must be writable, got: {error.strerror}") from error
-    try:
+    with scratch_folder(scratch) as folder:
         folder.chmod(0o755)
         archive = folder / SUBMISSION_FOLDER / ARCHIVE_NAME
         with output_errors(folder):
@@ -165,8 +141,6 @@ def _staged(entry: Entry, scratch: Path | None) -> Iterator[Path]:
             raise InvalidEntryError(f"{entry.archive}: must be a readable archive, got: {error.strerror}") from error
         archive.chmod(0o644)
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read_report(path: Path, code: int) -> EntryReport:

@@ -8,12 +8,10 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from benchmark.sandbox.contract import TIME_LIMIT_SECONDS
 from inference.core.errors import UsageError
 from inference.settings.settings import ENVIRONMENT_PREFIX, load_settings
 from inference.settings.units import Seconds
-
-EIGHT_HOURS = 8 * 3600.0
-"""The competition's time limit."""
 
 
 class ContractSettings(BaseSettings):
@@ -21,8 +19,8 @@ class ContractSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="ignore", frozen=True)
 
-    budget: Seconds = Field(default=EIGHT_HOURS, gt=0)
-    """Seconds, or a text such as `8h`, after which an entrant's program is stopped."""
+    budget: Seconds = Field(default=TIME_LIMIT_SECONDS, gt=0)
+    """Seconds, or a text such as `8h`, after which a participant's program is stopped."""
     scratch: Path | None = None
     """Folder on a disk with room for an unpacked archive; default: that for temporary files."""
     demo_bundle: Path | None = None

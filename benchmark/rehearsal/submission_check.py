@@ -19,9 +19,9 @@ BYTES_A_NUMBER = 64
 
 
 def accept_submission(source: Path, target: Path, submission_format: SubmissionFormat) -> None:
-    """Copy an entrant's submission out under its final name, if it is in order; else nothing is there that was not before.
+    """Copy a participant's submission out under its final name, if it is in order; else nothing is there that was not before.
 
-    What is looked at is the copy: the entrant's file could be a link, a pipe, or change.
+    What is checked is the copy: the participant's file could be a link, a pipe, or change.
 
     Raises
     ------

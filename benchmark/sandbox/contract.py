@@ -1,14 +1,11 @@
-"""The names of the competition's contract."""
+"""The competition's contract: its names, its time limit, its rules."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmark.sandbox import namespaces
-
-if TYPE_CHECKING:
-    pass
 
 MAIN_NAME = "main.py"
 CONTRACT_FOLDERS = frozenset({"data", "submission"})
@@ -18,3 +15,21 @@ LOG_NAME = "log.txt"
 DATA_NAME, SUBMISSION_FOLDER, MODELS_FOLDER = "data", "submission", "models"
 CONTRACT_OUT = Path(namespaces.CONTRACT_ROOT) / SUBMISSION_FOLDER
 BUDGET_VARIABLE = "HAKUNA_BUDGET"
+TIME_LIMIT_SECONDS = 8 * 3600.0
+KILLED = 137
+"""Exit code after a SIGKILL that nobody here sent: on Linux nearly always the lack of memory."""
+
+
+class Rule(StrEnum):
+    """What the contract asks of the place where a program runs."""
+
+    TIME = "time limit"
+    PROCESS_END = "everything it starts ends with it"
+    PACKAGES = "not our packages"
+    NETWORK = "no network"
+    FILES = "files outside /inference and /tmp are read-only"
+    DATA = "data is read-only"
+    PROCESSES = "sees its own processes only"
+    PRIVILEGES = "no privileges"
+    LABELS = "the labels are out of sight"
+    MEMORY = "memory limit"

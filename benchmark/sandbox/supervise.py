@@ -1,4 +1,4 @@
-"""One program under supervision: all it says is kept, its time ends, and nothing that it started outlives it."""
+"""One program under supervision: all its output is kept, its time ends, and nothing that it started outlives it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from benchmark.sandbox.run_log import RunLog
 from inference.core.errors import SIGNAL_EXIT_BASE, InterruptedRunError
 
 SAMPLE_SECONDS = 0.25
-"""How often the memory of all processes is looked at."""
+"""How often the memory of all processes is added up."""
 LAST_SECONDS = 5.0
-"""How long is waited for processes that were killed, and for the end of what they said."""
+"""How long is waited for processes that were killed, and for the end of their output."""
 READ_BYTES = 1 << 16
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 WAITED_FOR = (*STOP_SIGNALS, signal.SIGCHLD)
@@ -34,7 +34,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 class Signals:
-    """SIGTERM and SIGINT while a program is prepared, run and judged. Made by `catching_signals`."""
+    """SIGTERM and SIGINT while a program is prepared, run and checked. Made by `catching_signals`."""
 
     def __init__(self) -> None:
         self.caught: list[int] = []
@@ -59,7 +59,7 @@ class Signals:
 def catching_signals() -> Iterator[Signals]:
     """Take SIGTERM and SIGINT, as process 1 must, from now on.
 
-    They are blocked and asked for, not handled: a handler may not even fit on the stack that a library left for it (see
+    They are blocked and polled, not handled: a handler may not even fit on the stack that a library left for it (see
     `inference.process.progress`), and nothing is torn apart in the middle.
     """
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
@@ -72,7 +72,7 @@ def catching_signals() -> Iterator[Signals]:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ProcessResult:
     """How a program ended.
 
     Attributes
@@ -80,7 +80,7 @@ class Outcome:
     code : its own exit code; 128 + N if signal N ended it
     seconds : from its start to its end
     timed_out : its time was over before it ended
-    peak_bytes : largest sum of the resident memory of all its processes, looked at every 0.25 s
+    peak_bytes : largest sum of the resident memory of all its processes, added up every 0.25 s
     n_left_behind : processes that were still there when the program had ended, and were ended too
     """
 
@@ -100,12 +100,12 @@ def supervise(
     signals: Signals,
     limit: float | None,
     grace: float,
-) -> Outcome:
+) -> ProcessResult:
     """Run a program to its end, or to the end of its time.
 
     Parameters
     ----------
-    limit : seconds after which it is told to stop; None: it may take all the time it needs
+    limit : seconds after which it gets SIGTERM; None: it may take all the time it needs
     grace : seconds between SIGTERM, when its time is over or a signal came, and SIGKILL
 
     A signal that comes meanwhile is passed on; a second one kills at once. The caller sees it in `signals`.
@@ -127,11 +127,11 @@ def supervise(
             n_left_behind = watch.kill_tree()
     seconds = time.monotonic() - started
     pump.join(LAST_SECONDS)
-    return Outcome(watch.exit_code(), seconds, timed_out, watch.peak_bytes, n_left_behind)
+    return ProcessResult(watch.exit_code(), seconds, timed_out, watch.peak_bytes, n_left_behind)
 
 
 def _start(command: list[str], folder: Path, environment: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603  # an entrant's program is what this is for
+    return subprocess.Popen(  # noqa: S603  # a participant's program is what this is for
         [sys.executable, "-I", "-S", "-c", LAUNCHER, *command],
         cwd=folder,
         env=dict(environment),
@@ -161,18 +161,18 @@ class _Supervisor:
         n_passed_on = len(signals.caught)
         kill_at = float("inf")
         if n_passed_on:  # it came before the program did
-            self._tell(signal.SIGTERM)
+            self._send(signal.SIGTERM)
             kill_at = time.monotonic() + grace
         while not self._has_ended():
             now = time.monotonic()
-            self._look_at_memory()
+            self._measure_memory()
             if deadline is not None and now >= deadline and not timed_out and not n_passed_on:
                 timed_out = True
-                self._tell(signal.SIGTERM)
+                self._send(signal.SIGTERM)
                 kill_at = now + grace
             for number in signals.caught[n_passed_on:]:
                 kill_at = min(kill_at, now + grace) if not n_passed_on and not timed_out else now
-                self._tell(number)
+                self._send(number)
                 n_passed_on += 1
             if now >= kill_at:
                 self._kill(self._descendants())
@@ -204,7 +204,7 @@ class _Supervisor:
                 self._process.returncode = os.waitstatus_to_exitcode(status)
         return self._process.returncode is not None
 
-    def _tell(self, number: int) -> None:
+    def _send(self, number: int) -> None:
         try:
             os.killpg(self._process.pid, number)
         except ProcessLookupError:
@@ -227,7 +227,7 @@ class _Supervisor:
             found |= new
         return {pid for pid in found if processes[pid].is_alive}
 
-    def _look_at_memory(self) -> None:
+    def _measure_memory(self) -> None:
         processes = list_processes()
         pids = [pid for pid in self._descendants() if pid in processes]
         self.peak_bytes = max(self.peak_bytes, sum(processes[pid].resident_bytes for pid in pids))
