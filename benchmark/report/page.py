@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from benchmark.report.content import Content, Sources, content_of
 from inference.core.files import atomic_writer
@@ -36,10 +36,10 @@ def render(content: Content) -> str:
 
 
 def environment(folder: Path) -> Environment:
-    """The templates of a folder; what is put into them is escaped, and must be there."""
+    """The templates of a folder; what is put into them must be there, and is escaped in HTML."""
     return Environment(
         loader=FileSystemLoader(folder),
-        autoescape=True,
+        autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,4 +1,4 @@
-"""The ladder's parts; `make ladder-mini` runs the whole."""
+"""The parts of the ablation study; a run with `--mini` runs the whole."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ def test_table_and_plot_are_the_same_bytes_for_the_same_figures(tmp_path: Path) 
     figures = figures_of([seed_rows({"2": 0.015}), seed_rows({"2": 0.016})])
     for name in ("a", "b"):
         write_report(figures, tmp_path / name)
-    for name in ("ladder.md", "ladder.svg"):
+    for name in ("ablation.md", "ablation.svg"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    table = (tmp_path / "a" / "ladder.md").read_text()
+    table = (tmp_path / "a" / "ablation.md").read_text()
     assert table.count("\n| ") == len(STEPS) + 3
     assert "| 2 | a larger backbone | 0.01550 (0.00071) |" in table
     assert "| network | v1 |\n|---|---|\n| log loss | 0.01450 (0.00200) |" in table
@@ -156,7 +156,7 @@ def test_straight_frames_have_no_info_strip_either(tmp_path: Path) -> None:
         np.testing.assert_allclose((frame[:532] + 1) * 127.5, 90)
 
 
-def test_a_folder_belongs_to_one_ladder(tmp_path: Path) -> None:
+def test_a_folder_belongs_to_one_study(tmp_path: Path) -> None:
     folder = seed_folder(tmp_path, FULL, 1)
     assert seed_folder(tmp_path, FULL, 1) == folder
     assert len({folder, seed_folder(tmp_path, MINI, 1), seed_folder(tmp_path, FULL, 2)}) == 3
