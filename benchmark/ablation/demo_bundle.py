@@ -1,4 +1,4 @@
-"""The demo bundle: small networks of the ladder with few stackers, small enough for git, and where it comes from."""
+"""The demo bundle: small networks of the ablation study with few stackers, small enough for git, and where it comes from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inference.core.sequences import ImageSize
 from models.bundling.build import build_bundle
 
 PLAN = replace(FULL, name="demo", seeds=(1,), n_sequences=400, n_cameras=10, photo_size=ImageSize(480, 640), rounds=120)
-"""Photos like those of `hakuna demo`, and fewer rounds than the ladder's: boosters of some ten kilobytes."""
+"""Photos like those of `hakuna demo`, and fewer rounds than the study's: boosters of some ten kilobytes."""
 MOST_STACKED = 4
 MOST_BYTES = 2_000_000
 NAME = "demo"

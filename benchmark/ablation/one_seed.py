@@ -22,10 +22,10 @@ from benchmark.ablation.plan import (
     LEAST_POSITIVES,
     STACKING,
     VALIDATION,
-    Plan,
+    AblationSize,
     schedule_of,
 )
-from benchmark.ablation.steps import PRESET, STEPS, TRAININGS, Step, Training, recipe_of
+from benchmark.ablation.steps import NETWORKS, PRESET, STEPS, Configuration, TrainedNetwork, recipe_of
 from benchmark.scoring.log_loss import score
 from benchmark.synthetic.season import Role, SeasonOptions, write_seasons
 from inference.bundle.reader import Bundle, open_bundle
@@ -55,13 +55,13 @@ log = structlog.get_logger()
 PLAN_NAME, ROWS_NAME, CLOCK_NAME, DONE_NAME = "plan.json", "rows.json", "seconds.json", "data.done"
 
 
-def seed_folder(work: Path, plan: Plan, seed: int) -> Path:
+def seed_folder(work: Path, plan: AblationSize, seed: int) -> Path:
     """The folder of a seed, which belongs to one plan for good. Raises UsageError where it is another's."""
     folder = work / f"{plan.name}{seed}"
     mine = {
         "plan": repr(replace(plan, seeds=())),
         "seed": repr(seed),
-        "trainings": repr(TRAININGS),
+        "trainings": repr(NETWORKS),
         "steps": repr(STEPS),
         "version": hakuna_version(),
     }
@@ -73,14 +73,14 @@ def seed_folder(work: Path, plan: Plan, seed: int) -> Path:
     different = [name for name in mine if found.get(name) != mine[name]]
     if different:
         raise UsageError(
-            f"--work {folder}: must be of this ladder, differs in {', '.join(different)}; choose another folder"
+            f"--work {folder}: must be of this study, differs in {', '.join(different)}; choose another folder"
         )
     return folder
 
 
-def run_seed(folder: Path, plan: Plan, seed: int, n_workers: int) -> dict[str, Any]:
+def run_seed(folder: Path, plan: AblationSize, seed: int, n_workers: int) -> dict[str, Any]:
     """All steps with one seed: the log loss of each, on season 11 and on the held-out half of season 10."""
-    labels = prepare(folder, plan, seed, n_workers, tuple(one.name for one in TRAININGS))
+    labels = prepare(folder, plan, seed, n_workers, tuple(one.name for one in NETWORKS))
     held_out = [one for one in labels.seq_ids if season_of(one) == "S10" and half_of(one) == SECOND]
     judging = [one for one in labels.seq_ids if season_of(one) == JUDGING]
     rows: dict[str, Any] = {"priors": _losses(_priors(judging), labels, judging)}
@@ -93,20 +93,22 @@ def run_seed(folder: Path, plan: Plan, seed: int, n_workers: int) -> dict[str, A
     return rows
 
 
-def prepare(folder: Path, plan: Plan, seed: int, n_workers: int, networks: tuple[str, ...]) -> Table:
+def prepare(folder: Path, plan: AblationSize, seed: int, n_workers: int, networks: tuple[str, ...]) -> Table:
     """Draw the seasons and train some networks, as far as that is not done; the labels of all seasons."""
     data = folder / "data"
     if not (data / DONE_NAME).exists():
         options = SeasonOptions(plan.n_sequences, plan.n_cameras, plan.photo_size, seed, role=Role.TRAIN)
         write_seasons(data, ALL_SEASONS, options, n_workers)
         (data / DONE_NAME).touch()
-    for training in TRAININGS:
+    for training in NETWORKS:
         if training.name in networks:
             _train(folder, data, training, plan, seed, n_workers)
     return read_labels(data / TRAIN_LABELS_NAME)
 
 
-def bundle_of(folder: Path, step: Step, plan: Plan, stacked: tuple[str, ...], n_workers: int) -> Bundle:
+def bundle_of(
+    folder: Path, step: Configuration, plan: AblationSize, stacked: tuple[str, ...], n_workers: int
+) -> Bundle:
     """The bundle of a step; kept if it is there."""
     out = folder / "bundles" / step.number.replace(" ", "_")
     if out.exists():
@@ -116,7 +118,9 @@ def bundle_of(folder: Path, step: Step, plan: Plan, stacked: tuple[str, ...], n_
     return build_bundle(recipe, folder / "networks", stackers, out)
 
 
-def train_stackers(folder: Path, step: Step, plan: Plan, stacked: tuple[str, ...], n_workers: int) -> Path:
+def train_stackers(
+    folder: Path, step: Configuration, plan: AblationSize, stacked: tuple[str, ...], n_workers: int
+) -> Path:
     """Records of both stacking seasons by the networks of a step, and both sets of stackers; their folder.
 
     Steps with the same networks share the records, and the stackers where they look at the same.
@@ -173,13 +177,13 @@ def write_figures(path: Path, content: object) -> None:
         file.write("\n")
 
 
-def validation_loss(folder: Path, training: Training) -> float:
+def validation_loss(folder: Path, training: TrainedNetwork) -> float:
     """Log loss of a network alone on season 8, seen through the reference resize: what it has learnt."""
     report = read_figures(folder / "networks" / training.name / REPORT_NAME)
     return float(report["last_epoch"]["validation_log_loss"])
 
 
-def _train(folder: Path, data: Path, training: Training, plan: Plan, seed: int, n_workers: int) -> None:
+def _train(folder: Path, data: Path, training: TrainedNetwork, plan: AblationSize, seed: int, n_workers: int) -> None:
     out = folder / "networks" / training.name
     if (out / NETWORK_NAME).exists():
         return
@@ -203,10 +207,12 @@ def _train(folder: Path, data: Path, training: Training, plan: Plan, seed: int, 
         train(job, output, options, RunState())
 
 
-def _predict(folder: Path, step: Step, plan: Plan, season: str, stacked: tuple[str, ...], n_workers: int) -> Table:
+def _predict(
+    folder: Path, step: Configuration, plan: AblationSize, season: str, stacked: tuple[str, ...], n_workers: int
+) -> Table:
     """What a step says about a season."""
     data = folder / "data"
-    if step.straight:
+    if step.direct_resize:
         network = folder / "networks" / step.networks[0] / NETWORK_NAME
         return predict_with_direct_resize(network, data, _sequences(data, [season]), plan.size)
     bundle = bundle_of(folder, step, plan, stacked, n_workers)

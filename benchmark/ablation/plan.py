@@ -10,7 +10,7 @@ from models.spec.kinds import Kind
 from models.spec.schedule import Schedule, SizeStage
 
 if TYPE_CHECKING:
-    from benchmark.ablation.steps import Training
+    from benchmark.ablation.steps import TrainedNetwork
 
 LEARNING, VALIDATION, STACKING, JUDGING = tuple(f"S{n}" for n in range(1, 8)), ("S8",), ("S9", "S10"), "S11"
 """The published program learns from seasons 1 to 8 and validates with 9; here 8 validates, and 9 and 10 are the stackers'."""
@@ -22,8 +22,8 @@ BATCH_SEQUENCES = 32
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How large a ladder is.
+class AblationSize:
+    """How large the study is.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Plan:
     rounds: int
 
 
-FULL = Plan(
+FULL = AblationSize(
     name="full",
     seeds=(1, 2, 3),
     n_sequences=450,
@@ -77,8 +77,8 @@ MINI = replace(
 )
 
 
-def schedule_of(training: Training, plan: Plan) -> Schedule:
-    """One size; the two-branch network learns less and slower (REFERENCE.md section 3.6)."""
+def schedule_of(training: TrainedNetwork, plan: AblationSize) -> Schedule:
+    """One size; the two-branch network learns less and slower, as in the published program."""
     is_branched = training.kind is Kind.TWO_BRANCH
     stage = SizeStage(
         height=plan.size.height,
@@ -87,4 +87,4 @@ def schedule_of(training: Training, plan: Plan) -> Schedule:
         epochs=plan.branch_epochs if is_branched else plan.epochs,
         learning_rate=plan.branch_learning_rate if is_branched else plan.learning_rate,
     )
-    return Schedule(format_version=1, description="The ladder's", decay=DECAY, sizes=(stage,))
+    return Schedule(format_version=1, description="The ablation study's", decay=DECAY, sizes=(stage,))

@@ -16,14 +16,14 @@ from benchmark.ablation.one_seed import (
     validation_loss,
     write_figures,
 )
-from benchmark.ablation.plan import JUDGING, Plan
-from benchmark.ablation.steps import STEPS, TRAININGS
+from benchmark.ablation.plan import JUDGING, AblationSize
+from benchmark.ablation.steps import NETWORKS, STEPS
 from benchmark.provenance import origin
 from models.spec.kinds import Classes
 
 
-def run_ablation(work: Path, plan: Plan, n_workers: int, command: str) -> dict[str, Any]:
-    """Climb for every seed; figures ready for JSON. What a seed has finished is not done again."""
+def run_ablation(work: Path, plan: AblationSize, n_workers: int, command: str) -> dict[str, Any]:
+    """Run every seed; figures ready for JSON. What a seed has finished is not done again."""
     seeds = []
     for seed in plan.seeds:
         folder = seed_folder(work, plan, seed)
@@ -41,7 +41,7 @@ def run_ablation(work: Path, plan: Plan, n_workers: int, command: str) -> dict[s
         "steps": summary(seeds),
         "networks": {
             one.name: _spread([validation_loss(seed_folder(work, plan, seed), one) for seed in plan.seeds])
-            for one in TRAININGS
+            for one in NETWORKS
             if one.classes is Classes.ALL
         },
         **origin(command),

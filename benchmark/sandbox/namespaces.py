@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 
 CONTRACT_ROOT = "/inference"
 CONTRACT_UID = 1000
-"""REFERENCE.md section 2."""
+"""User of the program in the competition's container."""
 
 OWN_MOUNTS = ("proc", "tmp", CONTRACT_ROOT.strip("/"))
 """Folders of the root that are not the machine's."""

@@ -31,7 +31,7 @@ FLOORS = {
     "nvidia-dali-cuda120": ("2.3.0", "CVE-2026-65147/65148"),
     "ray": ("2.52", "known vulnerabilities before"),
 }
-"""Oldest versions that are safe, and why (RUNTIME.md section 1); what is not installed needs none."""
+"""Oldest versions that are safe, and why; what is not installed needs none."""
 NEEDED = ("numpy", "opencv-python-headless", "simplejpeg", "lightgbm", "protobuf", "keras", "pydantic")
 CUDNN_PACKAGE = "nvidia-cudnn-cu12"
 FIRST_CUDNN_WITHOUT_VOLTA = "9.11"
@@ -109,7 +109,7 @@ def examine(*, gpu: bool, folders: Mapping[str, Path]) -> list[Check]:
 
 
 def exit_code(checks: list[Check]) -> int:
-    """0 if nothing failed; else the most telling code: the GPU's, one of RELIABILITY.md's, or 1."""
+    """0 if nothing failed; else the most specific code: the GPU's, another kind of failure's, or 1."""
     codes = {check.exit_code for check in checks if check.outcome is Outcome.FAILED}
     if UnusableGpuError.exit_code in codes:
         return UnusableGpuError.exit_code

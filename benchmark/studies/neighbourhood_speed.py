@@ -16,14 +16,14 @@ from inference.ensemble.neighbourhood import neighbour_means
 from inference.process.children import exit_with_parent
 
 SEQUENCES = 2_654_152
-"""All seasons of REFERENCE.md section 1 together, season 11 included."""
+"""All public seasons of Snapshot Serengeti together, season 11 included."""
 CAMERAS = 225
 SEASON_SECONDS = 365 * 24 * 3600
 N_SEASONS = 11
 WINDOWS_SECONDS = ((10,), (60,), (300,), (60, 300))
-"""The last two together are those of the ladder's recipe."""
+"""The last two together are those of the ablation study's recipe."""
 N_FEATURES = 41
-"""Classes that are features of the published stackers (REFERENCE.md section 3.4)."""
+"""Classes that are features of the published stackers."""
 SEED = 1
 MB = 1e6
 

@@ -1,4 +1,4 @@
-"""The published program's way of working, written from REFERENCE.md: what a run of ours is timed against.
+"""The published program's way of working, written anew from its description: what a run of ours is timed against.
 
 One Keras `predict` for each network, size, frame and mirror image, over a batch of sequences; frames that do not exist
 go through the networks as zeros, their answers are thrown away. The pixels are ours, stage by stage the same.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 N_READERS = 3
 BATCH = 16
-"""Sequences at a time, which is also the images a call: what RUNTIME.md section 4 measured the program with."""
+"""Sequences at a time, which is also the images a call: the published program's own setting."""
 
 
 @dataclass(frozen=True)

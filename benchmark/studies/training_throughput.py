@@ -30,7 +30,7 @@ log = structlog.get_logger()
 APPLICATION = "MobileNetV2"
 SIZE = ImageSize(240, 320)
 BATCH_SIZE = 32
-"""The first size of the author's schedule (REFERENCE.md section 3.6)."""
+"""The first size of the author's schedule."""
 N_SEQUENCES = 96
 N_CAMERAS = 6
 PHOTO_SIZE = ImageSize(1536, 2048)

@@ -139,7 +139,7 @@ EMPTY_LABEL = "empty"
 ANIMALS: tuple[str, ...] = tuple(label for label in LABELS if label != EMPTY_LABEL)
 EMPTY_SHARE = CLASS_PRIORS[EMPTY_LABEL]
 ANIMAL_SHARES = np.array([CLASS_PRIORS[label] for label in ANIMALS]) / sum(CLASS_PRIORS[label] for label in ANIMALS)
-"""float64 (53,): what an animal is, given that there is one (REFERENCE.md section 3.5)."""
+"""float64 (53,): what an animal is, given that there is one: the priors of the published program."""
 SEEN_ONCE = frozenset(label for label, one in SPECIES.items() if one.shape is Shape.FLYER)
 """Gone before the next frame."""
 COMPANIONS = {"zebra": "wildebeest", "wildebeest": "zebra", "gazellegrants": "gazellethomsons"}

@@ -15,7 +15,7 @@ TWO_BRANCH_FILTERS = 1024
 TWO_BRANCH_KERNEL = 3
 """REFERENCE.md sections 3.2 and 3.6."""
 TINY, SMALL = "tiny", "small"
-"""Backbones of the project itself, for tests, demos and the ladder."""
+"""Backbones of the project itself, for tests, demos and the ablation study."""
 SMALL_FILTERS = (16, 32, 48, 64)
 SMALL_KERNEL = 3
 SMALL_MOMENTUM = 0.9
