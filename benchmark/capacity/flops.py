@@ -6,6 +6,7 @@ A multiply-add counts as two operations. Counted are convolutions and matrix pro
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -149,10 +150,7 @@ MULTIPLY_ADDS = {"Conv2D": _convolution, "DepthwiseConv2dNative": _depthwise, "M
 
 
 def _size(tensor: tf.Tensor) -> int:
-    size = 1
-    for one in _shape(tensor):
-        size *= one
-    return size
+    return math.prod(_shape(tensor))
 
 
 def _shape(tensor: tf.Tensor) -> list[int]:

@@ -63,10 +63,10 @@ DEFAULT_LIMITS = ArchiveLimits()
 
 @dataclass(frozen=True)
 class ArchiveFacts:
-    """An archive that was found in order."""
+    """An archive that was found in order, in the words of `rehearsal.json`."""
 
-    n_members: int
-    n_bytes: int
+    archive_members: int
+    archive_bytes: int
     unpacked_bytes: int
 
 

@@ -62,7 +62,7 @@ def run_in_docker(
                     accept_submission(left / SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
         except HakunaError as error:
             log.say(str(error))
-            report = report_on(entry, error=error)
+            report = report_on(entry, error)
     return replace(
         report,
         runner=f"docker, image {image}",

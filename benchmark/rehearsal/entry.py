@@ -55,7 +55,7 @@ VERDICTS: tuple[tuple[type[HakunaError], Verdict], ...] = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EntryReport:
     """What came of an entry: the content of `rehearsal.json`.
 
@@ -69,19 +69,19 @@ class EntryReport:
     verdict: Verdict
     exit_code: int
     message: str
-    runner: str
-    enforced: tuple[str, ...]
-    not_enforced: tuple[str, ...]
+    runner: str = "none"
+    enforced: tuple[str, ...] = ()
+    not_enforced: tuple[str, ...] = ()
     budget_seconds: float
     seconds: float
-    program_seconds: float | None
-    program_exit_code: int | None
-    peak_memory_bytes: int | None
-    archive_members: int | None
-    archive_bytes: int | None
-    unpacked_bytes: int | None
-    rows: int | None
-    submission_sha256: str | None
+    program_seconds: float | None = None
+    program_exit_code: int | None = None
+    peak_memory_bytes: int | None = None
+    archive_members: int | None = None
+    archive_bytes: int | None = None
+    unpacked_bytes: int | None = None
+    rows: int | None = None
+    submission_sha256: str | None = None
     log_loss: float | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -110,31 +110,34 @@ def run_entry(
     entry: Entry, prepared: AbstractContextManager[Sandbox], *, signals: Signals, console: int
 ) -> EntryReport:
     """Run an entry; what goes wrong with it is in the report, with its exit code."""
-    facts: ArchiveFacts | None = None
-    result: ProcessResult | None = None
-    sandbox: Sandbox | None = None
+    known: dict[str, Any] = {}
     error: HakunaError | None = None
-    n_rows: int | None = None
     state = RunState(started=entry.started)
     with locked(entry.out) as folder, RunLog(entry.out / LOG_NAME, console, fresh=True) as log:
         try:
             with heartbeat(state, folder), ExitStack() as until_the_end:
                 submission_format = read_submission_format(entry.data / FORMAT_NAME)
                 sandbox = until_the_end.enter_context(prepared)
+                known |= {name: getattr(sandbox, name) for name in ("runner", "enforced", "not_enforced")}
                 state.stage = f"unpacking {entry.archive.name}"
-                facts = _unpack(entry, sandbox, log, signals)
+                known |= asdict(_unpack(entry, sandbox, log, signals))
                 state.stage = f"running {MAIN_NAME}"
                 result = _run(entry, sandbox, log, signals)
+                known |= {
+                    "program_seconds": round(result.seconds, 2),
+                    "program_exit_code": result.code,
+                    "peak_memory_bytes": result.peak_bytes,
+                }
                 state.stage = f"checking {SUBMISSION_NAME}"
                 signals.check()
                 _judge(entry, sandbox, result, submission_format)
                 if log.failure:
                     raise log.failure
-                n_rows = len(submission_format.seq_ids)
+                known["rows"] = len(submission_format.seq_ids)
         except HakunaError as caught:
             error = caught
             log.say(str(error))
-        report = report_on(entry, sandbox=sandbox, facts=facts, result=result, error=error, n_rows=n_rows)
+        report = report_on(entry, error, **known)
         log.say(f"verdict: {report.verdict}, {report.seconds:.0f} of {entry.budget:g} s")
         write_json(report.as_json(), entry.out / REPORT_NAME)
     return report
@@ -143,7 +146,7 @@ def run_entry(
 def _unpack(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> ArchiveFacts:
     facts = unpack(entry.archive, sandbox.work, check=signals.check)
     log.say(
-        f"{entry.archive.name}: {facts.n_members} members, {facts.unpacked_bytes:,} bytes, runner: {sandbox.runner}"
+        f"{entry.archive.name}: {facts.archive_members} members, {facts.unpacked_bytes:,} bytes, runner: {sandbox.runner}"
     )
     brought = sandbox.work / SUBMISSION_NAME
     if brought.exists():
@@ -180,32 +183,15 @@ def _judge(entry: Entry, sandbox: Sandbox, result: ProcessResult, submission_for
     accept_submission(sandbox.work / SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
 
 
-def report_on(
-    entry: Entry,
-    *,
-    sandbox: Sandbox | None = None,
-    facts: ArchiveFacts | None = None,
-    result: ProcessResult | None = None,
-    error: HakunaError | None = None,
-    n_rows: int | None = None,
-) -> EntryReport:
-    """What came of an entry, as far as it came."""
+def report_on(entry: Entry, error: HakunaError | None, **known: Any) -> EntryReport:
+    """What came of an entry; `known` are the other fields of the report, as far as it came."""
     verdict = next((one for kind, one in VERDICTS if isinstance(error, kind)), Verdict.NOT_JUDGED)
     return EntryReport(
         verdict=verdict if error else Verdict.VALID,
         exit_code=error.exit_code if error else 0,
-        message=str(error) if error else f"{SUBMISSION_NAME}: {n_rows} rows",
-        runner=sandbox.runner if sandbox else "none",
-        enforced=sandbox.enforced if sandbox else (),
-        not_enforced=sandbox.not_enforced if sandbox else (),
+        message=str(error) if error else f"{SUBMISSION_NAME}: {known['rows']} rows",
         budget_seconds=entry.budget,
         seconds=round(entry.seconds(), 2),
-        program_seconds=round(result.seconds, 2) if result else None,
-        program_exit_code=result.code if result else None,
-        peak_memory_bytes=result.peak_bytes if result else None,
-        archive_members=facts.n_members if facts else None,
-        archive_bytes=facts.n_bytes if facts else None,
-        unpacked_bytes=facts.unpacked_bytes if facts else None,
-        rows=n_rows,
         submission_sha256=None if error else sha256_of_file(entry.out / SUBMISSION_NAME),
+        **known,
     )

@@ -1,9 +1,10 @@
-"""Which sequences are worth a look: the worst of each class, or without labels the surest and the least sure."""
+"""Which sequences are worth a look: the worst of each class, or without labels the most and the least confident."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -69,12 +70,6 @@ def uncertainty(predictions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     return entropy
 
 
-def _first(order: Iterable[int], taken: set[int], n: int) -> list[int]:
+def _first(order: npt.NDArray[np.intp], taken: set[int], n: int) -> list[int]:
     """The first `n` rows that are not taken."""
-    found: list[int] = []
-    for row in order:
-        if len(found) >= n:
-            break
-        if row not in taken:
-            found.append(int(row))
-    return found
+    return list(islice((row for row in order.tolist() if row not in taken), n))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmark.synthetic.species import Horns, Pattern, Shape, Species
+from benchmark.synthetic.sprite import DARK_SHARE, LEAST_SOFTNESS, Sprite, cast_shadow
 
 if TYPE_CHECKING:
+    from benchmark.synthetic.sprite import Floats
     from inference.core.sequences import Pixels
-
-    Floats = npt.NDArray[np.float64]
-    """A colour, RGB, 0-255, and above where it is lit."""
-from benchmark.synthetic.sprite import DARK_SHARE, LEAST_SOFTNESS, Sprite, cast_shadow
 
 ZEBRA_HEIGHT = 0.30
 """Shoulder of a zebra in the foreground, relative to the height of the photo."""
@@ -90,14 +89,6 @@ def _draw(photo: Pixels, species: Species, animal: Animal, horizon: float, *, is
         sprite.shine()
     softness = 0.05 * shoulder if species.label in CLOSE_TO_LENS else 0.006 * shoulder
     sprite.lay_into(photo, x, ground, max(LEAST_SOFTNESS, softness))
-
-
-def _hoofed(sprite: Sprite, species: Species, animal: Animal) -> None:
-    _four_legged(sprite, species, animal, belly=0.62, tail=(0.45, 0.03))
-
-
-def _paw(sprite: Sprite, species: Species, animal: Animal) -> None:
-    _four_legged(sprite, species, animal, belly=0.5, tail=(0.8, 0.05))
 
 
 def _four_legged(sprite: Sprite, species: Species, animal: Animal, *, belly: float, tail: tuple[float, float]) -> None:
@@ -221,9 +212,9 @@ def _crawler(sprite: Sprite, species: Species, animal: Animal) -> None:
     sprite.eye = sprite.at(half * 0.8, 0.7)
 
 
-_SHAPES = {
-    Shape.HOOFED: _hoofed,
-    Shape.PAW: _paw,
+_SHAPES: dict[Shape, Callable[[Sprite, Species, Animal], None]] = {
+    Shape.HOOFED: partial(_four_legged, belly=0.62, tail=(0.45, 0.03)),
+    Shape.PAW: partial(_four_legged, belly=0.5, tail=(0.8, 0.05)),
     Shape.BIRD: _bird,
     Shape.FLYER: _flyer,
     Shape.CRAWLER: _crawler,

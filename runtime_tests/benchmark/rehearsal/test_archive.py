@@ -163,7 +163,7 @@ def test_a_large_archives_own_record_counts(tmp_path: Path, monkeypatch: pytest.
     path = archive_of(tmp_path / "a.zip", *[(f"{k}.txt", b"") for k in range(5)])
     assert b"PK\x06\x06" in path.read_bytes()
     (tmp_path / "out").mkdir()
-    assert unpack(path, tmp_path / "out").n_members == 6
+    assert unpack(path, tmp_path / "out").archive_members == 6
     with pytest.raises(InvalidEntryError, match="the list of members must have at most 100 bytes"):
         unpack(path, tmp_path, ArchiveLimits(list_bytes=100))
 
@@ -199,7 +199,7 @@ def test_members_come_out_as_they_went_in(tmp_path: Path) -> None:
         archive.writestr(member("run.sh", stat.S_IFREG | 0o4755), "#!/bin/sh\n")
         archive.writestr("données/é.txt", "é")
     facts = unpack(path, folder)
-    assert facts.n_members == 5
+    assert facts.archive_members == 5
     assert facts.unpacked_bytes == 9 + 256_000 + 10 + 2
     assert (folder / "main.py").read_text() == "print(1)\n"
     assert (folder / "deep/er/weights.bin").read_bytes() == bytes(range(256)) * 1000

@@ -60,7 +60,11 @@ def test_an_archive_holds_main_the_program_and_the_bundle_and_nothing_else(
     assert {member.compress_type for member in members} == {zipfile.ZIP_STORED}
     (tmp_path / "unpacked").mkdir()
     facts = unpack(path, tmp_path / "unpacked")
-    assert (facts.n_members, facts.n_bytes) == (packed.n_members, packed.n_bytes) == (len(names), path.stat().st_size)
+    assert (
+        (facts.archive_members, facts.archive_bytes)
+        == (packed.n_members, packed.n_bytes)
+        == (len(names), path.stat().st_size)
+    )
 
 
 def test_another_program_reads_what_was_packed(quick_bundle: Bundle, tmp_path: Path) -> None:
