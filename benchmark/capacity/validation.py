@@ -45,21 +45,18 @@ class Trial:
 
     def workload(self, n_sequences: int) -> Workload:
         """The same as a description."""
-        all_of_them = self.sequences(n_sequences)
-        sizes = [size for size, _ in all_of_them]
-        frames = [n_frames for _, n_frames in all_of_them]
-        return Workload.model_validate(
-            {
-                "format_version": 1,
-                "name": self.name,
-                "source": "benchmark/capacity/validation.py",
-                "sequences": n_sequences,
-                "frames": {f"{one}": frames.count(one) / n_sequences for one in sorted(set(frames))},
-                "photo_sizes": tuple(
-                    PhotoSize(height=size.height, width=size.width, share=sizes.count(size) / n_sequences)
-                    for size in dict.fromkeys(sizes)
-                ),
-            }
+        sizes, frames = zip(*self.sequences(n_sequences), strict=True)
+        one, two, three = (frames.count(n) / n_sequences for n in (1, 2, 3))
+        return Workload(
+            format_version=1,
+            name=self.name,
+            source="benchmark/capacity/validation.py",
+            sequences=n_sequences,
+            frames={"1": one, "2": two, "3": three},
+            photo_sizes=tuple(
+                PhotoSize(height=size.height, width=size.width, share=sizes.count(size) / n_sequences)
+                for size in dict.fromkeys(sizes)
+            ),
         )
 
 

@@ -1,4 +1,4 @@
-"""Does the gate tell a slow stage from a busy machine? Experiments whose figures are committed."""
+"""Does the regression gate tell a slow stage from a busy machine? Experiments whose figures are committed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def _experiment(
     now = harness.time(repeats, only=only)
     compared = compare(now, baseline, MAX_REGRESSION, lambda names: harness.time(2 * repeats, only=names))
     failed = {one.name for one in compared if one.regression > MAX_REGRESSION}
-    slow_downs = [stage.seconds.median / _seconds(baseline, stage.name) for stage in now.stages]
+    before = {stage.name: stage.seconds.median for stage in baseline.stages}
+    slow_downs = [stage.seconds.median / before[stage.name] for stage in now.stages]
     return {
         "experiment": what,
         "must_fail": list(must_fail),
@@ -68,11 +69,6 @@ def _experiment(
         "largest_regressions": {one.name: round(one.regression, 2) for one in compared[:SHOWN]},
         "largest_slow_down_on_the_clock": round(max(slow_downs), 2),
     }
-
-
-def _seconds(report: BenchReport, name: str) -> float:
-    stage = report.stage(name)
-    return stage.seconds.median if stage else float("nan")
 
 
 def slowed_harness(harness: Harness, name: str, times: int) -> Harness:

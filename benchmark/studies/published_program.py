@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.core.choices import DecoderName, Preset
+from inference.core.iteration import batched
 from inference.core.sequences import View
 from inference.images.decoder import decode_sequences, find_decoder
 from inference.preprocessing.info_strip import black_out_strip
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import keras
 
     from inference.core.sequences import ImageSize, Probabilities, Sequence, ViewKey
-    from models.spec.recipe import NetworkRecipe, Recipe
+    from models.spec.recipe import InputRecipe, Recipe
 
 N_READERS = 3
 BATCH = 16
@@ -55,16 +56,8 @@ def run_published(data: Path, sequences: tuple[Sequence, ...], assets: Path, rec
     networks = {network.name: load_keras_network(assets / network.file) for network in recipe.networks}
     loaded = time.perf_counter()
     n_frames = len(recipe.ensemble.frame_weights)
-    keys = [
-        (one.view, size.as_image_size())
-        for network in recipe.networks
-        for one in network.inputs
-        for size in network.sizes
-    ]
-
-    preset = Preset(recipe.ensemble.preprocessing)
-
-    decoder = find_decoder(DecoderName.PILLOW)
+    keys = [(one.view, size.as_image_size()) for net in recipe.networks for one in net.inputs for size in net.sizes]
+    preset, decoder = Preset(recipe.ensemble.preprocessing), find_decoder(DecoderName.PILLOW)
 
     def read(sequence: Sequence) -> tuple[Sequence, npt.NDArray[np.uint8] | None]:
         frames = decode_sequences([sequence], data, preset, n_frames, decoder)[0].frames
@@ -73,9 +66,8 @@ def run_published(data: Path, sequences: tuple[Sequence, ...], assets: Path, rec
     n_passes = 0
     outputs: dict[str, Probabilities] = {}
     with ThreadPool(N_READERS) as pool:
-        for first in range(0, len(sequences), BATCH):
-            read_batch = pool.map(read, sequences[first : first + BATCH])
-            batch = [(sequence, frames) for sequence, frames in read_batch if frames is not None]
+        for part in batched(sequences, BATCH):
+            batch = [(sequence, frames) for sequence, frames in pool.map(read, part) if frames is not None]
             if not batch:
                 continue
             views = [_views_with_zeros(frames, keys, n_frames) for _, frames in batch]
@@ -113,11 +105,11 @@ def _predict_batch(
     n_passes = 0
     for network in recipe.networks:
         mirrors = (False, True) if network.flip_tta else (False,)
+        on_frames = network.inputs[0].view is View.FRAME
         for size in network.sizes:
             per_frame = []
-            on_frames = network.inputs[0].view is View.FRAME
             for k in range(n_frames) if on_frames else (None,):
-                images = [_gather(views, network, position, size.as_image_size(), k) for position in _inputs(network)]
+                images = [_gather(views, one, size.as_image_size(), k) for one in network.inputs]
                 answers = [_keras_predict(networks[network.name], images, mirror=mirror) for mirror in mirrors]
                 n_passes += len(views) * len(mirrors) * len(network.inputs)
                 per_frame.append(np.mean(answers, axis=0))
@@ -126,19 +118,10 @@ def _predict_batch(
     return np.stack(per_output, axis=2), n_passes
 
 
-def _inputs(network: NetworkRecipe) -> range:
-    return range(len(network.inputs))
-
-
 def _gather(
-    views: list[dict[ViewKey, npt.NDArray[np.float32]]],
-    network: NetworkRecipe,
-    position: int,
-    size: ImageSize,
-    frame: int | None,
+    views: list[dict[ViewKey, npt.NDArray[np.float32]]], one: InputRecipe, size: ImageSize, frame: int | None
 ) -> npt.NDArray[np.float32]:
     """One input of a network for a batch of sequences, scaled: float32 (N, H, W, 3)."""
-    one = network.inputs[position]
     images = np.stack([view[one.view, size] if frame is None else view[one.view, size][frame] for view in views])
     scaled: npt.NDArray[np.float32] = scale(images, one.scaling)
     return scaled

@@ -63,7 +63,7 @@ def measure_training(
     decoder = find_decoder(DecoderName.AUTO, n_workers)
     with FrameCache(folder / "frames", CacheKey(Preset.QUARTER, decoder.pixels, photos_needed(VIEWS))) as cache:
         start = time.perf_counter()
-        size = cache.prepare(sequences.values(), folder, decoder, n_workers, _nobody_watches, _never_stops)
+        size = cache.prepare(sequences.values(), folder, decoder, n_workers, lambda _done, _all: None, lambda: None)
         decode_seconds = time.perf_counter() - start
         examples = examples_of(ids, read_labels(folder / LABELS_NAME, ids), cache, VIEWS)
         plan = NetworkPlan(Kind.FRAMES, application)
@@ -134,11 +134,3 @@ def _seconds(work: Callable[[], None]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def _nobody_watches(n_done: int, n_all: int) -> None:
-    del n_done, n_all
-
-
-def _never_stops() -> None:
-    pass
