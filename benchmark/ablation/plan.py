@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from benchmark.ablation.steps import TrainedNetwork
 from inference.core.sequences import ImageSize
 from models.spec.kinds import Kind
 from models.spec.schedule import Schedule, SizeStage
-
-if TYPE_CHECKING:
-    from benchmark.ablation.steps import TrainedNetwork
 
 LEARNING, VALIDATION, STACKING, JUDGING = tuple(f"S{n}" for n in range(1, 8)), ("S8",), ("S9", "S10"), "S11"
 """The published program learns from seasons 1 to 8 and validates with 9; here 8 validates, and 9 and 10 are the stackers'."""

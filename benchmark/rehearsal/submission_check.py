@@ -6,13 +6,11 @@ import csv
 import os
 import stat
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from inference.core.errors import InvalidEntryError
 from inference.core.files import HASH_BLOCK_BYTES, atomic_binary_writer
-
-if TYPE_CHECKING:
-    from inference.dataset.metadata import SubmissionFormat
+from inference.dataset.metadata import SubmissionFormat
 
 BYTES_A_NUMBER = 64
 """More than any number needs; a file that is larger than its numbers is none."""

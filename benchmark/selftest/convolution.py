@@ -10,13 +10,12 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
 
 IMAGE = (np.arange(1 * 7 * 8 * 3).reshape(1, 7, 8, 3) % 11 - 5).astype(np.float32)
 """float32 (1, H, W, 3), -5 to 5."""

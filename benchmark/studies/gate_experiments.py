@@ -7,14 +7,12 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.provenance import origin
+from benchmark.timing.harness import Harness
 from benchmark.timing.regression_gate import MAX_REGRESSION, compare
-
-if TYPE_CHECKING:
-    from benchmark.timing.harness import Harness
-    from benchmark.timing.report import BenchReport
+from benchmark.timing.report import BenchReport
 
 SLOW_DOWN = 2
 """How often a slowed stage does its work."""

@@ -17,18 +17,18 @@ import numpy.typing as npt
 
 from inference.core.choices import DecoderName, Preset
 from inference.core.iteration import batched
-from inference.core.sequences import View
+from inference.core.sequences import ImageSize, Sequence, View, ViewKey
 from inference.images.decoder import decode_sequences, find_decoder
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import make_views, same_size
 from models.keras_io.h5_file import load_keras_network
 from models.keras_io.scaling import scale
+from models.spec.recipe import InputRecipe, Recipe
 
 if TYPE_CHECKING:
     import keras
 
-    from inference.core.sequences import ImageSize, Probabilities, Sequence, ViewKey
-    from models.spec.recipe import InputRecipe, Recipe
+    from inference.core.sequences import Probabilities
 
 N_READERS = 3
 BATCH = 16

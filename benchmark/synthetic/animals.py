@@ -6,16 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmark.synthetic.species import Horns, Pattern, Shape, Species
-from benchmark.synthetic.sprite import DARK_SHARE, LEAST_SOFTNESS, Sprite, cast_shadow
-
-if TYPE_CHECKING:
-    from benchmark.synthetic.sprite import Floats
-    from inference.core.sequences import Pixels
+from benchmark.synthetic.sprite import DARK_SHARE, LEAST_SOFTNESS, Colour, Pixels, Sprite, cast_shadow
 
 ZEBRA_HEIGHT = 0.30
 """Shoulder of a zebra in the foreground, relative to the height of the photo."""
@@ -120,7 +115,7 @@ def _four_legged(sprite: Sprite, species: Species, animal: Animal, *, belly: flo
     _head(sprite, species, coat, head, thick)
 
 
-def _head(sprite: Sprite, species: Species, coat: Floats, head: tuple[float, float], thick: float) -> None:
+def _head(sprite: Sprite, species: Species, coat: Colour, head: tuple[float, float], thick: float) -> None:
     x, y = head
     size = 0.16 + 0.28 * thick
     dark = coat * DARK_SHARE
@@ -145,7 +140,7 @@ def _head(sprite: Sprite, species: Species, coat: Floats, head: tuple[float, flo
 def _coat_pattern(
     sprite: Sprite,
     species: Species,
-    dark: Floats,
+    dark: Colour,
     half: float,
     middle: float,
     thick: float,

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from benchmark.synthetic.season import FORMAT_NAME, LABELS_SUFFIX, METADATA_SUFFIX, Role
+from benchmark.synthetic.sprite import Pixels
 from inference.core.errors import InputError, UsageError
 from inference.core.files import output_errors
 from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize
 from inference.dataset.label_tables import read_labels
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
 
 TILE = ImageSize(240, 320)
 CAPTION_HEIGHT = 18

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from inference.core.sequences import Pixels
+from benchmark.synthetic.sprite import Pixels
 
 
 class Strip(StrEnum):

@@ -18,7 +18,7 @@ from enum import StrEnum
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,14 +29,12 @@ from benchmark.synthetic.info_strips import Strip, burn_in, pick_strip
 from benchmark.synthetic.plan import DrawnBurst, plan_rolls
 from benchmark.synthetic.scenery import Scene, background_of_frame, expose, make_scene, make_weather
 from benchmark.synthetic.species import SEEN_ONCE, SPECIES
+from benchmark.synthetic.sprite import Pixels
 from inference.core.files import atomic_writer, output_errors
 from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize
 from inference.dataset.metadata import METADATA_COLUMNS
 from inference.process.children import exit_with_parent
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
 
 METADATA_SUFFIX, FORMAT_NAME, LABELS_SUFFIX = "metadata.csv", "submission_format.csv", "labels.csv"
 LABELS_NAME = f"test_{LABELS_SUFFIX}"

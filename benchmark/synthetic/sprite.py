@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
-
-    Floats = npt.NDArray[np.float64]
-    """A colour, RGB, 0-255, and above where it is lit."""
+Pixels = npt.NDArray[np.uint8]
+"""uint8 (H, W, 3), RGB, 0-255."""
+Colour = npt.NDArray[np.float64]
+"""RGB, 0-255, and above where it is lit."""
 
 DARK_SHARE = 0.45
 """Stripes, spots and bands, relative to the coat."""
@@ -50,26 +48,26 @@ class Sprite:
         """Pixel of a point."""
         return round((FIELD_WIDTH / 2 + self.facing * x) * self.unit), round((FIELD_GROUND - y) * self.unit)
 
-    def shape(self, points: list[tuple[float, float]], colour: Floats) -> None:
+    def shape(self, points: list[tuple[float, float]], colour: Colour) -> None:
         """A filled outline."""
         outline = [np.array([self.at(*point) for point in points], np.int32)]
         cv2.fillPoly(self.colour, outline, rgb(colour))
         cv2.fillPoly(self.cover, outline, 255, cv2.LINE_AA)
 
-    def oval(self, centre: tuple[float, float], radii: tuple[float, float], colour: Floats, tilt: float = 0.0) -> None:
+    def oval(self, centre: tuple[float, float], radii: tuple[float, float], colour: Colour, tilt: float = 0.0) -> None:
         """A filled ellipse; a positive tilt lifts its front."""
         axes = (max(1, round(radii[0] * self.unit)), max(1, round(radii[1] * self.unit)))
         angle = -self.facing * tilt
         cv2.ellipse(self.colour, self.at(*centre), axes, angle, 0, 360, rgb(colour), -1)
         cv2.ellipse(self.cover, self.at(*centre), axes, angle, 0, 360, 255, -1, cv2.LINE_AA)
 
-    def line(self, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Floats) -> None:
+    def line(self, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Colour) -> None:
         """A limb, a horn, a tail."""
         width = max(1, round(thick * self.unit))
         cv2.line(self.colour, self.at(*start), self.at(*end), rgb(colour), width)
         cv2.line(self.cover, self.at(*start), self.at(*end), 255, width, cv2.LINE_AA)
 
-    def mark(self, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Floats) -> None:
+    def mark(self, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Colour) -> None:
         """A line on the coat: it does not reach beyond the animal."""
         width = max(1, round(thick * self.unit))
         cv2.line(self.colour, self.at(*start), self.at(*end), rgb(colour), width, cv2.LINE_AA)

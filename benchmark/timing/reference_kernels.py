@@ -13,7 +13,6 @@ from enum import StrEnum
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,7 @@ from PIL import Image, ImageDraw
 
 from inference.core.sequences import ImageSize
 
-if TYPE_CHECKING:
-    Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
 
 MATRIX_SIDE = 768
 """0.9 G operations: about 10 ms on two cores."""

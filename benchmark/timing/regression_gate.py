@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from benchmark.provenance import PROCESSOR
+from benchmark.timing.report import BenchReport, StageFigures
 from inference.core.errors import DoesNotFitError, UsageError
-
-if TYPE_CHECKING:
-    from benchmark.timing.report import BenchReport, StageFigures
 
 MAX_REGRESSION = 1.3
 RETRIES = 3

@@ -16,7 +16,7 @@ from inference.bundle.reader import Bundle
 from inference.core.choices import Precision, Preset
 from inference.core.errors import UsageError
 from inference.core.iteration import batched
-from inference.core.sequences import FrameFailure, ImageSize
+from inference.core.sequences import FrameFailure, ImageSize, Sequence, ViewedSequence
 from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.ensemble.estimator import Estimator
 from inference.execution.job import Job, RunOptions
@@ -37,7 +37,7 @@ from inference.run.records_to_submission import records_to_submission
 from inference.run.resume import records_header
 
 if TYPE_CHECKING:
-    from inference.core.sequences import Pixels, Sequence, ViewedSequence
+    from inference.core.sequences import Pixels
 
 FRAMES = (1, 3)
 """Numbers of frames that are timed; two lie in between."""
@@ -75,9 +75,9 @@ def set_up(
     job = Job(data, plan, bundle, Preset(bundle.manifest.ensemble.preprocessing))
     engine, decoder = find_engine(job.engine), find_decoder(job.decoder, options.n_workers)
     estimator = Estimator(bundle)
-    work = Worker(job, options, decoder, Stopwatch(), _never_stop)
+    work = Worker(job, options, decoder, Stopwatch(), lambda: None)
     wanted = [one for one in precisions if one is Precision.FLOAT32 or engine.supports_mixed]
-    networks = {one: load_networks(bundle, engine, one, _never_stop) for one in wanted}
+    networks = {one: load_networks(bundle, engine, one, lambda: None) for one in wanted}
     estimator.load()
     return TimingScene(work, engine, estimator, networks, _by_size(work, plan.sequences), folder)
 
@@ -265,7 +265,3 @@ def _write_records(scene: TimingScene, records: list[Record]) -> None:
     writer = RecordWriter(scene.folder / RECORDS_NAME, header)
     writer.append(records)
     writer.close()
-
-
-def _never_stop() -> None:
-    """Nothing ends a timing."""
