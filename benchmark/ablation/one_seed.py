@@ -109,7 +109,7 @@ def prepare(folder: Path, plan: AblationSize, seed: int, n_workers: int, network
 def bundle_of(
     folder: Path, step: Configuration, plan: AblationSize, stacked: tuple[str, ...], n_workers: int
 ) -> Bundle:
-    """The bundle of a step; kept if it is there."""
+    """The bundle of a step; one that is there is used again."""
     out = folder / "bundles" / step.number.replace(" ", "_")
     if out.exists():
         return open_bundle(out)
@@ -210,7 +210,7 @@ def _train(folder: Path, data: Path, training: TrainedNetwork, plan: AblationSiz
 def _predict(
     folder: Path, step: Configuration, plan: AblationSize, season: str, stacked: tuple[str, ...], n_workers: int
 ) -> Table:
-    """What a step says about a season."""
+    """Predictions of a step for a season."""
     data = folder / "data"
     if step.direct_resize:
         network = folder / "networks" / step.networks[0] / NETWORK_NAME

@@ -213,7 +213,7 @@ def _take_place(path: Path, member: zipfile.ZipInfo, places: dict[str, tuple[str
     for depth in range(1, len(parts) + 1):
         name = "/".join(parts[:depth])
         is_folder = depth < len(parts) or member.is_dir()
-        key = _same_place(name)
+        key = unicodedata.normalize("NFC", name).casefold()  # what some file system takes for the same name
         if key not in places:
             places[key] = (name, is_folder)
             continue
@@ -226,11 +226,6 @@ def _take_place(path: Path, member: zipfile.ZipInfo, places: dict[str, tuple[str
             raise InvalidEntryError(
                 f"{path}, member {member.filename!r}: {name!r} must be there once, as file or folder"
             )
-
-
-def _same_place(name: str) -> str:
-    """What two names have in common that some file system takes for the same."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _unpack_member(

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, Verdict, report_on
 from benchmark.rehearsal.submission_check import accept_submission
 from benchmark.sandbox.contract import ARCHIVE_NAME, BUDGET_VARIABLE, KILLED, LOG_NAME, SUBMISSION_FOLDER, Rule
@@ -147,12 +149,10 @@ def _read_report(path: Path, code: int) -> EntryReport:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         del content["format_version"]
-        content["verdict"] = Verdict(content["verdict"])
-        report = EntryReport(**content)
+        return TypeAdapter(EntryReport).validate_python(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         if code == KILLED:
             raise ProgramFailedError(
                 f"the container was killed ({code}): out of memory? {LOG_NAME} has the end"
             ) from error
         raise HakunaError(f"the container must leave {REPORT_NAME}, but ended with {code}; see {LOG_NAME}") from error
-    return replace(report, enforced=tuple(report.enforced), not_enforced=tuple(report.not_enforced))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,13 +119,10 @@ class Sources:
 
 
 def content_of(run: FinishedRun, sources: Sources) -> Content:
-    """Everything that can be told of a run. Raises InputError where labels do not fit."""
+    """Everything that can be shown of a run. Raises InputError where labels do not fit."""
     labels, seen = sources.labels, _seen(run)
     failures = sorted(run.failures.items())
-    reasons: dict[str, int] = {}
-    for _, reason in failures:
-        kind = reason.partition(":")[0]
-        reasons[kind] = reasons.get(kind, 0) + 1
+    reasons = Counter(reason.partition(":")[0] for _, reason in failures)
     seconds = {name: float(value) for name, value in run.run.get("seconds", {}).items() if name != "elapsed"}
     longest = max(seconds.values(), default=0.0)
     return Content(
@@ -161,7 +159,7 @@ def confusion(predictions: npt.NDArray[np.float64], truth: npt.NDArray[np.float6
 
 
 def expected(predictions: npt.NDArray[np.float64]) -> tuple[Expected, ...]:
-    """How many sequences show each class, as far as the networks can tell: float64 (N, C)."""
+    """How many sequences show each class, as far as the networks see: float64 (N, C)."""
     likely = (predictions >= report.THRESHOLD).sum(axis=0)
     sums = predictions.sum(axis=0)
     order = np.argsort(-sums, kind="stable")
@@ -169,7 +167,7 @@ def expected(predictions: npt.NDArray[np.float64]) -> tuple[Expected, ...]:
 
 
 def _seen(run: FinishedRun) -> Table:
-    """The predictions without the rows that are nothing but priors, as far as the records are there to tell."""
+    """The predictions without the rows that are nothing but priors, as far as the records are there."""
     try:
         unseen = unseen_sequences(run)
     except CheckpointError:
@@ -195,11 +193,8 @@ def _groups(table: Table, sources: Sources) -> tuple[SheetGroup, ...]:
     chosen = [row for choice in choices for row in choice.rows]
     known = sources.sequences or {}
     sequences = [known.get(seq_ids[row]) or Sequence(seq_ids[row], ()) for row in chosen]
-    made = (
-        pictures_of(sequences, sources.data_folder, sources.n_workers)
-        if sources.data_folder and sources.sequences
-        else iter(())
-    )
+    with_photos = sources.data_folder and sources.sequences
+    made = pictures_of(sequences, sources.data_folder, sources.n_workers) if with_photos else iter(())
     sheets = {}
     for row, sequence in zip(chosen, sequences, strict=True):
         pictures = next(made, None)

@@ -82,10 +82,10 @@ class ClassReport(_Strict):
 
 
 class Headline(_Strict):
-    """The figures that the organisers told of the winners: 97 % and 86 %. None where there is nothing to count."""
+    """The figures that the organisers published of the winners: 97 % and 86 %. None where there is nothing to count."""
 
     empty_accuracy: float
-    """Share of sequences where p(empty) >= 0.5 says what the labels say."""
+    """Share of sequences where p(empty) >= 0.5 agrees with the labels."""
     species_top1_accuracy: float | None
     """Share of non-empty sequences whose likeliest species is one that they show."""
     n_not_empty: int

@@ -1,7 +1,7 @@
-"""Would the score be better if predictions were more, or less, sure of themselves? Chosen on one half, told on the other.
+"""Would the score be better if predictions were more, or less, sure of themselves? Chosen on one half, scored on the other.
 
 Two changes that cost nothing: clipping to [epsilon, 1 - epsilon], and dividing every logit by one temperature. Each is
-fitted on half of the sites and scored on the other half, then the other way round, so that nothing is told of sequences
+fitted on half of the sites and scored on the other half, then the other way round, so that nothing is scored on sequences
 that it was chosen on.
 """
 
@@ -109,14 +109,14 @@ def study(
     most = float(-np.log(epsilon)) if epsilon else np.inf
     temperatures = [histogram.best_temperature() for histogram in histograms]
     folds = []
-    for told, fitted in ((1, 0), (0, 1)):
-        rows, clipping = half == told, histograms[fitted].best_clipping(most)
+    for scored, fitted in ((1, 0), (0, 1)):
+        rows, clipping = half == scored, histograms[fitted].best_clipping(most)
         folds.append(
             Fold(
                 n_sequences=int(rows.sum()),
                 as_it_is=float(losses[rows].mean()),
                 epsilon=float(1 / (1 + np.exp(clipping))) if clipping < MOST_LOGIT else 0.0,
-                clipped=histograms[told].clipped(clipping),
+                clipped=histograms[scored].clipped(clipping),
                 temperature=temperatures[fitted],
                 tempered=_tempered(predictions[rows], truth[rows], temperatures[fitted], epsilon),
             )

@@ -226,7 +226,7 @@ def run_child(module: str, *arguments: str) -> tuple[list[dict[str, Any]], str |
 
 
 def _cards_of_driver() -> list[Card]:
-    """What the kernel module says, whether or not any library can use it."""
+    """What the kernel module reports, whether or not any library can use it."""
     cards = []
     for path in sorted(NVIDIA_CARDS.glob("*/information")):
         model = re.search(r"^Model:\s*(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)

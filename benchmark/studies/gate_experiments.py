@@ -26,7 +26,7 @@ SHOWN = 3
 def run_experiments(harness: Harness, repeats: int) -> dict[str, Any]:
     """A baseline; then nothing changed, each of some stages slowed, and a busy second process.
 
-    Returns figures ready for JSON; `as_expected` says whether the gate did what it is for, in every one.
+    Returns figures ready for JSON; `as_expected` shows whether the gate did what it is for, in every one.
     """
     baseline = harness.time(repeats)
     experiments = [_experiment("nothing changed", harness, baseline, repeats, must_fail=())]

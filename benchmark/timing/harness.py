@@ -122,5 +122,5 @@ def default_sizes(*, short: bool) -> list[tuple[ImageSize, int]]:
 
 
 def n_workers() -> int:
-    """Decoding threads unless told: one per core."""
+    """Decoding threads where none are asked for: one per core."""
     return len(os.sched_getaffinity(0))

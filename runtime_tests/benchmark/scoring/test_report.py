@@ -232,7 +232,7 @@ def test_public_ids_tell_season_and_site_and_a_list_of_sites_wins(tmp_path: Path
     path = tmp_path / "sites.csv"
     path.write_text("site,seq_id\nnorth,SER_S1#B04#1#1\nsouth,SER_S10#U09#2#7\n,S2#B04#1#1\n")
     assert names(strata_of(ids, None, path).groups["site"]) == ["north", "south", "B04"]
-    with pytest.raises(InputError, match=r"must tell the site of every sequence, got 1 missing \['S3#A#1#1'\]"):
+    with pytest.raises(InputError, match=r"must hold the site of every sequence, got 1 missing \['S3#A#1#1'\]"):
         strata_of((*ids, "S3#A#1#1"), None, path)
     assert strata_of(("ABCFN", "x"), None).groups == {}
     path = tmp_path / "metadata.csv"
