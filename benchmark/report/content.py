@@ -193,8 +193,8 @@ def _groups(table: Table, sources: Sources) -> tuple[SheetGroup, ...]:
     chosen = [row for choice in choices for row in choice.rows]
     known = sources.sequences or {}
     sequences = [known.get(seq_ids[row]) or Sequence(seq_ids[row], ()) for row in chosen]
-    with_photos = sources.data_folder and sources.sequences
-    made = pictures_of(sequences, sources.data_folder, sources.n_workers) if with_photos else iter(())
+    folder = sources.data_folder if sources.sequences else None
+    made = pictures_of(sequences, folder, sources.n_workers) if folder else iter(())
     sheets = {}
     for row, sequence in zip(chosen, sequences, strict=True):
         pictures = next(made, None)

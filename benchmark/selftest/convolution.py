@@ -25,8 +25,8 @@ KERNEL = (np.arange(3 * 3 * 3 * 4).reshape(3, 3, 3, 4) % 7 - 3).astype(np.float3
 
 def expected_convolution(image: Floats, kernel: Floats) -> Floats:
     """The definition: (1, H, W, I) and (h, w, I, O) -> (1, H - h + 1, W - w + 1, O)."""
-    windows = np.lib.stride_tricks.sliding_window_view(image, kernel.shape[:2], axis=(1, 2))
-    answer: Floats = np.einsum("nrcihw,hwio->nrco", windows, kernel)
+    windows = np.lib.stride_tricks.sliding_window_view(image[0], kernel.shape[:3])
+    answer: Floats = np.einsum("rcxhwi,hwio->xrco", windows, kernel)
     return answer
 
 
