@@ -12,7 +12,7 @@ from benchmark.capacity.projection import project
 from benchmark.capacity.rates import measured_rates
 from benchmark.capacity.workloads import PhotoSize, Workload
 from benchmark.provenance import origin
-from benchmark.timing.harness import Harness, time_predict
+from benchmark.timing.harness import Harness, run_predict
 from benchmark.timing.measure import Spread
 from benchmark.timing.repeated_season import write_repeated_season
 from benchmark.timing.report import BenchReport
@@ -81,7 +81,7 @@ def validate(
         data = work / f"trial{number}"
         write_repeated_season(data, trial.sequences(n_sequences), SEED)
         before = harness.time(repeats, time_startup(), needed)
-        real = [time_predict(data, bundle, work / f"out{number}_{run}") for run in range(REAL_RUNS)]
+        real = [run_predict(data, bundle.folder, work / f"out{number}_{run}").seconds for run in range(REAL_RUNS)]
         after = harness.time(repeats, time_startup(), needed)
         projected = [_projected(report, trial.workload(n_sequences), bundle.manifest) for report in (before, after)]
         predicted = sum(one["seconds"] for one in projected) / len(projected)

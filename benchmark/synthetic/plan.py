@@ -58,8 +58,12 @@ class DrawnBurst:
 
     @property
     def site(self) -> str:
-        """Name of its camera, like those of the public seasons."""
-        return site_name(self.camera)
+        """Name of its camera, as in the public seasons: a letter for the row, a number for the column.
+
+        Neighbours in a row are next to each other.
+        """
+        row, column = divmod(self.camera, 12)
+        return f"{chr(ord('B') + row % 20)}{column + 1 + 12 * (self.camera // 240):02d}"
 
     @property
     def seq_id(self) -> str:
@@ -76,11 +80,6 @@ class DrawnBurst:
         number = 3 * (self.capture - 1) + frame + 1
         stem = f"S{self.season}_{self.site}_R{self.roll}"
         return f"S{self.season}/{self.site}/{self.site}_R{self.roll}/{stem}_PICT{number:05d}.JPG"
-
-
-def site_name(camera: int) -> str:
-    """A letter for the row, a number for the column: neighbours in a row are next to each other."""
-    return f"{chr(ord('B') + camera // 12 % 20)}{camera % 12 + 1 + 12 * (camera // 240):02d}"
 
 
 def plan_rolls(n_sequences: int, n_cameras: int, seed: int, season: int = 1) -> Iterator[list[DrawnBurst]]:

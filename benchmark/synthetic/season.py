@@ -130,7 +130,8 @@ def draw_frames(burst: DrawnBurst, scene: Scene, strip: Strip, random: np.random
     weather = make_weather(random, is_night=burst.is_night, hour=burst.moment.hour)
     groups = [(SPECIES[label], make_animals(SPECIES[label], random)) for label in burst.labels]
     only_frame = int(random.integers(burst.n_frames))
-    celsius = _celsius(burst.moment.hour, random)
+    warmth = (1 + math.cos((burst.moment.hour - 14) / 24 * math.tau)) / 2
+    celsius = round(COLD + (HOT - COLD) * warmth + float(random.normal(0, 2)))
     photos = []
     for frame in range(burst.n_frames):
         photo = background_of_frame(scene, weather, frame)
@@ -241,11 +242,6 @@ def _damaged(data: bytes, damage: Damage | None, seed: int) -> bytes | None:
         share = np.random.default_rng((seed, len(data))).uniform(*KEPT_BYTES_SHARE)
         return data[: int(share * len(data))]
     return {Damage.NO_PHOTO: b"this is no photo", Damage.EMPTY: b"", Damage.MISSING: None}[damage]
-
-
-def _celsius(hour: int, random: np.random.Generator) -> int:
-    warmth = (1 + math.cos((hour - 14) / 24 * math.tau)) / 2
-    return round(COLD + (HOT - COLD) * warmth + float(random.normal(0, 2)))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmark.provenance import origin
 from benchmark.timing.measure import Spread, Stage, Times, interleave, spread
@@ -32,8 +34,29 @@ PHOTO = ImageSize(480, 640)
 """Of the single photo that a start-up sees."""
 
 
-class StartupError(HakunaError):
-    """`hakuna predict` did not come to its end."""
+CHILD = """
+import json, re, resource
+import hakuna
+try:
+    hakuna.main()
+finally:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())
+    print(json.dumps({"cpu": used.ru_utime + used.ru_stime, "peak_kb": int(peak[1])}))
+"""
+"""The command, and what it needed. VmHWM, because ru_maxrss begins with the size of the parent."""
+
+
+class PredictError(HakunaError):
+    """`hakuna predict` did not end with 0, so there is nothing to measure."""
+
+
+class PredictCost(NamedTuple):
+    """What one `hakuna predict` needed, start of the process included."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
 
 
 @dataclass(frozen=True)
@@ -98,21 +121,22 @@ def time_startup(bundle: Bundle, folder: Path, repeats: int, *options: str) -> S
     """Wall time of `hakuna predict` on a single small photo, in a process of its own; one run warms up."""
     data = folder / "one"
     write_repeated_season(data, [(PHOTO, 1)], SEED)
-    seconds = [time_predict(data, bundle, folder / f"startup{number}", *options) for number in range(repeats + 1)]
-    return spread(seconds[1:])
+    runs = [run_predict(data, bundle.folder, folder / f"startup{number}", *options) for number in range(repeats + 1)]
+    return spread([one.seconds for one in runs[1:]])
 
 
-def time_predict(data: Path, bundle: Bundle, out: Path, *options: str) -> float:
-    """Wall time of `hakuna predict` in a process of its own. Raises StartupError with its last words."""
-    command = [sys.executable, "-m", "hakuna", "predict", str(data), "--bundle", str(bundle.folder), "--out", str(out)]
+def run_predict(data: Path, bundle: Path, out: Path, *options: object) -> PredictCost:
+    """Run `hakuna predict` in a process of its own. Raises PredictError with its last words."""
+    words = ("predict", data, "--bundle", bundle, "--out", out, "--log-format", "json", *options)
     start = time.perf_counter()
     done = subprocess.run(  # noqa: S603  # this very program
-        [*command, "--log-format", "json", *options], capture_output=True, text=True, check=False
+        [sys.executable, "-c", CHILD, *map(str, words)], capture_output=True, text=True, check=False
     )
     seconds = time.perf_counter() - start
     if done.returncode:
-        raise StartupError(f"hakuna predict: must end with 0, got {done.returncode}: {done.stderr[-500:]}")
-    return seconds
+        raise PredictError(f"hakuna predict: must end with 0, got {done.returncode}: {done.stderr[-500:]}")
+    needed = json.loads(done.stdout.splitlines()[-1])
+    return PredictCost(seconds, needed["cpu"], needed["peak_kb"] / 1024)
 
 
 def default_sizes(*, short: bool) -> list[tuple[ImageSize, int]]:

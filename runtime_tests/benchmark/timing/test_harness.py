@@ -13,7 +13,7 @@ from benchmark.capacity.workloads import load_workload
 from benchmark.charts.history import write_page
 from benchmark.charts.plots import write_plots
 from benchmark.studies.gate_experiments import busy_process, slowed_harness
-from benchmark.timing.harness import Harness, StartupError, time_predict, time_startup
+from benchmark.timing.harness import Harness, PredictError, run_predict, time_startup
 from benchmark.timing.measure import Spread
 from benchmark.timing.regression_gate import compare
 from benchmark.timing.repeated_season import write_repeated_season
@@ -144,8 +144,8 @@ def test_a_trial_is_the_workload_that_is_projected() -> None:
 
 
 def test_a_run_that_fails_is_no_timing(tmp_path: Path, quick_bundle: Bundle) -> None:
-    with pytest.raises(StartupError, match="must end with 0, got 3"):
-        time_predict(tmp_path, quick_bundle, tmp_path / "out")
+    with pytest.raises(PredictError, match="must end with 0, got 3"):
+        run_predict(tmp_path, quick_bundle.folder, tmp_path / "out")
 
 
 @pytest.mark.slow
