@@ -83,7 +83,8 @@ def run_seed(folder: Path, plan: AblationSize, seed: int, n_workers: int) -> dic
     labels = prepare(folder, plan, seed, n_workers, tuple(one.name for one in NETWORKS))
     held_out = [one for one in labels.seq_ids if season_of(one) == "S10" and half_of(one) == SECOND]
     judging = [one for one in labels.seq_ids if season_of(one) == JUDGING]
-    rows: dict[str, Any] = {"priors": _losses(_priors(judging), labels, judging)}
+    priors = Table(tuple(judging), np.tile(list(CLASS_PRIORS.values()), (len(judging), 1)))
+    rows: dict[str, Any] = {"priors": _losses(priors, labels, judging)}
     stacked = stacked_classes(labels)
     for step in STEPS:
         parts = {JUDGING: judging} | ({} if step.trained_on_10 else {"S10": held_out})
@@ -249,7 +250,3 @@ def _losses(predictions: Table, labels: Table, seq_ids: list[str]) -> dict[str, 
 def _rows(table: Table, seq_ids: list[str]) -> Table:
     position = {seq_id: row for row, seq_id in enumerate(table.seq_ids)}
     return Table(tuple(seq_ids), table.values[[position[seq_id] for seq_id in seq_ids]])
-
-
-def _priors(seq_ids: list[str]) -> Table:
-    return Table(tuple(seq_ids), np.tile(list(CLASS_PRIORS.values()), (len(seq_ids), 1)))

@@ -16,6 +16,7 @@ DECAY = 0.15
 LEAST_POSITIVES = 6
 """A class is stacked if every half of both seasons shows it so often."""
 BATCH_SEQUENCES = 32
+PHOTO_SIZE, NETWORK_SIZE = ImageSize(576, 768), ImageSize(96, 128)
 
 
 @dataclass(frozen=True)
@@ -31,34 +32,21 @@ class AblationSize:
     rounds : most trees of a stacker
     """
 
-    name: str
-    seeds: tuple[int, ...]
-    n_sequences: int
-    n_cameras: int
-    photo_size: ImageSize
-    size: ImageSize
-    epochs: int
-    branch_epochs: int
-    batch_size: int
-    learning_rate: float
-    branch_learning_rate: float
-    rounds: int
+    name: str = "full"
+    seeds: tuple[int, ...] = (1, 2, 3)
+    n_sequences: int = 450
+    n_cameras: int = 12
+    photo_size: ImageSize = PHOTO_SIZE
+    size: ImageSize = NETWORK_SIZE
+    epochs: int = 12
+    branch_epochs: int = 6
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    branch_learning_rate: float = 2e-4
+    rounds: int = 1000
 
 
-FULL = AblationSize(
-    name="full",
-    seeds=(1, 2, 3),
-    n_sequences=450,
-    n_cameras=12,
-    photo_size=ImageSize(576, 768),
-    size=ImageSize(96, 128),
-    epochs=12,
-    branch_epochs=6,
-    batch_size=32,
-    learning_rate=2e-3,
-    branch_learning_rate=2e-4,
-    rounds=1000,
-)
+FULL = AblationSize()
 MINI = replace(
     FULL,
     name="mini",

@@ -16,6 +16,8 @@ NEIGHBOUR_WINDOWS = (60, 300)
 """Seconds. The author's several seconds are short for cameras that a visit reaches after up to five minutes."""
 MIN_COVERAGE = 0.02
 MISSING = -0.01
+COMMON = ("empty", "wildebeest", "zebra", "gazellethomsons", "buffalo", "elephant", "hartebeest", "impala")
+"""Classes that are features beside the stacked ones: they are seen often enough to learn from."""
 MAX_EXPORT_DIFFERENCE = 1e-3
 
 
@@ -100,7 +102,10 @@ def recipe_of(step: Configuration, size: ImageSize, stacked: tuple[str, ...], na
     """The ensemble of a step, looking at views of one size; `stacked` are the classes of its stackers."""
     trained = {training.name: training for training in NETWORKS}
     networks = tuple(_network(trained[one], size, flip_tta=step.flip_tta) for one in step.networks)
-    blends = (_blend(step.blend, trained[step.blend]),) if step.blend else ()
+    blends: tuple[Blend, ...] = ()
+    if step.blend:
+        classes: tuple[Any, ...] = ("empty",) if trained[step.blend].classes is Classes.EMPTY else LABELS
+        blends = (Blend(networks=(step.blend,), method="mean", classes=classes),)
     return Recipe(
         format_version=1,
         name=name,
@@ -127,11 +132,6 @@ def _network(training: TrainedNetwork, size: ImageSize, *, flip_tta: bool) -> Ne
     )
 
 
-def _blend(name: str, training: TrainedNetwork) -> Blend:
-    classes: tuple[Any, ...] = ("empty",) if training.classes is Classes.EMPTY else LABELS
-    return Blend(networks=(name,), method="mean", classes=classes)
-
-
 def _stacking(step: Configuration, stacked: tuple[str, ...]) -> StackingRecipe:
     on_sequences = [name for name in step.networks if name != "v1"]
     blocks = [Block.FRAME_OUTPUTS.value, *on_sequences, Block.FRAME_MEDIANS.value]
@@ -142,13 +142,8 @@ def _stacking(step: Configuration, stacked: tuple[str, ...]) -> StackingRecipe:
     return StackingRecipe(
         folders={season.lower(): season for season in step.sets},
         classes=stacked,
-        not_in_features=tuple(label for label in LABELS if label not in _features(stacked)),
+        not_in_features=tuple(label for label in LABELS if label not in {*stacked, *COMMON}),
         blocks=(*blocks, Block.HOUR.value, Block.MONTH.value),
         missing_frame=MISSING,
         neighbours=options,
     )
-
-
-def _features(stacked: tuple[str, ...]) -> set[str]:
-    """Classes that are features: the stacked ones, and the others that are seen often enough to learn from."""
-    return {*stacked, "empty", "wildebeest", "zebra", "gazellethomsons", "buffalo", "elephant", "hartebeest", "impala"}

@@ -83,18 +83,12 @@ def frozen_operations(folder: Path, size: ImageSize) -> int:
     inputs = {one.name.partition(":")[0] for one in meta_graph.signature_def[SIGNATURE].inputs.values()}
     for node in meta_graph.graph_def.node:
         if node.name in inputs:
-            _fix_shape(node, size)
+            node.attr["shape"].shape.CopyFrom(tf.TensorShape([1, *size, 3]).as_proto())  # all other shapes follow
     _make_shapes_free(meta_graph.graph_def, hashlib.sha256(content).hexdigest())
     graph = tf.Graph()
     with graph.as_default():
         tf.graph_util.import_graph_def(meta_graph.graph_def, name="")
     return _operations(graph, {one.signature.name: one for one in meta_graph.graph_def.library.function})
-
-
-def _fix_shape(placeholder: Any, size: ImageSize) -> None:
-    """One image of this size goes in; the shapes of everything else follow."""
-    shape = tf.TensorShape([1, *size, 3]).as_proto()
-    placeholder.attr["shape"].shape.CopyFrom(shape)
 
 
 def _make_shapes_free(graph: Any, suffix: str) -> None:

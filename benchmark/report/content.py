@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.report.pictures import Picture, pictures_of
+from benchmark.report.pictures import Picture, Pictures, pictures_of
 from benchmark.report.selection import most_and_least_confident, uncertainty, worst
 from benchmark.scoring import report
 from benchmark.scoring.log_loss import log_losses
@@ -194,18 +195,17 @@ def _groups(table: Table, sources: Sources) -> tuple[SheetGroup, ...]:
     known = sources.sequences or {}
     sequences = [known.get(seq_ids[row]) or Sequence(seq_ids[row], ()) for row in chosen]
     folder = sources.data_folder if sources.sequences else None
-    made = pictures_of(sequences, folder, sources.n_workers) if folder else iter(())
+    made = pictures_of(sequences, folder, sources.n_workers) if folder else repeat(Pictures((), ()))
     sheets = {}
-    for row, sequence in zip(chosen, sequences, strict=True):
-        pictures = next(made, None)
+    for row, sequence, pictures in zip(chosen, sequences, made, strict=False):
         sheets[row] = Sheet(
             seq_id=sequence.seq_id,
             when=sequence.images[0].datetime if sequence.images else "",
             truth=None if truth is None else tuple(LABELS[c] for c in np.flatnonzero(truth[row])),
             guesses=_guesses(predictions[row], None if truth is None else truth[row]),
             figure=figures[row],
-            pictures=pictures.pictures if pictures else (),
-            failures=tuple(f"{one.file_name}: {one.reason}" for one in pictures.failures) if pictures else (),
+            pictures=pictures.pictures,
+            failures=tuple(f"{one.file_name}: {one.reason}" for one in pictures.failures),
         )
     return tuple(SheetGroup(one.title, one.why, tuple(sheets[row] for row in one.rows)) for one in choices)
 

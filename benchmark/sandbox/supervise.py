@@ -117,7 +117,15 @@ def supervise(
     started = time.monotonic()
     with become_child_subreaper():
         try:
-            process = _start(command, folder, environment, write_end)
+            process = subprocess.Popen(  # noqa: S603  # a participant's program is what this is for
+                [sys.executable, "-I", "-S", "-c", LAUNCHER, *command],
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=write_end,
+                start_new_session=True,
+            )
         finally:
             os.close(write_end)
         watch = _Supervisor(process, not_ours)
@@ -128,18 +136,6 @@ def supervise(
     seconds = time.monotonic() - started
     pump.join(LAST_SECONDS)
     return ProcessResult(watch.exit_code(), seconds, timed_out, watch.peak_bytes, n_left_behind)
-
-
-def _start(command: list[str], folder: Path, environment: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603  # a participant's program is what this is for
-        [sys.executable, "-I", "-S", "-c", LAUNCHER, *command],
-        cwd=folder,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    )
 
 
 class _Supervisor:

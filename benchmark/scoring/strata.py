@@ -99,6 +99,5 @@ def _from_metadata(seq_ids: Sequence[str], metadata: Metadata) -> dict[str, Stra
 
 
 def _group(values: list[str]) -> Stratum:
-    names = sorted(set(values))
-    code = {name: number for number, name in enumerate(names)}
-    return Stratum(tuple(names), np.array([code[value] for value in values], np.int64))
+    names, codes = np.unique(values, return_inverse=True)
+    return Stratum(tuple(names.tolist()), codes.astype(np.int64))

@@ -20,7 +20,6 @@ from benchmark.provenance import origin
 from benchmark.synthetic.season import write_season
 from benchmark.timing.harness import run_predict
 from inference.bundle.manifest import Size
-from inference.bundle.reader import Bundle
 from inference.core.files import atomic_writer
 from inference.core.sequences import ImageSize
 from inference.dataset.metadata import METADATA_COLUMNS, METADATA_NAME, read_metadata
@@ -64,7 +63,9 @@ def measure_scaling(
     """Run `hakuna predict` on every number of sequences, in processes of their own; figures ready for JSON."""
     data = folder / "data"
     write_season(data, n_sequences=N_BURSTS, n_cameras=N_CAMERAS, size=PHOTO_SIZE, seed=SEED)
-    bundle = _small_bundle(folder)
+    recipe = small_recipe()
+    write_untrained_assets(folder / "assets", recipe, SEED)
+    bundle = import_assets(folder / "assets", recipe, folder / "bundle", demo=True)
     for count in counts:
         write_metadata(data, count)
     _run(data, bundle.folder, folder / "out", min(counts))  # warms caches
@@ -88,12 +89,6 @@ def small_recipe() -> Recipe:
 
     networks = tuple(one.model_copy(update={"sizes": tuple(map(small, one.sizes))}) for one in recipe.networks)
     return recipe.model_copy(update={"networks": networks})
-
-
-def _small_bundle(folder: Path) -> Bundle:
-    recipe = small_recipe()
-    write_untrained_assets(folder / "assets", recipe, SEED)
-    return import_assets(folder / "assets", recipe, folder / "bundle", demo=True)
 
 
 def write_metadata(data: Path, n_sequences: int) -> Path:

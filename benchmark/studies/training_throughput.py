@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,6 +13,7 @@ import structlog
 
 from benchmark.provenance import origin
 from benchmark.synthetic.season import LABELS_NAME, write_season
+from benchmark.timing.measure import elapsed
 from inference.core.choices import DecoderName, Preset
 from inference.core.sequences import ImageSize, View
 from inference.dataset.metadata import METADATA_NAME, read_metadata
@@ -125,12 +126,6 @@ def _round(cache: FrameCache, examples: Examples, learner: Learner, n_workers: i
         for batch in load_batches(views, plans, n_workers):
             learner.learn(batch, LEARNING_RATE)
 
-    seconds = {"input": _seconds(read), "steps": _seconds(step), "training": _seconds(train)}
+    seconds = {"input": elapsed(read), "steps": elapsed(step), "training": elapsed(train)}
     log.info("measured a round", number=number, **{name: round(value, 2) for name, value in seconds.items()})
     return seconds
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start

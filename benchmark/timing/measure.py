@@ -139,14 +139,14 @@ def _time_between(kernel: Callable[[], tuple[float, float]], stage: Stage, n_cal
 def _both(work: Work, n_calls: int) -> tuple[float, float]:
     """Seconds of one call, on the clock and of all processors."""
     cpu = time.process_time()
-    seconds = _seconds(work, n_calls)
+    seconds = elapsed(work, n_calls)
     return seconds / n_calls, (time.process_time() - cpu) / n_calls
 
 
 def _warmed_up(work: Work) -> float:
     """Seconds of the second call."""
     work()
-    return _seconds(work)
+    return elapsed(work)
 
 
 def _calls(seconds: float, wanted: float) -> int:
@@ -154,7 +154,8 @@ def _calls(seconds: float, wanted: float) -> int:
     return max(1, math.ceil(wanted / max(1e-9, seconds)))
 
 
-def _seconds(work: Work, n_calls: int = 1) -> float:
+def elapsed(work: Work, n_calls: int = 1) -> float:
+    """Seconds that `work` takes, so many times in a row."""
     start = time.perf_counter()
     for _ in range(n_calls):
         work()

@@ -45,22 +45,19 @@ class StageComparison:
 
 def compare_reports(now: BenchReport, baseline: BenchReport) -> list[StageComparison]:
     """Every stage that both reports have, the slowest-grown first. Raises UsageError where they do not compare."""
-    compared = []
-    for stage in now.stages:
-        old = baseline.stage(stage.name)
-        if old is None or not _is_comparable(stage, old):
-            continue
-        compared.append(
-            StageComparison(
-                name=stage.name,
-                kernel=stage.kernel,
-                now=stage.ratio.low,
-                baseline=old.ratio.low,
-                cpu_now=stage.cpu_ratio.low,
-                cpu_baseline=old.cpu_ratio.low,
-                is_disturbed=stage.kernel_load < UNDISTURBED * old.kernel_load,
-            )
+    compared = [
+        StageComparison(
+            name=stage.name,
+            kernel=stage.kernel,
+            now=stage.ratio.low,
+            baseline=old.ratio.low,
+            cpu_now=stage.cpu_ratio.low,
+            cpu_baseline=old.cpu_ratio.low,
+            is_disturbed=stage.kernel_load < UNDISTURBED * old.kernel_load,
         )
+        for stage in now.stages
+        if (old := baseline.stage(stage.name)) and _is_comparable(stage, old)
+    ]
     if not compared:
         raise UsageError("--compare: the baseline must have stages of this timing run, got none; time it again")
     return sorted(compared, key=lambda one: -one.regression)
@@ -94,15 +91,14 @@ def other_processor(now: BenchReport, baseline: BenchReport) -> str | None:
     here, there = ([report.machine.get(one) for one in PROCESSOR] for report in (now, baseline))
     if here == there:
         return None
+    this_run, before = (
+        f"{cores} cores of {cpu} with {instructions or 'instructions unknown'}"
+        for cpu, instructions, cores in (here, there)
+    )
     return (
-        f"the baseline comes from {_words(there)}, this run from {_words(here)}: ratios of networks differ between "
+        f"the baseline comes from {before}, this run from {this_run}: ratios of networks differ between "
         "processors whatever the code does; a baseline of this machine compares better (hakuna bench --json)"
     )
-
-
-def _words(facts: list[str | int | None]) -> str:
-    cpu, instructions, cores = facts
-    return f"{cores} cores of {cpu} with {instructions or 'instructions unknown'}"
 
 
 def compare(
