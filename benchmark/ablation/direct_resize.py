@@ -20,7 +20,7 @@ from inference.core.sequences import ImageSize
 from inference.dataset.label_tables import Table
 from inference.dataset.metadata import Metadata
 from inference.images.decode_pillow import decode
-from inference.preprocessing.info_strip import Region, find_strip
+from inference.preprocessing.info_strip import find_strip
 from models.keras_io.h5_file import load_keras_network
 
 if TYPE_CHECKING:
@@ -65,16 +65,11 @@ def frames_with_direct_resize(paths: Sequence[Path], size: ImageSize) -> list[np
             raise FileNotFoundError(path)
         scales = photo.shape[0] / quarter.shape[0], photo.shape[1] / quarter.shape[1]
         for region in strip:
-            photo[_scaled(region, scales)] = 0
+            edges = [
+                [None if edge is None else round(edge * scale) for edge in (axis.start, axis.stop)]
+                for axis, scale in zip(region, scales, strict=True)
+            ]
+            photo[slice(*edges[0]), slice(*edges[1])] = 0
         small = cv2.resize(photo, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
         frames.append(small[..., ::-1].astype(np.float32) / np.float32(HALF_RANGE) - np.float32(1))
     return frames
-
-
-def _scaled(region: Region, scales: tuple[float, float]) -> Region:
-    """A region of the quarter frame in the photo that it was made of."""
-    rows, columns = (
-        slice(*(None if edge is None else round(edge * scale) for edge in (axis.start, axis.stop)))
-        for axis, scale in zip(region, scales, strict=True)
-    )
-    return rows, columns

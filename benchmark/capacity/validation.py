@@ -117,11 +117,9 @@ def _projected(report: BenchReport, workload: Workload, manifest: Manifest) -> d
         precision=Precision.FLOAT32,
         level="measured",
     )
+    per_sequence = ("networks", "photos", "shared", "finish")
     return {
         "seconds": round(one.seconds, 3),
         "startup": round(one.startup, 3),
-        "networks_per_sequence": round(one.networks, 5),
-        "photos_per_sequence": round(one.photos, 5),
-        "shared_per_sequence": round(one.shared, 5),
-        "finish_per_sequence": round(one.finish, 5),
+        **{f"{name}_per_sequence": round(getattr(one, name), 5) for name in per_sequence},
     }

@@ -52,14 +52,26 @@ def run_in_docker(
 ) -> EntryReport:
     """Let the image's own entrypoint run the entry, and look at what it leaves once more."""
     submission_format = read_submission_format(entry.data / FORMAT_NAME)
+    container = f"hakuna-rehearsal-{secrets.token_hex(4)}"
     with locked(entry.out), RunLog(entry.out / LOG_NAME, console, fresh=True) as log:
         log.say(f"runner: docker, image {image}")
         try:
             with _staged(entry, scratch) as staged:
-                code = _run_container(entry, image, staged, hidden, log, signals)
+                try:
+                    result = supervise(
+                        docker_command(entry, image, container, staged, hidden),
+                        folder=staged,
+                        environment=os.environ,
+                        log=log,
+                        signals=signals,
+                        limit=entry.budget + START_SECONDS,
+                        grace=STOP_SECONDS,
+                    )
+                finally:  # whatever happened, the container is gone afterwards
+                    _docker("rm", "--force", container)
                 signals.check()
                 left = staged / SUBMISSION_FOLDER
-                report = _read_report(left / REPORT_NAME, code)
+                report = _read_report(left / REPORT_NAME, result.code)
                 if report.verdict is Verdict.VALID:
                     accept_submission(left / SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
         except HakunaError as error:
@@ -72,25 +84,6 @@ def run_in_docker(
         not_enforced=(),
         seconds=round(entry.seconds(), 2),
     )
-
-
-def _run_container(
-    entry: Entry, image: str, staged: Path, hidden: tuple[Path, ...], log: RunLog, signals: Signals
-) -> int:
-    """Exit code of `docker run`; the container is gone afterwards, whatever happened."""
-    name = f"hakuna-rehearsal-{secrets.token_hex(4)}"
-    try:
-        return supervise(
-            docker_command(entry, image, name, staged, hidden),
-            folder=staged,
-            environment=os.environ,
-            log=log,
-            signals=signals,
-            limit=entry.budget + START_SECONDS,
-            grace=STOP_SECONDS,
-        ).code
-    finally:
-        _docker("rm", "--force", name)
 
 
 def _docker(*arguments: str) -> bool:

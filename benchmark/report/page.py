@@ -21,9 +21,8 @@ MOST_GROUPS = 12
 def write_report(run: FinishedRun, sources: Sources, path: Path) -> Content:
     """Write the page of a run; returns what is on it."""
     content = content_of(run, sources)
-    text = render(content)
     with atomic_writer(path) as file:
-        file.write(text)
+        file.write(render(content))
     return content
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import cv2
@@ -15,6 +14,7 @@ from inference.core.files import output_errors
 from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize
 from inference.dataset.label_tables import read_labels
+from inference.dataset.metadata import read_metadata
 
 TILE = ImageSize(240, 320)
 CAPTION_HEIGHT = 18
@@ -64,8 +64,8 @@ def _captions(season: Path) -> dict[str, str]:
         seq_id: ", ".join(label for label, value in zip(LABELS, row, strict=True) if value)
         for seq_id, row in zip(labels.seq_ids, labels.values, strict=True)
     }
-    with (season / f"{role.value}_{METADATA_SUFFIX}").open(encoding="utf-8", newline="") as file:
-        return {row["file_name"]: f"{seen[row['seq_id']]} {row['datetime'][5:16]}" for row in csv.DictReader(file)}
+    sequences = read_metadata(season / f"{role.value}_{METADATA_SUFFIX}").sequences.values()
+    return {one.file_name: f"{seen[same.seq_id]} {one.datetime[5:16]}" for same in sequences for one in same.images}
 
 
 def _choose(captions: dict[str, str], n_photos: int, seed: int) -> list[str]:
