@@ -14,11 +14,11 @@ from benchmark.ablation.one_seed import (
     seed_folder,
     timed_step,
     validation_loss,
-    write_figures,
 )
 from benchmark.ablation.plan import JUDGING, AblationSize
 from benchmark.ablation.steps import NETWORKS, STEPS
 from benchmark.provenance import origin
+from inference.core.files import write_json
 from models.spec.kinds import Classes
 
 
@@ -30,12 +30,14 @@ def run_ablation(work: Path, plan: AblationSize, n_workers: int, command: str) -
         if not (folder / ROWS_NAME).exists():
             with timed_step(folder):
                 rows = run_seed(folder, plan, seed, n_workers)
-            write_figures(folder / ROWS_NAME, rows)
+            write_json(rows, folder / ROWS_NAME)
         seeds.append(read_figures(folder / ROWS_NAME))
     return {
         "what": "the published solution step by step, small networks on synthetic seasons",
         "sequences_per_season": plan.n_sequences,
-        "seconds": round(sum(read_figures(seed_folder(work, plan, seed) / CLOCK_NAME) for seed in plan.seeds)),
+        "seconds": round(
+            sum(read_figures(seed_folder(work, plan, seed) / CLOCK_NAME)["seconds"] for seed in plan.seeds)
+        ),
         "seeds": list(plan.seeds),
         "priors": _over_seeds([one["priors"] for one in seeds]),
         "steps": summary(seeds),

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -201,17 +201,13 @@ class _Supervisor:
         return self._process.returncode is not None
 
     def _send(self, number: int) -> None:
-        try:
+        with suppress(ProcessLookupError):  # it ended just now
             os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return  # it ended just now
 
     def _kill(self, pids: set[int]) -> None:
         for pid in pids:
-            try:
+            with suppress(ProcessLookupError):  # it ended just now
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue  # it ended just now
 
     def _descendants(self) -> set[int]:
         """Processes that are alive."""

@@ -265,18 +265,13 @@ def _breakdown(losses: npt.NDArray[np.float64], group: Stratum) -> tuple[GroupSc
 def _tuning(folds: list[temperature.Fold]) -> Tuning | None:
     if not folds:
         return None
-    weights = np.array([fold.n_sequences for fold in folds], np.float64)
-
-    def mean(values: list[float]) -> float:
-        return float(np.average(values, weights=weights))
-
-    return Tuning(
-        as_it_is=mean([fold.as_it_is for fold in folds]),
-        clipped=mean([fold.clipped for fold in folds]),
-        epsilons=tuple(fold.epsilon for fold in folds),
-        tempered=mean([fold.tempered for fold in folds]),
-        temperatures=tuple(fold.temperature for fold in folds),
-    )
+    weights = [fold.n_sequences for fold in folds]
+    losses = {
+        name: float(np.average([getattr(fold, name) for fold in folds], weights=weights))
+        for name in ("as_it_is", "clipped", "tempered")
+    }
+    epsilons, temperatures = zip(*((fold.epsilon, fold.temperature) for fold in folds), strict=True)
+    return Tuning(**losses, epsilons=epsilons, temperatures=temperatures)
 
 
 def _comparison(

@@ -136,9 +136,5 @@ _SHADOW = _soft_oval()
 
 def rgb(colour: npt.ArrayLike) -> tuple[int, int, int]:
     """A colour as OpenCV takes it."""
-    red, green, blue = np.asarray(colour, np.float64).tolist()
-    return _level(red), _level(green), _level(blue)
-
-
-def _level(value: float) -> int:
-    return min(255, max(0, int(value)))
+    red, green, blue = (min(255, max(0, int(value))) for value in np.asarray(colour, np.float64).tolist())
+    return red, green, blue
