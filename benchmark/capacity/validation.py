@@ -12,7 +12,7 @@ from benchmark.capacity.projection import project
 from benchmark.capacity.rates import measured_rates
 from benchmark.capacity.workloads import PhotoSize, Workload
 from benchmark.provenance import origin
-from benchmark.timing.harness import Harness, run_predict
+from benchmark.timing.harness import Harness, default_sizes, run_predict
 from benchmark.timing.measure import Spread
 from benchmark.timing.repeated_season import write_repeated_season
 from benchmark.timing.report import BenchReport
@@ -23,7 +23,7 @@ from inference.core.choices import Precision
 from inference.core.sequences import ImageSize
 
 USUAL, BIG = ImageSize(1536, 2048), ImageSize(1920, 2560)
-TIMED_SIZES = [(size, 3) for size in (USUAL, BIG) for _ in range(2)]
+TIMED_SIZES = default_sizes(short=False)
 """What the rates are measured on: other sequences than those of the trials."""
 IMAGES_PER_CALL = (2, 4, 8, 16, 32)
 REAL_RUNS = 3

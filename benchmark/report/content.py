@@ -142,7 +142,9 @@ def content_of(run: FinishedRun, sources: Sources) -> Content:
         confusion=confusion(aligned(run.predictions, labels), labels.values) if labels else None,
         expected=() if labels else expected(seen.values),
         groups=_groups(seen if labels is None else run.predictions, sources),
-        pictures_missing=_why_no_pictures(sources),
+        pictures_missing=None if sources.sequences and sources.data_folder else
+        "The folder with the photos was not given (--data)." if sources.sequences else
+        "The metadata of the run was not given (--metadata).",
     )  # fmt: skip
 
 
@@ -217,9 +219,3 @@ def _guesses(row: npt.NDArray[np.float64], truth: npt.NDArray[np.float64] | None
     if truth is not None:
         shown += [c for c in order[TOP:] if truth[c]]
     return tuple(Guess(LABELS[c], float(row[c]), bool(truth is not None and truth[c])) for c in shown)
-
-
-def _why_no_pictures(sources: Sources) -> str | None:
-    if not sources.sequences:
-        return "The metadata of the run was not given (--metadata)."
-    return None if sources.data_folder else "The folder with the photos was not given (--data)."

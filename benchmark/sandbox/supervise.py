@@ -161,7 +161,9 @@ class _Supervisor:
             kill_at = time.monotonic() + grace
         while not self._has_ended():
             now = time.monotonic()
-            self._measure_memory()
+            processes = list_processes()
+            resident = [processes[pid].resident_bytes for pid in self._descendants() if pid in processes]
+            self.peak_bytes = max(self.peak_bytes, sum(resident))
             if deadline is not None and now >= deadline and not timed_out and not n_passed_on:
                 timed_out = True
                 self._send(signal.SIGTERM)
@@ -218,11 +220,6 @@ class _Supervisor:
             new = {pid for pid, one in processes.items() if one.parent in new} - found
             found |= new
         return {pid for pid in found if processes[pid].is_alive}
-
-    def _measure_memory(self) -> None:
-        processes = list_processes()
-        pids = [pid for pid in self._descendants() if pid in processes]
-        self.peak_bytes = max(self.peak_bytes, sum(processes[pid].resident_bytes for pid in pids))
 
 
 def _pump(read_end: int, log: RunLog) -> None:

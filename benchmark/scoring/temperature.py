@@ -131,18 +131,17 @@ def _histograms(
     half: npt.NDArray[np.int64],
 ) -> list[_Histogram]:
     """One histogram for each half (0 and 1)."""
-    shape = (HALVES, 2, N_BINS)
     size = HALVES * 2 * N_BINS
-    counts, logit_sums, loss_sums = np.zeros((3, size))
+    sums = np.zeros((3, size))
     for rows in _chunks(len(predictions)):
         logits = _logits(predictions[rows])
         bins = ((logits + np.float32(MOST_LOGIT)) * np.float32(BINS_PER_LOGIT)).astype(np.int64)
         index = ((half[rows, None] * 2 + (truth[rows] == 1)) * N_BINS + bins).ravel()
-        counts += np.bincount(index, minlength=size)
-        logit_sums += np.bincount(index, logits.ravel(), size)
-        loss_sums += np.bincount(index, losses[rows].ravel(), size)
-    parts = (counts.reshape(shape), logit_sums.reshape(shape), loss_sums.reshape(shape))
-    return [_Histogram(*(part[one] for part in parts)) for one in range(HALVES)]
+        sums[0] += np.bincount(index, minlength=size)
+        sums[1] += np.bincount(index, logits.ravel(), size)
+        sums[2] += np.bincount(index, losses[rows].ravel(), size)
+    by_half = sums.reshape(3, HALVES, 2, N_BINS)
+    return [_Histogram(*by_half[:, one]) for one in range(HALVES)]
 
 
 def _tempered(

@@ -35,9 +35,8 @@ def compare_decoders(data: Path, command: str, rounds: int = ROUNDS) -> dict[str
     """Time every decoder that is installed on the photos of a folder, on one core, taking turns; figures for JSON."""
     photos = _photos(data)
     names = [name for name in DECODERS if name is not DecoderName.DALI or has_dali()]
-    core = min(os.sched_getaffinity(0))
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, {min(allowed)})
     try:
         decoders = [find_decoder(name, n_workers=1) for name in names]
         seconds, frames = _interleave(decoders, photos, rounds)

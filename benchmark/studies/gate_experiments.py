@@ -77,12 +77,7 @@ def slowed_harness(harness: Harness, name: str, times: int) -> Harness:
 
 def slowed(work: Callable[[], object], times: int) -> Callable[[], object]:
     """Work that is done several times instead of once."""
-
-    def slow() -> None:
-        for _ in range(times):
-            work()
-
-    return slow
+    return lambda: [work() for _ in range(times)]
 
 
 @contextmanager

@@ -110,7 +110,11 @@ def _predict_batch(
             per_frame = []
             for k in range(n_frames) if on_frames else (None,):
                 images = [_gather(views, one, size.as_image_size(), k) for one in network.inputs]
-                answers = [_keras_predict(networks[network.name], images, mirror=mirror) for mirror in mirrors]
+                answers = []
+                for mirror in mirrors:
+                    turned = [stack[:, :, ::-1] for stack in images] if mirror else images
+                    entry = turned if len(turned) > 1 else turned[0]
+                    answers.append(networks[network.name].predict(entry, batch_size=BATCH, verbose=0))
                 n_passes += len(views) * len(mirrors) * len(network.inputs)
                 per_frame.append(np.mean(answers, axis=0))
             if on_frames:
@@ -125,9 +129,3 @@ def _gather(
     images = np.stack([view[one.view, size] if frame is None else view[one.view, size][frame] for view in views])
     scaled: npt.NDArray[np.float32] = scale(images, one.scaling)
     return scaled
-
-
-def _keras_predict(network: keras.Model, images: list[npt.NDArray[np.float32]], *, mirror: bool) -> Probabilities:
-    turned = [stack[:, :, ::-1] for stack in images] if mirror else images
-    answers: Probabilities = network.predict(turned if len(turned) > 1 else turned[0], batch_size=BATCH, verbose=0)
-    return answers

@@ -100,8 +100,5 @@ def _interleaved(real: list[Pixels], made: list[Pixels], n_each: int) -> list[Pi
     rows = min(len(real) // n_each, len(made) // n_each)
     if not rows:
         return [*real[:n_each], *made]
-    return [
-        tile
-        for row in range(rows)
-        for tile in (*real[row * n_each : (row + 1) * n_each], *made[row * n_each : (row + 1) * n_each])
-    ]
+    parts = [slice(row * n_each, (row + 1) * n_each) for row in range(rows)]
+    return [tile for part in parts for tile in (*real[part], *made[part])]

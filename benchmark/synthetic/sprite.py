@@ -22,6 +22,9 @@ LEAST_SOFTNESS, BLUR_FROM_PIXELS = 0.45, 2.5
 FUR_PIXELS = 3
 FIELD_WIDTH, FIELD_HEIGHT, FIELD_GROUND = 5.2, 3.6, 3.1
 """The small picture, in shoulder heights: its size, and where the ground is."""
+_ROWS, _COLUMNS = np.mgrid[-1:1:32j, -1:1:128j]
+_SHADOW = (1 - 0.5 * np.clip(1.2 - 1.2 * np.hypot(_ROWS, _COLUMNS), 0, 1)).astype(np.float32)
+"""Light that a shadow leaves: float32 (32, 128), 0.5 in the middle, 1 at the edges."""
 
 
 @dataclass
@@ -122,16 +125,6 @@ def _coat(height: int, width: int) -> npt.NDArray[np.float32]:
     shape = (max(1, height // FUR_PIXELS), max(1, width // FUR_PIXELS))
     fur = random.standard_normal(shape, np.float32) * np.float32(0.1) + np.float32(1)
     return cv2.resize(fur, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
-
-
-def _soft_oval() -> npt.NDArray[np.float32]:
-    """Light that a shadow leaves: float32 (32, 128), 0.5 in the middle, 1 at the edges."""
-    rows, columns = np.mgrid[-1:1:32j, -1:1:128j]
-    light: npt.NDArray[np.float32] = (1 - 0.5 * np.clip(1.2 - 1.2 * np.hypot(rows, columns), 0, 1)).astype(np.float32)
-    return light
-
-
-_SHADOW = _soft_oval()
 
 
 def rgb(colour: npt.ArrayLike) -> tuple[int, int, int]:
