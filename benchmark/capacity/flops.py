@@ -125,26 +125,22 @@ def _operations(graph: tf.Graph, functions: Mapping[str, Any]) -> int:
 def _convolution(node: tf.Operation) -> int:
     """Each output value adds up a kernel of all input channels (of its group)."""
     height, width, n_in, _ = _shape(node.inputs[1])
-    return _size(node.outputs[0]) * height * width * n_in
+    return math.prod(_shape(node.outputs[0])) * height * width * n_in
 
 
 def _depthwise(node: tf.Operation) -> int:
     """Each output value adds up a kernel of one channel."""
     height, width, _, _ = _shape(node.inputs[1])
-    return _size(node.outputs[0]) * height * width
+    return math.prod(_shape(node.outputs[0])) * height * width
 
 
 def _matrix_product(node: tf.Operation) -> int:
     """Each output value adds up a row of the first matrix."""
     rows, columns = _shape(node.inputs[0])
-    return _size(node.outputs[0]) * (rows if node.get_attr("transpose_a") else columns)
+    return math.prod(_shape(node.outputs[0])) * (rows if node.get_attr("transpose_a") else columns)
 
 
 MULTIPLY_ADDS = {"Conv2D": _convolution, "DepthwiseConv2dNative": _depthwise, "MatMul": _matrix_product}
-
-
-def _size(tensor: tf.Tensor) -> int:
-    return math.prod(_shape(tensor))
 
 
 def _shape(tensor: tf.Tensor) -> list[int]:

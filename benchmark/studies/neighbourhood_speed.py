@@ -56,15 +56,11 @@ def _time_windows(n_sequences: int, windows: tuple[int, ...]) -> dict[str, Any]:
     start = time.perf_counter()
     _, counts = neighbour_means(scores, moments, sites, windows)
     seconds = time.perf_counter() - start
+    # VmHWM, because ru_maxrss begins with the size of the parent.
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     return {
         "windows_seconds": list(windows),
         "seconds": round(seconds, 2),
-        "peak_mb": round(_peak_bytes() / MB),
+        "peak_mb": round(int(found[1]) * 1024 / MB) if found else None,
         "coverage": [round(float(one) / n_sequences, 4) for one in np.count_nonzero(counts, axis=0)],
     }
-
-
-def _peak_bytes() -> int:
-    """Most memory that this process has had. VmHWM, because ru_maxrss begins with the size of the parent."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    return int(found[1]) * 1024 if found else 0
