@@ -61,7 +61,7 @@ class EntryReport:
 
     Attributes
     ----------
-    seconds : everything, from the start to the judgement; the budget counts all of it
+    seconds : everything, from the start to the verdict; the budget counts all of it
     program_seconds, program_exit_code, peak_memory_bytes : of the participant's program; None if it was not started
     log_loss : if labels were given and the submission is valid
     """
@@ -130,7 +130,7 @@ def run_entry(
                 }
                 state.stage = f"checking {SUBMISSION_NAME}"
                 signals.check()
-                _judge(entry, sandbox, result, submission_format)
+                _check_result(entry, sandbox, result, submission_format)
                 if log.failure:
                     raise log.failure
                 known["rows"] = len(submission_format.seq_ids)
@@ -173,7 +173,7 @@ def _run(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> Proce
     return result
 
 
-def _judge(entry: Entry, sandbox: Sandbox, result: ProcessResult, submission_format: SubmissionFormat) -> None:
+def _check_result(entry: Entry, sandbox: Sandbox, result: ProcessResult, submission_format: SubmissionFormat) -> None:
     """Raise what is wrong; else the submission is in the output folder."""
     if result.timed_out:
         raise PastLimitError(f"{MAIN_NAME}: must end within {entry.budget:g} s of the start, was stopped")

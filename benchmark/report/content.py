@@ -94,8 +94,8 @@ class Content:
     stages: tuple[tuple[str, float, float], ...]
     """Name, seconds, share of the longest."""
     n_sequences: int
-    n_unseen: int
-    """Sequences none of whose photos any network saw: without labels they are on no table and no sheet."""
+    n_unprocessed: int
+    """Sequences that no network processed: without labels they are in no table and on no sheet."""
     n_failures: int
     reasons: tuple[tuple[str, int], ...]
     failures: tuple[tuple[str, str], ...]
@@ -132,7 +132,7 @@ def content_of(run: FinishedRun, sources: Sources) -> Content:
         run=run.run,
         stages=tuple((name, value, value / longest if longest else 0.0) for name, value in seconds.items()),
         n_sequences=len(run.predictions.seq_ids),
-        n_unseen=len(run.predictions.seq_ids) - len(seen.seq_ids),
+        n_unprocessed=len(run.predictions.seq_ids) - len(seen.seq_ids),
         n_failures=len(failures),
         reasons=tuple(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
         failures=tuple(failures[:MOST_FAILURES]),
