@@ -35,7 +35,7 @@ def doctor(
     checks = module.examine(gpu=gpu, folders=folders)
     code = module.exit_code(checks)
     if as_json:
-        typer.echo(json.dumps({"exit_code": code, "checks": [check.as_json() for check in checks]}, indent=1))
+        typer.echo(json.dumps({"exit_code": code, "checks": [vars(check) for check in checks]}, indent=1))
     else:
         from rich.console import Console
         from rich.table import Table
@@ -45,6 +45,6 @@ def doctor(
             table.add_row(check.name, check.outcome.value, check.found)
         Console().print(table, markup=False, highlight=False)
     if code:
-        failed = [check.name for check in checks if check.outcome is module.Outcome.FAILED]
+        failed = [check.name for check in checks if check.outcome is module.CheckResult.FAILED]
         typer.echo(f"hakuna: doctor: {', '.join(failed)}", err=True)
         raise typer.Exit(code)

@@ -7,18 +7,19 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmark.sandbox.contract import TIME_LIMIT_HOURS
-from inference.settings.settings import load_settings, settings_of
+from benchmark.sandbox.contract import TIME_LIMIT_SECONDS
+from inference.core.errors import UsageError
+from inference.settings.settings import ENVIRONMENT_PREFIX, load_settings
 from inference.settings.units import Seconds
 
 
-class ContractSettings(BaseModel):
+class ContractSettings(BaseSettings):
     """Settings that come from the environment, e.g. HAKUNA_SCRATCH, or the command line."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True)
 
-    budget: Seconds = Field(default=TIME_LIMIT_HOURS * 3600.0, gt=0)
-    """Seconds, or a text such as `8h`, after which an entrant's program is stopped."""
+    budget: Seconds = Field(default=TIME_LIMIT_SECONDS, gt=0)
+    """Seconds, or a text such as `8h`, after which a participant's program is stopped."""
     scratch: Path | None = None
     """Folder on a disk with room for an unpacked archive; default: that for temporary files."""
     demo_bundle: Path | None = None

@@ -19,6 +19,7 @@ from inference.process.lock import locked
 from inference.records.jsonl import read_header, read_records
 from inference.records.schema import RECORDS_NAME, Record, outputs_of
 from inference.run.pipeline import predict
+from inference.run.precision_selection import LOAD, PROVE
 from inference.settings.logs import LoggedProgress
 from models.bundling.import_assets import import_assets
 from models.bundling.untrained import write_untrained_assets
@@ -32,9 +33,9 @@ def compare(data: Path, *, recipe_name: str, application: str, work: Path, comma
 
     `work` gets the networks and the bundle; those of an earlier comparison are used again.
 
-    Start-up (importing, loading networks, proving a precision) is reported apart. `largest_difference` between the
+    Start-up (importing, loading networks, comparing precisions) is reported apart. `largest_difference` between the
     answers about the frames shows that both did the same work. `speedup` is that of mixed precision, None where the
-    device has none or it did not prove itself.
+    device has none or its answers differed too much.
     """
     recipe = load_recipe(recipe_name)
     plan = plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME))
@@ -74,14 +75,14 @@ class OurRun:
 
     @property
     def used(self) -> Precision:
-        """The precision that was settled at the start."""
+        """The precision that was selected at the start."""
         return Precision(self.report["precision"]["used"])
 
     @property
     def startup_seconds(self) -> float:
-        """Loading the networks and, where asked for, proving the precision."""
+        """Loading the networks and, where asked for, comparing the precisions."""
         seconds = self.report["seconds"]
-        return float(seconds["load networks"] + seconds.get("prove precision", 0.0))
+        return float(seconds[LOAD] + seconds.get(PROVE, 0.0))
 
     @property
     def seconds(self) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.rehearsal.docker_runner import DockerImage, docker_command, find_image
+from benchmark.rehearsal.docker_runner import docker_command, why_no_docker
 from benchmark.rehearsal.entry import Entry, run_entry
 from benchmark.sandbox import sandbox
 from benchmark.sandbox.sandbox import in_process
@@ -313,13 +313,13 @@ def test_a_container_that_dies_is_told_from_a_program_that_fails(data: Path, doc
 
 def test_an_engine_without_the_image_is_no_engine(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{docker}:{os.environ['PATH']}")
-    assert find_image("hakuna-runtime:cpu") == DockerImage("hakuna-runtime:cpu")
-    assert find_image("other:1") == "the engine has no image other:1"
+    assert why_no_docker("hakuna-runtime:cpu") is None
+    assert why_no_docker("other:1") == "the engine has no image other:1"
     (docker / "docker").write_text("#!/bin/sh\nexit 1\n")
-    assert find_image("other:1") == "no engine answers `docker info`"
+    assert why_no_docker("other:1") == "no engine answers `docker info`"
 
 
 def test_labels_elsewhere_need_not_be_hidden(data: Path, tmp_path: Path) -> None:
     entry = Entry(tmp_path / "a.zip", data, tmp_path / "out", budget=60, started=time.monotonic())
-    command = docker_command(entry, DockerImage("i"), "n", tmp_path, (tmp_path / "labels.csv",))
+    command = docker_command(entry, "i", "n", tmp_path, (tmp_path / "labels.csv",))
     assert not [value for value in command if value.startswith("/dev/null")]

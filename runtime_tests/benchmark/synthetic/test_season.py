@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 import hakuna
 from benchmark.synthetic.info_strips import Strip, burn_in
-from benchmark.synthetic.plan import plan_bursts
+from benchmark.synthetic.plan import DrawnBurst, plan_rolls
 from benchmark.synthetic.season import SeasonOptions, draw_burst, encode, write_season, write_seasons
 from benchmark.synthetic.species import SEEN_ONCE, SPECIES
 from inference.core.errors import InputError, UsageError
@@ -34,6 +34,10 @@ from inference.preprocessing.info_strip import find_strip
 from runtime_tests.tables import rows_of
 
 SIZE = ImageSize(240, 320)
+
+
+def plan_bursts(n_sequences: int, n_cameras: int, seed: int) -> list[DrawnBurst]:
+    return [burst for roll in plan_rolls(n_sequences, n_cameras, seed) for burst in roll]
 
 
 def hashes(folder: Path) -> dict[str, str]:

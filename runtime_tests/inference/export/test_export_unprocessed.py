@@ -108,15 +108,15 @@ def test_the_report_counts_and_shows_only_what_a_network_saw(out_of_time: Path, 
     content = content_of(finished, Sources(sequences=read_metadata(season / METADATA_NAME).sequences))
     unseen = unseen_sequences(finished)
     rows = [row for row, seq_id in enumerate(finished.predictions.seq_ids) if seq_id not in unseen]
-    assert (content.n_sequences, content.n_unseen) == (12, 12 - len(rows))
+    assert (content.n_sequences, content.n_unprocessed) == (12, 12 - len(rows))
     assert len(rows) == N_FINISHED
     for one in content.expected:
         values = finished.predictions.values[rows, LABELS.index(one.label)].tolist()
         assert one.n_expected == pytest.approx(sum(values))
     assert {sheet.seq_id for group in content.groups for sheet in group.sheets}.isdisjoint(unseen)
-    assert "7 sequences that no network saw" in render(content)
+    assert "7 sequences that were not processed" in render(content)
     (out_of_time / "records.jsonl").unlink()
-    assert content_of(finished, Sources()).n_unseen == 0, "nobody can tell"
+    assert content_of(finished, Sources()).n_unprocessed == 0, "nobody can tell"
 
 
 def test_a_run_that_ended_before_any_sequence_found_nothing(
@@ -131,8 +131,8 @@ def test_a_run_that_ended_before_any_sequence_found_nothing(
     assert {row["observationType"] for row in tables["observations"]} == {"unclassified"}
     assert len(tables["observations"]) == 12
     content = content_of(read_finished_run(out_of_time), Sources())
-    assert (content.n_unseen, content.groups) == (12, ())
-    assert "12 sequences that no network saw" in render(content)
+    assert (content.n_unprocessed, content.groups) == (12, ())
+    assert "12 sequences that were not processed" in render(content)
 
 
 @pytest.fixture(scope="module")
