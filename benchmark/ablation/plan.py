@@ -64,7 +64,7 @@ MINI = replace(
 
 def schedule_of(training: TrainedNetwork, plan: AblationSize) -> Schedule:
     """One size; the two-branch network learns less and slower, as in the published program."""
-    is_branched = training.kind is Kind.TWO_BRANCH
+    is_branched = training.kind is NetworkKind.TWO_BRANCH
     stage = SizeStage(
         height=plan.size.height,
         width=plan.size.width,

@@ -33,13 +33,13 @@ class TrainedNetwork:
 
 
 NETWORKS = (
-    TrainedNetwork("softmax", Kind.FRAMES, "tiny", Head.SOFTMAX),
-    TrainedNetwork("small", Kind.FRAMES, "tiny"),
-    TrainedNetwork("v1", Kind.FRAMES, "small"),
-    TrainedNetwork("background_empty", Kind.BACKGROUND, "small", classes=Classes.EMPTY),
-    TrainedNetwork("background", Kind.BACKGROUND, "small"),
-    TrainedNetwork("mean_image", Kind.MEAN, "small"),
-    TrainedNetwork("two_branch", Kind.TWO_BRANCH, "small"),
+    TrainedNetwork("softmax", NetworkKind.FRAMES, "tiny", Head.SOFTMAX),
+    TrainedNetwork("small", NetworkKind.FRAMES, "tiny"),
+    TrainedNetwork("v1", NetworkKind.FRAMES, "small"),
+    TrainedNetwork("background_empty", NetworkKind.BACKGROUND, "small", classes=Classes.EMPTY),
+    TrainedNetwork("background", NetworkKind.BACKGROUND, "small"),
+    TrainedNetwork("mean_image", NetworkKind.MEAN, "small"),
+    TrainedNetwork("two_branch", NetworkKind.TWO_BRANCH, "small"),
 )
 """In the order in which they need each other."""
 

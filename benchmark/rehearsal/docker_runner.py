@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, Verdict, report_on
 from benchmark.rehearsal.submission_check import accept_submission
-from benchmark.sandbox.contract import ARCHIVE_NAME, BUDGET_VARIABLE, KILLED, LOG_NAME, SUBMISSION_FOLDER, Rule
+from benchmark.sandbox.contract import ARCHIVE_NAME, KILLED, LOG_NAME, SUBMISSION_FOLDER, Rule
 from benchmark.sandbox.run_log import RunLog
 from benchmark.sandbox.sandbox import scratch_folder
 from benchmark.sandbox.supervise import Signals, supervise

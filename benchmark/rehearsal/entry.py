@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmark.rehearsal.archive import ArchiveFacts, unpack
 from benchmark.rehearsal.submission_check import accept_submission
-from benchmark.sandbox.contract import BUDGET_VARIABLE, KILLED, LOG_NAME, MAIN_NAME
+from benchmark.sandbox.contract import KILLED, LOG_NAME
 from benchmark.sandbox.run_log import RunLog
 from benchmark.sandbox.sandbox import Sandbox
 from benchmark.sandbox.supervise import ProcessResult, Signals, supervise
@@ -33,7 +33,6 @@ from models.bundling.packed_main import BUDGET_VARIABLE, MAIN_NAME
 
 REPORT_NAME = "rehearsal.json"
 FORMAT_VERSION = 1
-GRACE_SECONDS = 6.0
 """Between SIGTERM and SIGKILL: with what comes before and after less than the 10 s that Docker waits."""
 
 

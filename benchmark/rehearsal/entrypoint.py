@@ -10,7 +10,6 @@ import benchmark
 from benchmark.rehearsal.entry import Entry, run_entry
 from benchmark.sandbox.contract import (
     ARCHIVE_NAME,
-    BUDGET_VARIABLE,
     DATA_NAME,
     LOG_NAME,
     MODELS_FOLDER,

@@ -8,12 +8,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.sandbox.contract import TIME_LIMIT_SECONDS
-from inference.core.errors import UsageError
-from inference.settings.settings import ENVIRONMENT_PREFIX, load_settings
+from inference.settings.settings import load_settings, settings_of
 from inference.settings.units import Seconds
 
 
-class ContractSettings(BaseSettings):
+class ContractSettings(BaseModel):
     """Settings that come from the environment, e.g. HAKUNA_SCRATCH, or the command line."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True)

@@ -7,14 +7,12 @@ from pathlib import Path
 
 from benchmark.sandbox import namespaces
 
-MAIN_NAME = "main.py"
 ARCHIVE_NAME = "submission.zip"
 LOG_NAME = "log.txt"
 DATA_NAME, SUBMISSION_FOLDER, MODELS_FOLDER = "data", "submission", "models"
 CONTRACT_FOLDERS = frozenset({DATA_NAME, SUBMISSION_FOLDER})
 """What the contract itself puts beside the program; an archive must not put anything there."""
 CONTRACT_OUT = Path(namespaces.CONTRACT_ROOT) / SUBMISSION_FOLDER
-BUDGET_VARIABLE = "HAKUNA_BUDGET"
 TIME_LIMIT_SECONDS = 8 * 3600.0
 KILLED = 137
 """Exit code after a SIGKILL that nobody here sent: on Linux nearly always the lack of memory."""

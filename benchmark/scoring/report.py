@@ -77,7 +77,7 @@ class ClassReport(Strict):
     """Bins that are not empty, by rising prediction."""
 
 
-class Headline(_Strict):
+class Headline(Strict):
     """The figures that the organisers published of the winners: 97 % and 86 %. None where there is nothing to count."""
 
     empty_accuracy: float

@@ -24,7 +24,6 @@ from inference.preprocessing.views import make_views, same_size
 from inference.storage.local import LocalFolder
 from models.keras_io.architectures import scale
 from models.keras_io.h5_file import load_keras_network
-from models.keras_io.scaling import scale
 from models.spec.recipe import InputRecipe, Recipe
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import structlog
 from benchmark.provenance import origin
 from benchmark.synthetic.season import LABELS_NAME, write_season
 from benchmark.timing.measure import elapsed
-from inference.core.choices import DecoderName, Preset
+from inference.core.choices import DEFAULT_READ_TIMEOUT, DecoderName, Preset
 from inference.core.sequences import ImageSize, View
 from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.images.decoder import find_decoder
@@ -66,7 +66,8 @@ def measure_training(
     decoder = find_decoder(DecoderName.AUTO, n_workers)
     with FrameCache(folder / "frames", CacheKey(Preset.QUARTER, decoder.pixels, photos_needed(VIEWS))) as cache:
         start = time.perf_counter()
-        size = cache.prepare(sequences.values(), folder, decoder, n_workers, lambda _done, _all: None, lambda: None)
+        photos = open_storage(str(folder), ReadTimeout(DEFAULT_READ_TIMEOUT))
+        size = cache.prepare(sequences.values(), photos, decoder, n_workers, lambda _done, _all: None, lambda: None)
         decode_seconds = time.perf_counter() - start
         examples = examples_of(ids, read_labels(folder / LABELS_NAME, ids), cache, VIEWS)
         plan = NetworkPlan(NetworkKind.FRAMES, application)

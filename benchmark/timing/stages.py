@@ -102,7 +102,7 @@ def _photo_stages(scene: TimingScene, size: ImageSize) -> list[Stage]:
     files = [_read(scene, image.file_name) for image in sequence.images]
     pixels = [photo for data in files if (photo := decode_plain(data)) is not None]
     if len(pixels) < len(files):
-        raise UsageError(f"{scene.work.job.data_folder}: must hold plain Kernel.JPEG photos, got others")
+        raise UsageError(f"{scene.work.job.photos}: must hold plain JPEG photos, got others")
     small = quarter_size(size)
     photos = partial(Stage, group="photos", height=size.height, width=size.width)
     return [
@@ -222,7 +222,7 @@ def _by_size(work: Worker, sequences: tuple[Sequence, ...]) -> dict[tuple[ImageS
     whole = {key: same for key, same in found.items() if (key[0], max(FRAMES)) in found}
     if not whole:
         raise UsageError(
-            f"{work.job.data_folder}: must have a sequence of {max(FRAMES)} photos that are plain Kernel.JPEG, got none"
+            f"{work.job.photos}: must have a sequence of {max(FRAMES)} photos that are plain JPEG, got none"
         )
     return {key: (same * SEQUENCES_OF_A_SIZE)[:SEQUENCES_OF_A_SIZE] for key, same in whole.items()}
 
@@ -237,7 +237,7 @@ def _passes(scene: TimingScene) -> tuple[Pass, ...]:
 
 
 def _read(scene: TimingScene, file_name: str) -> bytes:
-    data = read_image_file(scene.work.job.data_folder, file_name)
+    data = read_image_file(scene.work.job.storage(scene.work.options.read_timeout), file_name)
     if isinstance(data, FrameFailure):
         raise UsageError(f"{scene.work.job.photos}: must hold photos that can be read, got {data}")
     return data
