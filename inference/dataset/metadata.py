@@ -131,11 +131,7 @@ def read_submission_format(path: Path) -> SubmissionFormat:
     """Read the `seq_id` of every row and the order of the labels; the values do not matter."""
     seq_ids: dict[str, int] = {}
     with csv_rows(path) as (header, rows):
-        labels = tuple(header[1:])
-        if header[:1] != ["seq_id"]:
-            got = header[0] if header else "an empty line"
-            raise InputError(f"{path}, row 1, column 1: must be seq_id, got {got!r}")
-        check_labels(path, labels)
+        labels = check_header(path, header)
         for row_number, row in rows:
             seq_id = row[0]
             if not seq_id:
@@ -151,8 +147,11 @@ def read_submission_format(path: Path) -> SubmissionFormat:
     return SubmissionFormat(tuple(seq_ids), labels)
 
 
-def check_labels(path: Path, labels: tuple[str, ...]) -> None:
-    """Refuse a header that does not have each of the 54 labels once."""
+def check_header(path: Path, header: list[str]) -> tuple[str, ...]:
+    """The labels of a header, in its order. Raises InputError where it is not `seq_id` and each of the 54 once."""
+    if header[:1] != ["seq_id"]:
+        raise InputError(f"{path}, row 1, column 1: must be seq_id, got {header[0] if header else ''!r}")
+    labels = header[1:]
     missing = sorted(set(LABELS) - set(labels))
     unknown = sorted(set(labels) - set(LABELS))
     if missing or unknown:
@@ -160,9 +159,7 @@ def check_labels(path: Path, labels: tuple[str, ...]) -> None:
             f"{path}, row 1: must have the {len(LABELS)} labels, "
             f"got {len(missing)} missing {missing[:5]} and {len(unknown)} unknown {unknown[:5]}"
         )
-    if len(labels) > len(LABELS):
-        twice = sorted({label for label in labels if labels.count(label) > 1})
-        raise InputError(f"{path}, row 1: must have each label once, got {twice[:5]} more than once")
+    return tuple(labels)
 
 
 def plan_sequences(metadata: Metadata, submission_format: SubmissionFormat | None) -> Plan:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from inference.core.iteration import prefetch
 from inference.core.sequences import ImageSize, View
+from inference.dataset.label_tables import Targets
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import make_views, same_size
-from models.data.season_labels import Targets
 
 if TYPE_CHECKING:
     from models.data.frame_cache import CachedFrame, FrameCache

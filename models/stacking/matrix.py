@@ -20,12 +20,12 @@ from inference.core.errors import CheckpointError
 from inference.core.files import output_errors
 from inference.core.iteration import batched
 from inference.core.labels import N_CLASSES
+from inference.dataset.label_tables import Targets, read_targets
 from inference.ensemble.aggregation import aggregate, blended
 from inference.ensemble.estimator import neighbourhood_of_records
 from inference.ensemble.features import stacker_features
 from inference.records.jsonl import CHUNK_RECORDS, read_header, read_records
 from inference.records.schema import RECORDS_NAME, RecordsHeader, outputs_of
-from models.data.season_labels import Targets, read_labels
 from models.spec.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class _Half:
             matrix=self._path,
             n_features=self._n_features,
             estimate=np.concatenate([np.empty((0, N_CLASSES), np.float32), *self._estimates]),
-            targets=read_labels(labels, self.seq_ids),
+            targets=read_targets(labels, self.seq_ids),
         )
 
     def digest_with(self, half: HalfSeason) -> str:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from inference.core.errors import OutOfMemoryError
 from inference.core.labels import EMPTY, EPSILON
-from models.data.season_labels import Targets
+from inference.dataset.label_tables import Targets
 from models.keras_io.architectures import leaf_layers
 from models.keras_io.scaling import scale
 from models.spec.kinds import EMPTY_CLASSES, Head, Scaling

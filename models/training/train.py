@@ -23,6 +23,7 @@ from inference.core.choices import DecoderName
 from inference.core.errors import InputError, InterruptedRunError
 from inference.core.files import write_json
 from inference.core.version import hakuna_version
+from inference.dataset.label_tables import read_targets
 from inference.dataset.metadata import read_metadata
 from inference.images.decoder import find_decoder
 from inference.networks.engine_tensorflow import prepare_devices
@@ -39,7 +40,7 @@ from models.data.batches import (
     shuffled_batches,
 )
 from models.data.frame_cache import PART_SEQUENCES, CacheKey, FrameCache
-from models.data.season_labels import ids_of_seasons, read_labels
+from models.data.season_labels import ids_of_seasons
 from models.keras_io.h5_file import save_network
 from models.spec.schedule import Epoch, epochs_of
 from models.training.build_network import build_network, class_names
@@ -87,7 +88,7 @@ def train(job: TrainingJob, out: OutputFolder, options: TrainingOptions, state: 
     ids = [
         ids_of_seasons(sequences, seasons, job.metadata) for seasons in (job.training_seasons, job.validation_seasons)
     ]
-    targets = read_labels(job.labels, ids[0] + ids[1])
+    targets = read_targets(job.labels, ids[0] + ids[1])
     with FrameCache(options.cache_folder, key) as cache:
         state.stage = "quarter frames"
         wanted = [sequences[seq_id] for seq_id in ids[0] + ids[1]]
