@@ -84,7 +84,7 @@ def test_priors_of_a_run_that_its_budget_ended_are_no_findings(
             assert (row["classifiedBy"], row["classificationProbability"], row["scientificName"]) == ("", "", "")
     assert {seq_id for seq_id, found in kinds.items() if found == {"unclassified"}} == unseen
     assert {seq_id for seq_id, found in kinds.items() if "unclassified" not in found} == seen
-    assert any(line.startswith(f"{len(unseen)} sequences were not looked at") for line in told)
+    assert any(line.startswith(f"{len(unseen)} sequences were not processed") for line in told)
 
     images = megadetector(out_of_time, season, tmp_path / "results.json")["images"]
     by_file = {image["file"]: image for image in images}
@@ -98,7 +98,7 @@ def test_priors_of_a_run_that_its_budget_ended_are_no_findings(
     told = export(out_of_time, ExportFormat.LONG_CSV, long, None, None, None)
     with long.open(newline="") as file:
         assert {row["seq_id"] for row in csv.DictReader(file)} == seen
-    assert told[1].startswith(f"{len(unseen)} sequences were not looked at")
+    assert told[1].startswith(f"{len(unseen)} sequences were not processed")
     assert told[1].endswith("left out")
     assert told[2].endswith(f"rows of {len(seen)} sequences -> {long}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from inference.bundle.reader import Bundle
 from inference.core.choices import DecoderName, EngineName, Precision
 from inference.core.errors import CheckpointError, UsageError
 from inference.networks import engine as engines
+from inference.networks import engine_openvino, engine_tensorflow
 from inference.networks.engine import Engine, find_engine
 from inference.run import precision_selection, resume
 from runtime_tests.running import run
@@ -48,6 +50,22 @@ def test_float32_answers_agree(
     assert (tmp_path / "failures.csv").read_bytes() == (plain / "failures.csv").read_bytes()
     if engine is EngineName.TENSORFLOW:
         assert (tmp_path / "submission.csv").read_bytes() == (plain / "submission.csv").read_bytes()
+
+
+def test_engines_offer_the_same_names() -> None:
+    """`engine.py` uses either without knowing which; only TensorFlow has devices to prepare."""
+    modules = (engine_openvino, engine_tensorflow)
+    public = [
+        {name for name, value in vars(module).items()
+         if name[0] != "_" and getattr(value, "__module__", None) == module.__name__}
+        for module in modules
+    ]  # fmt: skip
+    assert public[0] == {"FrozenNetwork", "device", "supports_mixed", "version"}
+    assert public[1] - public[0] == {"prepare_devices"}
+    for name in public[0]:
+        assert len({str(inspect.signature(getattr(module, name))) for module in modules}) == 1, name
+    assert {type(module.device()) for module in modules} == {type(module.version()) for module in modules} == {str}
+    assert {type(module.supports_mixed()) for module in modules} == {bool}
 
 
 def with_bound(bundle: Bundle, bound: float) -> Bundle:
@@ -91,17 +109,17 @@ def test_mixed_precision_of_one_network_in_tensorflow_is_nothing_to_another(tiny
     engine = find_engine(EngineName.TENSORFLOW)
     if not engine.supports_mixed:
         pytest.skip("needs a device that multiplies in half precision")
-    from inference.networks.engine_tensorflow import TensorFlowNetwork
+    from inference.networks.engine_tensorflow import FrozenNetwork
 
     network = tiny_bundle.manifest.networks[0]
     folder, names = tiny_bundle.folder / network.folder, tuple(one.name for one in network.inputs)
     images = np.random.default_rng(1).uniform(0, 255, (4, 96, 128, 3)).astype(np.float32)
-    exact = TensorFlowNetwork(folder, names)
+    exact = FrozenNetwork(folder, names)
     before = exact({names[0]: images})
-    mixed = TensorFlowNetwork(folder, names, mixed=True)
+    mixed = FrozenNetwork(folder, names, mixed=True)
     assert 0 < np.abs(mixed({names[0]: images}) - before).max() < 0.05
     np.testing.assert_array_equal(exact({names[0]: images}), before)
-    np.testing.assert_array_equal(TensorFlowNetwork(folder, names)({names[0]: images}), before)
+    np.testing.assert_array_equal(FrozenNetwork(folder, names)({names[0]: images}), before)
 
 
 @pytest.mark.usefixtures("needs_mixed")

@@ -71,7 +71,7 @@ def test_a_single_photo_is_enough(data: Path, quick_bundle: Bundle, tmp_path: Pa
 def test_a_format_of_other_metadata_is_refused(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
     path = data / "submission_format.csv"
     path.write_text(path.read_text().replace("SER_S1#", "SER_S9#"))
-    with pytest.raises(InputError, match="must tell of sequences of the submission format, got none of its 12"):
+    with pytest.raises(InputError, match="must have sequences of the submission format, got none of its 12"):
         run(data, quick_bundle, tmp_path / "out")
 
 
