@@ -47,7 +47,7 @@ class Block(StrEnum):
     FRAME_MEDIANS = "frame_medians"
     """The median over networks and sizes for each frame: the first frame's where the frame does not exist."""
     NEIGHBOURS = "neighbours"
-    """What the other cameras saw around the same time: `NeighbourOptions.missing` where nobody did."""
+    """Scores of the other cameras around the same time: `NeighbourOptions.missing` where there are none."""
     HOUR = "hour"
     MONTH = "month"
 
@@ -113,12 +113,12 @@ class Stacking(Strict):
 
 
 class Blend(Strict):
-    """Networks on the whole sequence that have a say in the estimate from the frames, before any stacker."""
+    """Networks on the whole sequence that are blended into the estimate from the frames, before any stacker."""
 
     networks: tuple[Name, ...] = Field(min_length=1)
     method: Literal["mean", "median"]
     classes: tuple[Label, ...] = Field(default=LABELS, min_length=1)
-    """Classes that they have a say in; by default all."""
+    """Classes that are blended; by default all."""
     weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Of a mean: the estimate's from the frames, then each network's; by default all the same."""
 
@@ -169,7 +169,7 @@ class Manifest(Strict):
     name: Name
     description: str
     demo: bool
-    """Whether the networks are untrained or toys: then every output says so."""
+    """Whether the networks are untrained or toys: then every output carries a warning."""
     labels: tuple[str, ...]
     priors: dict[Label, Probability]
     ensemble: Ensemble

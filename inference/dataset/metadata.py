@@ -17,12 +17,12 @@ from inference.core.sequences import Image, Sequence
 
 METADATA_COLUMNS = ("seq_id", "datetime", "file_name")
 SITE_COLUMN = "site"
-"""Where the camera stood: a column that `hakuna metadata` adds; the competition's metadata does not tell."""
+"""Where the camera stood: a column that `hakuna metadata` adds; the competition's metadata does not have it."""
 METADATA_NAME = "test_metadata.csv"
 FORMAT_NAME = "submission_format.csv"
 """The competition's names, below the data folder."""
 PUBLIC_SEQ_ID = re.compile(r"(?:SER_)?(?P<season>[^#]+)#(?P<site>[^#]+)#[^#]+#[^#]+")
-"""season # site # roll # capture, as in the public seasons (REFERENCE.md 1); anonymised test sets have other ids."""
+"""season # site # roll # capture, as in the public seasons; anonymised test sets have other ids."""
 EPOCH = datetime(1970, 1, 1)
 SHOWN_COLUMNS = 8
 """Of a header that is refused."""
@@ -47,7 +47,7 @@ class UnreadableDatetimes:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the metadata file tells: sequences by `seq_id`, each with its photos in `file_name` order."""
+    """The metadata file: sequences by `seq_id`, each with its photos in `file_name` order."""
 
     sequences: dict[str, Sequence]
     n_duplicate_rows: int
@@ -105,7 +105,7 @@ def read_metadata(path: Path) -> Metadata:
             files = datetimes.setdefault(seq_id, {})
             if file_name in files:
                 n_duplicates += 1
-                # The earliest that tells a time, so that the order of the rows cannot matter.
+                # The earliest that is a time, so that the order of the rows cannot matter.
                 files[file_name] = min(files[file_name], datetime_text, key=lambda text: (_parsed(text) is None, text))
             else:
                 files[file_name] = sys.intern(datetime_text)
@@ -203,7 +203,7 @@ def hour_and_month(sequence: Sequence) -> tuple[int, int]:
 
 
 def site_and_seconds(sequence: Sequence) -> tuple[str, int | None]:
-    """Its camera ("" where neither a column nor the `seq_id` tells), and its moment in seconds since 1970 by its clock."""
+    """Its camera ("" where neither a column nor the `seq_id` names it), and its moment in seconds since 1970 by its clock."""
     match = PUBLIC_SEQ_ID.fullmatch(sequence.seq_id)
     site = sequence.site or (match["site"] if match else "")
     moment = moment_of(sequence)

@@ -1,4 +1,4 @@
-"""What photos cannot tell a Camera Trap Data Package: the file of `hakuna export --project`."""
+"""What a Camera Trap Data Package needs beside the photos: the file of `hakuna export --project`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Deployment(Strict):
 
 
 class Project(Strict):
-    """What photos cannot tell: the file of `--project`."""
+    """What a package needs beside the photos: the file of `--project`."""
 
     title: str
     sampling_design: Literal[

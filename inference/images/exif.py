@@ -26,7 +26,7 @@ HEAD_BYTES = 256 << 10
 
 
 def moment_taken(head: bytes) -> datetime | None:
-    """Clock of the camera when a photo was taken; None if the photo does not say, or says nonsense.
+    """Clock of the camera when a photo was taken; None if the photo has none, or one that is no time.
 
     `head` are the first HEAD_BYTES of the file. The camera's clock has no time zone.
     """
@@ -77,5 +77,5 @@ def _moment(tiff: bytes, entry: tuple[int, bytes, int] | None, order: Literal["l
         return None
     try:
         return datetime.strptime(match[0].decode(), DATETIME_FORMAT)
-    except ValueError:  # 0000:00:00, as cameras say whose clock was never set
+    except ValueError:  # 0000:00:00, as cameras write whose clock was never set
         return None
