@@ -10,14 +10,7 @@ import re
 
 import numpy as np
 
-from inference.bundle.booster_trees import (
-    BoosterText,
-    BoosterTrees,
-    check_leaves,
-    check_nodes,
-    check_unused,
-    read_tree,
-)
+from inference.bundle.booster_trees import BoosterText, BoosterTrees, check_leaves, check_nodes, check_unused, read_tree
 
 FIRST_LINE = b"tree"
 END_OF_TREES = b"end of trees"

@@ -10,13 +10,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from inference.core.config_files import Strict
-from inference.core.labels import LABELS
+from inference.core.labels import LABELS, N_CLASSES
 from inference.core.sequences import ImageSize, View, ViewKey
 
 MANIFEST_NAME = "manifest.json"
-FORMAT_VERSION = 1
 DEMO_WARNING = "demo model: not for conclusions"
-N_LABELS = len(LABELS)
 SAVED_MODEL_NAME = "saved_model.pb"
 NETWORK_FILES = (SAVED_MODEL_NAME, "variables/variables.index", "variables/variables.data-00000-of-00001")
 """All that a network's folder may hold: TensorFlow reads other names too (assets, debug, saved_model.cpb ...)."""
@@ -184,7 +182,7 @@ class Manifest(Strict):
         if self.labels != LABELS:
             raise ValueError("labels: must be the 54 labels in alphabetical order")
         if set(self.priors) != set(LABELS):
-            raise ValueError(f"priors: must have each of the {N_LABELS} labels, got {len(self.priors)}")
+            raise ValueError(f"priors: must have each of the {N_CLASSES} labels, got {len(self.priors)}")
         check_ensemble(self.ensemble, self.networks)
         if self.feature_names != feature_names(self.ensemble, self.networks):
             raise ValueError("feature_names: must be those of the stacking blocks, in their order")
