@@ -22,7 +22,7 @@ from inference.process.read_timeout import ReadTimeout
 from inference.storage.opening import open_storage
 from models.data.batches import Examples, Views, examples_of, load_batches, photos_needed, shuffled_batches
 from models.data.frame_cache import CacheKey, FrameCache
-from models.spec.kinds import Head, Kind
+from models.spec.kinds import Head, NetworkKind
 from models.spec.network_plan import NetworkPlan
 from models.training.build_network import build_network
 from models.training.learner import Learner
@@ -69,7 +69,7 @@ def measure_training(
         size = cache.prepare(sequences.values(), photos, decoder, n_workers, _nobody_watches, _never_stops)
         decode_seconds = time.perf_counter() - start
         examples = examples_of(ids, read_targets(folder / LABELS_NAME, ids), cache, VIEWS)
-        plan = NetworkPlan(Kind.FRAMES, application)
+        plan = NetworkPlan(NetworkKind.FRAMES, application)
         learner = Learner(build_network(plan), plan.scalings, Head.SIGMOID, None)
         learner.begin_phase(None)
         rounds = [_round(cache, examples, learner, n_workers, number) for number in range(repeats + 1)][1:]

@@ -52,10 +52,9 @@ def stack(
         for folder in (out, reverse_out) if reverse_out else (out,):
             entered.enter_context(locked(folder))
         entered.enter_context(graceful_shutdown(state))
-        from models.cli.tables import print_outcome
+        from models.cli.tables import print_stackers
         from models.spec.recipe import load_recipe
-        from models.stacking.stack import StackingJob, stack
-        from models.stacking.train_set import StackingOptions
+        from models.stacking.stack import StackingJob, StackingOptions, stack
 
         job = StackingJob(
             recipe=load_recipe(recipe),
@@ -70,5 +69,5 @@ def stack(
         options = StackingOptions(
             n_workers=settings.workers, seed=seed, rounds=rounds, memory_bytes=int(memory_gb * 2**30), fresh=fresh
         )
-        for outcome in stack(job, options, state):
-            print_outcome(outcome)
+        for result in stack(job, options, state):
+            print_stackers(result)

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from inference.core.choices import Preset
-from models.spec.kinds import DEFAULT_SCHEDULES, Classes, Head, Kind, Scaling
+from models.spec.kinds import DEFAULT_SCHEDULES, Classes, Head, NetworkKind, Scaling
 
 SECONDS_PER_MINUTE = 60
 
 
 def train(
-    network: Annotated[Kind, typer.Argument(help="What the network looks at.")],
+    network: Annotated[NetworkKind, typer.Argument(help="What the network looks at.")],
     data: Annotated[Path, typer.Argument(help="Folder with the photos, train_metadata.csv and train_labels.csv.")],
     out: Annotated[Path, typer.Option(help="Folder of this training; the same command goes on where it was.")],
     training: Annotated[str, typer.Option("--train", help="Seasons to learn from, such as S1,S2,S3.")],
@@ -66,7 +66,7 @@ def train(
     with locked(out) as folder, graceful_shutdown(state):
         # What makes no sense is told before TensorFlow is imported, which takes seconds.
         from models.data.season_labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, check_disjoint, parse_seasons
-        from models.spec.network_plan import NetworkPlan, check_plan
+        from models.spec.network_plan import NETWORK_NAME, NetworkPlan, check_plan
         from models.spec.schedule import load_schedule
 
         plan = NetworkPlan(
@@ -106,4 +106,4 @@ def train(
         )
         report = train_module.train(job, folder, options, state)
     loss = report["last_epoch"]["validation_log_loss"]
-    typer.echo(f"{out / job_module.NETWORK_NAME}: validation log loss {loss:.6f}")
+    typer.echo(f"{out / NETWORK_NAME}: validation log loss {loss:.6f}")

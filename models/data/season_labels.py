@@ -17,7 +17,7 @@ SEASON = re.compile(r"SER_(S\d+)#")
 
 
 def season_of(seq_id: str) -> str | None:
-    """`S1` for `SER_S1#B04#1#1`; None where the name tells none."""
+    """`S1` for `SER_S1#B04#1#1`; None where the name has none."""
     match = SEASON.match(seq_id)
     return match.group(1) if match else None
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from inference.core.choices import DEFAULT_READ_TIMEOUT, Preset
 from inference.process.read_timeout import ReadTimeout
+from models.spec.network_plan import NetworkPlan
+from models.spec.schedule import Schedule
 
-if TYPE_CHECKING:
-    from models.spec.network_plan import NetworkPlan
-    from models.spec.schedule import Schedule
-
-NETWORK_NAME = "network.h5"
-REPORT_NAME = "training.json"
 CACHE_NAME = "frames"
 
 
@@ -41,7 +36,7 @@ class TrainingOptions:
     Attributes
     ----------
     n_workers : threads that decode photos and make views
-    cache_folder : where quarter frames are kept; trainings may share it
+    cache_folder : folder of the quarter frames; trainings may share it
     checkpoint_seconds : most time between two checkpoints
     fresh : start over where there is a checkpoint
     read_timeout : how long the reading of a photo may take

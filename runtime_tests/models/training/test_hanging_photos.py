@@ -14,7 +14,7 @@ from inference.process.lock import locked
 from inference.process.progress import RunState
 from inference.process.read_timeout import ReadTimeout
 from inference.storage.local import LocalFolder
-from models.spec.kinds import Kind
+from models.spec.kinds import NetworkKind
 from models.spec.network_plan import NetworkPlan
 from models.spec.schedule import load_schedule
 from models.training.job import TrainingJob, TrainingOptions
@@ -38,7 +38,7 @@ def test_photos_that_hang_end_the_training_with_3(tmp_path: Path, monkeypatch: p
     )  # for all tests
     data = write_seasons(tmp_path / "data", {"S1": 3, "S2": 3})
     job = TrainingJob(
-        NetworkPlan(kind=Kind.FRAMES, backbone="tiny"), load_schedule("v1"), str(data),
+        NetworkPlan(kind=NetworkKind.FRAMES, backbone="tiny"), load_schedule("v1"), str(data),
         data / "train_metadata.csv", data / "train_labels.csv", ("S1",), ("S2",), Preset.QUARTER, 1,
     )  # fmt: skip
     options = TrainingOptions(2, tmp_path / "frames", read_timeout=ReadTimeout(0.05))

@@ -39,7 +39,7 @@ from models.data.batches import (
     shuffled_batches,
 )
 from models.data.frame_cache import CachedFrame, CacheKey, FrameCache
-from models.spec.kinds import Classes, Kind
+from models.spec.kinds import Classes, NetworkKind
 from models.spec.network_plan import NetworkPlan, check_plan
 from models.spec.schedule import load_schedule
 from models.training.checkpoint import read_checkpoint
@@ -237,7 +237,7 @@ def test_an_epoch_that_an_earlier_run_learnt_has_no_rate_and_fresh_forgets_the_o
     old.parent.mkdir()
     old.touch()
     job = TrainingJob(
-        NetworkPlan(kind=Kind.FRAMES, backbone="tiny"), load_schedule(str(seasons / "schedule.toml")), str(seasons),
+        NetworkPlan(kind=NetworkKind.FRAMES, backbone="tiny"), load_schedule(str(seasons / "schedule.toml")), str(seasons),
         seasons / "train_metadata.csv", seasons / "train_labels.csv", ("S1",), ("S2",), Preset.QUARTER, 1,
     )  # fmt: skip
     options = TrainingOptions(2, seasons / "frames")
@@ -366,13 +366,21 @@ def test_an_epoch_sees_every_sequence_once_half_of_them_mirrored() -> None:
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        (NetworkPlan(Kind.FRAMES, "tiny", mean=Path("m.h5")), "--mean-network: must come with two-branch, got frames"),
-        (NetworkPlan(Kind.TWO_BRANCH, "tiny", mean=Path("m.h5")), "must be given together, got only --mean-network"),
         (
-            NetworkPlan(Kind.TWO_BRANCH, "tiny", mean=Path("m.h5"), background=Path("b.h5"), weights=Path("w.h5")),
+            NetworkPlan(NetworkKind.FRAMES, "tiny", mean=Path("m.h5")),
+            "--mean-network: must come with two-branch, got frames",
+        ),
+        (
+            NetworkPlan(NetworkKind.TWO_BRANCH, "tiny", mean=Path("m.h5")),
+            "must be given together, got only --mean-network",
+        ),
+        (
+            NetworkPlan(
+                NetworkKind.TWO_BRANCH, "tiny", mean=Path("m.h5"), background=Path("b.h5"), weights=Path("w.h5")
+            ),
             "--weights: must not be given where the branches are trained networks",
         ),
-        (NetworkPlan(Kind.MEAN, "tiny", weights=Path("nowhere.h5")), "--weights nowhere.h5: must be a file"),
+        (NetworkPlan(NetworkKind.MEAN, "tiny", weights=Path("nowhere.h5")), "--weights nowhere.h5: must be a file"),
     ],
 )
 def test_what_does_not_go_together_is_refused(plan: NetworkPlan, message: str) -> None:
@@ -382,9 +390,9 @@ def test_what_does_not_go_together_is_refused(plan: NetworkPlan, message: str) -
 
 def test_the_fingerprint_of_a_plan_tells_plans_apart(tmp_path: Path) -> None:
     (tmp_path / "w.h5").write_bytes(b"weights")
-    plan = NetworkPlan(Kind.FRAMES, "tiny")
+    plan = NetworkPlan(NetworkKind.FRAMES, "tiny")
     others = [
-        replace(plan, kind=Kind.MEAN),
+        replace(plan, kind=NetworkKind.MEAN),
         replace(plan, backbone="MobileNetV2"),
         replace(plan, classes=Classes.EMPTY),
         replace(plan, weights=tmp_path / "w.h5"),
