@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.capacity.device_profiles import Profile
-from benchmark.timing.report import (
-    BenchReport,
-    StageFigures,
-)
+from benchmark.timing.report import BenchReport, StageFigures
 from inference.core.choices import Precision
 from inference.core.errors import UsageError
 from inference.core.sequences import ImageSize
+from inference.execution.throughput import CPU_LOAD
 from inference.networks.engine import CPU
 
 
@@ -28,7 +26,7 @@ def measured_rates(report: BenchReport, precision: Precision) -> Rates:
         startup=report.startup_seconds.median,
         call=_Calls(networks).seconds,
         photos=_Photos(report.of_group("photos")).seconds,
-        network_load=1.0 if report.settings.device == CPU else _busy(networks),
+        network_load=CPU_LOAD if report.settings.device == CPU else _busy(networks),
         other_per_sequence=finish["write records"],
         finish_per_sequence=finish["records to submission"],
         sequences_per_batch=report.settings.batch_size,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inference.bundle.passes import Effort, passes_for, relative_cost
 from inference.core.choices import DecoderName, EngineName, Precision, Preset
 from inference.core.errors import UsageError
 from inference.core.sequences import Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-6
 """Of a photo: far more than a float errs with a billion of them."""
 READ_SECONDS = 60.0
-"""How long the reading of a photo may take before it is given up, unless told."""
+"""How long the reading of a photo may take before it is given up, by default."""
 
 
 @dataclass(frozen=True)
@@ -69,22 +71,33 @@ class Job:
         """Index of this shard's first sequence among all."""
         return self.shard.bounds(len(self.plan.sequences))[0]
 
-    @property
+    @cached_property
     def sequences(self) -> tuple[Sequence, ...]:
         """The sequences of this shard."""
         first, end = self.shard.bounds(len(self.plan.sequences))
         return self.plan.sequences[first:end]
 
-    @property
+    @cached_property
     def n_photos(self) -> int:
         """How many photos take part."""
         n_frames = self.bundle.manifest.n_frames
-        return sum(len(sequence.images[:n_frames]) for sequence in self.sequences)
+        return sum(min(len(sequence.images), n_frames) for sequence in self.sequences)
+
+    @cached_property
+    def costs(self) -> dict[tuple[Effort, int], float]:
+        """Work of the networks on a sequence, by effort and number of frames; see `relative_cost`."""
+        manifest = self.bundle.manifest
+        passes = {effort: passes_for(manifest, effort, flip_tta=self.flip_tta) for effort in Effort}
+        return {
+            (effort, n_frames): relative_cost(passes[effort], n_frames)
+            for effort in Effort
+            for n_frames in range(manifest.n_frames + 1)
+        }
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run a job; nothing here changes the answers of a run that is not short of time.
+    """How to run a job; nothing here changes the results of a run that is not short of time.
 
     Attributes
     ----------
@@ -94,7 +107,7 @@ class RunOptions:
     features_path : also write the stackers' matrix there
     budget : seconds within which a submission must exist; None: take all the time it needs
     max_failures : share of the photos that may fail
-    patience : with reading a photo
+    read_timeout : limits how long the reading of a photo may take
     strict : a run that its budget ends with a degraded submission exits with 6 instead of 0
     """
 

@@ -24,7 +24,7 @@ COST_SHARE = 0.01
 CHUNK_ROWS = 1024
 """Records that wait for their estimate at most: 10 MB."""
 MIN_TIMED_RECORDS = 256
-"""Fewest records whose estimate tells what the second phase takes: asking 26 boosters about a few costs most for asking."""
+"""Fewest records whose estimate shows what the second phase takes: with few, 26 stackers spend most of it on being called."""
 
 
 class Estimate(Protocol):
@@ -64,7 +64,7 @@ class Provisional:
 
     @property
     def seconds_per_record(self) -> float:
-        """What a final estimate takes; 0 until enough of them were made together to tell."""
+        """What a final estimate takes; 0 until enough of them were made together."""
         return self._measured_seconds / self._measured_records if self._measured_records else 0.0
 
     def add(self, records: list[Record]) -> None:
@@ -72,7 +72,7 @@ class Provisional:
         with self._lock:
             self._waiting += records
             if len(self._waiting) >= CHUNK_ROWS:
-                self._settle()
+                self._estimate_waiting()
 
     def write_if_due(self) -> None:
         """Write `submission.partial.csv` about once a minute, less often where that would cost more than 1 %."""
@@ -88,7 +88,7 @@ class Provisional:
         """Write `submission.partial.csv` now; returns its path."""
         path = self._folder / PARTIAL_NAME
         with self._lock:
-            self._settle()
+            self._estimate_waiting()
             chunks = (
                 (self._seq_ids[first : first + CHUNK_ROWS], self._rows[first : first + CHUNK_ROWS])
                 for first in range(0, len(self._seq_ids), CHUNK_ROWS)
@@ -104,7 +104,7 @@ class Provisional:
             sync_folder(self._folder)
             return self._n_known
 
-    def _settle(self) -> None:
+    def _estimate_waiting(self) -> None:
         """Estimate the records that came since the last time."""
         if not self._waiting:
             return

@@ -1,18 +1,43 @@
-"""Decoded sequences -> what the networks are given."""
+"""Sequences -> what the networks are given."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
 
-from inference.core.sequences import ViewedSequence, ViewKey
+from inference.core.choices import Preset
+from inference.core.sequences import Sequence, ViewedSequence, ViewKey
+from inference.images.decoder import DecodedSequence, Decoder, decode_sequences
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import make_views, same_size
-
-if TYPE_CHECKING:
-    from inference.images.decoder import DecodedSequence
+from inference.process.read_timeout import ReadTimeout
+from inference.process.stopwatch import Stopwatch
 
 DECODE, VIEWS = "decode (all workers)", "views (all workers)"
+"""Stages on the stopwatch."""
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """Everything that happens to sequences before the networks: read, decode, mask, views. Threads may share it."""
+
+    data_folder: Path
+    decoder: Decoder
+    preset: Preset
+    n_frames: int
+    view_keys: Collection[ViewKey]
+    read_timeout: ReadTimeout
+    stopwatch: Stopwatch
+
+    def __call__(self, sequences: list[Sequence]) -> list[ViewedSequence]:
+        """The views of some sequences."""
+        with self.stopwatch(DECODE, len(sequences)):
+            decoded = decode_sequences(
+                sequences, self.data_folder, self.preset, self.n_frames, self.decoder, self.read_timeout
+            )
+        with self.stopwatch(VIEWS, len(sequences)):
+            return [make_viewed(one, self.view_keys) for one in decoded]
 
 
 def make_viewed(decoded: DecodedSequence, keys: Collection[ViewKey]) -> ViewedSequence:

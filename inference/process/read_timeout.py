@@ -1,4 +1,4 @@
-"""Work that may hang, such as reading from a mount that has gone away: waited for, then left behind."""
+"""Work that may hang, such as reading from a mount that has gone away: waited for, then abandoned."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inference.core.errors import InputError
 Result = TypeVar("Result")
 
 MAX_HANGING = 64
-"""Threads that may hang at once. When so many reads do not come back the mount is gone: going on would only turn all
+"""Threads that may hang at once. When so many reads do not come back, the mount is gone: going on would only turn all
 that is left into failures."""
 
 
@@ -32,13 +32,17 @@ class ReadTimeout:
         self._lock = threading.Lock()
         self._n_hanging = 0
 
+    def __reduce__(self) -> tuple[type[ReadTimeout], tuple[float]]:
+        """A copy in another process waits as long, and begins with no reads that hang."""
+        return ReadTimeout, (self.seconds,)
+
     def __call__(self, work: Callable[[], Result]) -> Result:
         """The result, or error, of the work.
 
         Raises
         ------
         ReadTimeoutError
-            It takes too long; it then goes on unheeded.
+            It takes too long; the thread is abandoned.
         StorageUnavailableError
             Too many others hang already.
         """
@@ -54,7 +58,7 @@ class ReadTimeout:
         if not attempt.wait(self.seconds):
             with self._lock:
                 self._n_hanging += 1
-            if attempt.leave():
+            if attempt.abandon():
                 raise ReadTimeoutError(f"no answer within {self.seconds:g} s")
             self._on_late_return()  # it finished in this very moment
         return attempt.result()
@@ -65,14 +69,14 @@ class ReadTimeout:
 
 
 class _Attempt(Generic[Result]):
-    """One piece of work, its outcome, and whether anybody still waits for it."""
+    """One piece of work, its outcome, and whether its caller still waits."""
 
     def __init__(self, work: Callable[[], Result], on_late: Callable[[], None]) -> None:
         self._work = work
         self._on_late = on_late
         self._done = threading.Event()
         self._lock = threading.Lock()
-        self._is_left = False
+        self._is_abandoned = False
         self._result: list[Result] = []
         self._error: BaseException | None = None
 
@@ -83,18 +87,18 @@ class _Attempt(Generic[Result]):
             self._error = error
         with self._lock:
             self._done.set()
-            is_left = self._is_left
-        if is_left:
+            is_abandoned = self._is_abandoned
+        if is_abandoned:
             self._on_late()
 
     def wait(self, seconds: float) -> bool:
         return self._done.wait(seconds)
 
-    def leave(self) -> bool:
+    def abandon(self) -> bool:
         """Stop waiting; False if it finished before."""
         with self._lock:
-            self._is_left = not self._done.is_set()
-            return self._is_left
+            self._is_abandoned = not self._done.is_set()
+            return self._is_abandoned
 
     def result(self) -> Result:
         if self._error is not None:

@@ -70,7 +70,7 @@ def merge_records(folders: list[Path], out: Path, check: Callable[[], None] = la
             _copy(parts, whole.n_all, writer, check)
         finally:
             writer.close()
-        run_report.forget(out)
+        run_report.invalidate(out)
         with output_errors(out):
             os.replace(temporary, target)
             sync_folder(out)

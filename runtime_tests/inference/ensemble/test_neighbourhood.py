@@ -130,7 +130,7 @@ def test_sparse_neighbours_are_not_used_and_coverage_is_told() -> None:
     moments, sites = np.array([0, 5, 900, 0]), np.array([0, 1, 0, -1])
     options = NeighbourOptions(windows_seconds=(1, 10), min_coverage=0.5, missing=-0.01)
     found = neighbourhood_means(scores, moments, sites, options)
-    assert (found.is_used, found.coverage, found.n_unplaced) == (True, (0.0, 0.5), 1)
+    assert (found.is_used, found.coverage, found.n_unlocated) == (True, (0.0, 0.5), 1)
     assert np.isfinite(found.means[:2, 1]).all()
     sparse = neighbourhood_means(scores, moments, sites, options.model_copy(update={"min_coverage": 0.51}))
     assert (sparse.is_used, sparse.coverage) == (False, (0.0, 0.5))

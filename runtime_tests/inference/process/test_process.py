@@ -89,7 +89,8 @@ def test_a_budget_counts_from_the_start_of_the_process() -> None:
 
 SIGNALLED = """
 import os, signal, sys, threading, time
-from inference.run_state import RunState, graceful_shutdown
+from inference.process.progress import RunState
+from inference.process.signals import graceful_shutdown
 
 state = RunState()
 try:
@@ -128,8 +129,9 @@ def test_an_interrupted_run_exits_as_a_program_that_the_signal_ended() -> None:
 
 LAST_RESORT = """
 import sys, time
-from inference.domain import OutputError
-from inference.run_state import RunState, watchdog, log_with_timeout
+from inference.core.errors import OutputError
+from inference.process.progress import RunState
+from inference.process.watchdog import log_with_timeout, watchdog
 
 def act():
     if sys.argv[1] == "mute":

@@ -9,16 +9,20 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from inference.bundle.reader import Bundle
+from inference.core.choices import REFERENCE_PIXELS, DecoderName
 from inference.core.errors import CheckpointError, InputError, TooManyFailuresError
 from inference.core.sequences import FailureReason, FrameFailure
-from inference.execution.job import RunOptions
+from inference.execution.executor import Executor
+from inference.execution.job import Job, RunOptions
 from inference.process.lock import locked
 from inference.process.progress import RunState
+from inference.records import jsonl
 from inference.records.jsonl import RecordWriter, read_header, read_records
 from inference.run import pipeline
 from runtime_tests.running import ignore_progress, job_for, run, run_job
@@ -210,3 +214,66 @@ def test_a_name_below_a_file_is_missing(data: Path, quick_bundle: Bundle, tmp_pa
     report = run(data, quick_bundle, tmp_path / "out")
     assert report["counts"]["failed_photos"]["missing"] == 2
     assert os.path.exists(data / name)
+
+
+def test_a_finished_run_whose_last_sequences_have_no_metadata_is_complete(
+    data: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    path = data / "test_metadata.csv"
+    last = job_for(data, quick_bundle).sequences[-1].seq_id
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if last not in line))
+    run(data, quick_bundle, tmp_path / "out")
+    before = (tmp_path / "out" / "records.jsonl").stat().st_mtime_ns
+    with capture_logs() as logs:
+        run(data, quick_bundle, tmp_path / "out")
+    assert any("already complete" in log["event"] for log in logs)
+    assert (tmp_path / "out" / "records.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_continued_run_reads_the_old_records_twice(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (quick_prediction / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_bytes(b"".join(lines[:9]))
+    n_parsed = 0
+    parse = jsonl.content_of_line
+
+    def counted(line: bytes) -> dict[str, Any] | None:
+        nonlocal n_parsed
+        n_parsed += b'"seq_id"' in line
+        return parse(line)
+
+    monkeypatch.setattr(jsonl, "content_of_line", counted)
+    run(season, quick_bundle, tmp_path)
+    n_passes_of_phase_2 = 1 + bool(quick_bundle.manifest.ensemble.stacking.neighbours)  # type: ignore[union-attr]
+    assert n_parsed == 8 + 12 * n_passes_of_phase_2
+
+
+@pytest.mark.parametrize(
+    ("pixels", "decoder"),
+    [
+        (REFERENCE_PIXELS, DecoderName.FAST),
+        ("dali 1.53 cpu", DecoderName.DALI),
+        ("of a decoder to come", DecoderName.AUTO),
+    ],
+)
+def test_the_pixels_of_the_records_decide_which_decoder_continues_them(
+    pixels: str,
+    decoder: DecoderName,
+    season: Path,
+    quick_bundle: Bundle,
+    quick_prediction: Path,
+    tmp_path: Path,
+) -> None:
+    header = read_header(quick_prediction / "records.jsonl")
+    header = replace(header, fingerprint=header.fingerprint | {"pixels": pixels})
+    RecordWriter(tmp_path / "records.jsonl", header).close()
+    asked = []
+
+    def executor_for(job: Job, *_: Any) -> Executor:
+        asked.append((job.engine.value, job.decoder))
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run_job(job_for(season, quick_bundle), tmp_path, executor_for=executor_for)
+    assert asked == [(header.fingerprint["engine"].split()[0], decoder)]

@@ -5,27 +5,25 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from inference.bundle.passes import Effort, passes_for, relative_cost
+from inference.bundle.passes import Effort
 from inference.core.choices import Precision
 from inference.core.errors import DoesNotFitError, HakunaError, OutputError, TooManyFailuresError
 from inference.core.sequences import Sequence
 from inference.dataset.input_check import check_any_photo, summarise_input
 from inference.ensemble.estimator import Estimator
-from inference.execution.deadline import MARGIN_SHARE, Batch, DeadlinePolicy
 from inference.execution.job import Job, RunOptions
-from inference.execution.worker import Worker
-from inference.networks.engine import load_networks
-from inference.networks.forward import LoadedNetworks
+from inference.execution.local_executor import local_executor
+from inference.execution.throughput import MeasuredThroughput, fits, run_seconds
 from inference.process.progress import RunState
 from inference.process.stopwatch import Stopwatch
-from inference.run.photos_to_records import deadline_policy
+from inference.run.context import ExecutorFactory, RunContext
+from inference.run.precision_selection import select_precision
 from inference.run.records_to_submission import CHUNK_RECORDS, check_features_path
-from inference.run.resume import count_completed, resume_point
+from inference.run.resume import resume_point
 
 MEASURED_BATCHES = 3
 """Batches that the rates are measured on, after one that warms up; taken evenly from all sequences."""
@@ -39,67 +37,61 @@ ROW_COPIES = 3
 """The submission, its temporary file, and the provisional one."""
 MEMORY_BYTES_PER_SEQUENCE = 2_000
 """Metadata of three photos and a provisional row, as measured with a million rows of metadata."""
+INPUT_CHECK, MEASURE, ESTIMATE = "input check", "measure", "estimate"
+"""Stages on the stopwatch; a run does none of them at its start."""
 
 
-def estimate(job: Job, out: Path, options: RunOptions, state: RunState) -> dict[str, Any]:
+def plan(
+    job: Job, out: Path, options: RunOptions, state: RunState, executor_for: ExecutorFactory = local_executor
+) -> dict[str, Any]:
     """Look at the files, measure a few batches, and project the run; returns figures ready for JSON.
 
     `fits` is None without a budget, and where no photo could be read to measure with.
     """
-    check_features_path(options.features_path, job.bundle.manifest)
-    start = resume_point(job, out, options)
-    engine, decoder = start.engine, start.decoder
-    estimator = Estimator(job.bundle)
     stopwatch = Stopwatch()
-    with stopwatch("census"):
-        kept = count_completed(start, job, options, state)
-        if not kept.is_complete:
-            check_any_photo(
-                job.plan.sequences, job.data_folder, job.bundle.manifest.n_frames, options.read_timeout, state.check
-            )
-        summary = summarise_input(job.sequences, job.data_folder, job.bundle.manifest.n_frames)
-    work = Worker(job, options, decoder, stopwatch, state.check)
-    with stopwatch("load networks"):
-        networks = load_networks(job.bundle, engine, Precision.FLOAT32, state.check)
-    pace = deadline_policy(job, options.budget or float("inf"))
-    _measure(work, networks, estimator, pace)
-    n_sequences, n_left = len(job.sequences), len(job.sequences) - state.n_kept
-    spent = stopwatch.seconds()
-    startup = state.seconds() - spent["measure"] - spent["census"]  # a run does neither
-    finish = n_sequences * pace.postprocess_seconds_per_sequence
-    seconds = {
-        effort: startup + n_left * pace.seconds_per_sequence(effort) + finish
-        for effort in Effort
-        if effort != Effort.PRIORS
-    }
-    folder = _folder_that_is_there(out)
+    check_features_path(options.features_path, job.bundle.manifest)
+    start = resume_point(job, out, options, state, stopwatch, executor_for)
+    context = RunContext(
+        job, options, out, start.header, start.executor, Estimator(job.bundle), state, stopwatch, lambda *_: None
+    )
+    n_frames, n_left = job.bundle.manifest.n_frames, state.n_all - state.n_done
+    if not start.is_complete:
+        check_any_photo(job.plan.sequences, job.data_folder, n_frames, options.read_timeout, state.check)
+    with stopwatch(INPUT_CHECK):
+        summary = summarise_input(job.sequences, job.data_folder, n_frames)
+    precision = Precision(select_precision(context)["used"])
+    context.estimator.load()
+    with stopwatch(MEASURE):
+        throughput = _measured(context, precision)
+    startup, seconds = _projected(context, throughput)
+    is_known = throughput.is_measured or not n_left
+    folder = _existing_folder(out)
     needed, free = _disk_bytes(job, n_left), shutil.disk_usage(folder).free
-    unknown = options.budget is None or (not pace.is_measured and n_left > 0)
-    fits = None if unknown or options.budget is None else seconds[Effort.FULL] <= options.budget * (1 - MARGIN_SHARE)
     return {
-        "sequences": n_sequences,
+        "sequences": state.n_all,
         "sequences_kept_from_earlier_run": state.n_kept,
         "photos": summary.n_photos,
         "photo_bytes": summary.n_bytes,
         "problems": {reason.value: n for reason, n in sorted(summary.problems.items())},
-        "engine": str(engine),
-        "device": engine.device,
-        "decoder": decoder.name.value,
+        "engine": context.executor.facts.engine,
+        "device": context.executor.facts.device,
+        "decoder": context.executor.facts.decoder,
+        "precision": precision.value,
         "disk_bytes_needed": needed,
         "disk_bytes_free": free,
         "disk_is_enough": needed <= free,
         "output_is_writable": folder.is_dir() and os.access(folder, os.W_OK | os.X_OK),
-        "memory_bytes": _memory(n_sequences),
+        "memory_bytes": _memory(state.n_all),
         "startup_seconds": round(startup, 3),
-        "seconds_per_sequence": round(pace.seconds_per_sequence(Effort.FULL), 4),
-        "projected_seconds": {effort.label: round(value, 3) for effort, value in seconds.items()},
+        "seconds_per_sequence": round(throughput.seconds_per_sequence(Effort.FULL), 4),
+        "projected_seconds": seconds,
         "budget_seconds": options.budget,
-        "fits": fits,
+        "fits": fits(seconds[Effort.FULL.label], options.budget) if options.budget and is_known else None,
     }
 
 
 def reason_not_to_run(figures: dict[str, Any], out: Path, options: RunOptions) -> HakunaError | None:
-    """How the run would end other than well, as far as the figures of `estimate` tell; the gravest of several."""
+    """How the run would end other than well, as far as the figures of `plan` show; the gravest of several."""
     if not figures["output_is_writable"]:
         return OutputError(f"{out} must be writable, got: it is not")
     if not figures["disk_is_enough"]:
@@ -120,26 +112,33 @@ def reason_not_to_run(figures: dict[str, Any], out: Path, options: RunOptions) -
     return None
 
 
-def _measure(work: Worker, networks: LoadedNetworks, estimator: Estimator, pace: DeadlinePolicy) -> None:
-    """Run a few batches as a run would, one after the other, and tell `pace`."""
-    job = work.job
-    passes = passes_for(job.bundle.manifest, Effort.FULL, flip_tta=job.flip_tta)
-    with work.stopwatch("measure"):
-        for number, sequences in enumerate(_samples(job.sequences, work.options.batch_size)):
-            watch = Stopwatch()
-            photos = replace(work, stopwatch=watch)
-            viewed = list(photos.viewed(sequences, len(sequences)))
-            photo_seconds = photos.photo_seconds()
-            with watch("networks"):
-                records = work.ask(networks, viewed)
-            together = (records * -(-CHUNK_RECORDS // len(records)))[:CHUNK_RECORDS]  # as the second phase does
-            with watch("estimate"):
-                estimator(together)
-            if not number:
-                continue  # the first one warms up
-            seconds, cost = watch.seconds(), sum(relative_cost(passes, one.n_frames) for one in viewed)
-            pace.observe(Batch(len(viewed), cost, cost, seconds["networks"], photo_seconds))
-            pace.postprocess_seconds_per_sequence = seconds["estimate"] / len(together)
+def _measured(context: RunContext, precision: Precision) -> MeasuredThroughput:
+    """Run a few batches, photos first and then networks, and put what a record's estimate takes on the stopwatch."""
+    throughput = MeasuredThroughput(context.job.costs, context.executor.facts.network_load)
+    for number, sequences in enumerate(_samples(context.job.sequences, context.options.batch_size)):
+        block = context.executor.sample(sequences, precision)
+        together = (block.records * -(-CHUNK_RECORDS // len(sequences)))[:CHUNK_RECORDS]  # as the second phase does
+        if not number:
+            context.estimator(together)
+            continue  # the first one warms up
+        throughput.observe(block.timing)
+        with context.stopwatch(ESTIMATE, len(together)):
+            context.estimator(together)
+    return throughput
+
+
+def _projected(context: RunContext, throughput: MeasuredThroughput) -> tuple[float, dict[str, float]]:
+    """Seconds of the run's start, and of the whole run by effort."""
+    state, spent = context.state, context.stopwatch.seconds()
+    startup = state.seconds() - spent[INPUT_CHECK] - spent[MEASURE]
+    finish = context.stopwatch.seconds_per_item(ESTIMATE)
+    seconds = {}
+    for effort in Effort:
+        if effort != Effort.PRIORS:
+            each = throughput.seconds_per_sequence(effort)
+            whole = run_seconds(startup, state.n_all - state.n_done, each, state.n_all, finish)
+            seconds[effort.label] = round(whole, 3)
+    return startup, seconds
 
 
 def _samples(sequences: tuple[Sequence, ...], batch_size: int) -> list[list[Sequence]]:
@@ -160,7 +159,7 @@ def _disk_bytes(job: Job, n_left: int) -> int:
     return int(n_left * record + len(job.sequences) * ROW_COPIES * ROW_BYTES)
 
 
-def _folder_that_is_there(out: Path) -> Path:
+def _existing_folder(out: Path) -> Path:
     """Where the outputs would go: the folder, or the first above it that is there."""
     folder = out.absolute()
     while not folder.exists():
