@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -123,7 +123,8 @@ class _Located:
         means = np.full((len(scores), self.counts.shape[1], n_classes), np.nan, np.float32)
         if not self.spans:
             return means
-        for classes in _blocks(n_classes):
+        for first in range(0, n_classes, BLOCK_CLASSES):
+            classes = slice(first, first + BLOCK_CLASSES)
             whole = _fixed_point(scores[self.by_time, classes])
             over_time, over_cameras = _prefix_sums(whole), _prefix_sums(whole[self.by_camera])
             del whole
@@ -193,8 +194,3 @@ def _prefix_sums(values: Integers) -> Integers:
     sums = np.zeros((len(values) + 1, values.shape[1]), np.int64)
     np.cumsum(values, axis=0, out=sums[1:])
     return sums
-
-
-def _blocks(n_classes: int) -> Iterator[slice]:
-    for first in range(0, n_classes, BLOCK_CLASSES):
-        yield slice(first, min(first + BLOCK_CLASSES, n_classes))

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from inference.bundle.passes import Effort
 from inference.core.choices import Precision
 from inference.core.sequences import Sequence
-from inference.execution.throughput import CPU_LOAD, GPU_LOAD, BatchTiming
+from inference.execution.throughput import BatchTiming
 from inference.networks.engine import CPU
 from inference.records.schema import Record
 
@@ -43,7 +43,7 @@ class ExecutorFacts:
     @property
     def network_load(self) -> float:
         """Share of the cores that the networks keep from the photos, for `throughput`."""
-        return CPU_LOAD if self.is_cpu else GPU_LOAD
+        return float(self.is_cpu)
 
 
 @dataclass(frozen=True)

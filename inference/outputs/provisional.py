@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,13 +27,6 @@ MIN_TIMED_RECORDS = 256
 """Fewest records whose estimate shows what the second phase takes: with few, 26 stackers spend most of it on being called."""
 
 
-class Estimate(Protocol):
-    """Final probabilities of some records."""
-
-    def __call__(self, records: list[Record], /) -> Probabilities:
-        """Float32 (N, C) of N records."""
-
-
 class Provisional:
     """One row for every sequence. Threads may share it."""
 
@@ -43,10 +36,13 @@ class Provisional:
         seq_ids: list[str],
         labels: tuple[str, ...],
         priors: Probabilities,
-        estimate: Estimate,
+        estimate: Callable[[list[Record]], Probabilities],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin with the priors (C,) for everybody; `labels` is the order of the columns."""
+        """Begin with the priors (C,) for everybody; `labels` is the order of the columns.
+
+        `estimate` gives the final probabilities of N records, float32 (N, C).
+        """
         self._folder = folder
         self._seq_ids = seq_ids
         self._labels = labels
@@ -116,8 +112,3 @@ class Provisional:
         if n_records >= MIN_TIMED_RECORDS:
             self._measured_records += n_records
             self._measured_seconds += self._clock() - start
-
-
-def discard_provisional(folder: Path) -> None:
-    """Remove what was provisional: the run has a submission of its own."""
-    (folder / PARTIAL_NAME).unlink(missing_ok=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from concurrent.futures import Future, wait
+from typing import TypeVar
 
 from inference.core.errors import InputError
 
@@ -52,55 +53,24 @@ class ReadTimeout:
                     f"photos: must be readable, but {self._n_hanging} reads hang for more than {self.seconds:g} s; "
                     "progress is saved, run again when they are"
                 )
-        attempt = _Attempt(work, self._on_late_return)
+        future: Future[Result] = Future()
         # A thread that hangs in the kernel cannot be ended; as a daemon it does not keep the program from ending.
-        threading.Thread(target=attempt.run, name="read", daemon=True).start()
-        if not attempt.wait(self.seconds):
+        threading.Thread(target=_run, args=(future, work), name="read", daemon=True).start()
+        if future not in wait([future], self.seconds).done:
             with self._lock:
                 self._n_hanging += 1
-            if attempt.abandon():
+            future.add_done_callback(self._on_late_return)  # at once if it has finished in this very moment
+            if not future.done():
                 raise ReadTimeoutError(f"no answer within {self.seconds:g} s")
-            self._on_late_return()  # it finished in this very moment
-        return attempt.result()
+        return future.result()
 
-    def _on_late_return(self) -> None:
+    def _on_late_return(self, _: Future[Result]) -> None:
         with self._lock:
             self._n_hanging -= 1
 
 
-class _Attempt(Generic[Result]):
-    """One piece of work, its outcome, and whether its caller still waits."""
-
-    def __init__(self, work: Callable[[], Result], on_late: Callable[[], None]) -> None:
-        self._work = work
-        self._on_late = on_late
-        self._done = threading.Event()
-        self._lock = threading.Lock()
-        self._is_abandoned = False
-        self._result: list[Result] = []
-        self._error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            self._result.append(self._work())
-        except BaseException as error:  # noqa: BLE001  # handed to whoever waits
-            self._error = error
-        with self._lock:
-            self._done.set()
-            is_abandoned = self._is_abandoned
-        if is_abandoned:
-            self._on_late()
-
-    def wait(self, seconds: float) -> bool:
-        return self._done.wait(seconds)
-
-    def abandon(self) -> bool:
-        """Stop waiting; False if it finished before."""
-        with self._lock:
-            self._is_abandoned = not self._done.is_set()
-            return self._is_abandoned
-
-    def result(self) -> Result:
-        if self._error is not None:
-            raise self._error
-        return self._result[0]
+def _run(future: Future[Result], work: Callable[[], Result]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:  # noqa: BLE001  # handed to whoever waits
+        future.set_exception(error)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
-from types import TracebackType
 from typing import Any
 
 import structlog
@@ -20,8 +19,8 @@ from inference.execution.deadline import CUTOFF_SHARE
 from inference.execution.job import Job, RunOptions
 from inference.execution.local_executor import local_executor
 from inference.outputs import run_report
-from inference.outputs.provisional import Provisional, discard_provisional
-from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME, failures_file
+from inference.outputs.provisional import Provisional
+from inference.outputs.submission import FAILURES_NAME, PARTIAL_NAME, SUBMISSION_NAME, failures_file
 from inference.process.heartbeat import heartbeat
 from inference.process.lock import OutputFolder
 from inference.process.progress import RunState
@@ -71,9 +70,8 @@ def predict(
     context = RunContext(
         job, options, out.path, start.header, start.executor, Estimator(job.bundle), state, stopwatch, on_progress
     )
-    with heartbeat(state, out), ExitStack() as until_the_end:
-        if options.budget:
-            context = _within_budget(context, options.budget, until_the_end)
+    budget = options.budget
+    with heartbeat(state, out), _within_budget(context, budget) if budget else nullcontext(context) as context:
         _log_job(context)
         overlap = None if start.is_complete else _phase_1(context)
         check_failures(job, options, state)
@@ -82,7 +80,7 @@ def predict(
         state.stage = "records to submission"
         metadata = context.metadata(overlap)
         report = records_to_submission(out.path, context.estimator, out.path, options.features_path, metadata)
-        discard_provisional(out.path)  # an earlier run with a budget may have left one
+        (out.path / PARTIAL_NAME).unlink(missing_ok=True)  # an earlier run with a budget may have left it
     return report
 
 
@@ -103,45 +101,37 @@ def _phase_1(context: RunContext) -> dict[str, Any]:
     return context.executor.overlap()
 
 
-def _within_budget(context: RunContext, budget: float, until_the_end: ExitStack) -> RunContext:
-    """Have a submission that is complete from now on and final at the deadline; returns the context with it."""
-    job, write_seconds = context.job, 0.0
+@contextmanager
+def _within_budget(context: RunContext, budget: float) -> Iterator[RunContext]:
+    """Have a submission that is complete from now on and final at the deadline; gives the context with it.
+
+    A run that dies of an error leaves it, unless an older submission is there.
+    """
+    job, provisional, write_seconds = context.job, None, 0.0
     if not job.is_shard:
+        seq_ids = [sequence.seq_id for sequence in job.sequences]
+        priors, estimator = priors_row(job.bundle.manifest.priors), context.estimator
         provisional = Provisional(
-            context.out,
-            [sequence.seq_id for sequence in job.sequences],
-            job.plan.labels,
-            priors_row(job.bundle.manifest.priors),
-            lambda records: context.estimator(records).probabilities,
+            context.out, seq_ids, job.plan.labels, priors, lambda records: estimator(records).probabilities
         )
         provisional.write_if_due()
         write_seconds = provisional.write_seconds
         context = replace(context, provisional=provisional)
     cutoff = min(CUTOFF_SHARE * budget, budget - WRITES_RESERVED * write_seconds)
-    until_the_end.enter_context(watchdog(context.state, cutoff, lambda: _end_now(context, budget)))
-    if context.provisional:
-        until_the_end.push(_final_if_there_is_none(context, context.provisional))
-        if context.state.n_kept:
-            context.estimator.load()
-            for record in islice(read_records(context.records_path, context.header), context.state.n_kept):
-                context.state.check()
-                context.provisional.add([record])
-    return context
-
-
-def _final_if_there_is_none(
-    context: RunContext, provisional: Provisional
-) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], bool]:
-    """A run with a budget that dies of an error leaves its best submission, unless an older one is there."""
-
-    def on_end(_: object, error: BaseException | None, __: object) -> bool:
-        no_submission_wanted = (TooManyFailuresError, InterruptedRunError)
-        is_there = (context.out / SUBMISSION_NAME).exists()
-        if error and not isinstance(error, no_submission_wanted) and not is_there:
-            provisional.make_final()
-        return False
-
-    return on_end
+    with watchdog(context.state, cutoff, lambda: _end_now(context, budget)):
+        try:
+            if provisional and context.state.n_kept:
+                context.estimator.load()
+                for record in islice(read_records(context.records_path, context.header), context.state.n_kept):
+                    context.state.check()
+                    provisional.add([record])
+            yield context
+        except (TooManyFailuresError, InterruptedRunError):
+            raise
+        except BaseException:
+            if provisional and not (context.out / SUBMISSION_NAME).exists():
+                provisional.make_final()
+            raise
 
 
 def _end_now(context: RunContext, budget: float) -> int:

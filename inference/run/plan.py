@@ -65,7 +65,9 @@ def plan(
         throughput = _measured(context, precision)
     startup, seconds = _projected(context, throughput)
     is_known = throughput.is_measured or not n_left
-    folder = _existing_folder(out)
+    # Where the outputs would go: the folder, or the first above it that is there.
+    folder = next(one for one in (out.absolute(), *out.absolute().parents) if one.exists())
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # a run keeps them
     needed, free = _disk_bytes(job, n_left), shutil.disk_usage(folder).free
     return {
         "sequences": state.n_all,
@@ -81,7 +83,7 @@ def plan(
         "disk_bytes_free": free,
         "disk_is_enough": needed <= free,
         "output_is_writable": folder.is_dir() and os.access(folder, os.W_OK | os.X_OK),
-        "memory_bytes": _memory(state.n_all),
+        "memory_bytes": peak_bytes + state.n_all * MEMORY_BYTES_PER_SEQUENCE,
         "startup_seconds": round(startup, 3),
         "seconds_per_sequence": round(throughput.seconds_per_sequence(Effort.FULL), 4),
         "projected_seconds": seconds,
@@ -157,16 +159,3 @@ def _disk_bytes(job: Job, n_left: int) -> int:
     n_outputs = sum(len(one.sizes) * (manifest.n_frames if one.per_frame else 1) for one in manifest.networks)
     record = RECORD_BYTES + RECORD_BYTES_PER_OUTPUT * n_outputs
     return int(n_left * record + len(job.sequences) * ROW_COPIES * ROW_BYTES)
-
-
-def _existing_folder(out: Path) -> Path:
-    """Where the outputs would go: the folder, or the first above it that is there."""
-    folder = out.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return folder
-
-
-def _memory(n_sequences: int) -> int:
-    """Peak bytes so far, which a run keeps, and what grows with the number of sequences."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + n_sequences * MEMORY_BYTES_PER_SEQUENCE

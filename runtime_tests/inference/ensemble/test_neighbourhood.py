@@ -35,7 +35,7 @@ TOLERANCE = 2.0**-40 + 2.0**-24
 def naive(
     scores: npt.NDArray[np.float32], moments: list[int], sites: list[int], windows: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """REFERENCE.md section 3, row 9, word by word: all other cameras within so many seconds."""
+    """The published description, word by word: all other cameras within so many seconds."""
     means = np.full((len(scores), len(windows), scores.shape[1]), np.nan)
     counts = np.zeros((len(scores), len(windows)), np.int64)
     for i in range(len(scores)):

@@ -18,13 +18,16 @@ from inference.bundle.reader import Bundle
 from inference.core.choices import REFERENCE_PIXELS, DecoderName
 from inference.core.errors import CheckpointError, InputError, TooManyFailuresError
 from inference.core.sequences import FailureReason, FrameFailure
+from inference.ensemble.estimator import Estimator
 from inference.execution.executor import Executor
 from inference.execution.job import Job, RunOptions
+from inference.outputs.run_report import RunMetadata
 from inference.process.lock import locked
 from inference.process.progress import RunState
 from inference.records import jsonl
 from inference.records.jsonl import RecordWriter, read_header, read_records
 from inference.run import pipeline
+from inference.run.records_to_submission import records_to_submission
 from runtime_tests.running import ignore_progress, job_for, run, run_job
 
 NAMES = ("records.jsonl", "submission.csv", "failures.csv")
@@ -149,6 +152,26 @@ def test_a_report_of_another_run_does_not_vouch_for_the_submission(
     (tmp_path / "run.json").write_text(json.dumps(report))
     run(season, quick_bundle, tmp_path)
     assert json.loads((tmp_path / "run.json").read_text())["fingerprint"]["flip TTA"] == "on"
+
+
+def test_a_run_that_has_its_submission_keeps_the_lock_on_it(
+    quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    state = RunState()
+    shutil.copy(quick_prediction / "records.jsonl", tmp_path)
+    records_to_submission(tmp_path, Estimator(quick_bundle), tmp_path, run=RunMetadata(state))
+    assert (tmp_path / "submission.csv").read_bytes() == (quick_prediction / "submission.csv").read_bytes()
+    assert state.submission_lock.locked()
+
+
+def test_records_that_are_torn_make_no_submission(quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path) -> None:
+    lines = (quick_prediction / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_bytes(b"".join(lines[:-1]) + lines[-1][:-9])
+    state = RunState()
+    with pytest.raises(CheckpointError, match="must have 12 whole records, got 11; run predict to the end first"):
+        records_to_submission(tmp_path, Estimator(quick_bundle), tmp_path / "out", run=RunMetadata(state))
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not state.submission_lock.locked()
 
 
 def test_a_provisional_submission_of_an_earlier_run_goes(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
