@@ -125,6 +125,6 @@ def _projected(report: BenchReport, workload: Workload, manifest: Manifest) -> d
         "startup": round(one.startup, 3),
         "networks_per_sequence": round(one.networks, 5),
         "photos_per_sequence": round(one.photos, 5),
-        "shared_per_sequence": round(one.shared, 5),
+        "shared_per_sequence": round(one.photos + one.network_load * one.networks, 5),
         "finish_per_sequence": round(one.finish, 5),
     }

@@ -51,11 +51,6 @@ class Workload(Strict):
         """Share of sequences by number of used frames."""
         return {int(n): share for n, share in self.frames.items()}
 
-    @property
-    def mean_frames(self) -> float:
-        """Used frames per sequence."""
-        return sum(n * share for n, share in self.frame_shares.items())
-
 
 def load_workload(name_or_path: str) -> Workload:
     """Read a workload of the project by name, or any by path. Raises UsageError."""

@@ -20,6 +20,7 @@ from inference.core.sequences import FrameFailure, ImageSize
 from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.ensemble.estimator import Estimator
 from inference.execution.job import Job, RunOptions
+from inference.execution.local_executor import LocalExecutor
 from inference.execution.worker import Worker
 from inference.images.decode_pillow import quarter_size
 from inference.images.decode_turbo import decode_plain, plain_size
@@ -73,7 +74,7 @@ def set_up(data: Path, bundle: Bundle, options: RunOptions, folder: Path, precis
     job = Job(str(data), plan, bundle, Preset(bundle.manifest.ensemble.preprocessing))
     engine, decoder = find_engine(job.engine), find_decoder(job.decoder, options.n_workers)
     estimator = Estimator(bundle)
-    work = Worker(job, options, decoder, Stopwatch(), _never_stop)
+    work = Worker(job, options, decoder, Stopwatch())
     wanted = [one for one in precisions if one is Precision.FLOAT32 or engine.supports_mixed]
     networks = {one: load_networks(bundle, engine, one, _never_stop) for one in wanted}
     estimator.load()
@@ -199,7 +200,7 @@ def _network_stages(
 def _last_stages(scene: Scene, viewed: dict[int, ViewedSequence]) -> list[Stage]:
     """Records, stackers, submission."""
     work = scene.work
-    [record] = work.ask(scene.networks[Precision.FLOAT32], [viewed[max(FRAMES)]])
+    [record] = work.predict(scene.networks[Precision.FLOAT32], [viewed[max(FRAMES)]])
     records = [replace(record, seq_id=f"{number}") for number in range(FINISHED_RECORDS)]
     return [
         Stage("stackers", "finish", "sequences", len(records), JPEG_ALL, partial(scene.estimator, records)),
@@ -220,9 +221,9 @@ def _end_to_end(scene: Scene) -> Stage:
     sequences = [one for same in scene.by_size.values() for one in same]
 
     def run() -> None:
-        viewed = scene.work.viewed(sequences, 2 * scene.work.options.batch_size)
+        viewed = scene.work.prepared(sequences, 2 * scene.work.options.batch_size)
         for batch in batched(viewed, scene.work.options.batch_size):
-            scene.estimator(scene.work.ask(scene.networks[Precision.FLOAT32], batch))
+            scene.estimator(scene.work.predict(scene.networks[Precision.FLOAT32], batch))
 
     return Stage("end to end", "end to end", "sequences", len(sequences), JPEG_ALL, run)
 
@@ -252,7 +253,9 @@ def _by_size(work: Worker, sequences: tuple[Sequence, ...]) -> dict[tuple[ImageS
 
 def _some_viewed(scene: Scene, size: ImageSize) -> dict[int, ViewedSequence]:
     """A sequence ready for the networks, by its number of frames."""
-    return {n_frames: next(iter(scene.work.viewed(islice(scene.by_size[size, n_frames], 1), 1))) for n_frames in FRAMES}
+    return {
+        n_frames: next(iter(scene.work.prepared(islice(scene.by_size[size, n_frames], 1), 1))) for n_frames in FRAMES
+    }
 
 
 def _passes(scene: Scene) -> tuple[Pass, ...]:
@@ -283,7 +286,7 @@ def _resize_all(photos: list[Pixels], size: ImageSize) -> None:
 
 
 def _view_all(scene: Scene, sequences: list[Sequence]) -> None:
-    for _ in scene.work.viewed(sequences, len(sequences)):
+    for _ in scene.work.prepared(sequences, len(sequences)):
         pass
 
 
@@ -292,7 +295,7 @@ def _make_views(scene: Scene, frames: list[Pixels]) -> None:
 
 
 def _write_records(scene: Scene, records: list[Record]) -> None:
-    header = records_header(scene.work.job, scene.engine, scene.work.decoder, None)
+    header = records_header(scene.work.job, LocalExecutor(scene.work, scene.engine, _never_stop).facts, None)
     header = replace(header, n_sequences=len(records), n_all=len(records))
     writer = RecordWriter(scene.folder / RECORDS_NAME, header)
     writer.append(records)

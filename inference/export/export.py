@@ -16,7 +16,7 @@ from inference.export.camtrap_dp import CamtrapSource, write_camtrap_dp
 from inference.export.camtrap_project import Project
 from inference.export.long_csv import write_long_csv
 from inference.export.megadetector import write_megadetector
-from inference.outputs.finished_run import check_nothing_is_lost, read_finished_run, unseen_sequences
+from inference.outputs.finished_run import check_nothing_is_lost, read_finished_run, unprocessed_sequences
 
 LISTING_THRESHOLD = 0.01
 """Of lists that others will sort out themselves."""
@@ -46,7 +46,7 @@ def export(
     """
     check_nothing_is_lost(out, folder, metadata_path, project_path)
     run = read_finished_run(folder)
-    unprocessed = unseen_sequences(run, records_folder)
+    unprocessed = unprocessed_sequences(run, records_folder)
     messages = [run.warning] if run.warning else []
     if unprocessed:
         messages.append(

@@ -80,7 +80,7 @@ def _kill(hook: str, count: int) -> None:
     elif hook == "record":
         RecordWriter.append = _at_call(count, RecordWriter.append, half_a_record)  # type: ignore[method-assign]
     elif hook == "stack":
-        Stackers.restack = _at_call(count, Stackers.restack, _die)  # type: ignore[method-assign]
+        Stackers.predict = _at_call(count, Stackers.predict, _die)  # type: ignore[method-assign]
     elif hook == "rename":
         # Odd: before it. Even: after it.
         act = after_the_rename if count % 2 == 0 else _die

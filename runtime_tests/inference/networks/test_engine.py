@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +14,10 @@ import pytest
 
 from inference.bundle.reader import Bundle
 from inference.core.choices import DecoderName, EngineName, Precision
-from inference.core.errors import CheckpointError, UsageError
+from inference.core.errors import UsageError
 from inference.networks import engine as engines
 from inference.networks import engine_openvino, engine_tensorflow
-from inference.networks.engine import Engine, find_engine
-from inference.run import precision_selection, resume
+from inference.networks.engine import find_engine
 from runtime_tests.running import run
 
 FILES = ("submission.csv", "failures.csv")
@@ -120,37 +118,6 @@ def test_mixed_precision_of_one_network_in_tensorflow_is_nothing_to_another(tiny
     assert 0 < np.abs(mixed({names[0]: images}) - before).max() < 0.05
     np.testing.assert_array_equal(exact({names[0]: images}), before)
     np.testing.assert_array_equal(FrozenNetwork(folder, names)({names[0]: images}), before)
-
-
-@pytest.mark.usefixtures("needs_mixed")
-def test_a_continued_run_keeps_the_precision_that_was_settled(
-    season: Path, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundle = with_bound(tiny_bundle, 0.05)
-    run(season, bundle, tmp_path, precision=Precision.MIXED, batch_size=2)
-    whole = {name: (tmp_path / name).read_bytes() for name in ("records.jsonl", "submission.csv")}
-    (tmp_path / "records.jsonl").write_bytes(whole["records.jsonl"][: len(whole["records.jsonl"]) // 2])
-
-    def no_second_proof(*_: Any) -> None:
-        raise AssertionError("a settled precision must not be proven again")
-
-    monkeypatch.setattr(precision_selection, "compare_precisions", no_second_proof)
-    run(season, bundle, tmp_path, precision=Precision.MIXED, batch_size=2)
-    assert {name: (tmp_path / name).read_bytes() for name in whole} == whole
-    with pytest.raises(CheckpointError, match="differs in precision"):
-        run(season, bundle, tmp_path)
-
-
-def test_a_device_without_mixed_precision_uses_float32_and_says_so(
-    season: Path, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def without_mixed(name: EngineName) -> Engine:
-        engine = find_engine(name)
-        return Engine(engine.name, engine.version, engine.device, supports_mixed=False)
-
-    monkeypatch.setattr(resume, "find_engine", without_mixed)
-    report = run(season, tiny_bundle, tmp_path, precision=Precision.MIXED)
-    assert report["precision"] == {"asked": "mixed", "used": "float32", "reason": "not supported by the device"}
 
 
 def missing(absent: str) -> Callable[[str], object]:

@@ -13,7 +13,7 @@ import pytest
 
 from inference.bundle.reader import Bundle
 from inference.execution.job import RunOptions
-from inference.run.dry_run import reason_not_to_run
+from inference.run.plan import reason_not_to_run
 
 HAKUNA = Path(sys.executable).parent / "hakuna"
 
