@@ -18,8 +18,9 @@ from inference.bundle.reader import Bundle
 from inference.core.choices import DecoderName, EngineName, Precision, Preset
 from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.execution.job import Job, RunOptions
+from inference.execution.local_executor import local_executor
 from inference.process.lock import locked
-from inference.run.photos_to_records import Progress
+from inference.run.context import ExecutorFactory, Progress
 from inference.run.pipeline import predict
 
 HAKUNA = Path(command.__file__)
@@ -105,11 +106,17 @@ def run(
 
 
 def run_job(
-    job: Job, out: Path, options: RunOptions | None = None, on_progress: Progress | None = None
+    job: Job,
+    out: Path,
+    options: RunOptions | None = None,
+    on_progress: Progress | None = None,
+    executor_for: ExecutorFactory = local_executor,
 ) -> dict[str, Any]:
     """A job in this process; returns `run.json`."""
     with locked(out) as output:
-        return predict(job, output, options or RunOptions(n_workers=2), on_progress or ignore_progress)
+        return predict(
+            job, output, options or RunOptions(n_workers=2), on_progress or ignore_progress, executor_for=executor_for
+        )
 
 
 def copy_of(prediction: Path, out: Path) -> Path:

@@ -121,5 +121,8 @@ def _projected(report: BenchReport, workload: Workload, manifest: Manifest) -> d
     return {
         "seconds": round(one.seconds, 3),
         "startup": round(one.startup, 3),
-        **{f"{name}_per_sequence": round(getattr(one, name), 5) for name in per_sequence},
+        "networks_per_sequence": round(one.networks, 5),
+        "photos_per_sequence": round(one.photos, 5),
+        "shared_per_sequence": round(one.photos + one.network_load * one.networks, 5),
+        "finish_per_sequence": round(one.finish, 5),
     }

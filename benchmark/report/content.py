@@ -22,7 +22,7 @@ from inference.core.errors import CheckpointError
 from inference.core.labels import LABELS
 from inference.core.sequences import Sequence
 from inference.dataset.label_tables import Table, aligned
-from inference.outputs.finished_run import FinishedRun, unseen_sequences
+from inference.outputs.finished_run import FinishedRun, unprocessed_sequences
 
 TOP = 5
 """Predictions that a sheet shows."""
@@ -172,7 +172,7 @@ def expected(predictions: npt.NDArray[np.float64]) -> tuple[Expected, ...]:
 def _seen(run: FinishedRun) -> Table:
     """The predictions without the rows that are nothing but priors, as far as the records are there."""
     try:
-        unseen = unseen_sequences(run)
+        unseen = unprocessed_sequences(run)
     except CheckpointError:
         return run.predictions
     rows = [row for row, seq_id in enumerate(run.predictions.seq_ids) if seq_id not in unseen]

@@ -21,7 +21,7 @@ from inference.execution.job import Job, RunOptions
 from inference.outputs.finished_run import read_finished_run
 from inference.outputs.submission import SUBMISSION_NAME
 from inference.process.lock import locked
-from inference.run.photos_to_records import Progress
+from inference.run.context import Progress
 from inference.run.pipeline import predict
 
 PHOTO_SIZE = ImageSize(480, 640)

@@ -16,13 +16,13 @@ from benchmark.synthetic.season import LABELS_NAME, write_season
 from benchmark.timing.measure import elapsed
 from inference.core.choices import DEFAULT_READ_TIMEOUT, DecoderName, Preset
 from inference.core.sequences import ImageSize, View
+from inference.dataset.label_tables import read_targets
 from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.images.decoder import find_decoder
 from inference.process.read_timeout import ReadTimeout
 from inference.storage.opening import open_storage
 from models.data.batches import Examples, Views, examples_of, load_batches, photos_needed, shuffled_batches
 from models.data.frame_cache import CacheKey, FrameCache
-from models.data.season_labels import read_labels
 from models.spec.kinds import Head, NetworkKind
 from models.spec.network_plan import NetworkPlan
 from models.training.build_network import build_network
@@ -69,7 +69,7 @@ def measure_training(
         photos = open_storage(str(folder), ReadTimeout(DEFAULT_READ_TIMEOUT))
         size = cache.prepare(sequences.values(), photos, decoder, n_workers, lambda _done, _all: None, lambda: None)
         decode_seconds = time.perf_counter() - start
-        examples = examples_of(ids, read_labels(folder / LABELS_NAME, ids), cache, VIEWS)
+        examples = examples_of(ids, read_targets(folder / LABELS_NAME, ids), cache, VIEWS)
         plan = NetworkPlan(NetworkKind.FRAMES, application)
         learner = Learner(build_network(plan), plan.scalings, Head.SIGMOID, None)
         learner.begin_phase(None)

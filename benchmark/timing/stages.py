@@ -20,6 +20,7 @@ from inference.core.sequences import FrameFailure, ImageSize, Sequence, ViewedSe
 from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.ensemble.estimator import Estimator
 from inference.execution.job import Job, RunOptions
+from inference.execution.local_executor import LocalExecutor
 from inference.execution.worker import Worker
 from inference.images.decode_pillow import quarter_size
 from inference.images.decode_turbo import decode_plain, plain_size
@@ -75,7 +76,7 @@ def set_up(
     job = Job(str(data), plan, bundle, Preset(bundle.manifest.ensemble.preprocessing))
     engine, decoder = find_engine(job.engine), find_decoder(job.decoder, options.n_workers)
     estimator = Estimator(bundle)
-    work = Worker(job, options, decoder, Stopwatch(), lambda: None)
+    work = Worker(job, options, decoder, Stopwatch())
     wanted = [one for one in precisions if one is Precision.FLOAT32 or engine.supports_mixed]
     networks = {one: load_networks(bundle, engine, one, lambda: None) for one in wanted}
     estimator.load()
@@ -181,7 +182,7 @@ def _network_stages(
 def _last_stages(scene: TimingScene, viewed: dict[int, ViewedSequence]) -> list[Stage]:
     """Records, stackers, submission."""
     work = scene.work
-    [record] = work.ask(scene.networks[Precision.FLOAT32], [viewed[max(FRAMES)]])
+    [record] = work.predict(scene.networks[Precision.FLOAT32], [viewed[max(FRAMES)]])
     records = [replace(record, seq_id=f"{number}") for number in range(FINISHED_RECORDS)]
     finish = partial(Stage, group="finish", unit="sequences", n_units=len(records))
     to_submission = partial(records_to_submission, scene.folder, scene.estimator, scene.folder)
@@ -197,9 +198,9 @@ def _end_to_end(scene: TimingScene) -> Stage:
     sequences = [one for same in scene.by_size.values() for one in same]
 
     def run() -> None:
-        viewed = scene.work.viewed(sequences, 2 * scene.work.options.batch_size)
+        viewed = scene.work.prepared(sequences, 2 * scene.work.options.batch_size)
         for batch in batched(viewed, scene.work.options.batch_size):
-            scene.estimator(scene.work.ask(scene.networks[Precision.FLOAT32], batch))
+            scene.estimator(scene.work.predict(scene.networks[Precision.FLOAT32], batch))
 
     return Stage("end to end", "end to end", "sequences", len(sequences), Kernel.JPEG_ALL, run)
 
@@ -229,7 +230,9 @@ def _by_size(work: Worker, sequences: tuple[Sequence, ...]) -> dict[tuple[ImageS
 
 def _some_viewed(scene: TimingScene, size: ImageSize) -> dict[int, ViewedSequence]:
     """A sequence ready for the networks, by its number of frames."""
-    return {n_frames: next(iter(scene.work.viewed(islice(scene.by_size[size, n_frames], 1), 1))) for n_frames in FRAMES}
+    return {
+        n_frames: next(iter(scene.work.prepared(islice(scene.by_size[size, n_frames], 1), 1))) for n_frames in FRAMES
+    }
 
 
 def _passes(scene: TimingScene) -> tuple[Pass, ...]:
@@ -254,8 +257,13 @@ def _each(work: Callable[[Any], object], items: Iterable[object]) -> None:
         work(item)
 
 
-def _view_all(scene: TimingScene, sequences: list[Sequence]) -> None:
-    for _ in scene.work.viewed(sequences, len(sequences)):
+def _resize_all(photos: list[Pixels], size: ImageSize) -> None:
+    for photo in photos:
+        resize_lanczos(photo, size)
+
+
+def _view_all(scene: Scene, sequences: list[Sequence]) -> None:
+    for _ in scene.work.prepared(sequences, len(sequences)):
         pass
 
 
@@ -263,8 +271,8 @@ def _make_views(scene: TimingScene, frames: list[Pixels]) -> None:
     make_views(black_out_strip(same_size(frames)[0]), scene.bundle.manifest.view_keys)
 
 
-def _write_records(scene: TimingScene, records: list[Record]) -> None:
-    header = records_header(scene.work.job, scene.engine, scene.work.decoder, None)
+def _write_records(scene: Scene, records: list[Record]) -> None:
+    header = records_header(scene.work.job, LocalExecutor(scene.work, scene.engine, _never_stop).facts, None)
     header = replace(header, n_sequences=len(records), n_all=len(records))
     writer = RecordWriter(scene.folder / RECORDS_NAME, header)
     writer.append(records)

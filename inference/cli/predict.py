@@ -150,11 +150,11 @@ def _dry_run(photos: PhotoSource, out: Path, options: RunOptions, settings: Sett
 
     from inference.process.progress import RunState, process_start
     from inference.process.signals import graceful_shutdown
-    from inference.run.dry_run import estimate, reason_not_to_run
+    from inference.run.plan import plan, reason_not_to_run
 
     state = RunState(started=process_start())
     with graceful_shutdown(state):
-        figures = estimate(build_job(photos, settings), out, options, state)
+        figures = plan(build_job(photos, settings), out, options, state)
     if human:
         print_figures(figures)
     else:

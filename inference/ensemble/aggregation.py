@@ -9,15 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    Pixels = npt.NDArray[np.uint8]
-    """uint8 (H, W, 3), RGB, 0-255."""
-    Probabilities = npt.NDArray[np.float32]
-    """float32 (..., C), 0-1, classes in the order of LABELS."""
-from typing import TYPE_CHECKING
-
-import numpy as np
-
 from inference.bundle.passes import STACKABLE_EFFORT
 from inference.core.labels import LABELS, N_CLASSES
 
@@ -54,7 +45,7 @@ class Aggregated:
 
 
 def aggregate(records: Sequence[Record], manifest: Manifest) -> Aggregated:
-    """Aggregate the answers about N sequences, each with one to F frames (REFERENCE.md section 3.3)."""
+    """Aggregate the outputs for N sequences, each with one to F frames, as the published program does."""
     n_frames = np.array([record.n_frames for record in records], dtype=np.int64)
     if len(n_frames) and n_frames.min() < 1:
         raise ValueError("records must have at least one frame each, got one without")
@@ -78,9 +69,9 @@ def aggregate(records: Sequence[Record], manifest: Manifest) -> Aggregated:
 
 
 def blended(aggregated: Aggregated, manifest: Manifest) -> Probabilities:
-    """The estimates of N sequences after the networks on whole sequences had their say: float32 (N, C), a new array.
+    """The estimates of N sequences, blended with the networks on whole sequences: float32 (N, C), a new array.
 
-    A sequence with one frame keeps the estimate from it: nobody looked at its mean and background.
+    A sequence with one frame keeps the estimate from it: it has no mean and no background.
     """
     estimate = aggregated.estimate.copy()
     for blend in manifest.ensemble.blends:
@@ -130,7 +121,7 @@ def _sequence_medians(
         for row, record in enumerate(records):
             outputs = record.sequence_outputs[columns]
             asked = outputs[~np.isnan(outputs).any(axis=1)]
-            if len(asked):  # with one frame nobody was asked
+            if len(asked):  # none with one frame
                 rows[row] = np.median(asked, axis=0)
         medians[network.name] = rows
     return medians

@@ -1,4 +1,4 @@
-"""Aggregated answers -> the matrix that the stackers were trained on, column by column as the manifest names them."""
+"""Aggregated outputs -> the matrix that the stackers were trained on, column by column as the manifest names them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 def stacker_features(
     aggregated: Aggregated, manifest: Manifest, stacking: Stacking, neighbours: Probabilities | None = None
 ) -> npt.NDArray[np.float64]:
-    """Build the features of N sequences (REFERENCE.md section 3.4).
+    """Build the features of N sequences.
 
     Parameters
     ----------
     neighbours : float32 (N, W, K), of W windows and K feature classes; NaN where nobody else fired.
-        None: nobody has looked around
+        None where they are not known
 
     Returns
     -------
-    float64 (N, D), D = len(manifest.feature_names). Only the networks' own answers about a frame that does not exist
+    float64 (N, D), D = len(manifest.feature_names). Only the networks' own outputs for a frame that does not exist
     hold `stacking.missing_frame`; medians hold the first frame's, networks on the whole sequence the estimate. Where
     there is no neighbour, their features hold `stacking.neighbours.missing`.
     """

@@ -44,8 +44,8 @@ class Stackers:
             [_read_and_load(bundle, booster_path(name, label)) for name in stacking.sets] for label in stacking.classes
         ]
 
-    def restack(self, estimate: Probabilities, features: npt.NDArray[np.float64]) -> Probabilities:
-        """Replace the stacked classes of an estimate.
+    def predict(self, estimate: Probabilities, features: npt.NDArray[np.float64]) -> Probabilities:
+        """Replace the stacked classes of an estimate by what the stackers predict.
 
         Parameters
         ----------
@@ -58,13 +58,13 @@ class Stackers:
         """
         stacked = estimate.copy()
         for column, boosters in zip(self._columns, self._boosters, strict=True):
-            answers = [np.asarray(booster.predict(features)) for booster in boosters]
-            stacked[:, column] = np.mean(answers, axis=0)
+            predicted = [np.asarray(booster.predict(features)) for booster in boosters]
+            stacked[:, column] = np.mean(predicted, axis=0)
         return stacked
 
 
 def read_booster(bundle: Bundle, relative: str) -> bytes:
-    """The content of a booster's file. Raises BundleError unless it is what the manifest says, at this very moment."""
+    """The content of a booster's file. Raises BundleError unless it has the manifest's hash at this very moment."""
     path = bundle.path(relative)
     try:
         data = path.read_bytes()

@@ -119,9 +119,9 @@ def _outputs(network: keras.Model, recipe: NetworkRecipe, pixels: Sequence[tf.Te
 def max_export_error(expected: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
     """Largest difference of a frozen network's outputs from those of the Keras network it was frozen from."""
     # The frozen network is run the way a prediction runs it.
-    from inference.networks.engine_tensorflow import TensorFlowNetwork
+    from inference.networks.engine_tensorflow import FrozenNetwork
 
-    frozen = TensorFlowNetwork(folder, tuple(input_name(one.view) for one in recipe.inputs))
+    frozen = FrozenNetwork(folder, tuple(input_name(one.view) for one in recipe.inputs))
     largest = 0.0
     for size, outputs in zip(recipe.sizes, expected, strict=True):
         difference = np.abs(frozen(_check_pixels(recipe, size.as_image_size())) - outputs).max()

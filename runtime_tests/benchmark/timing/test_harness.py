@@ -138,8 +138,9 @@ def test_a_trial_is_the_workload_that_is_projected() -> None:
     mixed = TRIALS[-1]
     workload = mixed.workload(60)
     sequences = mixed.sequences(60)
-    mean_frames = sum(n * share for n, share in workload.frame_shares.items())
-    assert mean_frames == pytest.approx(sum(n for _, n in sequences) / 60)
+    assert sum(n * share for n, share in workload.frame_shares.items()) == pytest.approx(
+        sum(n for _, n in sequences) / 60
+    )
     assert workload.photo_sizes[1].share == pytest.approx(2 / 6)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmark.capacity.projection import manifest_of
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
 from inference.core.labels import LABELS, N_CLASSES
@@ -81,22 +82,29 @@ def test_probabilities_of_one_stay_probabilities(tiny_bundle: Bundle, random: np
     np.testing.assert_allclose(estimate, 1, rtol=1e-7)
 
 
-@pytest.mark.parametrize("blending", ["row5_mean", "row4_empty_blend"])
-def test_outputs_that_nobody_asked_for_leave_no_hole(
-    blending: str, tiny_bundle: Bundle, random: np.random.Generator
+@pytest.mark.parametrize("recipe_name", ["row5_mean", "row5_median"])
+@pytest.mark.parametrize("n_seen", [0, 1])
+def test_blends_leave_out_what_there_was_no_time_for(
+    recipe_name: str, n_seen: int, random: np.random.Generator
 ) -> None:
-    """As in a run short of time: large sizes were left out, of one network on whole sequences both."""
-    one = replace(record(3, 5, 4, random), effort=Effort.ONE_SIZE)
-    one.frame_outputs[:, 1] = np.nan
-    one.sequence_outputs[[1, 2, 3]] = np.nan
-    asked = replace(one, frame_outputs=one.frame_outputs[:, [0, 2, 3, 4]])
-    aggregated = aggregate([one], tiny_bundle.manifest)
-    np.testing.assert_allclose(aggregated.estimate[0], naive_estimate(asked), rtol=0, atol=1e-7)
-    np.testing.assert_array_equal(aggregated.sequence_medians["background"][0], one.sequence_outputs[0])
-    np.testing.assert_array_equal(aggregated.sequence_medians["two_branch"], aggregated.estimate)
-    ensemble = tiny_bundle.manifest.ensemble.model_copy(update={"blends": load_recipe(blending).ensemble.blends})
-    answers = blended(aggregated, tiny_bundle.manifest.model_copy(update={"ensemble": ensemble}))
-    assert ((answers >= 0) & (answers <= 1)).all()
+    """Under a budget networks on whole sequences answer at one size or not at all; the rest of their outputs is NaN."""
+    manifest = manifest_of(load_recipe(recipe_name))
+    assert manifest.ensemble.blends
+    n_frame = sum(len(network.sizes) for network in manifest.frame_networks)
+    n_sequence = sum(len(network.sizes) for network in manifest.sequence_networks)
+    one = replace(record(3, n_frame, n_sequence, random), effort=Effort.ONE_SIZE if n_seen else Effort.FIRST_NETWORK)
+    first = 0
+    for network in manifest.sequence_networks:
+        one.sequence_outputs[first + n_seen : first + len(network.sizes)] = np.nan
+        first += len(network.sizes)
+    one.frame_outputs[:, 1:] = np.nan
+    aggregated = aggregate([one], manifest)
+    found = blended(aggregated, manifest)
+    assert np.isfinite(found).all()
+    if not n_seen:  # each network on whole sequences stands in with the estimate
+        np.testing.assert_allclose(found, aggregated.estimate, rtol=1e-6)
+    else:
+        assert (found != aggregated.estimate).any()
 
 
 def test_result_does_not_depend_on_the_chunk(records: list[Record], tiny_bundle: Bundle) -> None:
@@ -112,7 +120,7 @@ def test_a_sequence_without_frames_is_refused(tiny_bundle: Bundle, random: np.ra
 
 
 def test_features_are_in_the_published_order(records: list[Record], tiny_bundle: Bundle) -> None:
-    """REFERENCE.md section 3.4, block by block; 41 classes each."""
+    """The published program's order, block by block; 41 classes each."""
     manifest = tiny_bundle.manifest
     stacking = manifest.ensemble.stacking
     assert stacking

@@ -34,7 +34,7 @@ TOLERANCE = 2.0**-40 + 2.0**-24
 def naive(
     scores: npt.NDArray[np.float32], moments: list[int], sites: list[int], windows: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """REFERENCE.md section 3, row 9, word by word: all other cameras within so many seconds."""
+    """The published description, word by word: all other cameras within so many seconds."""
     means = np.full((len(scores), len(windows), scores.shape[1]), np.nan)
     counts = np.zeros((len(scores), len(windows)), np.int64)
     for i in range(len(scores)):
@@ -129,7 +129,7 @@ def test_sparse_neighbours_are_not_used_and_coverage_is_told() -> None:
     moments, sites = np.array([0, 5, 900, 0]), np.array([0, 1, 0, -1])
     options = NeighbourOptions(windows_seconds=(1, 10), min_coverage=0.5, missing=-0.01)
     found = neighbourhood_means(scores, moments, sites, options)
-    assert (found.is_used, found.coverage, found.n_unplaced) == (True, (0.0, 0.5), 1)
+    assert (found.is_used, found.coverage, found.n_unlocated) == (True, (0.0, 0.5), 1)
     assert np.isfinite(found.means[:2, 1]).all()
     sparse = neighbourhood_means(scores, moments, sites, options.model_copy(update={"min_coverage": 0.51}))
     assert (sparse.is_used, sparse.coverage) == (False, (0.0, 0.5))

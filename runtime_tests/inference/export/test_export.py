@@ -350,6 +350,18 @@ def test_a_project_that_is_none_is_refused(
         camtrap(finished, season / METADATA_NAME, project, tmp_path / "package")
 
 
+def test_thresholds_that_are_not_given(finished: Path, season: Path, project: Path, tmp_path: Path) -> None:
+    """A list begins at 0.01, an observation, which is a statement, at 0.5."""
+    metadata = season / METADATA_NAME
+    observations = [
+        camtrap(finished, metadata, project, tmp_path / f"package {threshold}", threshold)[2]["observations"]
+        for threshold in (None, 0.5, 0.01)
+    ]
+    assert observations[0] == observations[1] != observations[2]
+    lists = [megadetector(finished, season, tmp_path / "list.json", threshold) for threshold in (None, 0.01, 0.5)]
+    assert lists[0] == lists[1] != lists[2]
+
+
 def test_what_is_missing_is_told(finished: Path, season: Path, tmp_path: Path) -> None:
     out, metadata = tmp_path / "out", season / METADATA_NAME
     with pytest.raises(UsageError, match="--metadata: must be given"):

@@ -20,7 +20,7 @@ from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequence
 from inference.ensemble.estimator import Estimator, priors_row
 from inference.export.export import export
 from inference.outputs import run_report
-from inference.outputs.finished_run import read_finished_run, unseen_sequences
+from inference.outputs.finished_run import read_finished_run, unprocessed_sequences
 from inference.outputs.provisional import Provisional
 from inference.process.progress import RunState
 from inference.records.jsonl import RecordWriter, read_header, read_records
@@ -85,7 +85,7 @@ def test_priors_of_a_run_that_its_budget_ended_are_no_findings(
             assert (row["classifiedBy"], row["classificationProbability"], row["scientificName"]) == ("", "", "")
     assert {seq_id for seq_id, found in kinds.items() if found == {"unclassified"}} == unseen
     assert {seq_id for seq_id, found in kinds.items() if "unclassified" not in found} == seen
-    assert any(line.startswith(f"{len(unseen)} sequences were not looked at") for line in told)
+    assert any(line.startswith(f"{len(unseen)} sequences were not processed") for line in told)
 
     images = megadetector(out_of_time, season, tmp_path / "results.json")["images"]
     by_file = {image["file"]: image for image in images}
@@ -97,8 +97,9 @@ def test_priors_of_a_run_that_its_budget_ended_are_no_findings(
 
     long = tmp_path / "long.csv"
     told = export(out_of_time, ExportFormat.LONG_CSV, long, None, None, None)
-    assert {row["seq_id"] for row in rows_of(long)} == seen
-    assert told[1].startswith(f"{len(unseen)} sequences were not looked at")
+    with long.open(newline="") as file:
+        assert {row["seq_id"] for row in csv.DictReader(file)} == seen
+    assert told[1].startswith(f"{len(unseen)} sequences were not processed")
     assert told[1].endswith("left out")
     assert told[2].endswith(f"rows of {len(seen)} sequences -> {long}")
 
@@ -106,7 +107,7 @@ def test_priors_of_a_run_that_its_budget_ended_are_no_findings(
 def test_the_report_counts_and_shows_only_what_a_network_saw(out_of_time: Path, season: Path) -> None:
     finished = read_finished_run(out_of_time)
     content = content_of(finished, Sources(sequences=read_metadata(season / METADATA_NAME).sequences))
-    unseen = unseen_sequences(finished)
+    unseen = unprocessed_sequences(finished)
     rows = [row for row, seq_id in enumerate(finished.predictions.seq_ids) if seq_id not in unseen]
     assert (content.n_sequences, content.n_unprocessed) == (12, 12 - len(rows))
     assert len(rows) == N_FINISHED

@@ -19,6 +19,7 @@ from inference.core.errors import InterruptedRunError, LockedError, OutputError
 from inference.process.heartbeat import heartbeat
 from inference.process.lock import locked
 from inference.process.progress import RunState
+from inference.process.watchdog import watchdog
 
 
 def status(folder: Path) -> dict[str, object]:
@@ -61,12 +62,25 @@ def test_the_heartbeat_tells_how_far_the_run_is_and_how_it_ended(tmp_path: Path)
     assert not [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
 
 
-def test_what_an_earlier_run_did_says_nothing_about_the_rate() -> None:
-    state = RunState(n_all=10_000, n_done=4000, n_kept=1000, phase_started=time.monotonic() - 2000.0)
-    told = state.as_status()
-    assert (told["done"], told["total"], told["kept_from_earlier_run"]) == (4000, 10_000, 1000)
-    assert told["sequences_per_second"] == pytest.approx(1.5, rel=0.01)
-    assert told["eta_seconds"] == pytest.approx(4000, rel=0.01)
+def test_records_of_an_earlier_run_do_not_count_for_the_rate() -> None:
+    state = RunState(n_all=100, n_kept=60, n_done=80)
+    state.phase_started = time.monotonic() - 10.0
+    status = state.as_status()
+    assert status["kept_from_earlier_run"] == 60
+    assert status["sequences_per_second"] == pytest.approx(2.0, rel=0.02)
+    assert status["eta_seconds"] == pytest.approx(10, abs=1)
+
+
+def test_the_watchdog_leaves_a_submission_that_is_being_finished_alone() -> None:
+    state, has_acted = RunState(), threading.Event()
+
+    def act() -> int:
+        has_acted.set()
+        return 7
+
+    state.submission_lock.acquire()
+    with watchdog(state, 0.01, act):
+        assert not has_acted.wait(0.2)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +111,8 @@ def test_a_budget_counts_from_the_start_of_the_process() -> None:
 
 SIGNALLED = """
 import os, signal, sys, threading, time
-from inference.run_state import RunState, graceful_shutdown
+from inference.process.progress import RunState
+from inference.process.signals import graceful_shutdown
 
 state = RunState()
 try:
@@ -136,8 +151,9 @@ def test_an_interrupted_run_exits_as_a_program_that_the_signal_ended() -> None:
 
 LAST_RESORT = """
 import sys, time
-from inference.domain import OutputError
-from inference.run_state import RunState, watchdog, log_with_timeout
+from inference.core.errors import OutputError
+from inference.process.progress import RunState
+from inference.process.watchdog import log_with_timeout, watchdog
 
 def act():
     if sys.argv[1] == "mute":

@@ -124,3 +124,23 @@ def test_a_file_that_holds_no_records_is_refused(content: bytes, tmp_path: Path)
 def test_missing_records_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="No such file"):
         read_header(tmp_path / "records.jsonl")
+
+
+def test_what_is_behind_the_records_that_are_kept_is_gone(path: Path, records: list[Record]) -> None:
+    """The new record is shorter than the two that it takes the place of."""
+    end_of_first = path.read_bytes().index(b"\n", path.read_bytes().index(b"\n") + 1) + 1
+    writer = RecordWriter(path, HEADER, keep=1)
+    writer.append(records[1:2])
+    writer.close()
+    content = path.read_bytes()
+    assert content.count(b"\n") == 3
+    assert content[end_of_first:].index(b"\n") == len(content) - end_of_first - 1
+    assert n_whole_records(path) == 2
+
+
+def test_a_record_is_with_the_operating_system_as_soon_as_it_is_appended(tmp_path: Path, records: list[Record]) -> None:
+    writer = RecordWriter(tmp_path / "records.jsonl", HEADER)
+    for number, one in enumerate(records, start=1):
+        writer.append([one])
+        assert n_whole_records(tmp_path / "records.jsonl") == number
+    writer.close()

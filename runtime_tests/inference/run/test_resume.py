@@ -8,20 +8,26 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from inference.bundle.reader import Bundle
+from inference.core.choices import REFERENCE_PIXELS, DecoderName
 from inference.core.errors import CheckpointError, InputError, TooManyFailuresError
 from inference.core.sequences import FailureReason, FrameFailure
-from inference.execution.job import RunOptions
+from inference.ensemble.estimator import Estimator
+from inference.execution.executor import Executor
+from inference.execution.job import Job, RunOptions
+from inference.outputs.run_report import RunMetadata
 from inference.process.lock import locked
 from inference.process.progress import RunState
+from inference.records import jsonl
 from inference.records.jsonl import RecordWriter, read_header, read_records
 from inference.run import pipeline
-from runtime_tests.running import copy_of, ignore_progress, job_for, run, run_job
-from runtime_tests.tables import rows_of
+from inference.run.records_to_submission import records_to_submission
+from runtime_tests.running import ignore_progress, job_for, run, run_job
 
 NAMES = ("records.jsonl", "submission.csv", "failures.csv")
 
@@ -72,7 +78,7 @@ def test_a_single_photo_is_enough(data: Path, quick_bundle: Bundle, tmp_path: Pa
 def test_a_format_of_other_metadata_is_refused(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
     path = data / "submission_format.csv"
     path.write_text(path.read_text().replace("SER_S1#", "SER_S9#"))
-    with pytest.raises(InputError, match="must tell of sequences of the submission format, got none of its 12"):
+    with pytest.raises(InputError, match="must have sequences of the submission format, got none of its 12"):
         run(data, quick_bundle, tmp_path / "out")
 
 
@@ -148,6 +154,26 @@ def test_a_report_of_another_run_does_not_vouch_for_the_submission(
     assert json.loads((tmp_path / "run.json").read_text())["fingerprint"]["flip TTA"] == "on"
 
 
+def test_a_run_that_has_its_submission_keeps_the_lock_on_it(
+    quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    state = RunState()
+    shutil.copy(quick_prediction / "records.jsonl", tmp_path)
+    records_to_submission(tmp_path, Estimator(quick_bundle), tmp_path, run=RunMetadata(state))
+    assert (tmp_path / "submission.csv").read_bytes() == (quick_prediction / "submission.csv").read_bytes()
+    assert state.submission_lock.locked()
+
+
+def test_records_that_are_torn_make_no_submission(quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path) -> None:
+    lines = (quick_prediction / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_bytes(b"".join(lines[:-1]) + lines[-1][:-9])
+    state = RunState()
+    with pytest.raises(CheckpointError, match="must have 12 whole records, got 11; run predict to the end first"):
+        records_to_submission(tmp_path, Estimator(quick_bundle), tmp_path / "out", run=RunMetadata(state))
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not state.submission_lock.locked()
+
+
 def test_a_provisional_submission_of_an_earlier_run_goes(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "submission.partial.csv").touch()
     run(season, quick_bundle, tmp_path)
@@ -215,3 +241,66 @@ def test_a_name_below_a_file_is_missing(data: Path, quick_bundle: Bundle, tmp_pa
     report = run(data, quick_bundle, tmp_path / "out")
     assert report["counts"]["failed_photos"]["missing"] == 2
     assert os.path.exists(data / name)
+
+
+def test_a_finished_run_whose_last_sequences_have_no_metadata_is_complete(
+    data: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    path = data / "test_metadata.csv"
+    last = job_for(data, quick_bundle).sequences[-1].seq_id
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if last not in line))
+    run(data, quick_bundle, tmp_path / "out")
+    before = (tmp_path / "out" / "records.jsonl").stat().st_mtime_ns
+    with capture_logs() as logs:
+        run(data, quick_bundle, tmp_path / "out")
+    assert any("already complete" in log["event"] for log in logs)
+    assert (tmp_path / "out" / "records.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_continued_run_reads_the_old_records_twice(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (quick_prediction / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_bytes(b"".join(lines[:9]))
+    n_parsed = 0
+    parse = jsonl.content_of_line
+
+    def counted(line: bytes) -> dict[str, Any] | None:
+        nonlocal n_parsed
+        n_parsed += b'"seq_id"' in line
+        return parse(line)
+
+    monkeypatch.setattr(jsonl, "content_of_line", counted)
+    run(season, quick_bundle, tmp_path)
+    n_passes_of_phase_2 = 1 + bool(quick_bundle.manifest.ensemble.stacking.neighbours)  # type: ignore[union-attr]
+    assert n_parsed == 8 + 12 * n_passes_of_phase_2
+
+
+@pytest.mark.parametrize(
+    ("pixels", "decoder"),
+    [
+        (REFERENCE_PIXELS, DecoderName.FAST),
+        ("dali 1.53 cpu", DecoderName.DALI),
+        ("of a decoder to come", DecoderName.AUTO),
+    ],
+)
+def test_the_pixels_of_the_records_decide_which_decoder_continues_them(
+    pixels: str,
+    decoder: DecoderName,
+    season: Path,
+    quick_bundle: Bundle,
+    quick_prediction: Path,
+    tmp_path: Path,
+) -> None:
+    header = read_header(quick_prediction / "records.jsonl")
+    header = replace(header, fingerprint=header.fingerprint | {"pixels": pixels})
+    RecordWriter(tmp_path / "records.jsonl", header).close()
+    asked = []
+
+    def executor_for(job: Job, *_: Any) -> Executor:
+        asked.append((job.engine.value, job.decoder))
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run_job(job_for(season, quick_bundle), tmp_path, executor_for=executor_for)
+    assert asked == [(header.fingerprint["engine"].split()[0], decoder)]

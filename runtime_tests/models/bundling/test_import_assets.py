@@ -20,7 +20,7 @@ import pytest
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.errors import BundleError
 from inference.core.files import sha256_of_file
-from inference.networks.engine_tensorflow import TensorFlowNetwork
+from inference.networks.engine_tensorflow import FrozenNetwork
 from models.bundling import import_assets as importing
 from models.bundling.import_assets import import_assets, run_in_child
 from models.keras_io import architectures, frozen_export
@@ -55,7 +55,7 @@ def test_frozen_networks_answer_as_their_sources(second_bundle: Bundle, second_a
         pixels = np.random.default_rng(1).uniform(0, 255, (3, 61, 83, 3)).astype(np.float32)
         scaled = pixels / 255 if entry.inputs[0].scaling == "unit" else pixels / 127.5 - 1
         expected = source.predict(scaled, verbose=0)
-        np.testing.assert_allclose(TensorFlowNetwork(folder, (name,))({name: pixels}), expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(FrozenNetwork(folder, (name,))({name: pixels}), expected, rtol=0, atol=1e-6)
 
 
 def test_the_largest_difference_is_kept(second_bundle: Bundle) -> None:
@@ -194,9 +194,9 @@ def test_an_existing_folder_is_not_overwritten(second_bundle: Bundle, assets: Pa
 def test_a_graph_with_another_signature_is_refused(second_bundle: Bundle) -> None:
     folder = second_bundle.path("networks/small")
     with pytest.raises(BundleError, match=r"must map \['background', 'mean'\] to probabilities, got \['images'\]"):
-        TensorFlowNetwork(folder, ("background", "mean"))
+        FrozenNetwork(folder, ("background", "mean"))
     with pytest.raises(BundleError, match="must be a SavedModel"):
-        TensorFlowNetwork(second_bundle.path("stackers"), ("images",))
+        FrozenNetwork(second_bundle.path("stackers"), ("images",))
 
 
 @pytest.mark.slow  # each network starts a TensorFlow of its own

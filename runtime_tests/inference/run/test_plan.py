@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from inference.bundle.reader import Bundle
-from inference.core.errors import HakunaError
-from inference.execution.job import Job, RunOptions
-from inference.process.progress import RunState
-from inference.run.dry_run import estimate, reason_not_to_run
-from runtime_tests.running import hakuna, job_for, run
+from inference.execution.job import RunOptions
+from inference.run.plan import reason_not_to_run
+
+HAKUNA = Path(sys.executable).parent / "hakuna"
 
 
 def dry_run(season: Path, bundle: Bundle, out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
