@@ -117,7 +117,6 @@ def _projected(report: BenchReport, workload: Workload, manifest: Manifest) -> d
         precision=Precision.FLOAT32,
         level="measured",
     )
-    per_sequence = ("networks", "photos", "shared", "finish")
     return {
         "seconds": round(one.seconds, 3),
         "startup": round(one.startup, 3),

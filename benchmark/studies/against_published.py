@@ -14,12 +14,13 @@ from benchmark.studies.published_program import PublishedRun, run_published
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import Precision, Preset
 from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
+from inference.execution.executor import LOAD
 from inference.execution.job import Job, RunOptions
 from inference.process.lock import locked
 from inference.records.jsonl import read_header, read_records
 from inference.records.schema import RECORDS_NAME, Record, outputs_of
 from inference.run.pipeline import predict
-from inference.run.precision_selection import LOAD, PROVE
+from inference.run.precision_selection import COMPARE
 from inference.settings.logs import LoggedProgress
 from models.bundling.import_assets import import_assets
 from models.bundling.untrained import write_untrained_assets
@@ -82,7 +83,7 @@ class OurRun:
     def startup_seconds(self) -> float:
         """Loading the networks and, where asked for, comparing the precisions."""
         seconds = self.report["seconds"]
-        return float(seconds[LOAD] + seconds.get(PROVE, 0.0))
+        return float(seconds[LOAD] + seconds.get(COMPARE, 0.0))
 
     @property
     def seconds(self) -> float:

@@ -257,12 +257,7 @@ def _each(work: Callable[[Any], object], items: Iterable[object]) -> None:
         work(item)
 
 
-def _resize_all(photos: list[Pixels], size: ImageSize) -> None:
-    for photo in photos:
-        resize_lanczos(photo, size)
-
-
-def _view_all(scene: Scene, sequences: list[Sequence]) -> None:
+def _view_all(scene: TimingScene, sequences: list[Sequence]) -> None:
     for _ in scene.work.prepared(sequences, len(sequences)):
         pass
 
@@ -271,8 +266,8 @@ def _make_views(scene: TimingScene, frames: list[Pixels]) -> None:
     make_views(black_out_strip(same_size(frames)[0]), scene.bundle.manifest.view_keys)
 
 
-def _write_records(scene: Scene, records: list[Record]) -> None:
-    header = records_header(scene.work.job, LocalExecutor(scene.work, scene.engine, _never_stop).facts, None)
+def _write_records(scene: TimingScene, records: list[Record]) -> None:
+    header = records_header(scene.work.job, LocalExecutor(scene.work, scene.engine, lambda: None).facts, None)
     header = replace(header, n_sequences=len(records), n_all=len(records))
     writer = RecordWriter(scene.folder / RECORDS_NAME, header)
     writer.append(records)

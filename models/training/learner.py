@@ -15,8 +15,7 @@ from inference.core.labels import EMPTY, EPSILON
 from inference.core.sequences import Probabilities
 from inference.dataset.label_tables import Targets
 from models.data.batches import Batch
-from models.keras_io.architectures import leaf_layers
-from models.keras_io.scaling import scale
+from models.keras_io.architectures import leaf_layers, scale
 from models.spec.kinds import EMPTY_CLASSES, Head, Scaling
 
 

@@ -20,10 +20,14 @@ from inference.core.sequences import FailureReason, FrameFailure
 from inference.ensemble.estimator import Estimator
 from inference.execution.deadline import DeadlinePolicy
 from inference.execution.job import RunOptions
+from inference.outputs.run_report import RunMetadata
+from inference.process.progress import RunState
 from inference.records.jsonl import RecordWriter, read_header, read_records
 from inference.records.schema import Record
+from inference.run.records_to_submission import records_to_submission
 from runtime_tests.running import job_for, run, run_job
 from runtime_tests.stand_in_engine import StandInEngine
+from runtime_tests.tables import submission_rows
 
 STACKED = LABELS.index("zebra")
 BUDGET = 3600.0
@@ -36,13 +40,6 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> list[Effort]:
 
     monkeypatch.setattr(DeadlinePolicy, "effort_for", lambda *_: efforts.pop(0) if len(efforts) > 1 else efforts[0])
     return efforts
-
-
-@pytest.fixture(scope="module")
-def full(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("full")
-    run(season, quick_bundle, out)
-    return out
 
 
 def within_budget(
@@ -172,7 +169,7 @@ def test_the_last_resort_is_kept_from_a_submission_that_is_being_finished(
 ) -> None:
     state = RunState()
     records_to_submission(quick_prediction, Estimator(quick_bundle), tmp_path, run=RunMetadata(state=state))
-    assert not state.end.acquire(blocking=False)
+    assert not state.submission_lock.acquire(blocking=False)
 
 
 def test_features_leave_out_what_the_stackers_do_not_expect(
@@ -207,7 +204,7 @@ FLOAT32, MIXED = Precision.FLOAT32, Precision.MIXED
 
 @pytest.mark.usefixtures("second_batch_is_late")
 def test_before_anything_is_left_out_mixed_precision_is_tried(
-    season: Path, quick_bundle: Bundle, full: Path, tmp_path: Path
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
 ) -> None:
     engine = StandInEngine()
     report = within_budget(season, with_bound(quick_bundle, 0.5), tmp_path, engine)
@@ -215,8 +212,8 @@ def test_before_anything_is_left_out_mixed_precision_is_tried(
     assert [record.is_mixed for record in records_of(tmp_path)] == [False] * 6 + [True] * 6
     assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 6
     assert report["degraded"] is True
-    rows, full_rows = submission(tmp_path), submission(full)
-    for record, exact in zip(records_of(tmp_path), records_of(full), strict=True):
+    rows, full_rows = submission(tmp_path), submission(quick_prediction)
+    for record, exact in zip(records_of(tmp_path), records_of(quick_prediction), strict=True):
         if not record.is_mixed or not record.n_frames:
             np.testing.assert_array_equal(rows[record.seq_id], full_rows[record.seq_id])
         else:
@@ -226,7 +223,7 @@ def test_before_anything_is_left_out_mixed_precision_is_tried(
 @pytest.mark.usefixtures("second_batch_is_late")
 @pytest.mark.parametrize(("bound", "has_memory"), [(1e-300, True), (0.5, False)])
 def test_mixed_precision_that_does_not_hold_or_fit_is_not_used_to_save_time(
-    bound: float, has_memory: bool, season: Path, quick_bundle: Bundle, full: Path, tmp_path: Path
+    bound: float, has_memory: bool, season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
 ) -> None:
     engine = StandInEngine(has_memory=has_memory)
     report = within_budget(season, with_bound(quick_bundle, bound), tmp_path, engine)

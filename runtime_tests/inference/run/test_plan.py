@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from inference.bundle.reader import Bundle
-from inference.execution.job import RunOptions
-from inference.run.plan import reason_not_to_run
-
-HAKUNA = Path(sys.executable).parent / "hakuna"
+from inference.core.errors import HakunaError
+from inference.execution.job import Job, RunOptions
+from inference.process.progress import RunState
+from inference.run.plan import plan, reason_not_to_run
+from runtime_tests.running import hakuna, job_for, run
 
 
 def dry_run(season: Path, bundle: Bundle, out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
@@ -26,7 +27,7 @@ def dry_run(season: Path, bundle: Bundle, out: Path, *options: str) -> tuple[int
 def dry_run_here(job: Job, out: Path, options: RunOptions) -> tuple[int, dict[str, Any], str]:
     """The same in this process, counted from now."""
     try:
-        found = estimate(job, out, options, RunState())
+        found = plan(job, out, options, RunState())
     except HakunaError as error:
         return error.exit_code, {}, str(error)
     refused = reason_not_to_run(found, out, options)

@@ -27,7 +27,8 @@ from inference.records import jsonl
 from inference.records.jsonl import RecordWriter, read_header, read_records
 from inference.run import pipeline
 from inference.run.records_to_submission import records_to_submission
-from runtime_tests.running import ignore_progress, job_for, run, run_job
+from runtime_tests.running import copy_of, ignore_progress, job_for, run, run_job
+from runtime_tests.tables import rows_of
 
 NAMES = ("records.jsonl", "submission.csv", "failures.csv")
 
