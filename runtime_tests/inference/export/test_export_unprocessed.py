@@ -178,7 +178,7 @@ def test_a_run_made_from_records_elsewhere_is_exported_with_them(
 ) -> None:
     (records, metadata), out = blind, tmp_path / "again"
     records_to_submission(records, Estimator(quick_bundle), out)
-    with pytest.raises(CheckpointError, match=r"records\.jsonl: must be there to tell .* --records"):
+    with pytest.raises(CheckpointError, match=r"records\.jsonl: must be there to show .* --records"):
         camtrap(out, metadata, project, tmp_path / "package")
     with pytest.raises(CheckpointError, match="must be the 12 records that .* got others"):
         export(out, ExportFormat.LONG_CSV, tmp_path / "long.csv", None, None, None, out_of_time)
