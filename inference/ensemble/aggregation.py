@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from inference.bundle.manifest import Manifest
 from inference.bundle.passes import STACKABLE_EFFORT
 from inference.core.labels import LABELS, N_CLASSES
-
-if TYPE_CHECKING:
-    from inference.bundle.manifest import Manifest
-    from inference.core.sequences import Probabilities
-    from inference.records.schema import Record
+from inference.core.sequences import Probabilities
+from inference.records.schema import Record
 
 
 @dataclass(frozen=True)

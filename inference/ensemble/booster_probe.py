@@ -15,12 +15,10 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
+from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError, HakunaError
-
-if TYPE_CHECKING:
-    from inference.bundle.reader import Bundle
 
 SECONDS_A_BOOSTER = 60.0
 """Longest time for one booster. A booster of 3000 trees takes it about a second."""

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import compress
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from inference.bundle.manifest import Manifest
 from inference.bundle.reader import Bundle
-from inference.core.labels import LABELS, priors_row
+from inference.core.labels import LABELS
+from inference.core.sequences import Probabilities
 from inference.ensemble.aggregation import aggregate, blended
 from inference.ensemble.booster_probe import start_probe
 from inference.ensemble.features import stacker_features
 from inference.ensemble.neighbourhood import Neighbourhood, neighbourhood_means
 from inference.ensemble.stackers import Stackers
 from inference.records.schema import Record
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
 
 
 @dataclass(frozen=True)
@@ -107,3 +104,8 @@ def neighbourhood_of_records(
                 moments[row] = record.seconds
         first += len(records)
     return neighbourhood_means(scores, moments, sites, stacking.neighbours)
+
+
+def priors_row(priors: dict[str, float]) -> npt.NDArray[np.float32]:
+    """Priors by label -> float32 (C,), in the order of LABELS."""
+    return np.array([priors[label] for label in LABELS], np.float32)

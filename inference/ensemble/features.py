@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,8 @@ import numpy.typing as npt
 from inference.bundle.manifest import Block, Manifest, Stacking
 from inference.core.files import output_errors
 from inference.core.labels import LABELS
+from inference.core.sequences import Probabilities
 from inference.ensemble.aggregation import Aggregated
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
 
 
 def stacker_features(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from inference.bundle.manifest import Stacking, booster_path
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError
 from inference.core.labels import LABELS
+from inference.core.sequences import Probabilities
 from inference.ensemble.booster_probe import probe_boosters
 
 # Where scikit-learn is installed LightGBM imports it, for wrappers that nobody needs here: most of a second for each process.
@@ -27,8 +27,6 @@ finally:
     if _IS_HIDDEN:
         del sys.modules["sklearn"]
 
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
 
 ANONYMOUS_FEATURE = re.compile(r"Column_\d+")
 

@@ -20,9 +20,10 @@ from inference.execution.local_executor import local_executor
 from inference.execution.throughput import MeasuredThroughput, fits, run_seconds
 from inference.process.progress import RunState
 from inference.process.stopwatch import Stopwatch
+from inference.records.jsonl import CHUNK_RECORDS
 from inference.run.context import ExecutorFactory, RunContext
 from inference.run.precision_selection import select_precision
-from inference.run.records_to_submission import CHUNK_RECORDS, check_features_path
+from inference.run.records_to_submission import check_features_path
 from inference.run.resume import resume_point
 
 MEASURED_BATCHES = 3
