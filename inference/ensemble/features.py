@@ -24,7 +24,7 @@ def stacker_features(
 
     Parameters
     ----------
-    neighbours : float32 (N, W, K), of W windows and K feature classes; NaN where nobody else fired.
+    neighbours : float32 (N, W, K), of W windows and K feature classes; NaN where no other camera fired.
         None where they are not known
 
     Returns
@@ -43,8 +43,8 @@ def stacker_features(
         elif block == Block.MONTH:
             values = aggregated.months.astype(np.float64)
         elif block == Block.FRAME_OUTPUTS:
-            answers = aggregated.frame_outputs[..., classes].astype(np.float64)
-            values = np.where(np.isnan(answers), stacking.missing_frame, answers)
+            outputs = aggregated.frame_outputs[..., classes].astype(np.float64)
+            values = np.where(np.isnan(outputs), stacking.missing_frame, outputs)
         elif block == Block.FRAME_MEDIANS:
             values = aggregated.frame_medians[..., classes].astype(np.float64)
         elif block == Block.NEIGHBOURS and stacking.neighbours:

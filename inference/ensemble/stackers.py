@@ -39,7 +39,8 @@ class Stackers:
         probe_boosters(bundle)
         self._columns = [LABELS.index(label) for label in stacking.classes]
         self._boosters = [
-            [_read_and_load(bundle, booster_path(name, label)) for name in stacking.sets] for label in stacking.classes
+            [load_booster(bundle, path, read_booster(bundle, path)) for path in paths]
+            for paths in ([booster_path(name, label) for name in stacking.sets] for label in stacking.classes)
         ]
 
     def predict(self, estimate: Probabilities, features: npt.NDArray[np.float64]) -> Probabilities:
@@ -83,10 +84,6 @@ def load_booster(bundle: Bundle, relative: str, data: bytes) -> lightgbm.Booster
         raise BundleError(f"{path}: must be a LightGBM model, got: {error}") from error
     check_feature_names(str(path), booster.feature_name(), bundle.manifest.feature_names)
     return booster
-
-
-def _read_and_load(bundle: Bundle, relative: str) -> lightgbm.Booster:
-    return load_booster(bundle, relative, read_booster(bundle, relative))
 
 
 def check_feature_names(where: str, got: list[str], expected: tuple[str, ...]) -> None:
