@@ -17,7 +17,7 @@ from inference.networks.engine import CPU
 
 
 def measured_rates(report: BenchReport, precision: Precision) -> Rates:
-    """What a timing run says about the parts of a run. Raises UsageError where it did not time them."""
+    """What the parts of a run take, from a timing run. Raises UsageError where it did not time them."""
     networks = [one for one in report.of_group("network") if one.precision == precision.value]
     if not networks or report.startup_seconds is None:
         raise UsageError(f"projection: must have start-up and networks in {precision.value} timed, got none")
@@ -82,7 +82,7 @@ class Rates:
     Attributes
     ----------
     call : of one call of a network at a size with so many images, mirror images included
-    photos : of a sequence with so many photos of a size, all cores decoding and nobody else at work
+    photos : of a sequence with so many photos of a size, all cores decoding and nothing else at work
     network_load : share of all cores that the networks keep busy while they are called, 0-1
     other_per_sequence : of the thread that calls the networks, beside calling them
     finish_per_sequence : of the second phase, which begins when all photos are done

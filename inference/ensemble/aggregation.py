@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from inference.bundle.manifest import Manifest
 from inference.bundle.passes import STACKABLE_EFFORT
 from inference.core.labels import LABELS, N_CLASSES
-
-if TYPE_CHECKING:
-    from inference.bundle.manifest import Manifest
-    from inference.core.sequences import Probabilities
-    from inference.records.schema import Record
+from inference.core.sequences import Probabilities
+from inference.records.schema import Record
 
 
 @dataclass(frozen=True)
@@ -76,11 +73,11 @@ def blended(aggregated: Aggregated, manifest: Manifest) -> Probabilities:
     estimate = aggregated.estimate.copy()
     for blend in manifest.ensemble.blends:
         columns = [LABELS.index(label) for label in blend.classes]
-        answers = np.stack([estimate, *(aggregated.sequence_medians[name] for name in blend.networks)])[..., columns]
+        stacked = np.stack([estimate, *(aggregated.sequence_medians[name] for name in blend.networks)])[..., columns]
         if blend.method == "median":
-            estimate[:, columns] = np.median(answers, axis=0)
+            estimate[:, columns] = np.median(stacked, axis=0)
         else:
-            mean = np.average(answers.astype(np.float64), axis=0, weights=blend.weights)
+            mean = np.average(stacked.astype(np.float64), axis=0, weights=blend.weights)
             estimate[:, columns] = np.clip(mean, 0.0, 1.0)
     one_frame = aggregated.n_frames == 1
     estimate[one_frame] = aggregated.estimate[one_frame]
@@ -120,8 +117,8 @@ def _sequence_medians(
         rows = estimate.copy()
         for row, record in enumerate(records):
             outputs = record.sequence_outputs[columns]
-            asked = outputs[~np.isnan(outputs).any(axis=1)]
-            if len(asked):  # none with one frame
-                rows[row] = np.median(asked, axis=0)
+            computed = outputs[~np.isnan(outputs).any(axis=1)]
+            if len(computed):  # none with one frame
+                rows[row] = np.median(computed, axis=0)
         medians[network.name] = rows
     return medians

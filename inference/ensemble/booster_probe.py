@@ -15,12 +15,10 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
+from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError, HakunaError
-
-if TYPE_CHECKING:
-    from inference.bundle.reader import Bundle
 
 SECONDS_A_BOOSTER = 60.0
 """Longest time for one booster. A booster of 3000 trees takes it about a second."""
@@ -35,7 +33,7 @@ class BoosterProbe:
     """A child process that loads the boosters of a bundle and calls each once."""
 
     def __init__(self, bundle: Bundle, seconds_a_booster: float = SECONDS_A_BOOSTER) -> None:
-        """Start the child; nobody has to wait for it."""
+        """Start the child; `wait` is optional."""
         self._folder = bundle.folder
         self._seconds = seconds_a_booster
         self._lock = threading.Lock()
@@ -95,7 +93,9 @@ class BoosterProbe:
             while selector.select(max(0.0, deadline - time.monotonic())):
                 chunk = os.read(stdout.fileno(), READ_BYTES)
                 if not chunk:
-                    return self._broken(f"the process that loaded it {_ending(self._child.wait())}")
+                    code = self._child.wait()
+                    ending = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+                    return self._broken(f"the process that loaded it {ending}")
                 *lines, unread = (unread + chunk).split(b"\n")
                 for message in map(json.loads, lines):
                     if "booster" not in message:
@@ -112,13 +112,6 @@ class BoosterProbe:
         if self._current is None:
             return HakunaError(f"{self._folder}: the boosters must be loaded in a child process, but {detail}")
         return BundleError(f"{self._current}: must be a LightGBM model that loads and predicts, but {detail}")
-
-
-def _ending(return_code: int) -> str:
-    """`died of SIGSEGV`, or with which code it ended."""
-    if return_code < 0:
-        return f"died of {signal.Signals(-return_code).name}"
-    return f"ended with code {return_code}"
 
 
 _probes: dict[tuple[Path, str], BoosterProbe] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import compress
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +12,13 @@ import numpy.typing as npt
 from inference.bundle.manifest import Manifest
 from inference.bundle.reader import Bundle
 from inference.core.labels import LABELS
+from inference.core.sequences import Probabilities
 from inference.ensemble.aggregation import aggregate, blended
 from inference.ensemble.booster_probe import start_probe
 from inference.ensemble.features import stacker_features
 from inference.ensemble.neighbourhood import Neighbourhood, neighbourhood_means
 from inference.ensemble.stackers import Stackers
 from inference.records.schema import Record
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
 
 
 @dataclass(frozen=True)

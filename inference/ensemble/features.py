@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,8 @@ import numpy.typing as npt
 from inference.bundle.manifest import Block, Manifest, Stacking
 from inference.core.files import output_errors
 from inference.core.labels import LABELS
+from inference.core.sequences import Probabilities
 from inference.ensemble.aggregation import Aggregated
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
 
 
 def stacker_features(
@@ -26,7 +24,7 @@ def stacker_features(
 
     Parameters
     ----------
-    neighbours : float32 (N, W, K), of W windows and K feature classes; NaN where nobody else fired.
+    neighbours : float32 (N, W, K), of W windows and K feature classes; NaN where no other camera fired.
         None where they are not known
 
     Returns
@@ -45,8 +43,8 @@ def stacker_features(
         elif block == Block.MONTH:
             values = aggregated.months.astype(np.float64)
         elif block == Block.FRAME_OUTPUTS:
-            answers = aggregated.frame_outputs[..., classes].astype(np.float64)
-            values = np.where(np.isnan(answers), stacking.missing_frame, answers)
+            outputs = aggregated.frame_outputs[..., classes].astype(np.float64)
+            values = np.where(np.isnan(outputs), stacking.missing_frame, outputs)
         elif block == Block.FRAME_MEDIANS:
             values = aggregated.frame_medians[..., classes].astype(np.float64)
         elif block == Block.NEIGHBOURS and stacking.neighbours:

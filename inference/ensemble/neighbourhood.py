@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from inference.bundle.manifest import NeighbourOptions
-    from inference.core.sequences import Probabilities
+from inference.bundle.manifest import NeighbourOptions
+from inference.core.sequences import Probabilities
 
-    Integers = npt.NDArray[np.int64]
+Integers = npt.NDArray[np.int64]
 
 FRACTION_BITS = 40
 """Scores are added as whole multiples of 2 ** -40, so that a sum depends neither on the order of the records nor on what

@@ -7,16 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inference.core.files import sync_folder
+from inference.core.sequences import Probabilities
 from inference.outputs.submission import PARTIAL_NAME, SUBMISSION_NAME, write_submission
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
-    from inference.records.schema import Record
+from inference.records.schema import Record
 
 SMALLEST_INTERVAL_SECONDS = 60.0
 COST_SHARE = 0.01

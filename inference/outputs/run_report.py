@@ -60,7 +60,7 @@ class RecordCounts:
 
     @property
     def is_degraded(self) -> bool:
-        """Whether any sequence got less than the bundle says, for lack of time."""
+        """Whether any sequence got less than full effort, for lack of time."""
         return bool(self.efforts or self.n_mixed)
 
 

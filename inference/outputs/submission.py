@@ -6,16 +6,13 @@ import csv
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inference.core.files import atomic_writer
 from inference.core.labels import LABELS
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
-    from inference.records.schema import Record
+from inference.core.sequences import Probabilities
+from inference.records.schema import Record
 
 SUBMISSION_NAME = "submission.csv"
 PARTIAL_NAME = "submission.partial.csv"

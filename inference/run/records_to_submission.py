@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
@@ -15,6 +15,7 @@ from inference.bundle.reader import Bundle
 from inference.core.errors import CheckpointError, OutputError, UsageError
 from inference.core.files import output_errors
 from inference.core.iteration import batched
+from inference.core.sequences import Probabilities
 from inference.ensemble.estimator import Estimator, Predictions, neighbourhood_of_records
 from inference.ensemble.features import FeatureFile
 from inference.ensemble.neighbourhood import Neighbourhood
@@ -24,9 +25,6 @@ from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME, failure
 from inference.process.progress import RunState
 from inference.records.jsonl import CHUNK_RECORDS, read_header, read_records
 from inference.records.schema import RECORDS_NAME, Record, RecordsHeader, outputs_of
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
 
 log = structlog.get_logger()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 
 from inference.bundle.passes import Effort
@@ -119,7 +119,7 @@ def _count_completed(path: Path, header: RecordsHeader, job: Job, options: RunOp
     """
     n_whole = n_processed = n_read = 0
     failures, degraded = array("L"), array("B")
-    recovered = _Recovered(job, options)
+    count_recovered, n_recovered, first_recovered = _count_recovered(job, options), 0, header.n_sequences
     for n_whole, record in enumerate(read_records(path, header), start=1):
         state.check()
         if record.effort < Effort.PRIORS or not record.has_metadata:
@@ -129,34 +129,31 @@ def _count_completed(path: Path, header: RecordsHeader, job: Job, options: RunOp
             n_read = n_whole - has_io_failure  # the first one may have been half read
         failures.append(len(record.failures))
         degraded.append(record.is_degraded)
-        recovered.look(n_whole - 1, record)
+        if found := count_recovered(record):
+            n_recovered, first_recovered = n_recovered + found, min(first_recovered, n_whole - 1)
     is_finished = n_whole == header.n_sequences and sum(failures) <= options.allowed_failures(job.n_photos)
-    n_kept = n_processed if is_finished else int(min(n_processed, n_read, recovered.first))
+    n_kept = n_processed if is_finished else min(n_processed, n_read, first_recovered)
     if n_kept < header.n_sequences:
         n_kept -= n_kept % options.batch_size  # a run that continues sees the same batches
     state.n_failures, state.n_degraded = sum(failures[:n_kept]), sum(degraded[:n_kept])
     state.n_done = state.n_kept = n_kept
-    return recovered.n_photos
+    return n_recovered
 
 
-class _Recovered:
-    """Photos whose folder entries made them fail, and would not any more."""
+def _count_recovered(job: Job, options: RunOptions) -> Callable[[Record], int]:
+    """Counts, in a record, the photos whose folder entries made them fail and would not any more.
 
-    def __init__(self, job: Job, options: RunOptions) -> None:
-        self._storage = job.storage(options.read_timeout)
-        self._is_looking = True
-        self.n_photos = 0
-        self.first: float = inf
-        """Index of the first sequence with one of them."""
+    Where the disk does not answer once, no more photos are looked up.
+    """
+    storage, is_answering = job.storage(options.read_timeout), True
 
-    def look(self, index: int, record: Record) -> None:
-        """Look at the failed photos of a sequence again; no more where the disk does not answer."""
+    def count(record: Record) -> int:
+        nonlocal is_answering
         names = [failure.file_name for failure in record.failures if failure.reason in STAT_FAILURES]
-        if not names or not self._is_looking:
-            return
-        entries = self._storage.entries(names)
-        self._is_looking = all(isinstance(one, Entry) or one.reason is not FailureReason.TIMED_OUT for one in entries)
-        n_recovered = sum(isinstance(one, Entry) for one in entries)
-        self.n_photos += n_recovered
-        if n_recovered:
-            self.first = min(self.first, index)
+        if not names or not is_answering:
+            return 0
+        entries = storage.entries(names)
+        is_answering = all(isinstance(one, Entry) or one.reason is not FailureReason.TIMED_OUT for one in entries)
+        return sum(isinstance(one, Entry) for one in entries)
+
+    return count
