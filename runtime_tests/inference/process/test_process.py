@@ -164,7 +164,7 @@ def act():
 
 state = RunState()
 if sys.argv[1] == "finishing":
-    state.end.acquire()
+    state.submission_lock.acquire()
 with watchdog(state, float(sys.argv[2]), act):
     time.sleep(float(sys.argv[3]))
 print("came to its end")
