@@ -6,24 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from inference.api import jobs as api
+from inference.api.arguments import Progress
+from inference.api.jobs import build_job
 from inference.bundle.reader import Bundle
-from inference.core.choices import DecoderName, EngineName, Precision, Preset
-from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
+from inference.core.choices import DecoderName, EngineName, Precision
 from inference.execution.job import Job, RunOptions
-from inference.process.lock import locked
-from inference.run.photos_to_records import Progress
-from inference.run.pipeline import predict
 
 
 def job_for(data: Path, bundle: Bundle, *, flip_tta: bool = True) -> Job:
     """What `hakuna predict DATA --bundle BUNDLE` computes."""
-    return Job(
-        data_folder=data,
-        plan=plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME)),
-        bundle=bundle,
-        preset=Preset(bundle.manifest.ensemble.preprocessing),
-        flip_tta=flip_tta,
-    )
+    return build_job(data, bundle, flip_tta=flip_tta)
 
 
 def run(
@@ -51,8 +44,7 @@ def run_job(
     job: Job, out: Path, options: RunOptions | None = None, on_progress: Progress | None = None
 ) -> dict[str, Any]:
     """A job in this process; returns `run.json`."""
-    with locked(out) as output:
-        return predict(job, output, options or RunOptions(n_workers=2), on_progress or ignore_progress)
+    return api.run_job(job, out, options or RunOptions(n_workers=2), on_progress)
 
 
 def ignore_progress(n_done: int, n_all: int) -> None:

@@ -65,4 +65,4 @@ class Workload(Strict):
 
 def load_workload(name_or_path: str) -> Workload:
     """Read a workload of the project by name, or any by path. Raises UsageError."""
-    return load_data_file("--workload", name_or_path, WORKLOADS_FOLDER, Workload)
+    return load_data_file("WORKLOAD", name_or_path, WORKLOADS_FOLDER, Workload)

@@ -18,7 +18,7 @@ from inference.core.errors import UsageError
 from inference.core.files import atomic_writer
 
 PAGE_NAME = "index.html"
-COMMAND = "hakuna bench --history benchmark/results"
+COMMAND = "hakuna bench page benchmark/results"
 ORIGIN = frozenset({"date", "machine", "command", "what"})
 """Facts about where figures come from, which are shown above them."""
 PAGE = """<!DOCTYPE html>
@@ -45,7 +45,7 @@ def write_page(folder: Path) -> Path:
     """Draw every JSON file of a folder into its index.html. Raises UsageError where there is none."""
     files = sorted(folder.glob("*.json"))
     if not files:
-        raise UsageError(f"--history {folder}: must hold JSON files, got none")
+        raise UsageError(f"FOLDER {folder}: must hold JSON files, got none")
     sections = "\n".join(_section(path) for path in files)
     page = folder / PAGE_NAME
     with atomic_writer(page) as file:

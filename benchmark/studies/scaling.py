@@ -195,7 +195,7 @@ def plot(figures: dict[str, Any], path: Path) -> None:
 
 def _run(data: Path, bundle: Path, out: Path, n_sequences: int) -> Run:
     metadata = _metadata_path(data, n_sequences)
-    command = [sys.executable, "-c", CHILD, "predict", data, "--bundle", bundle, "--out", out, "--fresh"]
+    command = [sys.executable, "-c", CHILD, "predict", data, "--bundle", bundle, "--out", out, "--restart"]
     options = ["--metadata", metadata, "--format", "none", "--batch-size", BATCH_SIZE, "--log-format", "json"]
     start = time.perf_counter()
     child = subprocess.run(  # noqa: S603  our own command

@@ -99,7 +99,7 @@ def other_processor(now: BenchReport, baseline: BenchReport) -> str | None:
         return None
     return (
         f"the baseline comes from {_words(there)}, this run from {_words(here)}: ratios of networks differ between "
-        "processors whatever the code does; a baseline of this machine judges better (hakuna bench --json)"
+        "processors whatever the code does; a baseline of this machine judges better (hakuna bench stages --json)"
     )
 
 

@@ -1,4 +1,4 @@
-"""What `hakuna bench --json` writes: the schema, and reading it back."""
+"""What `hakuna bench stages --json` writes: the schema, and reading it back."""
 
 from __future__ import annotations
 
@@ -114,5 +114,5 @@ def read_report(path: Path) -> BenchReport:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "report"
         raise UsageError(
-            f"{path}: must be a report of `hakuna bench` with schema {SCHEMA_VERSION}, got: {where}: {first['msg']}"
+            f"{path}: must be a report of `hakuna bench stages` with schema {SCHEMA_VERSION}, got: {where}: {first['msg']}"
         ) from error

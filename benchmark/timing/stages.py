@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from benchmark.timing.measure import Stage
 from benchmark.timing.reference_kernels import CONVOLUTIONS, COPY, JPEG, JPEG_ALL, MATRIX
+from inference.api.jobs import build_job
 from inference.bundle.passes import Effort, Pass, passes_for
 from inference.bundle.reader import Bundle
-from inference.core.choices import Precision, Preset
+from inference.core.choices import Precision
 from inference.core.errors import UsageError
 from inference.core.iteration import batched
 from inference.core.sequences import FrameFailure, ImageSize
-from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.ensemble.estimator import Estimator
-from inference.execution.job import Job, RunOptions
+from inference.execution.job import RunOptions
 from inference.execution.worker import Worker
 from inference.images.decode_pillow import quarter_size
 from inference.images.decode_turbo import decode_plain, plain_size
@@ -69,15 +69,14 @@ class Scene:
 
 def set_up(data: Path, bundle: Bundle, options: RunOptions, folder: Path, precisions: tuple[Precision, ...]) -> Scene:
     """Read the metadata, load the networks and the stackers."""
-    plan = plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME))
-    job = Job(data, plan, bundle, Preset(bundle.manifest.ensemble.preprocessing))
+    job = build_job(data, bundle)
     engine, decoder = find_engine(job.engine), find_decoder(job.decoder, options.n_workers)
     estimator = Estimator(bundle)
     work = Worker(job, options, decoder, Stopwatch(), _never_stop)
     wanted = [one for one in precisions if one is Precision.FLOAT32 or engine.supports_mixed]
     networks = {one: load_networks(bundle, engine, one, _never_stop) for one in wanted}
     estimator.load()
-    return Scene(work, engine, estimator, networks, _by_size(work, plan.sequences), folder)
+    return Scene(work, engine, estimator, networks, _by_size(work, job.plan.sequences), folder)
 
 
 def all_stages(scene: Scene, images_per_call: tuple[int, ...]) -> list[Stage]:

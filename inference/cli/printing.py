@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from contextlib import suppress
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+STDOUT = Path("-")
+"""As the target of `--json`."""
 
 
-class LogFormat(StrEnum):
-    """Names of the log formats on the command line."""
+def show_or_write(text: str, target: Path | None, show: Callable[[], None]) -> None:
+    """Show figures to people, and write them as JSON where `--json` says; with `-` only that. Raises OutputError."""
+    if target == STDOUT:
+        sys.stdout.write(f"{text}\n")
+        return
+    show()
+    if target:
+        from inference.core.files import atomic_writer, output_errors
 
-    AUTO = "auto"
-    CONSOLE = "console"
-    JSON = "json"
+        with output_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_writer(target) as file:
+            file.write(f"{text}\n")
 
 
 def print_figures(figures: dict[str, Any]) -> None:
@@ -31,9 +39,9 @@ def print_figures(figures: dict[str, Any]) -> None:
     Console().print(table)
 
 
-def print_summary(report: dict[str, Any], out: Path, human: bool) -> None:
+def print_summary(report: dict[str, Any], out: Path, is_human: bool) -> None:
     """Print what a run came to, for a person."""
-    if not human:
+    if not is_human:
         return
     with suppress(OSError, SystemExit):  # rich ends the program where nobody reads: the run is complete all the same
         _print_counts(report, out)

@@ -76,7 +76,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
 def unseen_sequences(run: FinishedRun, records_folder: Path | None = None) -> frozenset[str]:
     """Sequences none of whose photos any network saw: their rows are the priors, which nobody found.
 
-    The records tell, those of `records_folder` where the run was made from them (`predict --from-records`). They are not
+    The records tell, those of `records_folder` where the run was made from them (`hakuna restack`). They are not
     asked where `run.json` says that there are no such sequences.
     Raises CheckpointError where the records are gone, or are not those that the run was made of.
     """
@@ -92,7 +92,7 @@ def unseen_sequences(run: FinishedRun, records_folder: Path | None = None) -> fr
     if not path.exists():
         raise CheckpointError(
             f"{path}: must be there to tell which sequences were looked at and which have only priors; where the run was "
-            "made with --from-records, give the folder of the records with --records"
+            "made with `hakuna restack`, give the folder of the records with --records"
         )
     header = read_header(path)
     # The last moment may come between a record and its row: only so many rows are real, in the order of the submission.

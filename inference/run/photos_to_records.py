@@ -220,5 +220,5 @@ def check_failures(n_photos: int, options: RunOptions, state: RunState) -> None:
         raise TooManyFailuresError(
             f"photos: at most {100 * options.max_failures:g}% may fail, {n_allowed} of {n_photos}, got {state.n_failures} "
             f"failures in {state.n_done} of {state.n_all} sequences; records are kept, no submission is written. The same "
-            "command goes on where photos that were missing are there by now; --fresh looks at every photo again"
+            "command goes on where photos that were missing are there by now; --restart looks at every photo again"
         )

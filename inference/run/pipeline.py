@@ -84,7 +84,7 @@ def predict(
     kept = count_completed(start, job, options, state)
     check_failures(job.n_photos, options, state)
     if kept.n_recovered and kept.is_complete:
-        log.warning("photos that were missing are there by now; --fresh predicts them too", count=kept.n_recovered)
+        log.warning("photos that were missing are there by now; --restart predicts them too", count=kept.n_recovered)
     if (
         kept.is_complete
         and options.features_path is None
@@ -197,7 +197,7 @@ def _end_now(
     if context.records_path.exists():
         own = islice(
             read_records(context.records_path, header), state.n_done
-        )  # with --fresh, others may still be there
+        )  # with --restart, others may still be there
         write_failures(out / FAILURES_NAME, own)
     run_report.write_out_of_time(out, job.bundle, n_real, state, budget)
     over = "time budget: over, the best submission so far is final"

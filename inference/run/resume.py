@@ -87,7 +87,7 @@ def resume_point(job: Job, out: Path, options: RunOptions) -> ResumePoint:
     if different:
         raise CheckpointError(
             f"{path}: must belong to this run, but differs in {', '.join(different)}; "
-            "choose another --out, or --fresh to start over"
+            "choose another --out, or --restart to start over"
         )
     return ResumePoint(path, engine, decoder, header, existing)
 

@@ -1,4 +1,4 @@
-"""The ladder's parts; `make ladder-mini` runs the whole."""
+"""The study's parts; `make ablation-mini` runs the whole."""
 
 from __future__ import annotations
 

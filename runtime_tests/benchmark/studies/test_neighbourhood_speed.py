@@ -9,19 +9,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import hakuna
-from benchmark.cli.bench import request
+from benchmark.cli.app import app
 from benchmark.studies import neighbourhood_speed
 
 
 def test_the_figures_tell_seconds_memory_and_coverage_of_each_window(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        request, "measure_neighbours", lambda command: neighbourhood_speed.measure_neighbours(command, 20_000)
-    )
+    measure = neighbourhood_speed.measure_neighbours
+    monkeypatch.setattr(neighbourhood_speed, "measure_neighbours", lambda command: measure(command, 20_000))
     path = tmp_path / "neighbours.json"
-    done = CliRunner().invoke(hakuna.app, ["bench", "--neighbours", "--json", str(path)])
+    done = CliRunner().invoke(app, ["study", "neighbourhood", "--json", str(path)])
     assert done.exit_code == 0, done.output
     figures = json.loads(path.read_text())
     assert figures["sequences"] == 20_000

@@ -209,7 +209,7 @@ def test_a_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "must be a readable report, got: No such file"),
-        ("{", "must be a report of `hakuna bench` with schema 1"),
+        ("{", "must be a report of `hakuna bench stages` with schema 1"),
         ('{"schema_version": 2}', "schema_version"),
     ],
 )

@@ -19,7 +19,7 @@ HAKUNA = Path(sys.executable).parent / "hakuna"
 
 
 def dry_run(season: Path, bundle: Bundle, out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
-    command = [HAKUNA, "predict", season, "--bundle", bundle.folder, "--out", out, "--dry-run", *options]
+    command = [HAKUNA, "plan", season, "--bundle", bundle.folder, "--out", out, "--json", *options]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=300)
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
