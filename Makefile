@@ -15,7 +15,7 @@ BENCH_OLD := build/baseline
 # Settings of today, which the code of another day may not know and would refuse.
 NO_SETTINGS = $(addprefix -u ,$(shell env | sed -n 's/^\(HAKUNA_[A-Z_]*\)=.*/\1/p'))
 
-.PHONY: help demo test test-faults test-container test-slow faults ablation-mini bench bench-side-by-side test-tools check format docs lock lock-check audit image release-check clean
+.PHONY: help demo test test-e2e test-timing test-faults test-container test-slow faults ablation-mini bench bench-side-by-side test-tools check format docs lock lock-check audit image release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -24,11 +24,23 @@ help:  ## Show this list
 demo: $(RUNTIME)  ## Install, draw an unseen season, predict it with small trained networks, score, report
 	$(BIN)/hakuna demo --out demo
 
-test: $(DEV)  ## Install and run the fast tests (11 minutes on 2 shared cores)
-	$(BIN)/python -m pytest -m "not slow and not faults and not container" --ignore runtime_tests/faults
+# Tests run in several processes, a file of tests in one of them; libraries then get one thread each, where they can be told.
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
+  $(BIN)/python -m pytest --dist loadfile
+# What the others leave to their own targets.
+FAST := not slow and not faults and not container and not timing
 
-test-faults: $(DEV)  ## Run the fault tests with small counts: kills, full disks, signals, damage (under 7 minutes)
-	$(BIN)/python -m pytest -m "not slow and not faults" runtime_tests/faults
+test: $(DEV)  ## Install and run the fast tests (under 5 minutes on 2 cores)
+	$(SIDE_BY_SIDE) -n 2 -m "$(FAST) and not e2e" --ignore runtime_tests/faults
+
+test-e2e: $(DEV)  ## Run whole programs end to end: training, demo, twin of the reference case, documentation, doctor
+	$(SIDE_BY_SIDE) -n 2 -m "$(FAST) and e2e" --ignore runtime_tests/faults
+
+test-timing: $(DEV)  ## Run the tests that look at the clock: the machine must have nothing else to do (under 2 minutes)
+	$(BIN)/python -m pytest -m "timing and not slow and not faults and not container"
+
+test-faults: $(DEV)  ## Run the fault tests with small counts: kills, full disks, signals, damage; they mostly wait
+	$(SIDE_BY_SIDE) -n 3 -m "$(FAST)" runtime_tests/faults
 
 test-container: $(DEV)  ## Build the image with an engine of its own and test it (root on Debian; under 15 minutes)
 	$(BIN)/python -m pytest -m container runtime_tests

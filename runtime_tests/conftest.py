@@ -15,9 +15,8 @@ from benchmark.synthetic.season import write_season
 from inference.bundle.manifest import Size
 from inference.bundle.reader import Bundle
 from inference.core.sequences import ImageSize
-from models.bundling.import_assets import import_assets
-from models.bundling.untrained import write_untrained_assets
 from models.spec.recipe import Recipe, load_recipe
+from runtime_tests.kept import kept, kept_bundle
 from runtime_tests.running import run
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -58,14 +57,14 @@ def reference_case(shared: Path) -> Path:
 def sensitive_bundle(reference_case: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The chaotic stand-in networks: one grey level in a few pixels shows."""
     assets = reference_case / "sensitive" / "assets"
-    return import_assets(assets, load_recipe("third_place"), tmp_path_factory.mktemp("sensitive") / "bundle")
+    return kept_bundle("sensitive", assets, load_recipe("third_place"), tmp_path_factory.mktemp("kept"), demo=False)
 
 
 @pytest.fixture(scope="session")
 def smooth_bundle(reference_case: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The shallow stand-in networks."""
     assets = reference_case / "smooth" / "assets"
-    return import_assets(assets, load_recipe("third_place"), tmp_path_factory.mktemp("smooth") / "bundle")
+    return kept_bundle("smooth", assets, load_recipe("third_place"), tmp_path_factory.mktemp("kept"), demo=False)
 
 
 @pytest.fixture(scope="session")
@@ -86,34 +85,40 @@ def recipe() -> Recipe:
     return load_recipe("third_place")
 
 
+def random_assets(name: str, recipe: Recipe, seed: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained tiny networks and boosters for a recipe."""
+
+    def make(folder: Path) -> None:
+        from models.bundling.untrained import write_untrained_assets
+
+        write_untrained_assets(folder, recipe, seed=seed)
+
+    return kept(f"{name}_assets", f"{seed} {recipe.model_dump_json()}", make, tmp_path_factory.mktemp("kept"))
+
+
 @pytest.fixture(scope="session")
 def tiny_assets(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained tiny networks and boosters under the published names."""
-    folder = tmp_path_factory.mktemp("assets")
-    write_untrained_assets(folder, recipe, seed=3)
-    return folder
+    return random_assets("tiny", recipe, 3, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_assets: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The tiny networks as a bundle, marked as a demo."""
-    return import_assets(tiny_assets, recipe, tmp_path_factory.mktemp("tiny") / "bundle", demo=True)
+    return kept_bundle("tiny", tiny_assets, recipe, tmp_path_factory.mktemp("kept"), demo=True)
 
 
 @pytest.fixture(scope="session")
 def second_assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained networks for another recipe: other names, sizes, frames, weights, stacked classes."""
-    folder = tmp_path_factory.mktemp("second_assets")
-    write_untrained_assets(folder, load_recipe(str(SECOND_RECIPE)), seed=4)
-    return folder
+    return random_assets("second", load_recipe(str(SECOND_RECIPE)), 4, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def second_bundle(second_assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The other recipe as a bundle."""
-    return import_assets(
-        second_assets, load_recipe(str(SECOND_RECIPE)), tmp_path_factory.mktemp("second") / "bundle", demo=True
-    )
+    recipe = load_recipe(str(SECOND_RECIPE))
+    return kept_bundle("second", second_assets, recipe, tmp_path_factory.mktemp("kept"), demo=True)
 
 
 @pytest.fixture
@@ -137,9 +142,8 @@ def quick_bundle(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Bu
         for network in recipe.networks
     )
     quick = recipe.model_copy(update={"networks": networks})
-    assets = tmp_path_factory.mktemp("quick_assets")
-    write_untrained_assets(assets, quick, seed=3)
-    return import_assets(assets, quick, tmp_path_factory.mktemp("quick") / "bundle", demo=True)
+    assets = random_assets("quick", quick, 3, tmp_path_factory)
+    return kept_bundle("quick", assets, quick, tmp_path_factory.mktemp("kept"), demo=True)
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,6 @@ from typing import Any
 from inference.core.labels import LABELS
 from inference.dataset.metadata import FORMAT_NAME
 
-HAKUNA = Path(__file__).resolve().parents[1] / "hakuna.py"
 SEQ_IDS = ("SER_S1#A01#1#2", "SER_S1#A01#1#1", "SER_S1#B04#1#7")
 """Not in alphabetical order: that of the format counts."""
 
@@ -47,30 +43,6 @@ def write_archive(path: Path, main: str = GOOD, **files: str) -> Path:
         for name, content in files.items():
             archive.writestr(name, content)
     return path
-
-
-def environment(**variables: str) -> dict[str, str]:
-    """Of this process, with further variables and with our packages from this checkout."""
-    search_path = os.pathsep.join(filter(None, [str(HAKUNA.parent), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": search_path, **variables}
-
-
-def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
-    """Start the command `hakuna`."""
-    return subprocess.Popen(
-        [sys.executable, str(HAKUNA), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(**variables),
-    )
-
-
-def hakuna(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command `hakuna`."""
-    process = start(*arguments, **variables)
-    out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def report(out: Path) -> dict[str, Any]:

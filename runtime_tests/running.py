@@ -1,17 +1,73 @@
-"""Runs of the whole pipeline in this process, with the defaults of the command line."""
+"""The command `hakuna`, and runs of the whole pipeline in this process with the defaults of the command line."""
 
 from __future__ import annotations
 
+import io
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import hakuna as command
 from inference.api import jobs as api
 from inference.api.arguments import Progress
 from inference.api.jobs import build_job
 from inference.bundle.reader import Bundle
 from inference.core.choices import DecoderName, EngineName, Precision
 from inference.execution.job import Job, RunOptions
+
+HAKUNA = Path(command.__file__)
+"""The program of this checkout."""
+SECONDS = 300.0
+"""After which a command is taken for hung."""
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Of this process, with further variables and with our packages from this checkout."""
+    search_path = os.pathsep.join(filter(None, [str(HAKUNA.parent), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": search_path, **variables}
+
+
+def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
+    """Start the command `hakuna`."""
+    return subprocess.Popen(
+        [sys.executable, str(HAKUNA), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**variables),
+    )
+
+
+def hakuna(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command `hakuna` in a process of its own."""
+    process = start(*arguments, **variables)
+    out, err = process.communicate(timeout=SECONDS)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def hakuna_here(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command `hakuna` in this process, where the process is not what the test is about.
+
+    Libraries are imported already. A time budget would count from the beginning of the tests.
+    """
+    words = ["hakuna", *map(str, arguments)]
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", words),
+        mock.patch.dict(os.environ, variables),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            command.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def job_for(data: Path, bundle: Bundle, *, flip_tta: bool = True) -> Job:

@@ -25,24 +25,16 @@ from benchmark.cli import report
 from benchmark.cli import score as score_module
 from benchmark.cli.app import app
 from benchmark.report.content import Sources
-from benchmark.scoring import bootstrap, log_loss
+from benchmark.scoring import bootstrap
 from inference.bundle.reader import Bundle
 from inference.core.errors import HakunaError
+from inference.core.labels import EPSILON
 from inference.dataset import bursts
 from inference.export import export
+from runtime_tests.running import environment, hakuna, hakuna_here
 
-HAKUNA = Path(sys.executable).parent / "hakuna"
-
-
-def hakuna(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [HAKUNA, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, **variables},
-    )
+SCRIPT = Path(sys.executable).parent / "hakuna"
+"""The program as it is installed."""
 
 
 def assert_ends(arguments: tuple[object, ...], code: int, message: str) -> None:
@@ -64,7 +56,7 @@ def test_an_error_becomes_its_exit_code_and_a_line(tmp_path: Path) -> None:
 
 
 def test_a_closed_standard_error_changes_no_exit_code(tmp_path: Path) -> None:
-    arguments = [str(HAKUNA), "bundle", "verify", str(tmp_path)]
+    arguments = [str(SCRIPT), "bundle", "verify", str(tmp_path)]
     closed = subprocess.run(
         ["sh", "-c", 'exec "$@" 2>&-', "sh", *arguments], capture_output=True, check=False, timeout=60
     )
@@ -77,13 +69,16 @@ def test_a_closed_standard_error_changes_no_exit_code(tmp_path: Path) -> None:
 
 
 def test_it_prints_its_version() -> None:
-    assert hakuna("--version").stdout == f"hakuna {version('hakuna-runtime')}\n"
+    result = subprocess.run([SCRIPT, "--version"], capture_output=True, text=True, check=True, env=environment())
+    assert result.stdout == f"hakuna {version('hakuna-runtime')}\n"
 
 
+@pytest.mark.timing
 def test_help_answers_within_300_ms() -> None:
     def seconds() -> float:
         start = time.perf_counter()
-        assert "predict" in hakuna("--help").stdout
+        result = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True, check=True, env=environment())
+        assert "predict" in result.stdout
         return time.perf_counter() - start
 
     seconds()  # the first call compiles
@@ -152,6 +147,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("line", REFUSALS)
 def test_help_and_refusals_take_no_heavy_library_and_little_time(line: str, tmp_path: Path) -> None:
     spent = []
@@ -167,31 +163,31 @@ def test_help_and_refusals_take_no_heavy_library_and_little_time(line: str, tmp_
     assert min(spent) < 0.4, "seconds of CPU"
 
 
-def test_predict_and_score_from_the_command_line(season: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
-    result = hakuna("predict", season, "--bundle", tiny_bundle.folder, "--out", tmp_path / "out", "--workers", 2)
+def test_predict_and_score_from_the_command_line(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    result = hakuna("predict", season, "--bundle", quick_bundle.folder, "--out", tmp_path / "out", "--workers", 2)
     assert result.returncode == 0, result.stderr
     events = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
     assert "demo model: not for conclusions" in [event["event"] for event in events]
     assert events[-1]["level"] == "warning"
 
     labels = season / "test_labels.csv"
-    result = hakuna("score", tmp_path / "out" / "submission.csv", labels, "--json")
+    result = hakuna_here("score", tmp_path / "out" / "submission.csv", labels, "--json")
     assert result.returncode == 0, result.stderr
     score = json.loads(result.stdout)
     assert score["n_sequences"] == 12
     assert 0 < score["log_loss"] < 1
-    result = hakuna("score", tmp_path / "out" / "submission.csv", labels)
+    result = hakuna_here("score", tmp_path / "out" / "submission.csv", labels)
     assert f"mean log loss {score['log_loss']:.6f} over 12 sequences" in result.stdout
 
-    result = hakuna("restack", tmp_path / "out", "--bundle", tiny_bundle.folder, "--out", tmp_path / "again")
+    result = hakuna_here("restack", tmp_path / "out", "--bundle", quick_bundle.folder, "--out", tmp_path / "again")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "again" / "submission.csv").read_bytes() == (tmp_path / "out" / "submission.csv").read_bytes()
 
 
 def test_without_a_format_every_sequence_is_predicted_in_order(
-    season: Path, tiny_bundle: Bundle, tmp_path: Path
+    season: Path, quick_bundle: Bundle, tmp_path: Path
 ) -> None:
-    result = hakuna("predict", season, "--bundle", tiny_bundle.folder, "--out", tmp_path, "--format", "none")
+    result = hakuna_here("predict", season, "--bundle", quick_bundle.folder, "--out", tmp_path, "--format", "none")
     assert result.returncode == 0, result.stderr
     seq_ids = [line.split(",")[0] for line in (tmp_path / "submission.csv").read_text().splitlines()[1:]]
     assert len(seq_ids) == 12
@@ -280,16 +276,16 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
 
 
 def test_an_unknown_setting_in_the_environment_is_refused(season: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
-    result = hakuna("predict", season, "--bundle", tiny_bundle.folder, "--out", tmp_path, HAKUNA_WROKERS="2")
+    result = hakuna_here("predict", season, "--bundle", tiny_bundle.folder, "--out", tmp_path, HAKUNA_WROKERS="2")
     assert result.returncode == 2
     assert "HAKUNA_WROKERS" in result.stderr
 
 
 def test_bundle_verify_and_show_tell_what_is_in_it(tiny_bundle: Bundle) -> None:
-    result = hakuna("bundle", "verify", tiny_bundle.folder)
+    result = hakuna_here("bundle", "verify", tiny_bundle.folder)
     assert result.returncode == 0
     assert "intact" in result.stdout
-    result = hakuna("bundle", "show", tiny_bundle.folder, COLUMNS="200")
+    result = hakuna_here("bundle", "show", tiny_bundle.folder, COLUMNS="200")
     assert result.returncode == 0
     for word in ("two_branch", "384x512", "demo model: not for conclusions", "822 features"):
         assert word in result.stdout
@@ -336,6 +332,7 @@ def megabytes_above_an_empty_run(n_rows: int, bundle: Bundle, folder: Path) -> f
     return peaks[1] - peaks[0]
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(("n_rows", "most_mb"), [(10_000, 40), pytest.param(100_000, 200, marks=pytest.mark.slow)])
 def test_many_rows_of_missing_images_need_little_memory(
     n_rows: int, most_mb: float, tiny_bundle: Bundle, tmp_path: Path
@@ -345,11 +342,11 @@ def test_many_rows_of_missing_images_need_little_memory(
 
 
 def test_defaults_that_help_shows_are_those_of_the_code() -> None:
-    assert cli_default(score_module.score, "epsilon") == log_loss.EPSILON
+    assert cli_default(score_module.score, "epsilon") == EPSILON
     assert cli_default(score_module.score, "resamples") == bootstrap.N_RESAMPLES
     assert cli_default(report.report, "sheets") == Sources().n_sheets
-    assert f"default {bursts.GAP_SECONDS:g}" in hakuna("metadata", "--help", COLUMNS="200").stdout
-    told = hakuna("export", "--help", COLUMNS="200").stdout
+    assert f"default {bursts.GAP_SECONDS:g}" in hakuna_here("metadata", "--help", COLUMNS="200").stdout
+    told = hakuna_here("export", "--help", COLUMNS="200").stdout
     assert f"default {export.LISTING_THRESHOLD}, camtrap-dp {export.OBSERVATION_THRESHOLD}" in " ".join(told.split())
 
 
@@ -363,18 +360,18 @@ def test_metadata_writes_over_a_submission_format_only_where_it_is_named(tmp_pat
     (photos / "a.jpg").touch()
     form.write_text("the organisers'")
     arguments = ("metadata", photos, "--out", tmp_path / "metadata.csv")
-    refused = hakuna(*arguments)
+    refused = hakuna_here(*arguments)
     assert (refused.returncode, f"--format {form} writes over it" in refused.stderr) == (2, True)
     assert form.read_text() == "the organisers'"
     assert not (tmp_path / "metadata.csv").exists()
-    assert hakuna(*arguments, "--format", form).returncode == 0
+    assert hakuna_here(*arguments, "--format", form).returncode == 0
     assert form.read_text().startswith("seq_id,aardvark")
     # Its own it writes again, with other bursts: that is what it recommends itself.
     (photos / "b.jpg").touch()
-    assert hakuna(*arguments, "--max-photos", 3).returncode == 0
+    assert hakuna_here(*arguments, "--max-photos", 3).returncode == 0
     assert [line.split(",")[0] for line in form.read_text().splitlines()] == ["seq_id", "a.jpg", "b.jpg"]
     form.write_text(form.read_text().replace("b.jpg", "c.jpg"))
-    assert hakuna(*arguments).returncode == 2
+    assert hakuna_here(*arguments).returncode == 2
 
 
 def test_metadata_score_export_and_report_tell_what_must_hold(season: Path, tmp_path: Path) -> None:

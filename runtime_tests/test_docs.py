@@ -131,6 +131,7 @@ def run_page(page: str, desk: Path) -> list[str]:
     return printed
 
 
+@pytest.mark.e2e
 def test_the_tutorial_runs_as_it_stands(desk: Path) -> None:
     printed = run_page("tutorial.md", desk)
     assert len(printed) == 7

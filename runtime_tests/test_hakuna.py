@@ -53,6 +53,7 @@ def test_hakuna_offers_what_it_lists() -> None:
     assert all(f"{name} as {name}" in stub for name in hakuna.__all__)
 
 
+@pytest.mark.timing
 def test_importing_hakuna_costs_and_changes_nothing() -> None:
     spent = []
     for _ in range(3):

@@ -6,34 +6,27 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from benchmark.cli.app import PANELS
 from inference.bundle.reader import Bundle
+from runtime_tests.running import hakuna_here
 
-HAKUNA = Path(sys.executable).parent / "hakuna"
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*[34]\d")
 
 
-def hakuna(*arguments: object, **variables: str) -> str:
-    result = subprocess.run(
-        [HAKUNA, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**os.environ, **variables},
-    )
+def told(*arguments: object, **variables: str) -> str:
+    """What a command prints."""
+    result = hakuna_here(*arguments, **variables)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
 def test_no_color_keeps_colours_out_of_tables(quick_bundle: Bundle) -> None:
-    assert COLOUR.search(hakuna("bundle", "show", quick_bundle.folder, FORCE_COLOR="1"))
-    assert not COLOUR.search(hakuna("bundle", "show", quick_bundle.folder, FORCE_COLOR="1", NO_COLOR="1"))
-    assert "\x1b" not in hakuna("bundle", "show", quick_bundle.folder)
+    assert COLOUR.search(told("bundle", "show", quick_bundle.folder, FORCE_COLOR="1"))
+    assert not COLOUR.search(told("bundle", "show", quick_bundle.folder, FORCE_COLOR="1", NO_COLOR="1"))
+    assert "\x1b" not in told("bundle", "show", quick_bundle.folder)
 
 
 @pytest.mark.parametrize("extra", [{}, {"NO_COLOR": "1"}])
@@ -53,12 +46,12 @@ def test_no_color_keeps_colours_out_of_the_log(extra: dict[str, str]) -> None:
     [("hakuna pre", "predict"), ("hakuna bundle ver", "verify"), ("hakuna export --for", "--format")],
 )
 def test_bash_completes_verbs_and_options(words: str, expected: str) -> None:
-    told = hakuna(_HAKUNA_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
-    assert told.split() == [expected]
+    completed = told(_HAKUNA_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
+    assert completed.split() == [expected]
 
 
 def test_commands_are_listed_in_panels_and_studies_are_hidden() -> None:
-    shown = hakuna("--help", COLUMNS="200")
+    shown = told("--help", COLUMNS="200")
     assert "study" not in shown
     panels = dict(re.findall(r"^(\w+):\n((?:  .*\n)+)", shown, re.MULTILINE))
     del panels["Options"]

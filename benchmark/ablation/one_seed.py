@@ -32,7 +32,7 @@ from inference.api.jobs import build_job, run_job
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import Preset
 from inference.core.errors import UsageError
-from inference.core.files import atomic_writer
+from inference.core.files import write_json
 from inference.core.labels import CLASS_PRIORS, EMPTY, LABELS
 from inference.core.version import hakuna_version
 from inference.dataset.label_tables import Table, read_labels, read_submission
@@ -68,7 +68,7 @@ def seed_folder(work: Path, plan: Plan, seed: int) -> Path:
     path = folder / PLAN_NAME
     if not folder.exists():
         folder.mkdir(parents=True)
-        write_figures(path, mine)
+        write_json(mine, path)
     found = read_figures(path) if path.exists() else {}
     different = [name for name in mine if found.get(name) != mine[name]]
     if different:
@@ -158,19 +158,12 @@ def timed_step(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        write_figures(path, before + time.perf_counter() - start)
+        write_json(before + time.perf_counter() - start, path)
 
 
 def read_figures(path: Path) -> Any:
     """The content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_figures(path: Path, content: object) -> None:
-    """Write a JSON file under a temporary name and rename it."""
-    with atomic_writer(path) as file:
-        json.dump(content, file, indent=1)
-        file.write("\n")
 
 
 def validation_loss(folder: Path, training: Training) -> float:

@@ -14,11 +14,11 @@ from benchmark.ablation.one_seed import (
     seed_folder,
     timed_step,
     validation_loss,
-    write_figures,
 )
 from benchmark.ablation.plan import JUDGING, Plan
 from benchmark.ablation.steps import STEPS, TRAININGS
 from benchmark.provenance import origin
+from inference.core.files import write_json
 from models.spec.kinds import Classes
 
 
@@ -30,7 +30,7 @@ def run_ablation(work: Path, plan: Plan, n_workers: int, command: str) -> dict[s
         if not (folder / ROWS_NAME).exists():
             with timed_step(folder):
                 rows = run_seed(folder, plan, seed, n_workers)
-            write_figures(folder / ROWS_NAME, rows)
+            write_json(rows, folder / ROWS_NAME)
         seeds.append(read_figures(folder / ROWS_NAME))
     return {
         "what": "the published solution step by step, small networks on synthetic seasons",

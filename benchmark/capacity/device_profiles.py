@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from inference.core.config_files import Strict, load_data_file
+from inference.core.config_files import Strict, load_toml
 
 PROFILES_FOLDER = Path(__file__).parents[1] / "profiles"
 TERA = 1e12
@@ -72,4 +72,4 @@ class Profile(Strict):
 
 def load_profile(name_or_path: str) -> Profile:
     """Read a profile of the project by name, or any by path. Raises UsageError."""
-    return load_data_file("--device-profile", name_or_path, PROFILES_FOLDER, Profile)
+    return load_toml("--device-profile", name_or_path, Profile, folder=PROFILES_FOLDER)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from inference.core.config_files import Strict, load_data_file
+from inference.core.config_files import Strict, load_toml
 from inference.core.sequences import ImageSize
 
 WORKLOADS_FOLDER = Path(__file__).parents[1] / "workloads"
@@ -65,4 +65,4 @@ class Workload(Strict):
 
 def load_workload(name_or_path: str) -> Workload:
     """Read a workload of the project by name, or any by path. Raises UsageError."""
-    return load_data_file("WORKLOAD", name_or_path, WORKLOADS_FOLDER, Workload)
+    return load_toml("WORKLOAD", name_or_path, Workload, folder=WORKLOADS_FOLDER)

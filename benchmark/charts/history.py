@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
 from benchmark.charts.plots import stage_plot, throughput_plot
 from benchmark.charts.style import COLOURS, LINE_HEIGHT, STYLE, WIDTH, svg
-from benchmark.timing.report import BenchReport, read_report
+from benchmark.report.page import environment
+from benchmark.timing.report import read_report
 from inference.core.errors import UsageError
 from inference.core.files import atomic_writer
 
@@ -21,24 +22,11 @@ PAGE_NAME = "index.html"
 COMMAND = "hakuna bench page benchmark/results"
 ORIGIN = frozenset({"date", "machine", "command", "what"})
 """Facts about where figures come from, which are shown above them."""
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Hakuna Runtime: committed figures</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-  background: Canvas; color: CanvasText; }}
-svg {{ background: white; max-width: 100%; height: auto; border-radius: 6px; }}
-table {{ border-collapse: collapse; }}
-td, th {{ border: 1px solid GrayText; padding: 0.2rem 0.6rem; text-align: left; }}
-code {{ font-size: 0.9em; }}
-@media print {{ section {{ break-inside: avoid; }} }}
-</style></head><body>
-<h1>Committed figures</h1>
-<p>Every JSON file of this folder, drawn by <code>{command}</code>. Compare figures of the same machine only.</p>
-{sections}
-</body></html>
-"""
+TEMPLATE_NAME = "history.html.j2"
+
+
+Table = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
+"""Head and rows."""
 
 
 def write_page(folder: Path) -> Path:
@@ -46,68 +34,49 @@ def write_page(folder: Path) -> Path:
     files = sorted(folder.glob("*.json"))
     if not files:
         raise UsageError(f"FOLDER {folder}: must hold JSON files, got none")
-    sections = "\n".join(_section(path) for path in files)
+    template = environment(Path(__file__).parent).get_template(TEMPLATE_NAME)
     page = folder / PAGE_NAME
     with atomic_writer(page) as file:
-        file.write(PAGE.format(command=COMMAND, sections=sections))
+        file.write(template.render(command=COMMAND, sections=[_section(path) for path in files]) + "\n")
     return page
 
 
-def _section(path: Path) -> str:
+def _section(path: Path) -> dict[str, Any]:
+    """What the template shows of a file: where its figures come from, then plots, or a table of what they are."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    parts = [f"<section><h2>{html.escape(path.name)}</h2>"]
-    if "what" in content:
-        parts.append(f"<p>{html.escape(str(content['what']))}</p>")
-    if "command" in content:
-        parts.append(f"<p><code>{html.escape(str(content['command']))}</code></p>")
-    parts.append(_machine({"date": content.get("date"), **content.get("machine", {})}))
+    facts = {"date": content.get("date"), **content.get("machine", {})}
+    machine = ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
+    plots: list[Figure] = []
+    table: Table | None = None
     if "schema_version" in content:
-        parts += _report_plots(read_report(path))
+        report = read_report(path)
+        plots = [stage_plot(report), throughput_plot(report)]
     elif "trials" in content:
-        parts.append(_inline(trials_plot(content["trials"])))
+        plots = [trials_plot(content["trials"])]
     elif "experiments" in content:
-        parts.append(_experiments(content["experiments"], content["max_regression"]))
+        table = _experiments(content["experiments"], content["max_regression"])
     elif "projections" in content:
-        parts.append(_projections(content["projections"]))
+        table = _projections(content["projections"])
     else:
-        parts.append(_facts(content))
-    return "\n".join([*parts, "</section>"])
-
-
-def _report_plots(report: BenchReport) -> list[str]:
-    return [_inline(stage_plot(report)), _inline(throughput_plot(report))]
-
-
-def _inline(figure: Figure) -> str:
-    """A figure without what only a file of its own needs."""
-    text = svg(figure)
-    return text[text.index("<svg") :]
+        table = ("figure", "value"), tuple(_plain_values(content))
+    # A plot within the page goes without what only a file of its own needs.
+    figures = [text[text.index("<svg") :] for text in map(svg, plots)]
+    return {"name": path.name, "content": content, "machine": machine, "figures": figures, "table": table}
 
 
 def trials_plot(trials: list[dict[str, Any]]) -> Figure:
     """Predicted beside real seconds of each workload."""
+    rows = np.arange(len(trials))
+    real, predicted = ([trial[f"{kind}_seconds"] for trial in trials] for kind in ("real", "predicted"))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 1.2 + 3 * LINE_HEIGHT * len(trials)), layout="constrained")
         axes = figure.subplots()
-        for row, trial in enumerate(trials):
-            axes.barh(row - 0.2, trial["real_seconds"], 0.38, color=COLOURS[0], label="real" if not row else None)
-            axes.barh(
-                row + 0.2,
-                trial["predicted_seconds"],
-                0.38,
-                color="white",
-                edgecolor=COLOURS[1],
-                hatch="///",
-                label="predicted" if not row else None,
-            )
-            axes.annotate(
-                f"{trial['error']:+.1%}",
-                (trial["predicted_seconds"], row + 0.2),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-            )
-        axes.set_yticks(range(len(trials)), [f"{trial['workload']} ({trial['sequences']})" for trial in trials])
+        axes.barh(rows - 0.2, real, 0.38, color=COLOURS[0], label="real")
+        bars = axes.barh(
+            rows + 0.2, predicted, 0.38, color="white", edgecolor=COLOURS[1], hatch="///", label="predicted"
+        )
+        axes.bar_label(bars, [f"{trial['error']:+.1%}" for trial in trials], padding=4)
+        axes.set_yticks(rows, [f"{trial['workload']} ({trial['sequences']})" for trial in trials])
         axes.invert_yaxis()
         axes.margins(x=0.12)
         axes.set_xlabel("seconds")
@@ -115,8 +84,16 @@ def trials_plot(trials: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _experiments(experiments: list[dict[str, Any]], max_regression: float) -> str:
-    rows = [
+def _experiments(experiments: list[dict[str, Any]], max_regression: float) -> Table:
+    head = (
+        "experiment",
+        "must fail",
+        "failed",
+        f"largest regression (bound {max_regression:g})",
+        "largest slow-down on the clock",
+        "as expected",
+    )
+    rows = tuple(
         (
             one["experiment"],
             ", ".join(one["must_fail"]) or "nothing",
@@ -126,40 +103,22 @@ def _experiments(experiments: list[dict[str, Any]], max_regression: float) -> st
             "yes" if one["as_expected"] else "no",
         )
         for one in experiments
-    ]
-    head = (
-        "experiment",
-        "must fail",
-        "failed",
-        f"largest regression (bound {max_regression:g})",
-        "largest slow-down on the clock",
-        "as expected",
     )
-    return _table(head, rows)
+    return head, rows
 
 
-def _projections(projections: list[dict[str, Any]]) -> str:
-    kinds = list(dict.fromkeys((one["precision"], one["level"]) for one in projections))
-    ensembles = list(dict.fromkeys(one["ensemble"] for one in projections))
-    hours = {(one["ensemble"], one["precision"], one["level"]): one for one in projections}
-    rows = [
-        (name, *(f"{hours[name, *kind]['hours']:.1f} h{' *' if hours[name, *kind]['fits'] else ''}" for kind in kinds))
-        for name in ensembles
-    ]
-    return _table(("ensemble", *(" ".join(kind) for kind in kinds)), rows) + "<p>* fits the budget</p>"
-
-
-def _machine(facts: dict[str, Any]) -> str:
-    return f"<p>{html.escape(', '.join(f'{name} {value}' for name, value in facts.items() if value is not None))}</p>"
-
-
-def _facts(content: dict[str, Any]) -> str:
-    """Anything else: every plain value with the names that lead to it."""
-    shown = {name: value for name, value in content.items() if name not in ORIGIN}
-    return _table(("figure", "value"), list(_plain_values(shown)))
+def _projections(projections: list[dict[str, Any]]) -> Table:
+    """Ensembles down, precisions and levels across."""
+    kinds = dict.fromkeys(f"{one['precision']} {one['level']}" for one in projections)
+    rows: dict[str, list[str]] = {}
+    for one in projections:
+        row = rows.setdefault(one["ensemble"], [one["ensemble"]])
+        row.append(f"{one['hours']:.1f} h{' *' if one['fits'] else ''}")
+    return ("ensemble", *kinds), tuple(map(tuple, rows.values()))
 
 
 def _plain_values(value: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Anything else: every plain value with the names that lead to it."""
     if isinstance(value, dict):
         for name, one in value.items():
             if name not in ORIGIN:
@@ -168,11 +127,5 @@ def _plain_values(value: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[str
         for number, one in enumerate(value, 1):
             yield from _plain_values(one, (*names, f"{number}"))
     else:
-        told = ", ".join(f"{one}" for one in value) if isinstance(value, list) else f"{value}"
-        yield " ".join(names).replace("_", " "), told
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = ["".join(f"<th>{html.escape(cell)}</th>" for cell in head)]
-    lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+        text = ", ".join(f"{one}" for one in value) if isinstance(value, list) else f"{value}"
+        yield " ".join(names).replace("_", " "), text

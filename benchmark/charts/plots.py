@@ -16,13 +16,13 @@ from benchmark.capacity.projection import ENSEMBLES, LABEL, MEASURED, Projection
 from benchmark.capacity.rates import measured_rates
 from benchmark.capacity.workloads import load_workload
 from benchmark.charts.style import COLOURS, DASHES, LINE_HEIGHT, MARKERS, PLOT_HEIGHT, STYLE, WIDTH, svg
+from benchmark.sandbox.contract import TIME_LIMIT_HOURS
 from benchmark.timing.report import BenchReport, StageFigures
 from inference.bundle.manifest import Manifest
 from inference.core.choices import Precision
 
 SEQUENCE_COUNTS = (100, 1_000, 10_000, 100_000, 1_000_000)
 HOUR = 3600.0
-COMPETITION_HOURS = 8
 WORKLOAD = "season11"
 
 
@@ -116,10 +116,10 @@ def cost_plot(report: BenchReport, manifest: Manifest) -> Figure:
         axes = figure.subplots()
         for k, ensemble in enumerate(ENSEMBLES):
             axes.plot(SEQUENCE_COUNTS, hours[:, k], color=COLOURS[k], marker=MARKERS[k], label=ensemble.label)
-        axes.axhline(COMPETITION_HOURS, color="black", linestyle="--", linewidth=1)
+        axes.axhline(TIME_LIMIT_HOURS, color="black", linestyle="--", linewidth=1)
         axes.annotate(
-            f"{COMPETITION_HOURS} hours",
-            (SEQUENCE_COUNTS[0], COMPETITION_HOURS),
+            f"{TIME_LIMIT_HOURS} hours",
+            (SEQUENCE_COUNTS[0], TIME_LIMIT_HOURS),
             xytext=(0, 3),
             textcoords="offset points",
             fontsize=8,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from benchmark.capacity.device_profiles import Profile
-from benchmark.capacity.projection import ENSEMBLES, LABEL, LOW, Projection
+from benchmark.capacity.device_profiles import Assumption, Profile
+from benchmark.capacity.projection import ENSEMBLES, LABEL, Projection
 from benchmark.capacity.workloads import Workload
-from benchmark.console import wide_console
+from benchmark.console import numbers_table, wide_console
 from benchmark.timing.regression_gate import StageComparison
 from benchmark.timing.report import BenchReport
 from inference.core.choices import Precision
@@ -18,9 +18,8 @@ MINUTE, HOUR = 60.0, 3600.0
 
 def print_report(report: BenchReport) -> None:
     """Every stage with its rate and spread."""
-    table = Table("stage", "per second", "unit", "ms a call", "quartiles", "of its kernel", "cores busy")
-    for column in (1, 3, 4, 5, 6):
-        table.columns[column].justify = "right"
+    table = numbers_table("stage", "per second", "unit", "ms a call", "quartiles", "of its kernel", "cores busy")
+    table.columns[2].justify = "left"
     for one in report.stages:
         ms = one.seconds.times(1000)
         table.add_row(
@@ -35,9 +34,9 @@ def print_report(report: BenchReport) -> None:
     console = wide_console()
     console.print(table)
     if report.startup_seconds:
-        console.print(f"start-up (process, one photo): {report.startup_seconds.median:.1f} s", highlight=False)
+        console.out(f"start-up (process, one photo): {report.startup_seconds.median:.1f} s")
     if report.bundle.demo:
-        console.print("demo networks: the times mean something, the answers do not", highlight=False)
+        console.out("demo networks: the times mean something, the answers do not")
 
 
 def print_judged(judged: list[StageComparison], max_regression: float, notes: list[str]) -> None:
@@ -49,28 +48,25 @@ def print_judged(judged: list[StageComparison], max_regression: float, notes: li
     console = wide_console()
     console.print(table)
     for note in notes:
-        console.print(note, highlight=False)
+        console.out(note)
 
 
 def print_projections(workload: Workload, projections: list[Projection], budget: float | None, what: str) -> None:
     """Ensembles down, precisions and levels across; those that fit are marked."""
     levels = list(dict.fromkeys((one.precision, one.level) for one in projections))
-    table = Table("ensemble", *(f"{precision.value} {level}" for precision, level in levels))
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = numbers_table("ensemble", *(f"{precision.value} {level}" for precision, level in levels))
     found = {(one.ensemble, one.precision, one.level): one for one in projections}
     for ensemble in ENSEMBLES:
-        cells = [found[ensemble, precision, level] for precision, level in levels]
-        table.add_row(ensemble.label, *(_cell(one, budget) for one in cells))
+        cells = [found[ensemble, *level] for level in levels]
+        marks = (" *" if budget and one.fits(budget) else "" for one in cells)
+        table.add_row(
+            ensemble.label, *(f"{duration(one.seconds)}{mark}" for one, mark in zip(cells, marks, strict=True))
+        )
     console = wide_console()
-    console.print(f"{LABEL}: {workload.name}, {workload.sequences:,} sequences, on {what}", highlight=False)
+    console.out(f"{LABEL}: {workload.name}, {workload.sequences:,} sequences, on {what}")
     console.print(table)
     if budget:
-        console.print(f"* fits {duration(budget)} with 5 % to spare", highlight=False)
-
-
-def _cell(one: Projection, budget: float | None) -> str:
-    return f"{duration(one.seconds)}{' *' if budget and one.fits(budget) else ''}"
+        console.out(f"* fits {duration(budget)} with 5 % to spare")
 
 
 def duration(seconds: float) -> str:
@@ -83,16 +79,11 @@ def duration(seconds: float) -> str:
 def print_assumptions(profile: Profile) -> None:
     """Every number of a profile with its source."""
     table = Table("assumption", "value", "source")
-    for precision in Precision:
-        arithmetic = profile.mixed if precision is Precision.MIXED else profile.float32
-        for name in ("peak_tflops", LOW, "mid", "high"):
-            one = getattr(arithmetic, name)
-            table.add_row(f"{precision.value} {name.replace('_', ' ')}", f"{one.value:g}", one.source)
-    for name in ("photo_core_seconds", "cores", "startup_seconds", "postprocess_seconds_per_sequence"):
-        one = getattr(profile, name)
-        table.add_row(name.replace("_", " "), f"{one.value:g}", one.source)
-    calls = profile.calls
-    table.add_row("images per call", f"{calls.images_per_call}", calls.source)
+    by_name = {f"{precision.value} {name}": one for precision in Precision for name, one in getattr(profile, precision)}
+    for name, one in {**by_name, **dict(profile)}.items():
+        if isinstance(one, Assumption):
+            table.add_row(name.replace("_", " "), f"{one.value:g}", one.source)
+    table.add_row("images per call", f"{profile.calls.images_per_call}", profile.calls.source)
     console = wide_console()
     console.print(table)
-    console.print(f"{profile.name}: {profile.description}", highlight=False)
+    console.out(f"{profile.name}: {profile.description}")

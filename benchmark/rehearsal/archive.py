@@ -15,16 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from benchmark.sandbox.contract import CONTRACT_FOLDERS, MAIN_NAME
+from benchmark.sandbox.contract import CONTRACT_FOLDERS
 from inference.core.errors import InvalidEntryError, OutputError
 from inference.core.files import HASH_BLOCK_BYTES, output_errors
+from models.bundling.pack import PERMISSIONS_SHIFT
+from models.bundling.packed_main import MAIN_NAME
 
 MAX_NAME_BYTES = 255
 """Of one part of a path: what Linux takes."""
 MAX_PATH_BYTES = 1024
 ALLOWED_COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED_FLAG = 0x1
-PERMISSIONS_SHIFT = 16
 EXECUTABLE = 0o100
 UNPACK_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 """What zipfile raises over damaged members."""

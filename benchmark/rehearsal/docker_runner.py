@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, Verdict, report_on
 from benchmark.rehearsal.submission_check import accept_submission
-from benchmark.sandbox.contract import ARCHIVE_NAME, BUDGET_VARIABLE, LOG_NAME, SUBMISSION_FOLDER
+from benchmark.sandbox.contract import ARCHIVE_NAME, KILLED, LOG_NAME, SUBMISSION_FOLDER
 from benchmark.sandbox.run_log import RunLog
 from benchmark.sandbox.supervise import Signals, supervise
 from inference.core.choices import GPU_DRIVER
@@ -24,6 +24,7 @@ from inference.core.files import output_errors
 from inference.dataset.metadata import FORMAT_NAME, read_submission_format
 from inference.outputs.submission import SUBMISSION_NAME
 from inference.process.lock import locked
+from models.bundling.packed_main import BUDGET_VARIABLE
 
 PROBE_SECONDS = 30.0
 START_SECONDS = 60.0
@@ -38,7 +39,6 @@ ENFORCED = (
     "time limit", "everything it starts ends with it", "not our packages", "no network", "read-only root file system",
     "data is read-only", "no capabilities, no new privileges", "memory and process limits", "the labels are out of sight",
 )  # fmt: skip
-KILLED = 137
 
 
 @dataclass(frozen=True)

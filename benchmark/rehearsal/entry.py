@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmark.rehearsal.archive import ArchiveFacts, unpack
 from benchmark.rehearsal.submission_check import accept_submission
-from benchmark.sandbox.contract import BUDGET_VARIABLE, LOG_NAME, MAIN_NAME
+from benchmark.sandbox.contract import KILLED, LOG_NAME
 from benchmark.sandbox.run_log import RunLog
 from benchmark.sandbox.sandbox import Sandbox
 from benchmark.sandbox.supervise import Outcome, Signals, supervise
@@ -28,13 +28,11 @@ from inference.outputs.submission import SUBMISSION_NAME
 from inference.process.heartbeat import heartbeat
 from inference.process.lock import locked
 from inference.process.progress import RunState
+from inference.process.signals import GRACE_SECONDS
+from models.bundling.packed_main import BUDGET_VARIABLE, MAIN_NAME
 
 REPORT_NAME = "rehearsal.json"
 FORMAT_VERSION = 1
-GRACE_SECONDS = 6.0
-"""Between SIGTERM and SIGKILL: with what comes before and after less than the 10 s that Docker waits."""
-KILLED = 137
-"""SIGKILL that nobody here sent: on Linux nearly always the lack of memory."""
 
 
 class Verdict(StrEnum):

@@ -8,22 +8,27 @@ from pathlib import Path
 
 import benchmark
 from benchmark.rehearsal.entry import Entry, run_entry
-from benchmark.sandbox.contract import ARCHIVE_NAME, DATA_NAME, LOG_NAME, MODELS_FOLDER, SUBMISSION_FOLDER
+from benchmark.sandbox.contract import (
+    ARCHIVE_NAME,
+    DATA_NAME,
+    LOG_NAME,
+    MODELS_FOLDER,
+    SUBMISSION_FOLDER,
+    TIME_LIMIT_HOURS,
+)
 from benchmark.sandbox.run_log import RunLog
 from benchmark.sandbox.sandbox import in_container
 from benchmark.sandbox.supervise import Signals, supervise
 from inference.bundle.manifest import DEMO_WARNING, MANIFEST_NAME
 from inference.core.errors import BundleError, InputError, OutputError
 from inference.core.files import output_errors
-from inference.process.signals import GRACE_SECONDS as PREDICT_GRACE_SECONDS
+from inference.process.signals import GRACE_SECONDS
+from models.bundling.packed_main import BUDGET_VARIABLE
 
 PROGRAM = Path(benchmark.__file__).resolve().parents[1] / "hakuna.py"
 STDOUT = 1
 PREDICT_MARGIN_SECONDS = 2.0
 """On top of the seconds that a prediction itself takes, at most, to stop."""
-
-DEFAULT_BUDGET = "8h"
-"""The competition's time limit."""
 
 
 def run_entrypoint(
@@ -69,7 +74,7 @@ def _predict(root: Path, demo_bundle: Path | None, signals: Signals) -> int:
             log=log,
             signals=signals,
             limit=None,
-            grace=PREDICT_GRACE_SECONDS + PREDICT_MARGIN_SECONDS,
+            grace=GRACE_SECONDS + PREDICT_MARGIN_SECONDS,
         )
         if log.failure:
             raise log.failure
@@ -96,4 +101,4 @@ def find_bundle(models: Path, demo_bundle: Path | None, log: RunLog) -> Path:
 
 def _predict_environment() -> dict[str, str]:
     """Variables of this process, with the contract's time limit where none was given."""
-    return {"HAKUNA_BUDGET": DEFAULT_BUDGET, **os.environ}
+    return {BUDGET_VARIABLE: f"{TIME_LIMIT_HOURS}h", **os.environ}

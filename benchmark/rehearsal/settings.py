@@ -5,23 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from inference.core.errors import UsageError
-from inference.settings.settings import ENVIRONMENT_PREFIX, load_settings
+from benchmark.sandbox.contract import TIME_LIMIT_HOURS
+from inference.settings.settings import load_settings, settings_of
 from inference.settings.units import Seconds
 
-EIGHT_HOURS = 8 * 3600.0
-"""The competition's time limit."""
 
-
-class ContractSettings(BaseSettings):
+class ContractSettings(BaseModel):
     """Settings that come from the environment, e.g. HAKUNA_SCRATCH, or the command line."""
 
-    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, validate_default=True)
 
-    budget: Seconds = Field(default=EIGHT_HOURS, gt=0)
+    budget: Seconds = Field(default=TIME_LIMIT_HOURS * 3600.0, gt=0)
     """Seconds, or a text such as `8h`, after which an entrant's program is stopped."""
     scratch: Path | None = None
     """Folder on a disk with room for an unpacked archive; default: that for temporary files."""
@@ -37,9 +33,4 @@ def load_contract_settings(**given: Any) -> ContractSettings:
     Raises UsageError naming the setting; unknown HAKUNA_* variables are refused too, and those of a prediction checked.
     """
     load_settings()
-    try:
-        return ContractSettings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"setting {name}: {first['msg']}, got {first['input']!r}") from error
+    return settings_of(ContractSettings, given)

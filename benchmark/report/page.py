@@ -10,7 +10,6 @@ from benchmark.report.content import Content, Sources, content_of
 from inference.core.files import atomic_writer
 from inference.outputs.finished_run import FinishedRun
 
-TEMPLATES = Path(__file__).parent
 CURVE_SIZE = 100
 """Side of the square in which a reliability curve is drawn."""
 CURVES = 12
@@ -30,18 +29,21 @@ def write_report(run: FinishedRun, sources: Sources, path: Path) -> Content:
 
 def render(content: Content) -> str:
     """The page. Everything that comes from files is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+    pages = environment(Path(__file__).parent)
+    pages.filters.update(percent=percent, points=points, duration=duration)
+    template = pages.get_template("report.html.j2")
+    return template.render(page=content, curves=CURVES, side=CURVE_SIZE, most_groups=MOST_GROUPS)
+
+
+def environment(folder: Path) -> Environment:
+    """The templates of a folder; what is put into them is escaped, and must be there."""
+    return Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = percent
-    environment.filters["points"] = points
-    environment.filters["duration"] = duration
-    template = environment.get_template("report.html.j2")
-    return template.render(page=content, curves=CURVES, side=CURVE_SIZE, most_groups=MOST_GROUPS)
 
 
 def percent(share: float) -> str:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from benchmark.sandbox import namespaces
 
-MAIN_NAME = "main.py"
 CONTRACT_FOLDERS = frozenset({"data", "submission"})
 """What the contract itself puts beside the program; an archive must not put anything there."""
 ARCHIVE_NAME = "submission.zip"
 LOG_NAME = "log.txt"
 DATA_NAME, SUBMISSION_FOLDER, MODELS_FOLDER = "data", "submission", "models"
 CONTRACT_OUT = Path(namespaces.CONTRACT_ROOT) / SUBMISSION_FOLDER
-BUDGET_VARIABLE = "HAKUNA_BUDGET"
+TIME_LIMIT_HOURS = 8
+"""The competition's, of a whole submission: starting the container, unpacking, predicting."""
+KILLED = 137
+"""Exit code after SIGKILL. Where none of ours was sent, nearly always the lack of memory on Linux."""
 
 
 class Runner(StrEnum):

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from benchmark.scoring.bootstrap import N_RESAMPLES
-from benchmark.scoring.log_loss import EPSILON
 from benchmark.scoring.report import ScoreReport, report
 from benchmark.scoring.strata import strata_of
+from inference.core.labels import EPSILON
 from inference.dataset.label_tables import read_labels, read_submission
 
 StrPath = str | os.PathLike[str]

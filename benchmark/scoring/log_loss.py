@@ -7,11 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from inference.core.labels import LABELS
+from inference.core.labels import EPSILON, LABELS
 from inference.dataset.label_tables import Table, aligned
-
-EPSILON = 1e-15
-"""Probabilities are clipped to [EPSILON, 1 - EPSILON]."""
 
 
 @dataclass(frozen=True)

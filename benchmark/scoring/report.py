@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from benchmark.scoring import temperature
 from benchmark.scoring.bootstrap import (
@@ -21,9 +20,10 @@ from benchmark.scoring.bootstrap import (
     small_sample_note,
 )
 from benchmark.scoring.calibration import Reliability, reliability
-from benchmark.scoring.log_loss import EPSILON, ClassScore, log_losses, summarise
+from benchmark.scoring.log_loss import ClassScore, log_losses, summarise
 from benchmark.scoring.strata import Strata, Stratum
-from inference.core.labels import EMPTY, LABELS
+from inference.core.config_files import Strict
+from inference.core.labels import EMPTY, EPSILON, LABELS
 from inference.dataset.label_tables import Table, aligned
 
 SCHEMA_VERSION = 1
@@ -34,18 +34,14 @@ FEWEST_UNITS_WITH_POSITIVES = 5
 prediction always wins."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Interval(_Strict):
+class Interval(Strict):
     """Percentile interval of the bootstrap."""
 
     low: float
     high: float
 
 
-class Resampling(_Strict):
+class Resampling(Strict):
     """How the intervals were made."""
 
     drawn: Literal["sites", "sequences"]
@@ -57,7 +53,7 @@ class Resampling(_Strict):
     """Where there are too few units for the intervals to be trusted."""
 
 
-class Bin(_Strict):
+class Bin(Strict):
     """Sequences whose prediction for a class lies in one tenth of 0 to 1."""
 
     n: int
@@ -65,7 +61,7 @@ class Bin(_Strict):
     share_positive: float
 
 
-class ClassReport(_Strict):
+class ClassReport(Strict):
     """One class."""
 
     label: str
@@ -81,7 +77,7 @@ class ClassReport(_Strict):
     """Bins that are not empty, by rising prediction."""
 
 
-class Headline(_Strict):
+class Headline(Strict):
     """The figures that the organisers told of the winners: 97 % and 86 %. None where there is nothing to count."""
 
     empty_accuracy: float
@@ -91,7 +87,7 @@ class Headline(_Strict):
     n_not_empty: int
 
 
-class GroupScore(_Strict):
+class GroupScore(Strict):
     """A part of the sequences."""
 
     name: str
@@ -101,7 +97,7 @@ class GroupScore(_Strict):
     """Its part of the whole loss."""
 
 
-class Tuning(_Strict):
+class Tuning(Strict):
     """Mean log loss on sequences that nothing was chosen on, over both folds."""
 
     as_it_is: float
@@ -119,7 +115,7 @@ class Tuning(_Strict):
         return " or ".join(f"clipped to {one:.1e}" if one else "not clipped" for one in self.epsilons)
 
 
-class ClassDifference(_Strict):
+class ClassDifference(Strict):
     """First submission minus second for one class; negative where the first is better."""
 
     label: str
@@ -134,7 +130,7 @@ class ClassDifference(_Strict):
     """`unclear` where the interval holds 0, or too few units show the class."""
 
 
-class Comparison(_Strict):
+class Comparison(Strict):
     """Two submissions on the same sequences, drawn together."""
 
     first: float
@@ -148,7 +144,7 @@ class Comparison(_Strict):
     """Sorted by how much they matter."""
 
 
-class ScoreReport(_Strict):
+class ScoreReport(Strict):
     """`hakuna score --json`."""
 
     schema_version: Literal[1]

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.console import wide_console
+from benchmark.console import numbers_table, wide_console
 from benchmark.scoring.log_loss import Score
-from benchmark.scoring.report import FEWEST_UNITS_WITH_POSITIVES, ClassReport, Comparison, Interval, ScoreReport
+from benchmark.scoring.report import FEWEST_UNITS_WITH_POSITIVES, ClassReport, Comparison, Interval, ScoreReport, Tuning
 
 DIGITS = 6
 MOST_GROUPS = 8
@@ -19,16 +19,15 @@ BAR_CELLS = 20
 
 def print_score(result: Score, most: int | None = None) -> None:
     """The short table that the demo ends with."""
-    table = Table("class", "log loss", "contribution", "positives", "mean prediction")
-    _right(table)
+    table = numbers_table("class", "log loss", "contribution", "positives", "mean prediction")
     for one in result.classes[:most]:
         numbers = [f"{value:.{DIGITS}f}" for value in (one.log_loss, one.contribution)]
         table.add_row(one.label, *numbers, str(one.positives), f"{one.mean_prediction:.{DIGITS}f}")
     console = wide_console()
     console.print(table)
     if most and most < len(result.classes):
-        console.print(f"... and {len(result.classes) - most} more classes", highlight=False)
-    console.print(f"mean log loss {result.log_loss:.{DIGITS}f} over {result.n_sequences} sequences", highlight=False)
+        console.out(f"... and {len(result.classes) - most} more classes")
+    console.out(f"mean log loss {result.log_loss:.{DIGITS}f} over {result.n_sequences} sequences")
 
 
 def print_report(report: ScoreReport) -> None:
@@ -39,37 +38,34 @@ def print_report(report: ScoreReport) -> None:
         if len(groups) == 1:
             continue
         shown = groups if name != "site" else sorted(groups, key=lambda one: -one.share)[:MOST_GROUPS]
-        table = Table(name, "sequences", "log loss", "share of the loss")
-        _right(table)
+        table = numbers_table(name, "sequences", "log loss", "share of the loss")
         for one in shown:
             table.add_row(escape(one.name), f"{one.n_sequences:,}", f"{one.log_loss:.{DIGITS}f}", f"{one.share:.1%}")
         console.print(table)
         if len(shown) < len(groups):
-            console.print(f"... and {len(groups) - len(shown)} more (--json has them all)", highlight=False)
-    _print_tuning(report, console)
+            console.out(f"... and {len(groups) - len(shown)} more (--json has them all)")
+    if report.tuning:
+        _print_tuning(report.tuning, console)
     if report.comparison:
         _print_comparison(report.comparison, console)
     top1 = report.headline.species_top1_accuracy
-    console.print(
+    console.out(
         f"accuracy on empty {report.headline.empty_accuracy:.2%}, likeliest species right "
         f"{'-' if top1 is None else f'{top1:.2%}'} of {report.headline.n_not_empty:,} sequences that are not",
-        highlight=False,
     )
     if report.resampling.small_sample_note:
-        console.print(report.resampling.small_sample_note, highlight=False, soft_wrap=True)
-    console.print(
+        console.out(report.resampling.small_sample_note)
+    console.out(
         f"mean log loss {report.log_loss:.{DIGITS}f} over {report.n_sequences} sequences, "
         f"{report.resampling.level:.0%} interval {_bounds(report.interval)} "
         f"({report.resampling.n_units} {report.resampling.drawn} drawn {report.resampling.n_resamples} times)",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
 def _class_table(classes: tuple[ClassReport, ...]) -> Table:
-    table = Table("class", "log loss", "95 %", "contribution", "", "positives", "mean prediction", "calibration error")
-    _right(table)
-    table.columns[4].justify = "left"
+    heads = ("class", "log loss", "95 %", "contribution", "", "positives", "mean prediction", "calibration error")
+    table = numbers_table(*heads)
+    table.columns[heads.index("")].justify = "left"  # a bar
     largest = max(one.contribution for one in classes)
     for one in classes:
         bar = "█" * round(BAR_CELLS * one.contribution / largest) if largest else ""
@@ -86,22 +82,16 @@ def _class_table(classes: tuple[ClassReport, ...]) -> Table:
     return table
 
 
-def _print_tuning(report: ScoreReport, console: Console) -> None:
-    tuning = report.tuning
-    if tuning is None:
-        return
-    console.print(
+def _print_tuning(tuning: Tuning, console: Console) -> None:
+    console.out(
         f"on the half that nothing was chosen on: {tuning.as_it_is:.{DIGITS}f} as it is, "
         f"{tuning.clipped:.{DIGITS}f} {tuning.clipping}, "
         f"{tuning.tempered:.{DIGITS}f} with logits divided by {' or '.join(f'{one:.3f}' for one in tuning.temperatures)}",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
 def _print_comparison(comparison: Comparison, console: Console) -> None:
-    table = Table("class", "difference", "95 %", "of the score", "better")
-    _right(table)
+    table = numbers_table("class", "difference", "95 %", "of the score", "better")
     for one in comparison.classes[:MOST_CLASSES_COMPARED]:
         table.add_row(
             one.label,
@@ -111,28 +101,19 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
             one.better,
         )
     console.print(table)
-    console.print(
+    console.out(
         "of 54 verdicts at 95 % two or three differ by chance; a class that fewer than "
         f"{FEWEST_UNITS_WITH_POSITIVES} sites show is unclear",
-        highlight=False,
-        soft_wrap=True,
     )
     if len(comparison.classes) > MOST_CLASSES_COMPARED:
-        console.print(f"... and {len(comparison.classes) - MOST_CLASSES_COMPARED} classes that matter less")
-    console.print(
+        console.out(f"... and {len(comparison.classes) - MOST_CLASSES_COMPARED} classes that matter less")
+    console.out(
         f"first {comparison.first:.{DIGITS}f}, second {comparison.second:.{DIGITS}f}, difference "
         f"{comparison.difference:+.{DIGITS}f} {_bounds(comparison.interval, sign=True)}: {comparison.better} "
         f"(the first is better in {comparison.share_first_better:.1%} of the draws)",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
 def _bounds(interval: Interval, *, sign: bool = False) -> str:
     plus = "+" if sign else ""
     return f"[{interval.low:{plus}.{DIGITS}f}, {interval.high:{plus}.{DIGITS}f}]"
-
-
-def _right(table: Table) -> None:
-    for column in table.columns[1:]:
-        column.justify = "right"

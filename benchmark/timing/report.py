@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from benchmark.timing.measure import Group, Spread, Unit
-from inference.core.config_files import Strict
+from inference.core.config_files import Strict, first_problem
 from inference.core.errors import UsageError
 from inference.core.files import atomic_writer
 from inference.networks.forward import MAX_CALL_IMAGES
@@ -111,8 +111,6 @@ def read_report(path: Path) -> BenchReport:
     except OSError as error:
         raise UsageError(f"{path}: must be a readable report, got: {error.strerror or error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "report"
         raise UsageError(
-            f"{path}: must be a report of `hakuna bench stages` with schema {SCHEMA_VERSION}, got: {where}: {first['msg']}"
+            f"{path}: must be a report of `hakuna bench stages` with schema {SCHEMA_VERSION}, got: {first_problem(error)}"
         ) from error

@@ -7,14 +7,17 @@ does not fit ends in SIGSEGV, SIGABRT, an endless loop or silently fewer trees. 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-if TYPE_CHECKING:
-    Integers = npt.NDArray[np.int64]
-from inference.bundle.booster_trees import BoosterText, BoosterTrees, check_leaves, check_nodes, check_unused, read_tree
+from inference.bundle.booster_trees import (
+    BoosterText,
+    BoosterTrees,
+    check_leaves,
+    check_nodes,
+    check_unused,
+    read_tree,
+)
 
 FIRST_LINE = b"tree"
 END_OF_TREES = b"end of trees"

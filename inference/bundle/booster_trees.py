@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from inference.core.errors import BundleError
 
-if TYPE_CHECKING:
-    Integers = npt.NDArray[np.int64]
+Integers = npt.NDArray[np.int64]
+
 
 TREE_PATTERNS: tuple[tuple[bytes, re.Pattern[bytes], str], ...] = (
     (b"num_leaves", re.compile(rb"[1-9]\d{0,8}"), "at least 1"),

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from inference.core.config_files import Strict
 from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize, View, ViewKey
-
-if TYPE_CHECKING:
-    pass
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
@@ -22,17 +20,15 @@ N_LABELS = len(LABELS)
 SAVED_MODEL_NAME = "saved_model.pb"
 NETWORK_FILES = (SAVED_MODEL_NAME, "variables/variables.index", "variables/variables.data-00000-of-00001")
 """All that a network's folder may hold: TensorFlow reads other names too (assets, debug, saved_model.cpb ...)."""
+OUTPUT_NAME = "probabilities"
+"""The only output of a network's serving signature: float32 (N, C), 0-1."""
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Label = Literal[LABELS]  # type: ignore[valid-type]  # the 54 labels are known at import, which mypy cannot see
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Size(_Strict):
+class Size(Strict):
     """Height and width in pixels."""
 
     height: int = Field(gt=0)
@@ -56,14 +52,14 @@ class Block(StrEnum):
     MONTH = "month"
 
 
-class NetworkInput(_Strict):
+class NetworkInput(Strict):
     """One input of a network's serving signature: float32 (N, H, W, 3), RGB, 0-255."""
 
     name: Name
     view: View
 
 
-class Network(_Strict):
+class Network(Strict):
     """A frozen network: `folder` is a SavedModel whose `serving_default` maps its inputs to `probabilities`."""
 
     name: Name
@@ -91,7 +87,7 @@ class Network(_Strict):
         return self
 
 
-class NeighbourOptions(_Strict):
+class NeighbourOptions(Strict):
     """The scores of other cameras around the same time as features; see `inference.ensemble.neighbourhood`."""
 
     windows_seconds: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
@@ -101,7 +97,7 @@ class NeighbourOptions(_Strict):
     missing: float
 
 
-class Stacking(_Strict):
+class Stacking(Strict):
     """LightGBM boosters on top: one per set and class, averaged over the sets."""
 
     sets: tuple[Name, ...] = Field(min_length=1)
@@ -116,7 +112,7 @@ class Stacking(_Strict):
     """There if, and only if, `neighbours` is one of the blocks."""
 
 
-class Blend(_Strict):
+class Blend(Strict):
     """Networks on the whole sequence that have a say in the estimate from the frames, before any stacker."""
 
     networks: tuple[Name, ...] = Field(min_length=1)
@@ -136,7 +132,7 @@ class Blend(_Strict):
         return self
 
 
-class Ensemble(_Strict):
+class Ensemble(Strict):
     """How the networks' answers become one estimate: the part of a recipe that the pipeline needs."""
 
     preprocessing: Literal["quarter", "quarter+jpeg"]
@@ -149,14 +145,14 @@ class Ensemble(_Strict):
     stacking: Stacking | None = None
 
 
-class FileEntry(_Strict):
+class FileEntry(Strict):
     """Size and hash of one file of the bundle."""
 
     sha256: str = Field(pattern=SHA256_PATTERN)
     n_bytes: int = Field(ge=0)
 
 
-class Provenance(_Strict):
+class Provenance(Strict):
     """Where a bundle came from."""
 
     recipe: str
@@ -166,7 +162,7 @@ class Provenance(_Strict):
     sources: dict[str, FileEntry]
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """`manifest.json` of a bundle."""
 
     format_version: Literal[1]

@@ -6,17 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Pixels = npt.NDArray[np.uint8]
-    """uint8 (H, W, 3), RGB, 0-255."""
-    Probabilities = npt.NDArray[np.float32]
-    """float32 (..., C), 0-1, classes in the order of LABELS."""
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # command lines that name an effort stay without pydantic
     from inference.bundle.manifest import Manifest, Network, Size
 
 

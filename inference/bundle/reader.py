@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from inference.bundle.manifest import MANIFEST_NAME, SAVED_MODEL_NAME, FileEntry, Manifest, booster_paths
+from inference.core.config_files import first_problem
 from inference.core.errors import BundleError
 from inference.core.files import sha256_of_file
 
@@ -53,9 +54,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path}: {where or 'manifest'}: {first['msg']} ({error.error_count()} errors)") from error
+        raise BundleError(f"{path}: {first_problem(error)}") from error
     return manifest, hashlib.sha256(text).hexdigest()
 
 

@@ -4,16 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Pixels = npt.NDArray[np.uint8]
-    """uint8 (H, W, 3), RGB, 0-255."""
-    Probabilities = npt.NDArray[np.float32]
-    """float32 (..., C), 0-1, classes in the order of LABELS."""
 
 
 class Preset(StrEnum):
@@ -60,6 +50,12 @@ class Precision(StrEnum):
     """The same answer as the published program."""
     MIXED = "mixed"
     """Products in float16 (GPU) or bfloat16 (CPU), if that proves itself."""
+
+
+DEFAULT_BATCH_SIZE = 8
+"""Sequences that go through the networks together."""
+DEFAULT_READ_TIMEOUT = 60.0
+"""Seconds after which the reading of a photo is given up."""
 
 
 class ExportFormat(StrEnum):

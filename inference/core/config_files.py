@@ -1,20 +1,21 @@
-"""Workloads and device profiles are data: TOML files beside the code, or anywhere else."""
+"""What is read from files as data: one strict model, one reader of TOML, one form of its errors."""
 
 from __future__ import annotations
 
+import reprlib
 import tomllib
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from inference.core.errors import UsageError
+from inference.core.errors import HakunaError, UsageError
 
-SUFFIX = ".toml"
+TOML = ".toml"
 
 
 class Strict(BaseModel):
-    """What is read from files is checked, and unknown names are refused."""
+    """A model that refuses unknown keys, and numbers that are infinite or none. Its instances cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -22,22 +23,45 @@ class Strict(BaseModel):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def load_data_file(option: str, name_or_path: str, folder: Path, model: type[Model]) -> Model:
-    """Read a file of the project by name, or any file by path (ending in .toml). Raises UsageError."""
-    source = Path(name_or_path) if name_or_path.endswith(SUFFIX) else folder / f"{name_or_path}{SUFFIX}"
-    known = ", ".join(sorted(path.stem for path in folder.glob(f"*{SUFFIX}")))
+def load_toml(
+    option: str,
+    name_or_path: str | Path,
+    model: type[Model],
+    *,
+    folder: Path | None = None,
+    error: type[HakunaError] = UsageError,
+) -> Model:
+    """Read a TOML file by path, or, where a `folder` of the project is given, one of its files by name.
+
+    Anything that ends in .toml is a path. Raises UsageError where the file cannot be read or is not TOML, and `error`
+    where its content does not fit the model; each names the option and the file.
+    """
+    source, wanted = Path(name_or_path), f"a readable {TOML} file"
+    if folder:
+        wanted = f"one of {', '.join(sorted(path.stem for path in folder.glob(f'*{TOML}')))} or {wanted}"
+        source = source if source.suffix == TOML else folder / f"{source}{TOML}"
+    where = f"{option} {name_or_path}"
     try:
         content = tomllib.loads(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(
-            f"{option} {name_or_path}: must be one of {known}, or a readable {SUFFIX} file, "
-            f"got: {error.strerror or error}"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source}: must be TOML, got: {error}") from error
+    except OSError as problem:
+        raise UsageError(f"{where}: must be {wanted}, got: {problem.strerror or problem}") from problem
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise UsageError(f"{where}: must be TOML, got: {problem}") from problem
     try:
         return model.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise UsageError(f"{source}: {where}: {first['msg']}") from error
+    except ValidationError as problem:
+        raise error(f"{where}: {first_problem(problem)}") from problem
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that a model refused: field, rule, what it got (unless that is a table), how many there are."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    given = first["input"]
+    # A rule of our own already ends in what it got.
+    got = (
+        f", got {reprlib.repr(given)}"
+        if isinstance(given, str | int | float) and first["type"] != "value_error"
+        else ""
+    )
+    return f"{where}: {first['msg']}{got} ({error.error_count()} errors)".removeprefix(": ").removesuffix(" (1 errors)")

@@ -13,14 +13,6 @@ from typing import IO, Any
 
 from inference.core.errors import OutputError
 
-
-def write_json(figures: dict[str, Any], path: Path) -> None:
-    """Keep figures."""
-    with atomic_writer(path) as file:
-        json.dump(figures, file, indent=1)
-        file.write("\n")
-
-
 HASH_BLOCK_BYTES = 1 << 20
 
 
@@ -67,6 +59,13 @@ def atomic_csv(path: Path) -> Iterator[Any]:
     """Write a CSV file in the same way; gives a `csv.writer`."""
     with atomic_writer(path) as file:
         yield csv.writer(file, lineterminator="\n")
+
+
+def write_json(content: Any, path: Path, *, ensure_ascii: bool = True) -> None:
+    """Write indented JSON with a final line end in the same way."""
+    with atomic_writer(path) as file:
+        json.dump(content, file, indent=1, ensure_ascii=ensure_ascii)
+        file.write("\n")
 
 
 def _to_disk(file: IO[Any]) -> None:

@@ -2,20 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
-import numpy.typing as npt
-
-if TYPE_CHECKING:
-    Pixels = npt.NDArray[np.uint8]
-    """uint8 (H, W, 3), RGB, 0-255."""
-    Probabilities = npt.NDArray[np.float32]
-    """float32 (..., C), 0-1, classes in the order of LABELS."""
-from typing import TYPE_CHECKING
-
-import numpy as np
-
 CLASS_PRIORS: dict[str, float] = {
     "aardvark": 0.000310,
     "aardwolf": 0.000171,
@@ -80,8 +66,5 @@ LABELS: tuple[str, ...] = tuple(CLASS_PRIORS)
 """The 54 classes in alphabetical order, which is the column order of every submission."""
 EMPTY = LABELS.index("empty")
 N_CLASSES = len(LABELS)
-
-
-def priors_row(priors: dict[str, float]) -> npt.NDArray[np.float32]:
-    """Priors by label -> float32 (C,), in the order of LABELS."""
-    return np.array([priors[label] for label in LABELS], np.float32)
+EPSILON = 1e-15
+"""The competition's metric, a log loss, clips probabilities to [EPSILON, 1 - EPSILON], in float64."""

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    Pixels = npt.NDArray[np.uint8]
-    """uint8 (H, W, 3), RGB, 0-255."""
-    Probabilities = npt.NDArray[np.float32]
-    """float32 (..., C), 0-1, classes in the order of LABELS."""
+# As texts, so that whoever imports this module need not load NumPy.
+Pixels: TypeAlias = "npt.NDArray[np.uint8]"
+"""uint8 (H, W, 3), RGB, 0-255."""
+Probabilities: TypeAlias = "npt.NDArray[np.float32]"
+"""float32 (..., C), 0-1, classes in the order of LABELS."""
+
+
+MAX_PIXEL = 255.0
+"""White."""
 
 
 class ImageSize(NamedTuple):

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-import numpy.typing as npt
-
-if TYPE_CHECKING:
-    Pixels = npt.NDArray[np.uint8]
-    """uint8 (H, W, 3), RGB, 0-255."""
-    Probabilities = npt.NDArray[np.float32]
-    """float32 (..., C), 0-1, classes in the order of LABELS."""
 import csv
 import re
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from inference.core.errors import InputError
 from inference.core.labels import LABELS

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from inference.bundle.manifest import Manifest
 from inference.bundle.reader import Bundle
-from inference.core.labels import LABELS, priors_row
+from inference.core.labels import LABELS
 from inference.ensemble.aggregation import aggregate, blended
 from inference.ensemble.booster_probe import start_probe
 from inference.ensemble.features import stacker_features
@@ -107,3 +107,8 @@ def neighbourhood_of_records(
                 moments[row] = record.seconds
         first += len(records)
     return neighbourhood_means(scores, moments, sites, stacking.neighbours)
+
+
+def priors_row(priors: dict[str, float]) -> npt.NDArray[np.float32]:
+    """Priors by label -> float32 (C,), in the order of LABELS."""
+    return np.array([priors[label] for label in LABELS], np.float32)

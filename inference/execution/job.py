@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference.core.choices import DecoderName, EngineName, Precision, Preset
+from inference.core.choices import DEFAULT_BATCH_SIZE, DEFAULT_READ_TIMEOUT, DecoderName, EngineName, Precision, Preset
 from inference.core.errors import UsageError
 from inference.core.sequences import Sequence
 from inference.process.read_timeout import ReadTimeout
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-6
 """Of a photo: far more than a float errs with a billion of them."""
-READ_SECONDS = 60.0
-"""How long the reading of a photo may take before it is given up, unless told."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +97,12 @@ class RunOptions:
     """
 
     n_workers: int = 1
-    batch_size: int = 8
+    batch_size: int = DEFAULT_BATCH_SIZE
     fresh: bool = False
     features_path: Path | None = None
     budget: float | None = None
     max_failures: float = 1.0
-    read_timeout: ReadTimeout = field(default_factory=lambda: ReadTimeout(READ_SECONDS))
+    read_timeout: ReadTimeout = field(default_factory=lambda: ReadTimeout(DEFAULT_READ_TIMEOUT))
     strict: bool = False
 
     def allowed_failures(self, n_photos: int) -> int:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from inference.core.errors import InputError, UsageError
-from inference.core.files import atomic_csv, atomic_writer, output_errors
+from inference.core.files import atomic_csv, output_errors, write_json
 from inference.core.labels import EMPTY, LABELS
 from inference.core.sequences import Image, Sequence
 from inference.dataset.camera_folders import plain_path
+from inference.export.camtrap_project import Deployment, Project
 from inference.export.taxonomy import SPECIES_LABELS, TAXA
-
-if TYPE_CHECKING:
-    from inference.export.camtrap_project import Deployment, Project
-    from inference.outputs.finished_run import FinishedRun
+from inference.outputs.finished_run import FinishedRun
 
 VERSION = "1.0.2"
 SCHEMAS = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}"
@@ -115,9 +112,8 @@ def write_camtrap_dp(
     with atomic_csv(folder / "observations.csv") as writer:
         writer.writerow(OBSERVATION_COLUMNS)
         writer.writerows(_in_order(row, OBSERVATION_COLUMNS) for row in observations)
-    with atomic_writer(folder / "datapackage.json") as file:
-        json.dump(_package(run, project, events, observations, created), file, indent=1, ensure_ascii=False)
-        file.write("\n")
+    package = _package(run, project, events, observations, created)
+    write_json(package, folder / "datapackage.json", ensure_ascii=False)
     return Written(len(events), len(observations), len(ours) - len(events))
 
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from inference.core.errors import UsageError
+from inference.core.config_files import Strict, load_toml
 
 MINUTES_PER_HOUR = 60
 MOST_OFFSET_MINUTES = 14 * MINUTES_PER_HOUR
 """No clock on earth is farther from UTC."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -33,7 +28,7 @@ def _an_offset(text: str) -> str:
     return text
 
 
-class Contributor(_Strict):
+class Contributor(Strict):
     """Somebody who took part."""
 
     title: str
@@ -43,7 +38,7 @@ class Contributor(_Strict):
     organization: str | None = None
 
 
-class Deployment(_Strict):
+class Deployment(Strict):
     """Where a camera stood. `id` is its `site` in the metadata, or the folder of its photos."""
 
     id: str
@@ -55,7 +50,7 @@ class Deployment(_Strict):
     habitat: str | None = None
 
 
-class Project(_Strict):
+class Project(Strict):
     """What photos cannot tell: the file of `--project`."""
 
     title: str
@@ -80,14 +75,4 @@ class Project(_Strict):
 
 def read_project(path: Path) -> Project:
     """Read the TOML file with what photos cannot tell. Raises UsageError naming the field."""
-    try:
-        with path.open("rb") as file:
-            return Project.model_validate(tomllib.load(file))
-    except OSError as error:
-        raise UsageError(f"--project {path}: must be a readable TOML file, got: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--project {path}: must be TOML, got: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"--project {path}: {where}: {first['msg']} ({error.error_count()} errors)") from error
+    return load_toml("--project", path, Project)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,7 @@ from inference.core.files import atomic_csv
 from inference.core.labels import EMPTY, LABELS
 from inference.dataset.metadata import Metadata
 from inference.export.taxonomy import SPECIES_LABELS
-
-if TYPE_CHECKING:
-    from inference.outputs.finished_run import FinishedRun
+from inference.outputs.finished_run import FinishedRun
 
 LONG_COLUMNS = ("seq_id", "label", "probability", "model")
 MEGADETECTOR_VERSION = "1.6"

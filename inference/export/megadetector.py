@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from inference.core.files import atomic_writer
+from inference.core.files import write_json
 from inference.dataset.metadata import Metadata
-
-if TYPE_CHECKING:
-    from inference.outputs.finished_run import FinishedRun
 from inference.export.long_csv import ANIMAL, CATEGORY_OF, MEGADETECTOR_VERSION, images_of
+from inference.outputs.finished_run import FinishedRun
 
 
 def write_megadetector(
@@ -34,7 +30,5 @@ def write_megadetector(
         "classification_categories": {number: label for label, number in CATEGORY_OF.items()},
     }
     images = list(images_of(run, metadata, unseen, threshold))
-    with atomic_writer(path) as file:
-        json.dump({**content, "images": images}, file, indent=1)
-        file.write("\n")
+    write_json({**content, "images": images}, path)
     return len(images)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,10 @@ import structlog
 from nvidia.dali import Pipeline, fn, types
 
 from inference.core.choices import Preset
+from inference.core.sequences import ImageSize, Pixels
 from inference.images import decode_pillow, decode_turbo
 from inference.images.decode_pillow import QUARTER, DecodeError
 from inference.images.resample import vertical_first
-
-if TYPE_CHECKING:
-    from inference.core.sequences import ImageSize, Pixels
 
 log = structlog.get_logger()
 

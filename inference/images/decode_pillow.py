@@ -6,17 +6,13 @@ import io
 import struct
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from inference.core.choices import Preset
-from inference.core.sequences import ImageSize
+from inference.core.sequences import ImageSize, Pixels
 from inference.images.jpeg import JPEG_MAGIC, without_metadata
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
 
 # The published program completed truncated files with grey; so does this one.
 ImageFile.LOAD_TRUNCATED_IMAGES = True

@@ -6,18 +6,13 @@ Pillow, which repairs it as the reference did.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import simplejpeg
 
 from inference.core.choices import Preset
-from inference.core.sequences import ImageSize
+from inference.core.sequences import ImageSize, Pixels
 from inference.images import decode_pillow
 from inference.images.jpeg import has_unknown_marker
 from inference.images.resample import resize_lanczos
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
 
 PLAIN_COLOUR_SPACES = frozenset({"YCbCr", "Gray"})
 """What cameras write by day and, some of them, by night."""

@@ -6,18 +6,14 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from inference.core.choices import GPU_DRIVER, REFERENCE_PIXELS, DecoderName, Preset
 from inference.core.errors import UsageError
-from inference.core.sequences import FailureReason, FrameFailure
+from inference.core.sequences import FailureReason, FrameFailure, Pixels, Sequence
 from inference.images import decode_pillow, decode_turbo
 from inference.images.decode_pillow import DecodeError
 from inference.images.reading import read_image_file
 from inference.process.read_timeout import ReadTimeout, ReadTimeoutError
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels, Sequence
 
 DALI_PHOTOS = 24
 """Most photos in DALI at once: 24 of 2048x1536 take 0.8 GB with the floats in between."""

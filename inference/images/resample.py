@@ -13,17 +13,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from inference.core.sequences import ImageSize
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
+from inference.core.sequences import ImageSize, Pixels
 
 LANCZOS_SUPPORT = 3.0
 PRECISION_BITS = 32 - 8 - 2

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inference.bundle.manifest import Network
+from inference.bundle.reader import Bundle
 from inference.core.choices import GPU_DRIVER, EngineName, Precision
 from inference.core.errors import UsageError
 from inference.networks.forward import MAX_CALL_IMAGES, MIN_CALL_IMAGES, CallableNetwork, LoadedNetworks
-
-if TYPE_CHECKING:
-    from inference.bundle.manifest import Network
-    from inference.bundle.reader import Bundle
-
 
 CPU = "CPU"
 """The device of an engine that shares the cores with everything else."""

@@ -8,24 +8,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from inference.bundle.graph_check import check_operations
+from inference.bundle.manifest import OUTPUT_NAME
 from inference.core.errors import BundleError
 from inference.core.labels import N_CLASSES
+from inference.core.sequences import Probabilities
 
 # OpenVINO's tools would report every import to a web service and keep a client id in the home folder. Where the package
 # that reports cannot be imported they use their own stub.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # that is how Python spells it
 import openvino  # noqa: E402
 
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
-
-OUTPUT = "probabilities"
 DEVICE = "CPU"
 N_DIMENSIONS, N_CHANNELS = 4, 3
 
@@ -46,15 +43,15 @@ class OpenVinoNetwork:
             raise BundleError(f"{folder}: must be a SavedModel that OpenVINO reads, got: {error}") from error
         inputs = {one.any_name: one.partial_shape for one in model.inputs}
         outputs = {name: one.partial_shape for one in model.outputs for name in one.names}
-        if set(inputs) != set(input_names) or OUTPUT not in outputs:
+        if set(inputs) != set(input_names) or OUTPUT_NAME not in outputs:
             raise BundleError(
-                f"{folder}: must map {sorted(input_names)} to {OUTPUT}, got {sorted(inputs)} to {sorted(outputs)}"
+                f"{folder}: must map {sorted(input_names)} to {OUTPUT_NAME}, got {sorted(inputs)} to {sorted(outputs)}"
             )
         for name, shape in inputs.items():
             if len(shape) != N_DIMENSIONS or shape[3] != N_CHANNELS:
                 raise BundleError(f"{folder}, input {name}: must be (?, ?, ?, 3), got {shape}")
-        if outputs[OUTPUT][1] != N_CLASSES:
-            raise BundleError(f"{folder}: must give {N_CLASSES} classes, got {outputs[OUTPUT]}")
+        if outputs[OUTPUT_NAME][1] != N_CLASSES:
+            raise BundleError(f"{folder}: must give {N_CLASSES} classes, got {outputs[OUTPUT_NAME]}")
         precision = "bf16" if mixed else "f32"
         self._compiled = core.compile_model(
             model, DEVICE, {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
@@ -63,7 +60,7 @@ class OpenVinoNetwork:
     def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]], /) -> Probabilities:
         """Probabilities of a batch: float32 (N, H, W, 3) by input name, RGB, 0-255 -> float32 (N, C)."""
         answers = self._compiled({name: np.ascontiguousarray(images) for name, images in inputs.items()})
-        return np.array(answers[OUTPUT], dtype=np.float32)
+        return np.array(answers[OUTPUT_NAME], dtype=np.float32)
 
 
 def supports_mixed() -> bool:

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from inference.bundle.graph_check import check_operations
+from inference.bundle.manifest import OUTPUT_NAME
 from inference.core.errors import BundleError, OutOfMemoryError
 from inference.core.labels import N_CLASSES
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
+from inference.core.sequences import Probabilities
 
 SIGNATURE = "serving_default"
-OUTPUT = "probabilities"
 
 
 class TensorFlowNetwork:
@@ -45,22 +42,22 @@ class TensorFlowNetwork:
     def _check_signature(self, folder: Path, input_names: tuple[str, ...]) -> None:
         inputs = self._function.structured_input_signature[1]
         outputs = self._function.structured_outputs
-        if set(inputs) != set(input_names) or OUTPUT not in outputs:
+        if set(inputs) != set(input_names) or OUTPUT_NAME not in outputs:
             raise BundleError(
-                f"{folder}: must map {sorted(input_names)} to {OUTPUT}, got {sorted(inputs)} to {sorted(outputs)}"
+                f"{folder}: must map {sorted(input_names)} to {OUTPUT_NAME}, got {sorted(inputs)} to {sorted(outputs)}"
             )
         for name, spec in inputs.items():
             if spec.dtype != tf.float32 or spec.shape.as_list() != [None, None, None, 3]:
                 raise BundleError(f"{folder}, input {name}: must be float32 (?, ?, ?, 3), got {spec}")
-        if outputs[OUTPUT].shape.as_list()[-1] != N_CLASSES:
-            raise BundleError(f"{folder}: must give {N_CLASSES} classes, got {outputs[OUTPUT].shape}")
+        if outputs[OUTPUT_NAME].shape.as_list()[-1] != N_CLASSES:
+            raise BundleError(f"{folder}: must give {N_CLASSES} classes, got {outputs[OUTPUT_NAME].shape}")
 
     def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]], /) -> Probabilities:
         """Probabilities of a batch: float32 (N, H, W, 3) by input name, RGB, 0-255 -> float32 (N, C)."""
         try:
             tensors = {name: tf.constant(images) for name, images in inputs.items()}
             with _mixed_precision() if self._mixed else nullcontext():
-                probabilities: Probabilities = self._function(**tensors)[OUTPUT].numpy()
+                probabilities: Probabilities = self._function(**tensors)[OUTPUT_NAME].numpy()
         except tf.errors.ResourceExhaustedError as error:
             raise OutOfMemoryError(str(error)) from error
         return probabilities

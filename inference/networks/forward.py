@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from inference.bundle.manifest import Network
 from inference.bundle.passes import Pass
 from inference.core.errors import OutOfMemoryError
 from inference.core.labels import N_CLASSES
-from inference.core.sequences import ImageSize, View
+from inference.core.sequences import ImageSize, Probabilities, View, ViewedSequence
 
-if TYPE_CHECKING:
-    from inference.bundle.manifest import Network
-    from inference.core.sequences import Probabilities, ViewedSequence
-
-    Image = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
-    """(H, W, 3), RGB, 0-255."""
+Image = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+"""(H, W, 3), RGB, 0-255."""
 
 MAX_CALL_IMAGES = 32
 """Most images, mirror images included, in one call of a network: bounds memory."""

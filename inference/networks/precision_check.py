@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
+from inference.core.sequences import Probabilities
 
 COMPARED_SEQUENCES = 16
 """Sequences with photos that the proof runs in both precisions: about 500 passes of a network."""

@@ -13,7 +13,7 @@ from typing import Any
 from inference.bundle.manifest import DEMO_WARNING
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
-from inference.core.files import atomic_writer, output_errors, sha256_of_file, sync_folder
+from inference.core.files import output_errors, sha256_of_file, sync_folder, write_json
 from inference.core.sequences import FailureReason
 from inference.core.version import hakuna_version
 from inference.dataset.metadata import Plan
@@ -112,7 +112,7 @@ def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts
         "sequences_kept_from_earlier_run": run.state.n_kept,
         "files": {name: sha256_of_file(out / name) for name in (SUBMISSION_NAME, FAILURES_NAME)},
     }
-    _write(out, report)
+    write_json(report, out / RUN_REPORT_NAME)
     return report
 
 
@@ -129,31 +129,23 @@ def write_shard(out: Path, header: RecordsHeader, bundle: Bundle, run: RunMetada
         "seconds": {"elapsed": round(run.stopwatch.elapsed(), 3), **run.stopwatch.seconds()},
         "sequences_kept_from_earlier_run": run.state.n_kept,
     }
-    _write(out, report)
+    write_json(report, out / RUN_REPORT_NAME)
     return report
 
 
 def write_out_of_time(out: Path, bundle: Bundle, n_real: int, state: RunState, budget: float) -> None:
     """Write the `run.json` of a run that the last moment of its budget ended."""
-    _write(
-        out,
-        {
-            "format_version": FORMAT_VERSION,
-            "status": OUT_OF_TIME,
-            **_bundle_facts(bundle),
-            "counts": {"sequences": state.n_all, "sequences_finished": n_real, "failed_photos": state.n_failures},
-            "degraded": True,
-            "stage": state.stage,
-            "budget": _budget_facts(budget, state),
-            "files": {SUBMISSION_NAME: sha256_of_file(out / SUBMISSION_NAME)},
-        },
-    )
-
-
-def _write(out: Path, report: dict[str, Any]) -> None:
-    with atomic_writer(out / RUN_REPORT_NAME) as file:
-        json.dump(report, file, indent=1)
-        file.write("\n")
+    report = {
+        "format_version": FORMAT_VERSION,
+        "status": OUT_OF_TIME,
+        **_bundle_facts(bundle),
+        "counts": {"sequences": state.n_all, "sequences_finished": n_real, "failed_photos": state.n_failures},
+        "degraded": True,
+        "stage": state.stage,
+        "budget": _budget_facts(budget, state),
+        "files": {SUBMISSION_NAME: sha256_of_file(out / SUBMISSION_NAME)},
+    }
+    write_json(report, out / RUN_REPORT_NAME)
 
 
 def _bundle_facts(bundle: Bundle) -> dict[str, Any]:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
+from inference.core.sequences import Pixels
 
 TALL_FRAME = 450
 """Rows above which the rules for tall frames are tried as well."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from inference.core.sequences import ViewedSequence, ViewKey
+from inference.images.decoder import DecodedSequence
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import make_views, same_size
-
-if TYPE_CHECKING:
-    from inference.images.decoder import DecodedSequence
 
 DECODE, VIEWS = "decode (all workers)", "views (all workers)"
 

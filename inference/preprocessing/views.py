@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inference.core.sequences import ImageSize, View, ViewKey
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
+from inference.core.sequences import MAX_PIXEL, ImageSize, Pixels, View, ViewKey
 
 T = TypeVar("T", np.uint8, np.float64)
-
-MAX_PIXEL = 255.0
 
 # Sequences are the unit of parallel work; threads inside one small resize would only compete with them.
 cv2.setNumThreads(1)

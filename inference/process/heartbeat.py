@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from inference.core.errors import InterruptedRunError, OutputError
-from inference.core.files import atomic_writer
+from inference.core.files import write_json
 from inference.process.lock import OutputFolder
 from inference.process.progress import RunState
 
@@ -61,6 +60,4 @@ def _write_last(state: RunState, path: Path) -> None:
 
 def write_status(state: RunState, path: Path) -> None:
     """Write `status.json` now."""
-    with atomic_writer(path) as file:
-        json.dump(state.as_status(), file)
-        file.write("\n")
+    write_json(state.as_status(), path)

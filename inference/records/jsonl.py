@@ -11,23 +11,23 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from inference.bundle.passes import Effort
+from inference.core.config_files import first_problem
 from inference.core.errors import CheckpointError
 from inference.core.files import atomic_writer, output_errors
 from inference.core.labels import N_CLASSES
-from inference.core.sequences import FailureReason, FrameFailure
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
+from inference.core.sequences import FailureReason, FrameFailure, Probabilities
 from inference.records.schema import FORMAT_VERSION, Record, RecordsHeader
 
 FSYNC_SECONDS = 30.0
 """Most time that records wait before they are on disk; a killed process loses none, a crashed machine these."""
+CHUNK_RECORDS = 1024
+"""Records that whoever reads many holds at a time: 7 MB of features."""
 LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
 HEADER_FORMAT = TypeAdapter(RecordsHeader)
 
@@ -88,7 +88,7 @@ def read_header(path: Path) -> RecordsHeader:
     try:
         return HEADER_FORMAT.validate_python(content)
     except ValidationError as error:
-        raise CheckpointError(f"{wanted}, got: {error.errors()[0]['loc']} {error.errors()[0]['msg']}") from error
+        raise CheckpointError(f"{wanted}, got: {first_problem(error)}") from error
 
 
 def read_records(path: Path, header: RecordsHeader) -> Iterator[Record]:

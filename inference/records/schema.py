@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated_dataclass
 
+from inference.bundle.manifest import Manifest
 from inference.bundle.passes import Effort
-from inference.core.sequences import FrameFailure
-
-if TYPE_CHECKING:
-    from inference.bundle.manifest import Manifest
-    from inference.core.sequences import Probabilities
+from inference.core.sequences import FrameFailure, Probabilities
 
 RECORDS_NAME = "records.jsonl"
 FORMAT_VERSION = 3

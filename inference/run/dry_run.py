@@ -23,8 +23,9 @@ from inference.networks.engine import load_networks
 from inference.networks.forward import LoadedNetworks
 from inference.process.progress import RunState
 from inference.process.stopwatch import Stopwatch
+from inference.records.jsonl import CHUNK_RECORDS
 from inference.run.photos_to_records import deadline_policy
-from inference.run.records_to_submission import CHUNK_RECORDS, check_features_path
+from inference.run.records_to_submission import check_features_path
 from inference.run.resume import count_completed, resume_point
 
 MEASURED_BATCHES = 3

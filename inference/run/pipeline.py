@@ -14,9 +14,8 @@ import structlog
 
 from inference.core.choices import Precision
 from inference.core.errors import DegradedError, InterruptedRunError, TooManyFailuresError
-from inference.core.labels import priors_row
 from inference.dataset.input_check import check_any_photo
-from inference.ensemble.estimator import Estimator
+from inference.ensemble.estimator import Estimator, priors_row
 from inference.execution.job import Job, RunOptions
 from inference.execution.worker import Worker
 from inference.images.decoder import Decoder

@@ -22,16 +22,13 @@ from inference.outputs import run_report
 from inference.outputs.run_report import RecordCounts, RunMetadata
 from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME, write_failures, write_submission
 from inference.process.progress import RunState
-from inference.records.jsonl import read_header, read_records
+from inference.records.jsonl import CHUNK_RECORDS, read_header, read_records
 from inference.records.schema import RECORDS_NAME, Record, RecordsHeader, outputs_of
 
 if TYPE_CHECKING:
     from inference.core.sequences import Probabilities
 
 log = structlog.get_logger()
-
-CHUNK_RECORDS = 1024
-"""Records that are held at a time: 7 MB of features."""
 
 
 def records_to_submission(

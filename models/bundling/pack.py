@@ -17,8 +17,6 @@ from inference.core.errors import BundleError
 from inference.core.files import HASH_BLOCK_BYTES, atomic_binary_writer
 from models.bundling import packed_main
 
-MAIN_NAME = "main.py"
-"""What the competition runs, at the root of the archive."""
 DISTRIBUTION = "hakuna-runtime"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest date of a ZIP file. All members have it: the same content gives the same bytes."""
@@ -75,7 +73,7 @@ def pack(bundle_folder: Path, out: Path) -> Packed:
 
 def _members(bundle: Bundle) -> Iterator[_Member]:
     """`main.py`, the program's sources, the bundle; each sorted by name."""
-    yield _Member(MAIN_NAME, Path(packed_main.__file__), None)
+    yield _Member(packed_main.MAIN_NAME, Path(packed_main.__file__), None)
     sources = Path(inference.__file__).parent
     for path in sorted(sources.rglob("*.py")):
         yield _Member(f"{packed_main.SOURCES_FOLDER}/inference/{path.relative_to(sources).as_posix()}", path, None)

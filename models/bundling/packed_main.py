@@ -9,6 +9,8 @@ import os
 import sys
 from pathlib import Path
 
+MAIN_NAME = "main.py"
+"""What the competition runs, at the root of the archive."""
 HERE = Path(__file__).resolve().parent
 SOURCES_FOLDER = "hakuna"
 BUNDLE_FOLDER = "bundle"

@@ -1,8 +1,8 @@
 """Quarter frames on disk, without loss: photos are decoded once, not once an epoch.
 
-A cache is a folder of two append-only files. `frames.pack` holds PNG files one behind the other; `index.jsonl` has one
-line a sequence that says where its frames are, written after them, so a killed run leaves at most frames that nobody
-knows of. Its first line says how the frames were made: reference resize, pixels of the decoder, photos a sequence.
+A cache is a folder of two files. `frames.pack` holds PNG files one behind the other and only grows. `index.sqlite` has a row
+for each sequence that gives the places of its frames. A row is committed after its frames were written, so a killed run
+leaves at most frames without a row.
 A sequence is decoded again where the size or the time of change of one of its photos is another than it was, so a photo
 that was missing, was repaired or belongs to another data set is never taken for what is in the cache.
 Frames are cached before the info strip is blackened and before anything depends on a network.
@@ -13,27 +13,26 @@ from __future__ import annotations
 import io
 import json
 import os
+import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import structlog
 from PIL import Image
 
 from inference.core.choices import Preset
-from inference.core.errors import CheckpointError, InputError, LockedError
-from inference.core.files import atomic_writer, output_errors
+from inference.core.errors import CheckpointError, InputError, LockedError, OutputError
+from inference.core.files import output_errors
 from inference.core.iteration import batched, prefetch
 from inference.core.sequences import IO_FAILURES, FailureReason, FrameFailure
 from inference.images.decoder import DecodedSequence, Decoder, decode_sequences
 from inference.process.lock import locked
-from inference.records.jsonl import checked_line, content_of_line
 
 if TYPE_CHECKING:
     from inference.core.sequences import Pixels, Sequence
@@ -41,8 +40,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 PACK_NAME = "frames.pack"
-INDEX_NAME = "index.jsonl"
-FORMAT_VERSION = 2
+INDEX_NAME = "index.sqlite"
+FORMAT_VERSION = 3
+"""SQLite's `user_version` of an index; 0 is one that was just made."""
+TABLE = """CREATE TABLE IF NOT EXISTS sequences (
+    seq_id TEXT PRIMARY KEY,
+    files TEXT NOT NULL,    -- [file name, bytes, time of the last change in ns] of each photo, the figures null if missing
+    frames TEXT NOT NULL,   -- [offset in the pack, bytes, CRC-32] of each frame
+    failures TEXT NOT NULL  -- [file name, reason, detail] of each photo that could not be used
+) WITHOUT ROWID"""
+BUSY_SECONDS = 60.0
+"""Most time to wait for another process that writes to the index, which takes some ms."""
 PNG_LEVEL = 1
 """Of zlib: higher ones take twice the time and save nothing on photos (37 real ones: 357 kB a quarter frame of 627 kB)."""
 PART_SEQUENCES = 4
@@ -79,21 +87,10 @@ class CachedFrame:
     crc: int
 
 
-class PhotoFile(NamedTuple):
-    """A file when it was decoded; other bytes have, as good as always, another size or time."""
-
-    file_name: str
-    n_bytes: int | None
-    """None where there was no such file."""
-    changed_ns: int | None
-    """Of the last change, since 1970."""
-
-
 @dataclass(frozen=True, slots=True)
 class CachedSequence:
     """The frames of a sequence, and the photos that could not be used."""
 
-    files: tuple[PhotoFile, ...]
     frames: tuple[CachedFrame, ...]
     failures: tuple[FrameFailure, ...]
 
@@ -110,38 +107,36 @@ class CacheSize:
 
 
 class FrameCache:
-    """A cache that is open for reading. Threads may share it."""
+    """A cache that is open for reading. Threads may share `read`; the rest belongs to the thread that opened it."""
 
     def __init__(self, parent: Path, key: CacheKey) -> None:
-        """Open, or begin, the cache of a key below `parent`. Raises CheckpointError where it is another one's."""
+        """Open, or begin, the cache of a key below `parent`. Raises CheckpointError where it has another format."""
         self.key = key
         self.folder = parent / key.folder_name
-        self._entries: dict[str, CachedSequence] = {}
-        self._files: dict[str, tuple[PhotoFile, ...]] = {}
-        self._index, pack = self.folder / INDEX_NAME, self.folder / PACK_NAME
-        header = {"format_version": FORMAT_VERSION, **asdict(key)}
+        self._pack, self._index = self.folder / PACK_NAME, self.folder / INDEX_NAME
         with output_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            pack.touch()
-        if not self._index.exists():
-            with atomic_writer(self._index) as file:
-                file.write(checked_line(header).decode())
-        with self._index.open("rb") as file:
-            found = content_of_line(file.readline())
-        if found != header:
+            self._pack.touch()
+            self._descriptor = os.open(self._pack, os.O_RDONLY | os.O_CLOEXEC)
+        has_frames = self._pack.stat().st_size > 0  # asked first: another process makes the index before it adds frames
+        with self._index_errors():
+            self._rows = sqlite3.connect(self._index, timeout=BUSY_SECONDS)
+            [[version]] = self._rows.execute("PRAGMA user_version")
+            if version == 0 and not has_frames:
+                self._rows.execute(TABLE)
+                self._rows.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+                version = FORMAT_VERSION
+        if version != FORMAT_VERSION:
             raise CheckpointError(
-                f"{self._index}: must be the index of frames of format {FORMAT_VERSION}, made as {key.folder_name}, got {found}; "
+                f"{self._index}: must be the index of frames of format {FORMAT_VERSION}, got format {version}; "
                 f"delete {self.folder}: it is made again"
             )
-        self._pack = pack
-        self._descriptor = os.open(pack, os.O_RDONLY | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._rows.close()
         os.close(self._descriptor)
 
     def prepare(
@@ -153,7 +148,7 @@ class FrameCache:
         on_progress: Callable[[int, int], None],
         check: Callable[[], None],
     ) -> CacheSize:
-        """Decode what is missing, once; tells the size of what was asked for.
+        """Decode what is missing, once; returns the size of what was asked for.
 
         `check` is called often and raises if the run has to stop; what was decoded is kept. Another run that fills the
         same cache is waited for.
@@ -163,29 +158,48 @@ class FrameCache:
         InputError
             The disk or mount does not give a photo now: what is learnt must not depend on such days.
         """
+
+        def decode(part: list[Sequence]) -> list[tuple[DecodedSequence, list[bytes]]]:
+            decoded = decode_sequences(part, data_folder, self.key.preset, self.key.n_frames, decoder)
+            return [(one, [_png(frame) for frame in one.frames]) for one in decoded]
+
         wanted = {sequence.seq_id: sequence for sequence in sequences}
-        self._files = self._look(list(wanted.values()), data_folder, n_workers, check)
-        self._read_index(wanted)
-        if any(not self._is_cached(seq_id) for seq_id in wanted):
-            with ExitStack() as stack:
+        files = self._files_now(list(wanted.values()), data_folder, n_workers, check)
+        unread: list[FrameFailure] = []
+        if self._missing(files):
+            with ExitStack() as stack, output_errors(self.folder):
                 self._wait_for_lock(stack, check)
-                self._read_index(wanted)  # another run may have been here meanwhile
-                missing = [one for one in wanted.values() if not self._is_cached(one.seq_id)]
-                self._decode(missing, data_folder, decoder, n_workers, on_progress, check)
-        entries = [self._entries[seq_id] for seq_id in wanted]
-        failures = [failure for entry in entries for failure in entry.failures]
-        unread = [failure for failure in failures if failure.reason in IO_FAILURES]
+                missing = self._missing(files)  # another run may have been here meanwhile
+                n_threads = decoder.max_workers or n_workers
+                parts = batched((wanted[seq_id] for seq_id in missing), PART_SEQUENCES)
+                n_done = 0
+                for part in prefetch(decode, parts, n_threads, AHEAD_PARTS * n_threads):
+                    check()
+                    unread += self._append(part, files)
+                    n_done += len(part)
+                    on_progress(n_done, len(missing))
         if unread:
             raise InputError(
                 f"{data_folder}: photos that are there must be readable, got {len(unread)} that are not, the first "
                 f"{unread[0].file_name} ({unread[0].reason.value}: {unread[0].detail}); run again, or take them away"
             )
+        entries = [self.entry(seq_id) for seq_id in wanted]
         frames = [frame for entry in entries for frame in entry.frames]
-        return CacheSize(len(wanted), len(frames), len(failures), sum(frame.n_bytes for frame in frames))
+        n_failures = sum(len(entry.failures) for entry in entries)
+        return CacheSize(len(wanted), len(frames), n_failures, sum(frame.n_bytes for frame in frames))
 
     def entry(self, seq_id: str) -> CachedSequence:
         """What the cache knows about a sequence that was prepared."""
-        return self._entries[seq_id]
+        with self._index_errors():
+            [[frames, failures]] = self._rows.execute(
+                "SELECT frames, failures FROM sequences WHERE seq_id = ?", (seq_id,)
+            )
+        return CachedSequence(
+            frames=tuple(CachedFrame(*place) for place in json.loads(frames)),
+            failures=tuple(
+                FrameFailure(name, FailureReason(reason), detail) for name, reason, detail in json.loads(failures)
+            ),
+        )
 
     def read(self, frame: CachedFrame) -> Pixels:
         """A quarter frame: uint8 (H, W, 3), RGB, 0-255. Raises CheckpointError where the pack is damaged."""
@@ -196,128 +210,86 @@ class FrameCache:
             )
         return np.asarray(Image.open(io.BytesIO(data)))
 
-    def _look(
+    def _files_now(
         self, sequences: list[Sequence], data_folder: Path, n_workers: int, check: Callable[[], None]
-    ) -> dict[str, tuple[PhotoFile, ...]]:
-        """The files of every sequence as they are now."""
+    ) -> dict[str, str]:
+        """The photos of every sequence as they are now, in the form in which the index keeps them."""
 
-        def look(part: list[Sequence]) -> list[tuple[PhotoFile, ...]]:
+        def look(part: list[Sequence]) -> list[str]:
             return [
-                tuple(_photo_file(data_folder, image.file_name) for image in one.images[: self.key.n_frames])
+                json.dumps([_photo_file(data_folder, image.file_name) for image in one.images[: self.key.n_frames]])
                 for one in part
             ]
 
-        files: dict[str, tuple[PhotoFile, ...]] = {}
+        files: dict[str, str] = {}
         parts = list(batched(sequences, STATED_SEQUENCES))
         for part, found in zip(parts, prefetch(look, parts, n_workers, AHEAD_PARTS * n_workers), strict=True):
             check()
-            files.update((sequence.seq_id, of_it) for sequence, of_it in zip(part, found, strict=True))
+            files.update((sequence.seq_id, text) for sequence, text in zip(part, found, strict=True))
         return files
 
-    def _is_cached(self, seq_id: str) -> bool:
-        known = self._entries.get(seq_id)
-        return known is not None and known.files == self._files[seq_id]
+    def _missing(self, files: dict[str, str]) -> list[str]:
+        """The sequences that are not in the index with these photos."""
+        query = "SELECT 1 FROM sequences WHERE seq_id = ? AND files = ?"
+        with self._index_errors():
+            return [one[0] for one in files.items() if self._rows.execute(query, one).fetchone() is None]
 
     def _wait_for_lock(self, stack: ExitStack, check: Callable[[], None]) -> None:
-        is_told = False
+        is_logged = False
         while True:
             check()
             try:
                 stack.enter_context(locked(self.folder))
             except LockedError:
-                if not is_told:
+                if not is_logged:
                     log.info("waiting for another run that fills the cache", folder=str(self.folder))
-                is_told = True
+                is_logged = True
                 time.sleep(LOCK_POLL_SECONDS)
             else:
                 return
 
-    def _read_index(self, wanted: dict[str, Sequence]) -> None:
-        """Learn what is known of the sequences that are wanted; a later line of a sequence replaces an earlier one."""
-        with self._index.open("rb") as file:
-            file.readline()
-            for line in file:
-                content = content_of_line(line)
-                if content is not None and content["seq_id"] in wanted:
-                    self._entries[content["seq_id"]] = CachedSequence(
-                        files=tuple(PhotoFile(*one) for one in content["files"]),
-                        frames=tuple(CachedFrame(*place) for place in content["frames"]),
-                        failures=tuple(
-                            FrameFailure(name, FailureReason(reason), detail)
-                            for name, reason, detail in content["failures"]
-                        ),
-                    )
+    def _append(self, part: list[tuple[DecodedSequence, list[bytes]]], files: dict[str, str]) -> list[FrameFailure]:
+        """Keep decoded sequences; returns the photos that the disk did not give, whose sequences are not kept."""
+        unread, rows = [], []
+        with self._pack.open("ab") as pack:
+            for decoded, pngs in part:
+                frames = []
+                for png in pngs:
+                    frames.append([pack.tell(), len(png), zlib.crc32(png)])
+                    pack.write(png)
+                failures = [(one.file_name, one.reason.value, one.detail) for one in decoded.failures]
+                seq_id = decoded.sequence.seq_id
+                not_read = [one for one in decoded.failures if one.reason in IO_FAILURES]
+                unread += not_read
+                if not not_read:
+                    rows.append((seq_id, files[seq_id], json.dumps(frames), json.dumps(failures)))
+        with self._index_errors(), self._rows:
+            self._rows.executemany("INSERT OR REPLACE INTO sequences VALUES (?, ?, ?, ?)", rows)
+        return unread
 
-    def _decode(
-        self,
-        missing: list[Sequence],
-        data_folder: Path,
-        decoder: Decoder,
-        n_workers: int,
-        on_progress: Callable[[int, int], None],
-        check: Callable[[], None],
-    ) -> None:
-        def decode(part: list[Sequence]) -> list[tuple[DecodedSequence, list[bytes]]]:
-            decoded = decode_sequences(part, data_folder, self.key.preset, self.key.n_frames, decoder)
-            return [(one, [_png(frame) for frame in one.frames]) for one in decoded]
-
-        n_threads = decoder.max_workers or n_workers
-        n_done = 0
-        parts = prefetch(decode, batched(missing, PART_SEQUENCES), n_threads, AHEAD_PARTS * n_threads)
-        with output_errors(self.folder), self._pack.open("ab") as pack, self._index.open("r+b") as index:
-            _seek_behind_last_line(index)
-            for part in parts:
-                check()
-                for decoded, pngs in part:
-                    self._append(decoded, pngs, pack, index)
-                n_done += len(part)
-                on_progress(n_done, len(missing))
-            for file in (pack, index):
-                file.flush()
-                os.fsync(file.fileno())
-
-    def _append(self, decoded: DecodedSequence, pngs: list[bytes], pack: IO[bytes], index: IO[bytes]) -> None:
-        frames = []
-        for png in pngs:
-            frames.append(CachedFrame(pack.tell(), len(png), zlib.crc32(png)))
-            pack.write(png)
-        pack.flush()
-        seq_id = decoded.sequence.seq_id
-        entry = CachedSequence(self._files[seq_id], tuple(frames), decoded.failures)
-        self._entries[seq_id] = entry
-        if any(failure.reason in IO_FAILURES for failure in entry.failures):
-            return
-        index.write(
-            checked_line(
-                {
-                    "seq_id": seq_id,
-                    "files": entry.files,
-                    "frames": [[one.offset, one.n_bytes, one.crc] for one in frames],
-                    "failures": [[one.file_name, one.reason.value, one.detail] for one in entry.failures],
-                }
-            )
-        )
-        index.flush()
+    @contextmanager
+    def _index_errors(self) -> Iterator[None]:
+        """Turn what SQLite cannot do into an OutputError, and what is no index into a CheckpointError."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:  # disk full, read-only, locked
+            raise OutputError(f"{self._index} must be writable, got: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise CheckpointError(
+                f"{self._index}: must be an index of frames, got: {error}; delete {self.folder}: it is made again"
+            ) from error
 
 
-def _photo_file(folder: Path, file_name: str) -> PhotoFile:
+def _photo_file(folder: Path, file_name: str) -> tuple[str, int | None, int | None]:
+    """A file as it is now; other bytes have, as good as always, another size or time of change."""
     try:
         found = (folder / file_name).stat()
     except OSError:
-        return PhotoFile(file_name, None, None)  # decoding tells why
-    return PhotoFile(file_name, found.st_size, found.st_mtime_ns)
+        return file_name, None, None  # decoding reports why
+    return file_name, found.st_size, found.st_mtime_ns
 
 
 def _png(frame: Pixels) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, "PNG", compress_level=PNG_LEVEL)
     return buffer.getvalue()
-
-
-def _seek_behind_last_line(index: IO[bytes]) -> None:
-    """Drop a line that a killed run left unfinished."""
-    end = 0
-    for line in index:
-        end += len(line) if line.endswith(b"\n") else 0
-    index.seek(end)
-    index.truncate()

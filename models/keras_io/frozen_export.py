@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -15,19 +16,14 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 from inference.bundle.graph_check import check_operations
-from inference.bundle.manifest import SAVED_MODEL_NAME
+from inference.bundle.manifest import OUTPUT_NAME, SAVED_MODEL_NAME
 from inference.core.errors import BundleError
 from inference.core.labels import EMPTY, N_CLASSES
-from inference.core.sequences import ImageSize
+from inference.core.sequences import MAX_PIXEL, ImageSize, Probabilities
 from models.keras_io.batch_norm_folding import fold_batch_norms
+from models.keras_io.scaling import scale
 from models.spec.kinds import EMPTY_CLASSES, Classes
 from models.spec.recipe import NetworkRecipe, input_name
-
-if TYPE_CHECKING:
-    import keras
-
-    from inference.core.sequences import Probabilities
-from models.keras_io.scaling import MAX_PIXEL, scale
 
 CHECK_SEED = 20191216
 CHECK_IMAGES = 3
@@ -61,7 +57,7 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
     module = tf.Module()
 
     def serve(**pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": frozen(*[pixels[name] for name in names])}
+        return {OUTPUT_NAME: frozen(*[pixels[name] for name in names])}
 
     module.serve = tf.function(serve)
     signature = module.serve.get_concrete_function(**dict(zip(names, specs, strict=True)))

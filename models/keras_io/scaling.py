@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import tensorflow as tf
 
+from inference.core.sequences import MAX_PIXEL
 from models.spec.kinds import Scaling
-
-if TYPE_CHECKING:
-    pass
-
-MAX_PIXEL = 255.0
 
 
 def scale(pixels: tf.Tensor, scaling: Scaling) -> tf.Tensor:

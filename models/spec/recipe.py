@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from inference.bundle.manifest import (
     Blend,
@@ -26,7 +25,8 @@ from inference.bundle.manifest import (
     check_ensemble,
     feature_names,
 )
-from inference.core.errors import BundleError, UsageError
+from inference.core.config_files import Strict, load_toml
+from inference.core.errors import BundleError
 from inference.core.labels import CLASS_PRIORS, LABELS
 from inference.core.sequences import View
 from models.spec.kinds import Classes, Scaling
@@ -37,18 +37,14 @@ GRAPH_FORM = "batch normalisation folded"
 """What freezing does beside freezing: part of a network's identity, as another form rounds otherwise."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class InputRecipe(_Strict):
+class InputRecipe(Strict):
     """What one input of a network looks at. Inputs are in the order of the Keras network's inputs."""
 
     view: View
     scaling: Scaling
 
 
-class NetworkRecipe(_Strict):
+class NetworkRecipe(Strict):
     """One Keras network."""
 
     name: Name
@@ -78,7 +74,7 @@ class NetworkRecipe(_Strict):
         )
 
 
-class EnsembleRecipe(_Strict):
+class EnsembleRecipe(Strict):
     """How the answers become one estimate; see `inference.bundle.manifest.Ensemble`."""
 
     preprocessing: Literal["quarter", "quarter+jpeg"]
@@ -87,7 +83,7 @@ class EnsembleRecipe(_Strict):
     blends: tuple[Blend, ...] = ()
 
 
-class StackingRecipe(_Strict):
+class StackingRecipe(Strict):
     """The boosters; see `inference.bundle.manifest.Stacking`."""
 
     folders: dict[Name, str] = Field(min_length=1)
@@ -111,7 +107,7 @@ class StackingRecipe(_Strict):
         )
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """A whole ensemble."""
 
     format_version: Literal[1]
@@ -182,17 +178,8 @@ def input_name(view: View) -> str:
 
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """Read a recipe of the project by name, or any recipe by path (ending in .toml)."""
-    source = Path(name_or_path) if name_or_path.endswith(".toml") else RECIPES_FOLDER / f"{name_or_path}.toml"
-    try:
-        content = tomllib.loads(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--recipe {name_or_path}: must be readable, got: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source}: must be TOML, got: {error}") from error
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "recipe"
-        raise BundleError(f"{source}: {where}: {first['msg']}") from error
+    """Read a recipe of the project by name, or any recipe by path (ending in .toml).
+
+    Raises UsageError where it cannot be read, BundleError where it cannot describe an ensemble.
+    """
+    return load_toml("--recipe", name_or_path, Recipe, folder=RECIPES_FOLDER, error=BundleError)

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from inference.core.errors import UsageError
+from inference.core.config_files import Strict, load_toml
 from inference.core.sequences import ImageSize
 
 SCHEDULES_FOLDER = Path(__file__).parents[1] / "schedules"
 TRAIN_COST = 3.0
 """Work of training on an image, in passes: one forward, about two for the gradients."""
 
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class WarmUp(_Strict):
+class WarmUp(Strict):
     """One epoch each with only the last layers trainable, so that a new head does not wreck the layers below it."""
 
     trainable_layers: tuple[Count, ...] = Field(min_length=1)
     learning_rate: Rate
 
 
-class SizeStage(_Strict):
+class SizeStage(Strict):
     """All epochs at one size of the images."""
 
     height: Count
@@ -43,12 +38,12 @@ class SizeStage(_Strict):
     """Of the first epoch with all layers."""
 
 
-class Schedule(_Strict):
+class Schedule(Strict):
     """How a network is trained."""
 
     format_version: Literal[1]
     description: str
-    decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    decay: Annotated[float, Field(ge=0)]
     warm_up: WarmUp | None = None
     branch_layers: Count | None = None
     """How many last layers of each branch are trainable at most; None: all."""
@@ -106,17 +101,4 @@ def eta_seconds(done: float, left: float, seconds: float) -> float | None:
 
 def load_schedule(name_or_path: str) -> Schedule:
     """Read a schedule of the project by name, or any schedule by path (ending in .toml). Raises UsageError."""
-    source = Path(name_or_path) if name_or_path.endswith(".toml") else SCHEDULES_FOLDER / f"{name_or_path}.toml"
-    try:
-        return Schedule.model_validate(tomllib.loads(source.read_text(encoding="utf-8")))
-    except OSError as error:
-        known = ", ".join(sorted(path.stem for path in SCHEDULES_FOLDER.glob("*.toml")))
-        raise UsageError(
-            f"--schedule {name_or_path}: must be one of {known} or a readable .toml, got: {error.strerror or error}"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source}: must be TOML, got: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "schedule"
-        raise UsageError(f"{source}: {where}: {first['msg']}") from error
+    return load_toml("--schedule", name_or_path, Schedule, folder=SCHEDULES_FOLDER)

@@ -23,7 +23,7 @@ from inference.core.labels import N_CLASSES
 from inference.ensemble.aggregation import aggregate, blended
 from inference.ensemble.estimator import neighbourhood_of_records
 from inference.ensemble.features import stacker_features
-from inference.records.jsonl import read_header, read_records
+from inference.records.jsonl import CHUNK_RECORDS, read_header, read_records
 from inference.records.schema import RECORDS_NAME, RecordsHeader, outputs_of
 from models.data.season_labels import Targets, read_labels
 from models.spec.recipe import Recipe
@@ -31,7 +31,6 @@ from models.spec.recipe import Recipe
 if TYPE_CHECKING:
     from inference.core.sequences import Probabilities
 
-CHUNK_RECORDS = 1024
 HALVES = 2
 FIRST, SECOND = 0, 1
 """The half that early stopping looks at, and the half that is held out."""

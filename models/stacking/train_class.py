@@ -17,6 +17,7 @@ import numpy.typing as npt
 from inference.bundle.booster_check import check_booster_text
 from inference.core.errors import InputError
 from inference.core.files import atomic_writer, sha256_of_file
+from inference.core.labels import EPSILON
 from models.stacking.matrix import FIRST, SECOND, Season
 
 ROUNDS = 3000
@@ -51,8 +52,6 @@ REPRODUCIBLE: dict[str, Any] = {
     "verbosity": -1,
 }
 """With these the same matrix gives the same booster, on any number of threads."""
-EPSILON = 1e-15
-"""Clip of the metric."""
 NUMBER_OF_THREADS = re.compile(r"\[num_threads: \d+\]")
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import structlog
 
 from inference.core.errors import CheckpointError, OutOfMemoryError
-from inference.core.files import atomic_writer, output_errors, sha256_of_file
+from inference.core.files import output_errors, sha256_of_file, write_json
 from inference.core.labels import LABELS
 from inference.process.children import exit_with_parent
 from models.stacking.matrix import Season
@@ -184,6 +184,4 @@ def _write_report(
         "fingerprint": fingerprint,
         "classes": [asdict(results[label]) for label in sorted(results)],
     }
-    with atomic_writer(out / REPORT_NAME) as file:
-        json.dump(content, file, indent=1)
-        file.write("\n")
+    write_json(content, out / REPORT_NAME)

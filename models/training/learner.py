@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from inference.core.errors import OutOfMemoryError
-from inference.core.labels import EMPTY
+from inference.core.labels import EMPTY, EPSILON
 from models.data.season_labels import Targets
 from models.keras_io.architectures import leaf_layers
 from models.keras_io.scaling import scale
@@ -20,9 +20,6 @@ from models.spec.kinds import EMPTY_CLASSES, Head, Scaling
 if TYPE_CHECKING:
     from inference.core.sequences import Probabilities
     from models.data.batches import Batch
-
-EPSILON = 1e-15
-"""Clip of the metric (REFERENCE.md section 1), in float64."""
 
 
 class Learner:

@@ -7,7 +7,6 @@ nothing had happened: order, mirroring and dropout depend on the seed and the po
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
 from contextlib import closing
@@ -22,7 +21,7 @@ import tensorflow as tf
 
 from inference.core.choices import DecoderName
 from inference.core.errors import InputError, InterruptedRunError
-from inference.core.files import atomic_writer
+from inference.core.files import write_json
 from inference.core.version import hakuna_version
 from inference.dataset.metadata import read_metadata
 from inference.images.decoder import find_decoder
@@ -260,9 +259,7 @@ def _finish(training: Training) -> dict[str, Any]:
         },
         "last_epoch": training.position.history[-1],
     }
-    with atomic_writer(training.out / REPORT_NAME) as file:
-        json.dump(report, file, indent=1)
-        file.write("\n")
+    write_json(report, training.out / REPORT_NAME)
     return report
 
 

@@ -15,6 +15,7 @@ from inference.core.choices import DecoderName, EngineName, Precision
 from inference.networks.engine import find_engine
 from runtime_tests.running import run
 
+pytestmark = pytest.mark.e2e
 LARGEST, MEAN, KL = 1e-5, {"dali": 1e-3, "mixed": 5e-3}, 2e-4
 """Bounds of the issue "Speed"."""
 

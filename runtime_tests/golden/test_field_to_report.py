@@ -13,6 +13,7 @@ import pytest
 from inference.bundle.reader import Bundle
 from runtime_tests.browser import started_browser
 
+pytestmark = pytest.mark.e2e
 HAKUNA = Path(sys.executable).parent / "hakuna"
 GENUINE = {
     f"S1/D04/D04_R6/S1_D04_R6_PICT0{first}0001.JPG": [

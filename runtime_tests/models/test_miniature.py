@@ -19,6 +19,7 @@ from inference.core.labels import CLASS_PRIORS, LABELS
 from inference.dataset.label_tables import Table, read_labels, read_submission
 from runtime_tests.models.seasons import write_seasons
 
+pytestmark = pytest.mark.e2e
 RECIPE = Path(__file__).parent / "miniature.toml"
 COUNTS = {"S1": 64, "S8": 16, "S9": 150, "S10": 150, "S11": 60}
 """Sequences to learn from, to validate with, to stack with (two), and to judge by."""

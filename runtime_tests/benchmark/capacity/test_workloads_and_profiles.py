@@ -71,5 +71,5 @@ def test_a_profile_whose_shares_are_not_in_order_is_refused(tmp_path: Path) -> N
 
 
 def test_an_unknown_profile_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(UsageError, match="--device-profile tpu: must be one of a100, v100, or a readable .toml file"):
+    with pytest.raises(UsageError, match="--device-profile tpu: must be one of a100, v100 or a readable .toml file"):
         load_profile("tpu")

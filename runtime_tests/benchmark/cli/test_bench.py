@@ -17,7 +17,7 @@ from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
 from inference.core.choices import Precision
 from inference.core.errors import DoesNotFitError
-from runtime_tests.test_command import hakuna
+from runtime_tests.running import hakuna, hakuna_here
 
 
 def request(bundle: Bundle) -> HarnessRequest:
@@ -76,7 +76,7 @@ def test_this_machine_is_timed_and_projected(
     ],
 )
 def test_options_that_make_no_sense_are_refused(arguments: tuple[str, ...], code: int, message: str) -> None:
-    result = hakuna("bench", *arguments)
+    result = hakuna_here("bench", *arguments)
     assert result.returncode == code, result.stderr
     assert message in result.stderr
 

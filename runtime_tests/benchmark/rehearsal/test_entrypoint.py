@@ -21,17 +21,8 @@ from benchmark.sandbox.supervise import catching_signals
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError
 from inference.settings.settings import FOREIGN_VARIABLES, Settings
-from runtime_tests.entrants import (
-    GOOD,
-    HAKUNA,
-    WRITE_SUBMISSION,
-    environment,
-    hakuna,
-    report,
-    start,
-    write_archive,
-    write_data,
-)
+from runtime_tests.entrants import GOOD, WRITE_SUBMISSION, report, write_archive, write_data
+from runtime_tests.running import HAKUNA, environment, hakuna, hakuna_here, start
 
 STDERR = 2
 
@@ -121,8 +112,8 @@ def test_a_root_that_holds_something_is_left_alone(root: Path, tmp_path: Path) -
 
 
 def test_defect_1_the_exit_code_is_not_always_0(root: Path) -> None:
-    result = run(root, GOOD + "raise SystemExit(3)")
-    assert result.returncode == 14
+    write_archive(root / "submission" / "submission.zip", GOOD + "raise SystemExit(3)")
+    assert run_here(root) == 14
     content = report(root / "submission")
     assert (content["verdict"], content["program_exit_code"]) == ("the program failed", 3)
     assert "main.py: must exit with 0, got 3" in log(root)
@@ -220,6 +211,7 @@ def test_an_archive_that_leaves_its_folder_is_refused(root: Path) -> None:
     assert not list(root.parent.rglob("escaped.txt"))
 
 
+@pytest.mark.e2e
 def test_without_an_archive_the_bundle_predicts_with_the_bytes_of_predict(
     season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
 ) -> None:
@@ -231,17 +223,17 @@ def test_without_an_archive_the_bundle_predicts_with_the_bytes_of_predict(
     assert result.returncode == 0, result.stdout
     assert '"event": "predict"' in log(root)
     assert why_unhealthy(root / "submission") is None
-    assert hakuna("health", "--folder", root / "submission").returncode == 0
+    assert hakuna_here("health", "--folder", root / "submission").returncode == 0
     for name in ("submission.csv", "failures.csv"):
         assert (root / "submission" / name).read_bytes() == (quick_prediction / name).read_bytes()
 
 
 def test_which_bundle_predicts(root: Path, quick_bundle: Bundle) -> None:
-    result = hakuna("entrypoint", "--root", root)
+    result = hakuna_here("entrypoint", "--root", root)
     assert result.returncode == 4
     assert "models: must hold a model bundle, got none" in log(root)
     # The metadata are missing, so this ends with 3, after the bundle was chosen.
-    result = hakuna("entrypoint", "--root", root, HAKUNA_DEMO_BUNDLE=str(quick_bundle.folder))
+    result = hakuna_here("entrypoint", "--root", root, HAKUNA_DEMO_BUNDLE=str(quick_bundle.folder))
     assert result.returncode == 3
     assert log(root).count("demo model: not for conclusions") == 1
     assert f"no bundle is mounted at {root / 'models'}: this is {quick_bundle.folder}" in log(root)
@@ -260,20 +252,20 @@ def test_which_bundle_predicts(root: Path, quick_bundle: Bundle) -> None:
 
 
 def test_a_mount_that_is_missing_is_named(tmp_path: Path) -> None:
-    result = hakuna("entrypoint", "--root", tmp_path)
+    result = hakuna_here("entrypoint", "--root", tmp_path)
     assert result.returncode == 3
     assert "data: must be a folder with photos and CSV files" in result.stderr
     (tmp_path / "data").mkdir()
-    result = hakuna("entrypoint", "--root", tmp_path)
+    result = hakuna_here("entrypoint", "--root", tmp_path)
     assert result.returncode == 5
     assert "submission: must be a folder that user" in result.stderr
 
 
 def test_settings_of_the_container_are_checked_and_known_to_predict(root: Path) -> None:
-    result = hakuna("entrypoint", "--root", root, HAKUNA_BUGDET="8h")
+    result = hakuna_here("entrypoint", "--root", root, HAKUNA_BUGDET="8h")
     assert result.returncode == 2
     assert "HAKUNA_BUGDET" in result.stderr
-    result = hakuna("entrypoint", "--root", root, HAKUNA_BUDGET="soon")
+    result = hakuna_here("entrypoint", "--root", root, HAKUNA_BUDGET="soon")
     assert result.returncode == 2
     assert "setting budget" in result.stderr
     names = {f"HAKUNA_{name.upper()}" for name in ContractSettings.model_fields if name not in Settings.model_fields}
@@ -295,7 +287,7 @@ def test_a_run_is_healthy_while_its_heart_beats(tmp_path: Path) -> None:
     assert why_unhealthy(tmp_path, now + 1e6) is None
     status.write_text('{"stage": "interrupted"}')
     assert "the run was interrupted" in (why_unhealthy(tmp_path, now) or "")
-    result = hakuna("health", "--folder", tmp_path)
+    result = hakuna_here("health", "--folder", tmp_path)
     assert result.returncode == 1
     assert "the run was interrupted" in result.stderr
 
@@ -305,7 +297,7 @@ def test_an_archive_that_runs_is_healthy(root: Path) -> None:
     process = start("entrypoint", "--root", root)
     wait_for_log(root, "ready")
     assert why_unhealthy(root / "submission") is None
-    locked = hakuna("entrypoint", "--root", root)
+    locked = hakuna_here("entrypoint", "--root", root)
     assert locked.returncode == 7
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)

@@ -23,8 +23,9 @@ from benchmark.scoring.log_loss import score
 from inference.bundle.reader import Bundle
 from inference.dataset.label_tables import read_labels, read_submission
 from models.bundling.pack import pack
-from runtime_tests.entrants import GOOD, HAKUNA, WRITE_SUBMISSION, hakuna, report, start, write_archive, write_data
+from runtime_tests.entrants import GOOD, WRITE_SUBMISSION, report, write_archive, write_data
 from runtime_tests.faults.commands import children_of
+from runtime_tests.running import HAKUNA, hakuna, hakuna_here, start
 
 STDERR = 2
 
@@ -46,7 +47,7 @@ def namespaces(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def rehearse(tmp_path: Path, main: str, *options: object, **files: str) -> tuple[int, dict[str, Any], str]:
     write_archive(tmp_path / "submission.zip", main, **files)
-    result = hakuna(
+    result = hakuna_here(
         "rehearse", tmp_path / "submission.zip", "--data", tmp_path / "data", "--out", tmp_path / "out",
         "--runner", "process", *options, COLUMNS="200",
     )  # fmt: skip
@@ -65,6 +66,7 @@ def wait_for_log(tmp_path: Path, text: str) -> None:
     pytest.fail(f"no {text!r} in log.txt within 20 s")
 
 
+@pytest.mark.e2e
 def test_a_packed_bundle_gives_the_bytes_of_predict_and_their_score(
     season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
 ) -> None:
@@ -232,15 +234,15 @@ def test_a_rehearsal_that_is_killed_takes_the_program_with_it(data: Path, tmp_pa
 def test_what_is_asked_for_and_not_there_is_told_before_anything_runs(data: Path, tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "submission.zip")
     arguments = ("rehearse", archive, "--data", data, "--out", tmp_path / "out")
-    result = hakuna(*arguments, "--runner", "docker", PATH="/nowhere")
+    result = hakuna_here(*arguments, "--runner", "docker", PATH="/nowhere")
     assert result.returncode == 2
     assert "--runner docker: must be usable, but no docker command on the path" in result.stderr
-    result = hakuna(*arguments, "--labels", tmp_path / "none.csv")
+    result = hakuna_here(*arguments, "--labels", tmp_path / "none.csv")
     assert result.returncode == 3
     assert "none.csv: must be a readable CSV file" in result.stderr
-    assert hakuna(*arguments, "--budget", "0").returncode == 2
+    assert hakuna_here(*arguments, "--budget", "0").returncode == 2
     assert not (tmp_path / "out").exists()
-    result = hakuna("rehearse", archive, "--data", tmp_path, "--out", tmp_path / "out", "--runner", "process")
+    result = hakuna_here("rehearse", archive, "--data", tmp_path, "--out", tmp_path / "out", "--runner", "process")
     assert result.returncode == 3
     assert report(tmp_path / "out")["verdict"] == "not judged"
 
@@ -285,7 +287,7 @@ def test_with_an_engine_the_image_runs_the_entry_and_the_result_is_looked_at_aga
 ) -> None:
     archive = write_archive(tmp_path / "submission.zip")
     arguments = ("rehearse", archive, "--data", data, "--out", tmp_path / "out", "--labels", data / "labels.csv")
-    result = hakuna(*arguments, PATH=f"{docker}:{os.environ['PATH']}")
+    result = hakuna_here(*arguments, PATH=f"{docker}:{os.environ['PATH']}")
     assert result.returncode == 0, result.stderr
     content = report(tmp_path / "out")
     assert content["runner"] == "docker, image hakuna-runtime:cpu"
@@ -312,7 +314,7 @@ def test_a_container_that_dies_is_told_from_a_program_that_fails(data: Path, doc
     archive = write_archive(tmp_path / "submission.zip", "raise SystemExit(5)")
     arguments = ("rehearse", archive, "--data", data, "--out", tmp_path / "out", "--runner", "docker")
     path = f"{docker}:{os.environ['PATH']}"
-    result = hakuna(*arguments, PATH=path)
+    result = hakuna_here(*arguments, PATH=path)
     assert result.returncode == 14
     assert report(tmp_path / "out")["program_exit_code"] == 5
     for code, expected, message in ((137, 14, "out of memory?"), (125, 1, "the container must leave rehearsal.json")):

@@ -380,7 +380,7 @@ def test_a_document_without_what_was_added_later_is_still_one(judged: tuple[Tabl
     submission, labels = judged
     strata = strata_of(labels.seq_ids, None)
     content = score_report.report(submission, labels, strata, against=submission, n_resamples=100).model_dump()
-    del content["resampling"]["caution"]
+    del content["resampling"]["small_sample_note"]
     for one in content["comparison"]["classes"]:
         del one["units_with_positives"]
     assert score_report.ScoreReport.model_validate(content).log_loss == content["log_loss"]

@@ -42,6 +42,7 @@ def beats_priors(predictions: Table, labels: Table) -> bool:
     return ours.log_loss < before.log_loss and "empty" in better and len(better) >= FEWEST_BETTER
 
 
+@pytest.mark.e2e
 def test_the_demo_bundle_beats_the_priors_on_an_unseen_season(tmp_path: Path) -> None:
     predictions, labels = predicted(tmp_path / "demo", BUNDLE_FOLDER, N_SEQUENCES)
     assert beats_priors(predictions, labels)
@@ -51,8 +52,8 @@ def test_the_demo_bundle_beats_the_priors_on_an_unseen_season(tmp_path: Path) ->
     assert not beats_priors(Table(labels.seq_ids, knows_empty), labels)
 
 
-def test_an_untrained_bundle_does_not(tmp_path: Path, tiny_bundle: Bundle) -> None:
-    assert not beats_priors(*predicted(tmp_path / "demo", tiny_bundle.folder, 80))
+def test_an_untrained_bundle_does_not(tmp_path: Path, quick_bundle: Bundle) -> None:
+    assert not beats_priors(*predicted(tmp_path / "demo", quick_bundle.folder, 80))
 
 
 def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path: Path) -> None:

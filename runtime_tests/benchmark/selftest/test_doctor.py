@@ -13,7 +13,7 @@ import pytest
 from benchmark.selftest import convolution, doctor, golden_prediction
 from benchmark.selftest.doctor import Card, Check, Outcome
 from inference.core.choices import EngineName
-from runtime_tests.entrants import hakuna
+from runtime_tests.running import hakuna
 
 GOOD_PACKAGES = {
     "tensorflow-cpu": "2.19.1",
@@ -177,6 +177,7 @@ def test_the_expected_prediction_can_be_worked_out_with_a_pencil() -> None:
     assert len({round(value, 4) for value in expected}) > 50  # classes cannot be mixed up
 
 
+@pytest.mark.e2e
 def test_this_machine_is_in_order(tmp_path: Path) -> None:
     result = hakuna("doctor", "--json", "--out", tmp_path, "--scratch", tmp_path)
     content = json.loads(result.stdout)

@@ -36,6 +36,7 @@ def test_many_sequences_share_few_photos(tmp_path: Path) -> None:
     assert many["000004"].images == bursts[1].images
 
 
+@pytest.mark.e2e
 def test_runs_are_measured_in_processes_of_their_own(tmp_path: Path) -> None:
     figures = measure_scaling(tmp_path, "hakuna study scaling", counts=(2, 5), repeats=1)
     assert [run["sequences"] for run in figures["runs"]] == [2, 5]
@@ -56,6 +57,7 @@ def test_a_run_that_fails_is_no_measurement(tmp_path: Path) -> None:
         scaling._run(tmp_path, tmp_path / "no_bundle", tmp_path / "out", 7)
 
 
+@pytest.mark.e2e
 def test_measuring_does_without_matplotlib() -> None:
     code = "import sys; sys.modules['matplotlib'] = None; import benchmark.studies.scaling"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -358,7 +358,7 @@ def test_what_is_missing_is_told(finished: Path, season: Path, tmp_path: Path) -
         export(finished, ExportFormat.MEGADETECTOR, out, None, None, None)
     with pytest.raises(UsageError, match="--project: must be given"):
         export(finished, ExportFormat.CAMTRAP_DP, out, metadata, None, None)
-    with pytest.raises(UsageError, match="must be a readable TOML file"):
+    with pytest.raises(UsageError, match="must be a readable .toml file"):
         export(finished, ExportFormat.CAMTRAP_DP, out, metadata, None, tmp_path / "no.toml")
     with pytest.raises(InputError, match="run.json: must be there"):
         export(tmp_path, ExportFormat.LONG_CSV, out, None, None, None)

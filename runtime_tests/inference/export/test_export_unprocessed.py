@@ -14,10 +14,10 @@ from benchmark.report.page import render
 from inference.bundle.reader import Bundle
 from inference.core.choices import ExportFormat
 from inference.core.errors import CheckpointError, UsageError
-from inference.core.labels import CLASS_PRIORS, LABELS, priors_row
+from inference.core.labels import CLASS_PRIORS, LABELS
 from inference.dataset.label_tables import read_submission
 from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
-from inference.ensemble.estimator import Estimator
+from inference.ensemble.estimator import Estimator, priors_row
 from inference.export.export import export
 from inference.outputs import run_report
 from inference.outputs.finished_run import read_finished_run, unseen_sequences

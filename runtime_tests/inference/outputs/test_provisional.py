@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.core.labels import CLASS_PRIORS, LABELS, N_CLASSES, priors_row
+from inference.core.labels import CLASS_PRIORS, LABELS, N_CLASSES
+from inference.ensemble.estimator import priors_row
 from inference.outputs.provisional import CHUNK_ROWS, SMALLEST_INTERVAL_SECONDS, Provisional, discard_provisional
 from inference.records.schema import Record
 

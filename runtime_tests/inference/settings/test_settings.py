@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from benchmark.rehearsal.settings import load_contract_settings
+from inference.core.choices import DecoderName
 from inference.core.errors import UsageError
 from inference.settings.settings import load_settings
 
@@ -13,6 +15,15 @@ def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HAKUNA_BATCH_SIZE", "5")
     settings = load_settings(workers=7, batch_size=None)
     assert (settings.workers, settings.batch_size) == (7, 5)
+
+
+def test_the_environment_wins_over_the_defaults_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAKUNA_DECODER", "fast")
+    monkeypatch.setenv("HAKUNA_IMAGE", "mine:1")
+    monkeypatch.setenv("hakuna_read_timeout", "2m")
+    assert (load_settings().decoder, load_settings().read_timeout) == (DecoderName.FAST, 120)
+    assert load_contract_settings().image == "mine:1"
+    assert load_contract_settings(image="other:1").image == "other:1"
 
 
 @pytest.mark.parametrize(

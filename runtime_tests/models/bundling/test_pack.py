@@ -18,7 +18,7 @@ from inference.bundle.reader import Bundle, open_bundle
 from inference.core.errors import BundleError, OutputError
 from models.bundling import pack as packing
 from models.bundling.pack import pack
-from runtime_tests.entrants import hakuna
+from runtime_tests.running import hakuna_here
 
 
 def sha256(path: Path) -> str:
@@ -28,7 +28,7 @@ def sha256(path: Path) -> str:
 def test_the_same_bundle_packed_elsewhere_at_another_time_has_the_same_hash(
     quick_bundle: Bundle, tmp_path: Path
 ) -> None:
-    first = hakuna("pack", "--bundle", quick_bundle.folder, "--out", tmp_path / "first.zip")
+    first = hakuna_here("pack", "--bundle", quick_bundle.folder, "--out", tmp_path / "first.zip")
     assert first.returncode == 0, first.stderr
     assert sha256(tmp_path / "first.zip") in first.stdout
     copy = tmp_path / "copy"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 
 from inference.core.choices import DecoderName, Preset
-from inference.core.errors import CheckpointError, InputError, InterruptedRunError
+from inference.core.errors import CheckpointError, InputError, InterruptedRunError, OutputError
 from inference.core.sequences import FailureReason, Sequence
 from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.images.decode_pillow import decode
@@ -188,18 +191,58 @@ def test_another_run_that_fills_the_cache_is_waited_for(
         cache.prepare(sequences, season, counting.decoder, 1, ignore_progress, stop)
 
 
-def test_a_torn_line_is_dropped_and_its_sequence_decoded_again(
+def test_frames_that_a_killed_run_left_without_a_row_are_never_read(
     tmp_path: Path, sequences: list[Sequence], season: Path
 ) -> None:
     with FrameCache(tmp_path, KEY) as cache:
         prepare(cache, sequences[:6], season)
-    index = tmp_path / KEY.folder_name / INDEX_NAME
-    index.write_bytes(index.read_bytes()[:-7])
+    folder = tmp_path / KEY.folder_name
+    with closing(sqlite3.connect(folder / INDEX_NAME)) as index, index:
+        index.execute("DELETE FROM sequences WHERE seq_id = ?", (sequences[5].seq_id,))
+    with (folder / PACK_NAME).open("ab") as pack:
+        pack.write(b"half a fra")
     with FrameCache(tmp_path, KEY) as cache:
         _, n_photos = prepare(cache, sequences[:6], season)
         assert 0 < n_photos <= 3
+        for sequence in sequences[:6]:
+            for frame in cache.entry(sequence.seq_id).frames:
+                cache.read(frame)
     with FrameCache(tmp_path, KEY) as cache:
         assert prepare(cache, sequences[:6], season)[1] == 0
+
+
+PREPARE_FOR_EVER = """
+import sys
+from pathlib import Path
+from runtime_tests.models.data.test_frame_cache import KEY, FrameCache, find_decoder, read_metadata, DecoderName
+
+folder, season = map(Path, sys.argv[1:])
+sequences = read_metadata(season / "test_metadata.csv").sequences.values()
+with FrameCache(folder, KEY) as cache:
+    cache.prepare(sequences, season, find_decoder(DecoderName.PILLOW), 1, lambda *_: print("part", flush=True), lambda: None)
+    print("finished", flush=True)
+"""
+
+
+def test_a_killed_process_leaves_what_it_prepared(tmp_path: Path, sequences: list[Sequence], season: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PREPARE_FOR_EVER, tmp_path, season], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "part\n"
+    process.kill()
+    process.communicate()
+    with FrameCache(tmp_path, KEY) as cache:
+        assert prepare(cache, sequences[:4], season)[1] == 0, "the first part of four sequences"
+
+
+def test_an_index_on_a_full_disk_is_an_output_error(cache: FrameCache, sequences: list[Sequence], season: Path) -> None:
+    [[n_pages]] = cache._rows.execute("PRAGMA page_count")
+    cache._rows.execute(f"PRAGMA max_page_count = {n_pages}")
+    many = [replace(sequence, seq_id="x" * 5000) for sequence in sequences[:1]]
+    with pytest.raises(OutputError, match=r"index.sqlite must be writable, got: database or disk is full") as error:
+        prepare(cache, many, season)
+    assert error.value.exit_code == 5
 
 
 def test_an_interrupted_preparation_keeps_what_was_done(
@@ -239,7 +282,24 @@ def test_other_frames_have_another_cache(tmp_path: Path) -> None:
     assert len({key.folder_name for key in keys}) == 4
     with FrameCache(tmp_path, KEY):
         pass
-    index = tmp_path / KEY.folder_name / INDEX_NAME
-    index.write_bytes(index.read_bytes().replace(b"quarter", b"quartes"))
-    with pytest.raises(CheckpointError, match="must be the index of"):
+
+
+def test_a_cache_of_another_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / KEY.folder_name
+    with FrameCache(tmp_path, KEY):
+        pass
+    with closing(sqlite3.connect(folder / INDEX_NAME)) as index:
+        index.execute("PRAGMA user_version = 9")
+    with pytest.raises(
+        CheckpointError, match=r"must be the index of frames of format 3, got format 9; delete \S+: it is"
+    ):
+        FrameCache(tmp_path, KEY)
+    (folder / INDEX_NAME).write_bytes(b"no index at all" * 100)
+    with pytest.raises(
+        CheckpointError, match=r"must be an index of frames, got: file is not a database; delete \S+: it"
+    ):
+        FrameCache(tmp_path, KEY)
+    (folder / INDEX_NAME).unlink()
+    (folder / PACK_NAME).write_bytes(b"frames of the format before")
+    with pytest.raises(CheckpointError, match=r"must be the index of frames of format 3, got format 0; delete"):
         FrameCache(tmp_path, KEY)

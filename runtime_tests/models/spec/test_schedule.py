@@ -99,6 +99,6 @@ def test_a_schedule_that_makes_no_sense_is_refused_with_its_place(
 
 def test_an_unknown_schedule_is_refused_with_those_that_are_there() -> None:
     with pytest.raises(
-        UsageError, match="must be one of background, two_branch, v1, v2 or a readable .toml, got: No such"
+        UsageError, match="must be one of background, two_branch, v1, v2 or a readable .toml file, got: No such"
     ):
         load_schedule("v3")

@@ -51,7 +51,7 @@ SIZE = ImageSize(48, 64)
 STEPS_THAT_TELL = """
 import itertools, os, sys, time
 import hakuna
-from models.learner import Learner
+from models.training.learner import Learner
 learn, steps = Learner.learn, itertools.count(1)
 
 def learn_and_tell(self, batch, rate):
