@@ -86,7 +86,7 @@ def main() -> None:
     set_library_defaults()
     _open_standard_streams()
     try:
-        app()
+        app(prog_name="hakuna")
     except HakunaError as error:
         with suppress(OSError):  # nobody may listen any more; the exit code still reports it
             typer.echo(f"hakuna: {error}", err=True)

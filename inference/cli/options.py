@@ -18,7 +18,7 @@ Out = Annotated[Path, typer.Option(help="Output folder.")]
 Metadata = Annotated[Path | None, typer.Option(help="Metadata; default DATA/test_metadata.csv.")]
 Labels = Annotated[Path | None, typer.Option(help="CSV with seq_id and 54 columns of 0 and 1: also score it.")]
 SubmissionFormat = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--format",
         help="Submission format; default DATA/submission_format.csv; 'none': every sequence of the metadata.",
