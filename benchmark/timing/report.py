@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from benchmark.timing.measure import Group, Spread, Unit
 from inference.core.config_files import Strict, first_problem
 from inference.core.errors import UsageError
-from inference.core.files import atomic_writer
 from inference.networks.forward import MAX_CALL_IMAGES
 
 SCHEMA_VERSION = 1
@@ -96,12 +95,6 @@ class BenchReport(Strict):
     def of_group(self, group: Group) -> list[StageFigures]:
         """The stages of a group, in order."""
         return [one for one in self.stages if one.group == group]
-
-
-def write_report(report: BenchReport, path: Path) -> None:
-    """Keep a report."""
-    with atomic_writer(path) as file:
-        file.write(report.model_dump_json(indent=1, exclude_none=True) + "\n")
 
 
 def read_report(path: Path) -> BenchReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,11 @@ def show_or_write(text: str, target: Path | None, show: Callable[[], None]) -> N
             target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_writer(target) as file:
             file.write(f"{text}\n")
+
+
+def printing_beside(target: Path | None) -> AbstractContextManager[object]:
+    """Where anything else is printed meanwhile: with `--json -` to standard error."""
+    return redirect_stdout(sys.stderr) if target == STDOUT else nullcontext()
 
 
 def print_figures(figures: dict[str, Any]) -> None:

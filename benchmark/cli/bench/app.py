@@ -101,8 +101,9 @@ def project(
     """
     from benchmark.capacity.device_profiles import load_profile
     from benchmark.capacity.workloads import load_workload
+    from inference.settings.settings import load_settings
 
-    seconds = _seconds(budget)
+    seconds = load_settings(budget=budget).budget if budget else None
     if ensemble not in ENSEMBLES:
         raise UsageError(f"--ensemble: must be one of {', '.join(ENSEMBLES)}, got {ensemble!r}")
     chosen, profile = load_workload(workload), load_profile(device_profile) if device_profile else None
@@ -176,17 +177,6 @@ def page(
     from benchmark.charts.history import write_page
 
     typer.echo(f"page  {write_page(folder)}")
-
-
-def _seconds(budget: str | None) -> float | None:
-    """A duration of the command line in seconds. Raises UsageError."""
-    from inference.settings.units import seconds_of
-
-    try:
-        seconds = seconds_of(budget)
-    except ValueError as error:
-        raise UsageError(f"--budget: {error}, got {budget!r}") from error
-    return float(str(seconds)) if seconds else None
 
 
 for command in (stages, project, validate, decoders, published, page):

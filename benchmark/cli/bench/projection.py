@@ -30,7 +30,7 @@ from benchmark.provenance import origin
 from benchmark.timing.harness import time_startup
 from inference.bundle.passes import Effort
 from inference.bundle.reader import open_bundle
-from inference.cli.printing import show_or_write
+from inference.cli.printing import printing_beside, show_or_write
 from inference.core.choices import Precision
 from inference.core.errors import DoesNotFitError, UsageError
 from models.spec.recipe import load_recipe
@@ -54,7 +54,8 @@ def project_workload(request: HarnessRequest, question: Question, json: Path | N
         projections = _on_profile(request, workload, question.profile)
         device, shown, level = question.profile.name, f"{question.profile.name} (not measured)", LOW
     else:
-        projections = _on_this_machine(request, workload)
+        with printing_beside(json):
+            projections = _on_this_machine(request, workload)
         device, shown, level = "this machine", "this machine, from the rates above", MEASURED
     wanted = (question.ensemble, precision, level)
     chosen = next((one for one in projections if (one.ensemble, one.precision, one.level) == wanted), None)

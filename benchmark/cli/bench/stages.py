@@ -20,7 +20,7 @@ from benchmark.cli.bench.setup import (
 from benchmark.timing import regression_gate
 from benchmark.timing.harness import time_startup
 from benchmark.timing.report import BenchReport
-from inference.cli.printing import show_or_write
+from inference.cli.printing import printing_beside, show_or_write
 
 
 def time_stages(
@@ -49,6 +49,7 @@ def time_stages(
                 report, baseline, max_regression, lambda names: harness.time(2 * request.n_repeats, only=names)
             )
             notes = (regression_gate.other_processor(report, baseline), regression_gate.new_stages(report, baseline))
-            tables.print_judged(judged, max_regression, [note for note in notes if note])
+            with printing_beside(json):
+                tables.print_judged(judged, max_regression, [note for note in notes if note])
             regression_gate.check(judged, max_regression)
     return report
