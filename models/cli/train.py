@@ -10,6 +10,7 @@ import typer
 from inference.cli.options import Restart, Workers
 from inference.cli.session import session
 from inference.core.choices import Preset
+from inference.core.errors import InputError
 from models.spec.kinds import DEFAULT_SCHEDULES, Classes, Head, Kind, Scaling
 
 SECONDS_PER_MINUTE = 60
@@ -85,6 +86,9 @@ def train(
         checkpoint_seconds=SECONDS_PER_MINUTE * checkpoint_minutes,
         fresh=restart,
     )
+    for path in (job.metadata, job.labels):
+        if not path.exists():
+            raise InputError(f"{path}: must be a readable CSV file, got none")
     with session() as run, locked(out) as folder:
         from models.training.train import train as train_network  # TensorFlow: seconds
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from benchmark.cli.bench.request import BACKBONE, HarnessRequest, command_line, show_figures, working_in
 from inference.bundle.passes import Effort
 from inference.cli.options import JsonTarget, help_of
 from inference.core.choices import Precision
@@ -65,7 +66,6 @@ def stages(
     from benchmark.timing.report import read_report
 
     baseline = read_report(compare) if compare else None
-    from benchmark.cli.bench.setup import HarnessRequest
     from benchmark.cli.bench.stages import time_stages
 
     request = HarnessRequest(data, bundle, backbone, recipe, quick, repeats, cache_dir)
@@ -108,7 +108,6 @@ def project(
         raise UsageError(f"--ensemble: must be one of {', '.join(ENSEMBLES)}, got {ensemble!r}")
     chosen, profile = load_workload(workload), load_profile(device_profile) if device_profile else None
     from benchmark.cli.bench.projection import Question, project_workload
-    from benchmark.cli.bench.setup import HarnessRequest
 
     request = HarnessRequest(data, bundle, backbone, recipe, quick, repeats, cache_dir)
     project_workload(request, Question(chosen, profile, seconds, ENSEMBLES[ensemble], precision), json)
@@ -128,7 +127,6 @@ def validate(
         hakuna bench validate --sequences 200 --json benchmark/results/projection_validation.json
     """
     from benchmark.cli.bench.projection import validate_projections
-    from benchmark.cli.bench.setup import HarnessRequest
 
     request = HarnessRequest(bundle=bundle, backbone=backbone, repeats=repeats, cache_dir=cache_dir)
     validate_projections(request, sequences, json)
@@ -140,7 +138,6 @@ def decoders(data: Photos, json: JsonTarget = None) -> None:
     Examples:
         hakuna bench decoders /data --json benchmark/results/decoders.json
     """
-    from benchmark.cli.bench.setup import command_line, show_figures
     from benchmark.studies.decoders import compare_decoders
 
     show_figures(compare_decoders(data, command_line()), json)
@@ -158,7 +155,6 @@ def published(
     Examples:
         hakuna bench published /data --json benchmark/results/against_published.json
     """
-    from benchmark.cli.bench.setup import BACKBONE, command_line, show_figures, working_in
     from benchmark.studies.against_published import compare
 
     with working_in(cache_dir) as work:

@@ -15,16 +15,16 @@ from benchmark.capacity.rates import measured_rates
 from benchmark.capacity.validation import IMAGES_PER_CALL, TIMED_SIZES, validate
 from benchmark.capacity.workloads import Workload
 from benchmark.charts import tables
-from benchmark.cli.bench.setup import (
+from benchmark.cli.bench.request import (
     BACKBONE,
     STARTUP_REPEATS,
     HarnessRequest,
     command_line,
-    make_harness,
     quiet_logs,
     show_figures,
     working_in,
 )
+from benchmark.cli.bench.setup import make_harness
 from benchmark.cli.bench.stages import time_stages
 from benchmark.provenance import origin
 from benchmark.timing.harness import time_startup

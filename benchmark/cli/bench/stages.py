@@ -8,15 +8,15 @@ from rich.console import Console
 
 from benchmark.capacity.validation import IMAGES_PER_CALL
 from benchmark.charts import tables
-from benchmark.cli.bench.setup import (
+from benchmark.cli.bench.request import (
     QUICK_IMAGES,
     STARTUP_REPEATS,
     HarnessRequest,
-    make_harness,
     progress_bar,
     quiet_logs,
     working_in,
 )
+from benchmark.cli.bench.setup import make_harness
 from benchmark.timing import regression_gate
 from benchmark.timing.harness import time_startup
 from benchmark.timing.report import BenchReport

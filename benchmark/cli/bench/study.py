@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.bench.app import Backbone, CacheDir, Plots, Quick, Repeats
+from benchmark.cli.bench.request import QUICK_IMAGES, HarnessRequest, command_line, quiet_logs, show_figures, working_in
 from inference.cli.options import JsonTarget, help_of
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Studies behind committed figures.")
@@ -29,7 +30,6 @@ def ablation(
     from benchmark.ablation.plan import FULL, MINI
     from benchmark.ablation.report import markdown, write_report
     from benchmark.ablation.study import run_ablation
-    from benchmark.cli.bench.setup import command_line, working_in
     from benchmark.timing.harness import n_workers
     from inference.cli.printing import show_or_write
 
@@ -50,7 +50,6 @@ def demo_bundle(
         hakuna study demo-bundle --out models/demo --cache-dir build/demo-bundle
     """
     from benchmark.ablation.demo_bundle import make_demo_bundle
-    from benchmark.cli.bench.setup import command_line, working_in
     from benchmark.timing.harness import n_workers
 
     with working_in(cache_dir) as work:
@@ -69,14 +68,7 @@ def gate_experiments(
     Examples:
         hakuna study gate-experiments --quick --json benchmark/results/gate_experiments.json
     """
-    from benchmark.cli.bench.setup import (
-        QUICK_IMAGES,
-        HarnessRequest,
-        make_harness,
-        quiet_logs,
-        show_figures,
-        working_in,
-    )
+    from benchmark.cli.bench.setup import make_harness
     from benchmark.studies.gate_experiments import run_experiments
 
     request = HarnessRequest(quick=quick, repeats=repeats, cache_dir=cache_dir)
@@ -91,7 +83,6 @@ def neighbourhood(json: JsonTarget = None) -> None:
     Examples:
         hakuna study neighbourhood --json benchmark/results/neighbours.json
     """
-    from benchmark.cli.bench.setup import command_line, show_figures
     from benchmark.studies.neighbourhood_speed import measure_neighbours
 
     show_figures(measure_neighbours(command_line()), json)
@@ -103,7 +94,6 @@ def scaling(plots: Plots = None, json: JsonTarget = None, cache_dir: CacheDir = 
     Examples:
         hakuna study scaling --json benchmark/results/scaling.json --plots benchmark/results
     """
-    from benchmark.cli.bench.setup import command_line, show_figures, working_in
     from benchmark.studies.scaling import measure_scaling, plot
 
     with working_in(cache_dir) as work:
@@ -120,7 +110,6 @@ def training(backbone: Backbone = None, json: JsonTarget = None, cache_dir: Cach
     Examples:
         hakuna study training --json benchmark/results/training.json
     """
-    from benchmark.cli.bench.setup import command_line, show_figures, working_in
     from benchmark.studies.training_throughput import APPLICATION, measure_training
     from benchmark.timing.harness import n_workers
 

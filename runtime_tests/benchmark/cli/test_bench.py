@@ -12,7 +12,7 @@ from benchmark.capacity.projection import ENSEMBLES
 from benchmark.capacity.workloads import load_workload
 from benchmark.cli.bench import projection, setup, stages
 from benchmark.cli.bench.projection import Question, project_workload
-from benchmark.cli.bench.setup import HarnessRequest
+from benchmark.cli.bench.request import HarnessRequest
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
 from inference.core.choices import Precision
