@@ -1,1 +1,1 @@
-"""Makes model bundles: networks and boosters go in, a verified bundle comes out."""
+"""Makes model bundles: networks and stackers go in, a verified bundle comes out."""

@@ -43,11 +43,10 @@ from inference.process.lock import locked
 from inference.process.progress import RunState
 from models.bundling.build import build_bundle
 from models.data.season_labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, season_of
-from models.spec.network_plan import NetworkPlan
+from models.spec.network_plan import NETWORK_NAME, REPORT_NAME, NetworkPlan
 from models.stacking.matrix import SECOND, half_of
-from models.stacking.stack import StackingJob, stack
-from models.stacking.train_set import StackingOptions
-from models.training.job import NETWORK_NAME, REPORT_NAME, TrainingJob, TrainingOptions
+from models.stacking.stack import StackingJob, StackingOptions, stack
+from models.training.job import TrainingJob, TrainingOptions
 from models.training.train import train
 
 log = structlog.get_logger()
@@ -183,7 +182,7 @@ def _train(folder: Path, data: Path, training: Training, plan: Plan, seed: int, 
     job = TrainingJob(
         plan=plan_of_network,
         schedule=schedule_of(training, plan),
-        data_folder=data,
+        photos=str(data),
         metadata=data / TRAIN_METADATA_NAME,
         labels=data / TRAIN_LABELS_NAME,
         training_seasons=LEARNING,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from inference.core.sequences import ImageSize
-from models.spec.kinds import Kind
+from models.spec.kinds import NetworkKind
 from models.spec.schedule import Schedule, SizeStage
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ MINI = replace(
 
 def schedule_of(training: Training, plan: Plan) -> Schedule:
     """One size; the two-branch network learns less and slower (REFERENCE.md section 3.6)."""
-    is_branched = training.kind is Kind.TWO_BRANCH
+    is_branched = training.kind is NetworkKind.TWO_BRANCH
     stage = SizeStage(
         height=plan.size.height,
         width=plan.size.width,

@@ -8,7 +8,7 @@ from typing import Any
 from inference.bundle.manifest import Blend, Block, NeighbourOptions, Size
 from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize
-from models.spec.kinds import VIEWS, Classes, Head, Kind, Scaling
+from models.spec.kinds import VIEWS, Classes, Head, NetworkKind, Scaling
 from models.spec.recipe import EnsembleRecipe, InputRecipe, NetworkRecipe, Recipe, StackingRecipe
 
 PRESET = "quarter"
@@ -24,20 +24,20 @@ class Training:
     """A network to train."""
 
     name: str
-    kind: Kind
+    kind: NetworkKind
     backbone: str
     head: Head = Head.SIGMOID
     classes: Classes = Classes.ALL
 
 
 TRAININGS = (
-    Training("softmax", Kind.FRAMES, "tiny", Head.SOFTMAX),
-    Training("small", Kind.FRAMES, "tiny"),
-    Training("v1", Kind.FRAMES, "small"),
-    Training("background_empty", Kind.BACKGROUND, "small", classes=Classes.EMPTY),
-    Training("background", Kind.BACKGROUND, "small"),
-    Training("mean_image", Kind.MEAN, "small"),
-    Training("two_branch", Kind.TWO_BRANCH, "small"),
+    Training("softmax", NetworkKind.FRAMES, "tiny", Head.SOFTMAX),
+    Training("small", NetworkKind.FRAMES, "tiny"),
+    Training("v1", NetworkKind.FRAMES, "small"),
+    Training("background_empty", NetworkKind.BACKGROUND, "small", classes=Classes.EMPTY),
+    Training("background", NetworkKind.BACKGROUND, "small"),
+    Training("mean_image", NetworkKind.MEAN, "small"),
+    Training("two_branch", NetworkKind.TWO_BRANCH, "small"),
 )
 """In the order in which they need each other."""
 
@@ -122,7 +122,7 @@ def _network(training: Training, size: ImageSize, *, flip_tta: bool) -> NetworkR
         file=f"{training.name}.h5",
         inputs=inputs,
         sizes=(Size(height=size.height, width=size.width),),
-        flip_tta=flip_tta and training.kind is Kind.FRAMES,
+        flip_tta=flip_tta and training.kind is NetworkKind.FRAMES,
         classes=training.classes,
     )
 

@@ -20,7 +20,7 @@ from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError
 from inference.core.sequences import ImageSize
 from inference.networks.engine_tensorflow import SIGNATURE
-from models.bundling.untrained import random_network
+from models.bundling.untrained import untrained_network
 from models.spec.recipe import Recipe
 
 OPERATIONS_OF_A_MULTIPLY_ADD = 2
@@ -52,7 +52,7 @@ def recipe_operations(recipe: Recipe, application: str) -> Operations:
     for network in recipe.networks:
         n_inputs = len(network.inputs)
         if n_inputs not in networks:
-            networks[n_inputs] = random_network(network, application)
+            networks[n_inputs] = untrained_network(network, application)
         for size in (one.as_image_size() for one in network.sizes):
             if (n_inputs, size) not in by_shape:
                 by_shape[n_inputs, size] = keras_operations(networks[n_inputs], size)

@@ -18,6 +18,7 @@ from inference.core.sequences import FrameFailure, Sequence
 from inference.images.decoder import Decoder, decode_sequences, find_decoder
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import mean_and_background, same_size
+from inference.storage.local import LocalFolder
 
 N_FRAMES = 3
 """Frames that the published program looks at."""
@@ -58,7 +59,7 @@ def pictures_of(sequences: list[Sequence], data_folder: Path, n_workers: int) ->
 
 
 def _pictures(sequence: Sequence, data_folder: Path, decoder: Decoder) -> Pictures:
-    [decoded] = decode_sequences([sequence], data_folder, Preset.QUARTER, N_FRAMES, decoder)
+    [decoded] = decode_sequences([sequence], LocalFolder(data_folder), Preset.QUARTER, N_FRAMES, decoder)
     if not decoded.frames:
         return Pictures((), decoded.failures)
     frames, _ = same_size(decoded.frames)

@@ -17,6 +17,7 @@ from inference.core.sequences import FrameFailure
 from inference.images.decode_pillow import DecodeError
 from inference.images.decoder import Decoder, find_decoder, has_dali
 from inference.images.reading import read_image_file
+from inference.storage.local import LocalFolder
 
 if TYPE_CHECKING:
     from inference.core.sequences import Pixels
@@ -66,7 +67,7 @@ def _photos(data: Path) -> list[bytes]:
     """Whole photos of a folder, the largest first."""
     pillow = find_decoder(DecoderName.PILLOW)
     names = [path.relative_to(data).as_posix() for path in sorted(data.rglob("*")) if path.suffix.lower() == ".jpg"]
-    files = [photo for name in names if not isinstance(photo := read_image_file(data, name), FrameFailure)]
+    files = [photo for name in names if not isinstance(photo := read_image_file(LocalFolder(data), name), FrameFailure)]
     files = [photo for photo in files if not isinstance(pillow.decode([photo], Preset.QUARTER)[0], DecodeError)]
     if not files:
         raise UsageError(f"{data}: must hold JPEG photos, got none that can be decoded")

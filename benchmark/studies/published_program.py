@@ -20,6 +20,7 @@ from inference.core.sequences import View
 from inference.images.decoder import decode_sequences, find_decoder
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import make_views, same_size
+from inference.storage.local import LocalFolder
 from models.keras_io.h5_file import load_keras_network
 from models.keras_io.scaling import scale
 
@@ -67,7 +68,7 @@ def run_published(data: Path, sequences: tuple[Sequence, ...], assets: Path, rec
     decoder = find_decoder(DecoderName.PILLOW)
 
     def read(sequence: Sequence) -> tuple[Sequence, npt.NDArray[np.uint8] | None]:
-        frames = decode_sequences([sequence], data, preset, n_frames, decoder)[0].frames
+        frames = decode_sequences([sequence], LocalFolder(data), preset, n_frames, decoder)[0].frames
         return sequence, black_out_strip(same_size(frames)[0]) if frames else None
 
     n_passes = 0

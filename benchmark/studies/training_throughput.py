@@ -13,14 +13,16 @@ import structlog
 
 from benchmark.provenance import origin
 from benchmark.synthetic.season import LABELS_NAME, write_season
-from inference.core.choices import DecoderName, Preset
+from inference.core.choices import DEFAULT_READ_TIMEOUT, DecoderName, Preset
 from inference.core.sequences import ImageSize, View
 from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.images.decoder import find_decoder
+from inference.process.read_timeout import ReadTimeout
+from inference.storage.opening import open_storage
 from models.data.batches import Examples, Views, examples_of, load_batches, photos_needed, shuffled_batches
 from models.data.frame_cache import CacheKey, FrameCache
 from models.data.season_labels import read_labels
-from models.spec.kinds import Head, Kind
+from models.spec.kinds import Head, NetworkKind
 from models.spec.network_plan import NetworkPlan
 from models.training.build_network import build_network
 from models.training.learner import Learner
@@ -63,10 +65,11 @@ def measure_training(
     decoder = find_decoder(DecoderName.AUTO, n_workers)
     with FrameCache(folder / "frames", CacheKey(Preset.QUARTER, decoder.pixels, photos_needed(VIEWS))) as cache:
         start = time.perf_counter()
-        size = cache.prepare(sequences.values(), folder, decoder, n_workers, _nobody_watches, _never_stops)
+        photos = open_storage(str(folder), ReadTimeout(DEFAULT_READ_TIMEOUT))
+        size = cache.prepare(sequences.values(), photos, decoder, n_workers, _nobody_watches, _never_stops)
         decode_seconds = time.perf_counter() - start
         examples = examples_of(ids, read_labels(folder / LABELS_NAME, ids), cache, VIEWS)
-        plan = NetworkPlan(Kind.FRAMES, application)
+        plan = NetworkPlan(NetworkKind.FRAMES, application)
         learner = Learner(build_network(plan), plan.scalings, Head.SIGMOID, None)
         learner.begin_phase(None)
         rounds = [_round(cache, examples, learner, n_workers, number) for number in range(repeats + 1)][1:]

@@ -99,7 +99,7 @@ def _photo_stages(scene: Scene, size: ImageSize) -> list[Stage]:
     files = [_read(scene, image.file_name) for image in sequence.images]
     pixels = [photo for data in files if (photo := decode_plain(data)) is not None]
     if len(pixels) < len(files):
-        raise UsageError(f"{scene.work.job.data_folder}: must hold plain JPEG photos, got others")
+        raise UsageError(f"{scene.work.job.photos}: must hold plain JPEG photos, got others")
     small = quarter_size(size)
     height, width = size
     return [
@@ -230,7 +230,11 @@ def _by_size(work: Worker, sequences: tuple[Sequence, ...]) -> dict[tuple[ImageS
     """Sequences of each size that are as long as the stages want them."""
     found: dict[tuple[ImageSize, int], list[Sequence]] = {}
     for sequence in sequences[:MOST_SEQUENCES]:
-        data = read_image_file(work.job.data_folder, sequence.images[0].file_name) if sequence.images else None
+        data = (
+            read_image_file(work.job.storage(work.options.read_timeout), sequence.images[0].file_name)
+            if sequence.images
+            else None
+        )
         size = plain_size(data) if isinstance(data, bytes) else None
         if size is not None:
             for n_frames in FRAMES:
@@ -240,7 +244,7 @@ def _by_size(work: Worker, sequences: tuple[Sequence, ...]) -> dict[tuple[ImageS
     whole = {key: same for key, same in found.items() if (key[0], max(FRAMES)) in found}
     if not whole:
         raise UsageError(
-            f"{work.job.data_folder}: must have a sequence of {max(FRAMES)} photos that are plain JPEG, got none"
+            f"{work.job.photos}: must have a sequence of {max(FRAMES)} photos that are plain JPEG, got none"
         )
     return {key: (same * SEQUENCES_OF_A_SIZE)[:SEQUENCES_OF_A_SIZE] for key, same in whole.items()}
 
@@ -255,9 +259,9 @@ def _passes(scene: Scene) -> tuple[Pass, ...]:
 
 
 def _read(scene: Scene, file_name: str) -> bytes:
-    data = read_image_file(scene.work.job.data_folder, file_name)
+    data = read_image_file(scene.work.job.storage(scene.work.options.read_timeout), file_name)
     if isinstance(data, FrameFailure):
-        raise UsageError(f"{scene.work.job.data_folder}: must hold photos that can be read, got {data}")
+        raise UsageError(f"{scene.work.job.photos}: must hold photos that can be read, got {data}")
     return data
 
 

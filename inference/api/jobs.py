@@ -56,7 +56,7 @@ def build_job(
         )
         wanted = tables.read_submission_format(format_path)
     return Job(
-        data_folder=Path(photos),
+        photos=os.fspath(photos),
         plan=tables.plan_sequences(tables.read_metadata(metadata_path), wanted),
         bundle=opened,
         preset=preset or Preset(opened.manifest.ensemble.preprocessing),

@@ -11,6 +11,7 @@ from inference.core.choices import DEFAULT_BATCH_SIZE, DEFAULT_READ_TIMEOUT, Dec
 from inference.core.errors import UsageError
 from inference.core.sequences import Sequence
 from inference.process.read_timeout import ReadTimeout
+from inference.storage.opening import TimedStorage, open_storage
 
 if TYPE_CHECKING:
     from inference.bundle.reader import Bundle
@@ -47,7 +48,8 @@ def parse_shard(text: str) -> Shard:
 class Job:
     """What to compute: the same job gives the same bytes, however it is run."""
 
-    data_folder: Path
+    photos: str
+    """Where they lie, as `open_storage` takes it: a path is a folder of this machine."""
     plan: Plan
     bundle: Bundle
     preset: Preset
@@ -73,6 +75,10 @@ class Job:
         first, end = self.shard.bounds(len(self.plan.sequences))
         return self.plan.sequences[first:end]
 
+    def storage(self, read_timeout: ReadTimeout) -> TimedStorage:
+        """The photos, each waited for a limited time."""
+        return open_storage(self.photos, read_timeout)
+
     @property
     def n_photos(self) -> int:
         """How many photos take part."""
@@ -92,7 +98,7 @@ class RunOptions:
     features_path : also write the stackers' matrix there
     budget : seconds within which a submission must exist; None: take all the time it needs
     max_failures : share of the photos that may fail
-    patience : with reading a photo
+    read_timeout : how long the reading of a photo may take; shared by all that read, since it counts what hangs
     strict : a run that its budget ends with a degraded submission exits with 6 instead of 0
     """
 

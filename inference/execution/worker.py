@@ -95,11 +95,10 @@ class Worker:
         with self.stopwatch(DECODE, len(sequences)):
             decoded = decode_sequences(
                 sequences,
-                job.data_folder,
+                job.storage(self.options.read_timeout),
                 job.preset,
                 job.bundle.manifest.n_frames,
                 self.decoder,
-                self.options.read_timeout,
             )
         with self.stopwatch(VIEWS, len(sequences)):
             return [make_viewed(one, job.bundle.manifest.view_keys) for one in decoded]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from inference.core.choices import GPU_DRIVER, REFERENCE_PIXELS, DecoderName, Preset
 from inference.core.errors import UsageError
@@ -13,7 +12,7 @@ from inference.core.sequences import FailureReason, FrameFailure, Pixels, Sequen
 from inference.images import decode_pillow, decode_turbo
 from inference.images.decode_pillow import DecodeError
 from inference.images.reading import read_image_file
-from inference.process.read_timeout import ReadTimeout, ReadTimeoutError
+from inference.storage.interface import PhotoStorage
 
 DALI_PHOTOS = 24
 """Most photos in DALI at once: 24 of 2048x1536 take 0.8 GB with the floats in between."""
@@ -84,19 +83,17 @@ def find_decoder(name: DecoderName, n_workers: int = 1) -> Decoder:
 
 def decode_sequences(
     sequences: list[Sequence],
-    data_folder: Path,
+    storage: PhotoStorage,
     preset: Preset,
     n_frames: int,
     decoder: Decoder,
-    read_timeout: ReadTimeout | None = None,
 ) -> list[DecodedSequence]:
     """Read and decode the first `n_frames` photos of each sequence.
 
     A photo that cannot be read is left out and the next ones move up; a photo beyond `n_frames` never moves in.
-    `read_timeout` limits how long the reading of each may take.
     """
     files = [
-        [(image.file_name, _read(data_folder, image.file_name, read_timeout)) for image in sequence.images[:n_frames]]
+        [(image.file_name, read_image_file(storage, image.file_name)) for image in sequence.images[:n_frames]]
         for sequence in sequences
     ]
     answers = iter(decoder.decode([data for photos in files for _, data in photos if isinstance(data, bytes)], preset))
@@ -114,12 +111,3 @@ def decode_sequences(
                 frames.append(answer)
         decoded.append(DecodedSequence(sequence, frames, tuple(failures)))
     return decoded
-
-
-def _read(data_folder: Path, file_name: str, read_timeout: ReadTimeout | None) -> bytes | FrameFailure:
-    if read_timeout is None:
-        return read_image_file(data_folder, file_name)
-    try:
-        return read_timeout(lambda: read_image_file(data_folder, file_name))
-    except ReadTimeoutError:
-        return FrameFailure(file_name, FailureReason.TIMED_OUT)

@@ -1,16 +1,14 @@
-"""A path from the metadata -> bytes that are safe to hand to a decoder."""
+"""A photo of a storage -> bytes that are safe to hand to a decoder."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from inference.core.sequences import FailureReason, FrameFailure
 from inference.images import jpeg
-from inference.storage.local import read_regular_file, safe_path
+from inference.storage.interface import PhotoStorage
 
 MAX_PIXELS = 50_000_000
 MAX_SCANS = 256
-"""Limits of RELIABILITY.md "Images"; the largest real photos have 8 MP, 1.5 MB and 1 scan."""
+"""The largest photos of the public seasons have 8 million pixels and 1 scan."""
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_FRAMING_BYTES = 12
 """Length, type and checksum around the content of a chunk."""
@@ -18,24 +16,13 @@ PNG_HEADER_BYTES = 13
 SCAN_MARKER = b"\xff\xda"
 
 
-def read_image_file(data_folder: Path, file_name: str) -> bytes | FrameFailure:
-    """Read a photo below the data folder, or tell why it cannot be a photo.
-
-    Never opens anything outside the folder, never blocks on a pipe, never reads more than 64 MiB.
-    """
-    path = safe_path(data_folder, file_name)
-    if path is None:
-        return FrameFailure(file_name, FailureReason.UNSAFE_PATH)
-    try:
-        data = read_regular_file(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return FrameFailure(file_name, FailureReason.MISSING)
-    except OSError as error:
-        return FrameFailure(file_name, FailureReason.UNREADABLE, error.strerror or str(error))
-    if isinstance(data, FailureReason):
-        return FrameFailure(file_name, data)
+def read_image_file(storage: PhotoStorage, name: str) -> bytes | FrameFailure:
+    """The bytes of a photo that may go to a decoder, or why they may not."""
+    data = storage.read(name)
+    if isinstance(data, FrameFailure):
+        return data
     refused = refuse_header(data)
-    return FrameFailure(file_name, refused) if refused else data
+    return FrameFailure(name, refused) if refused else data
 
 
 def refuse_header(data: bytes) -> FailureReason | None:

@@ -52,13 +52,12 @@ def estimate(job: Job, out: Path, options: RunOptions, state: RunState) -> dict[
     engine, decoder = start.engine, start.decoder
     estimator = Estimator(job.bundle)
     stopwatch = Stopwatch()
+    storage = job.storage(options.read_timeout)
     with stopwatch("census"):
         kept = count_completed(start, job, options, state)
         if not kept.is_complete:
-            check_any_photo(
-                job.plan.sequences, job.data_folder, job.bundle.manifest.n_frames, options.read_timeout, state.check
-            )
-        summary = summarise_input(job.sequences, job.data_folder, job.bundle.manifest.n_frames)
+            check_any_photo(job.plan.sequences, storage, job.bundle.manifest.n_frames, state.check)
+        summary = summarise_input(job.sequences, storage, job.bundle.manifest.n_frames)
     work = Worker(job, options, decoder, stopwatch, state.check)
     with stopwatch("load networks"):
         networks = load_networks(job.bundle, engine, Precision.FLOAT32, state.check)

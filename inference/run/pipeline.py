@@ -98,7 +98,7 @@ def predict(
         return report
     if not kept.is_complete:
         check_any_photo(
-            job.plan.sequences, job.data_folder, job.bundle.manifest.n_frames, options.read_timeout, state.check
+            job.plan.sequences, job.storage(options.read_timeout), job.bundle.manifest.n_frames, state.check
         )
     facts = RunMetadata(plan=job.plan, state=state, budget=options.budget)
     context = RunContext(out, options, state, engine, decoder, Estimator(job.bundle), facts, on_progress)

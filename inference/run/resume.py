@@ -17,10 +17,9 @@ from inference.execution.job import Job, RunOptions
 from inference.images.decoder import Decoder, find_decoder
 from inference.networks.engine import Engine, find_engine
 from inference.process.progress import RunState
-from inference.process.read_timeout import ReadTimeoutError
 from inference.records.jsonl import read_header, read_records
 from inference.records.schema import RECORDS_NAME, Record, RecordsHeader, outputs_of
-from inference.storage.local import STAT_FAILURES, entry_of
+from inference.storage.interface import STAT_FAILURES, Entry
 
 
 def records_header(job: Job, engine: Engine, decoder: Decoder, existing: RecordsHeader | None) -> RecordsHeader:
@@ -159,8 +158,7 @@ class _Recovered:
     """Photos whose folder entries told that they failed, and tell so no more."""
 
     def __init__(self, job: Job, options: RunOptions) -> None:
-        self._data_folder = job.data_folder
-        self._patience = options.read_timeout
+        self._storage = job.storage(options.read_timeout)
         self._is_looking = True
         self.n_photos = 0
         self.first: float = inf
@@ -171,14 +169,9 @@ class _Recovered:
         names = [failure.file_name for failure in record.failures if failure.reason in STAT_FAILURES]
         if not names or not self._is_looking:
             return
-        try:
-            n_recovered = self._patience(lambda: sum(self._is_usable(name) for name in names))
-        except ReadTimeoutError:
-            self._is_looking = False
-            return
+        entries = self._storage.entries(names)
+        self._is_looking = all(isinstance(one, Entry) or one.reason is not FailureReason.TIMED_OUT for one in entries)
+        n_recovered = sum(isinstance(one, Entry) for one in entries)
         self.n_photos += n_recovered
         if n_recovered:
             self.first = min(self.first, index)
-
-    def _is_usable(self, file_name: str) -> bool:
-        return not isinstance(entry_of(self._data_folder, file_name), FailureReason)

@@ -4,57 +4,56 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from inference.core.sequences import FailureReason
+from inference.core.sequences import FailureReason, FrameFailure
+from inference.storage.interface import MAX_FILE_BYTES, Entry
 
-STAT_FAILURES = frozenset(
-    {
-        FailureReason.UNSAFE_PATH,
-        FailureReason.MISSING,
-        FailureReason.NOT_A_FILE,
-        FailureReason.EMPTY_FILE,
-        FailureReason.TOO_LARGE,
-    }
-)
-"""Failures that a look at the folder entry finds again as long as nobody mends them."""
+Result = TypeVar("Result")
 
 
-def entry_of(data_folder: Path, file_name: str) -> os.stat_result | FailureReason:
-    """The folder entry of a photo, or why it is none."""
-    path = safe_path(data_folder, file_name)
-    if path is None:
-        return FailureReason.UNSAFE_PATH
-    try:
-        status = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return FailureReason.MISSING
-    except OSError:
-        return FailureReason.UNREADABLE
-    return refuse_entry(status) or status
+@dataclass(frozen=True)
+class LocalFolder:
+    """The photos below a folder. Nothing outside it is looked at or opened, wherever links lead."""
+
+    folder: Path
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def entry(self, name: str) -> Entry | FrameFailure:
+        """The folder entry of a photo."""
+        return self._of_photo(name, _entry)
+
+    def read(self, name: str) -> bytes | FrameFailure:
+        """The bytes of a photo; never waits for a pipe's writer."""
+        return self._of_photo(name, read_regular_file)
+
+    def _of_photo(self, name: str, look: Callable[[str], Result | FailureReason]) -> Result | FrameFailure:
+        path = safe_path(self.folder, name)
+        if path is None:
+            return FrameFailure(name, FailureReason.UNSAFE_PATH)
+        try:
+            found = look(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return FrameFailure(name, FailureReason.MISSING)
+        except OSError as error:
+            return FrameFailure(name, FailureReason.UNREADABLE, error.strerror or str(error))
+        return FrameFailure(name, found) if isinstance(found, FailureReason) else found
 
 
-MAX_FILE_BYTES = 64 << 20
-
-
-def refuse_entry(status: os.stat_result) -> FailureReason | None:
-    """Why a file with such a folder entry is not read; None if it may be."""
-    if not stat.S_ISREG(status.st_mode):
-        return FailureReason.NOT_A_FILE
-    if not status.st_size:
-        return FailureReason.EMPTY_FILE
-    return FailureReason.TOO_LARGE if status.st_size > MAX_FILE_BYTES else None
-
-
-def safe_path(data_folder: Path, file_name: str) -> str | None:
+def safe_path(folder: Path, name: str) -> str | None:
     """Absolute path of a file below the folder after links are followed, or None."""
-    parts = file_name.split("/")
-    if not file_name or "\0" in file_name or "\\" in file_name or file_name.startswith("/") or ".." in parts:
+    parts = name.split("/")
+    if not name or "\0" in name or "\\" in name or name.startswith("/") or ".." in parts:
         return None
-    root = os.path.realpath(data_folder)
+    root = os.path.realpath(folder)
     try:
-        os.fsencode(file_name)  # half a surrogate pair is no name of a file
-        path = os.path.realpath(os.path.join(root, file_name))
+        os.fsencode(name)  # half a surrogate pair is no name of a file
+        path = os.path.realpath(os.path.join(root, name))
     except (OSError, ValueError):
         return None
     # Behind a loop of links, realpath leaves links as they are, which may lead outside: its answer must be final.
@@ -64,14 +63,27 @@ def safe_path(data_folder: Path, file_name: str) -> str | None:
 
 
 def read_regular_file(path: str) -> bytes | FailureReason:
-    """The bytes of a regular file, or why there are none."""
+    """The bytes of a regular file, or why it is not read. Raises OSError."""
     # Without O_NONBLOCK, opening a pipe would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        status = os.fstat(descriptor)
-        if refused := refuse_entry(status):
+        if refused := _refused(os.fstat(descriptor)):
             return refused
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_FILE_BYTES)
+            return file.read(MAX_FILE_BYTES)  # and no more, if the file grows
     finally:
         os.close(descriptor)
+
+
+def _entry(path: str) -> Entry | FailureReason:
+    status = os.stat(path)
+    return _refused(status) or Entry(status.st_size, status.st_mtime_ns)
+
+
+def _refused(status: os.stat_result) -> FailureReason | None:
+    """Why a file with such a folder entry is not read; None if it may be."""
+    if not stat.S_ISREG(status.st_mode):
+        return FailureReason.NOT_A_FILE
+    if not status.st_size:
+        return FailureReason.EMPTY_FILE
+    return FailureReason.TOO_LARGE if status.st_size > MAX_FILE_BYTES else None

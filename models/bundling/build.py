@@ -1,4 +1,4 @@
-"""Trainings and stackers of this project -> a bundle."""
+"""Trained networks and stackers of this project -> a bundle."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from typing import Any
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError
 from models.bundling.import_assets import file_names, make_bundle
+from models.spec.network_plan import NETWORK_NAME, REPORT_NAME
 from models.spec.recipe import NetworkRecipe, Recipe
-
-NETWORK_NAME, REPORT_NAME = "network.h5", "training.json"
-"""What `hakuna train` leaves."""
 
 
 def build_bundle(recipe: Recipe, networks: Path, stackers: Path | None, out: Path, *, demo: bool = False) -> Bundle:
-    """Put the networks of a recipe and its boosters together.
+    """Put the networks of a recipe and its stackers together.
 
     A network is what its recipe calls `trained` below `networks`, else `NAME/network.h5`, else its own file name.
     Without `stackers` the bundle has none: its records are what they are trained from. `demo` marks it as one.
@@ -25,7 +23,7 @@ def build_bundle(recipe: Recipe, networks: Path, stackers: Path | None, out: Pat
     ------
     BundleError
         A file is missing or unusable, or a network was trained on other views, scaling, classes or preprocessing than the
-        recipe says.
+        recipe has.
     """
     if stackers is None:
         recipe = recipe.model_copy(update={"stacking": None})
@@ -59,7 +57,7 @@ def found_networks(recipe: Recipe, folder: Path) -> tuple[NetworkRecipe, ...]:
 def _check_training(network: NetworkRecipe, recipe: Recipe, report: Path) -> None:
     """Refuse a network that was trained on something else. Preprocessing travels with the weights."""
     if not report.is_file():
-        return  # from elsewhere: nobody wrote down how it was made
+        return  # from elsewhere: how it was trained is not known
     try:
         content: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
         trained = {

@@ -1,4 +1,4 @@
-"""Keras networks and boosters under the names of a recipe -> a bundle, whole and proven, or nothing."""
+"""Keras networks and LightGBM boosters under the names of a recipe -> a bundle, whole and checked, or nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -28,21 +28,19 @@ from inference.bundle.manifest import (
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.errors import BundleError
 from inference.core.files import output_errors, sha256_of_file, sync_folder
+from inference.core.sequences import Probabilities
+from inference.core.version import hakuna_version
 from inference.ensemble.booster_probe import probe_boosters
 from inference.ensemble.stackers import check_feature_names
 from inference.process.children import exit_with_parent
 from models.spec.recipe import NetworkRecipe, Recipe
 
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
-
 log = structlog.get_logger()
 
 LARGE_SOURCE_BYTES = 32 << 20
-"""From this size on a network is frozen, and compared, in processes of their own: TensorFlow gives nothing back of what it
-took, and five full-size networks in one process needed more than 24 GB."""
+"""From this size on a network is frozen, run and compared in a process each: TensorFlow gives no memory back, and five
+full-size networks in one process needed more than 24 GB. One of 220 MB takes 6 GB in its processes, 8 GB in a single one."""
 
-Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
@@ -72,7 +70,7 @@ def make_bundle(where: str, files: Mapping[str, Path], recipe: Recipe, out: Path
             _import_network(files[network.file], network, recipe, sources, work) for network in recipe.networks
         )
         names = feature_names(recipe.as_ensemble(), networks)
-        _copy_boosters(files, recipe, names, work)
+        _copy_stackers(files, recipe, names, work)
         _write_manifest(recipe, networks, sources, work, demo=demo)
         probe_boosters(open_bundle(work))
         work.chmod(0o755)
@@ -85,7 +83,7 @@ def make_bundle(where: str, files: Mapping[str, Path], recipe: Recipe, out: Path
 
 
 def file_names(recipe: Recipe) -> list[str]:
-    """The files that a recipe names: networks, then boosters."""
+    """The files that a recipe names: networks, then stackers."""
     names = [network.file for network in recipe.networks]
     if recipe.stacking:
         names += [
@@ -108,11 +106,13 @@ def _entries(where: str, files: Mapping[str, Path], recipe: Recipe) -> dict[str,
 def _import_network(
     source: Path, recipe: NetworkRecipe, whole: Recipe, sources: dict[str, FileEntry], work: Path
 ) -> Network:
+    def run(step: Callable[..., Result], *arguments: Any) -> Result:
+        is_large = sources[recipe.file].n_bytes >= LARGE_SOURCE_BYTES
+        return run_in_child(source, step, *arguments) if is_large else step(*arguments)
+
     folder = work / recipe.as_network().folder
-    in_process = _here if sources[recipe.file].n_bytes < LARGE_SOURCE_BYTES else _in_a_child
-    in_process(_freeze, source, recipe, folder)
-    answers = in_process(_answers, source, recipe)
-    difference = in_process(_difference, answers, recipe, folder)
+    run(_freeze, source, recipe, folder)
+    difference = run(_difference, run(_outputs, source, recipe), recipe, folder)
     if difference > whole.max_export_difference:
         raise BundleError(
             f"network {recipe.name} ({recipe.file}): frozen and source must agree within "
@@ -123,7 +123,7 @@ def _import_network(
 
 
 def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> None:
-    # Keras and TensorFlow take seconds to import; a recipe that does not fit is told before.
+    # Keras and TensorFlow take seconds to import: files that are missing are reported before.
     from models.keras_io.frozen_export import export_frozen
     from models.keras_io.h5_file import load_network
 
@@ -131,33 +131,30 @@ def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> None:
         export_frozen(load_network(source, recipe), recipe, folder)
 
 
-def _answers(source: Path, recipe: NetworkRecipe) -> list[Probabilities]:
+def _outputs(source: Path, recipe: NetworkRecipe) -> list[Probabilities]:
     from models.keras_io.frozen_export import keras_outputs
     from models.keras_io.h5_file import load_network
 
     return keras_outputs(load_network(source, recipe), recipe)
 
 
-def _difference(answers: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
+def _difference(outputs: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
     from models.keras_io.frozen_export import max_export_error
 
-    return max_export_error(answers, recipe, folder)
+    return max_export_error(outputs, recipe, folder)
 
 
-def _here(work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
-    return work(*arguments, **options)
-
-
-def _in_a_child(work: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+def run_in_child(source: Path, step: Callable[..., Result], *arguments: Any) -> Result:
+    """Run a step on a network in a process of its own. Raises BundleError, naming the source, where that process dies."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=exit_with_parent) as child:
         try:
-            return child.submit(work, *arguments, **options).result()
+            return child.submit(step, *arguments).result()
         except BrokenProcessPool as error:
-            raise BundleError(f"{arguments[0]}: must fit into memory, but the process that froze it died") from error
+            raise BundleError(f"{source}: must fit into memory, but the process that worked on it died") from error
 
 
-def _copy_boosters(files: Mapping[str, Path], recipe: Recipe, names: tuple[str, ...], work: Path) -> None:
+def _copy_stackers(files: Mapping[str, Path], recipe: Recipe, names: tuple[str, ...], work: Path) -> None:
     if recipe.stacking is None:
         return
     for set_name, folder in recipe.stacking.folders.items():
@@ -175,11 +172,13 @@ def _copy_boosters(files: Mapping[str, Path], recipe: Recipe, names: tuple[str, 
 def _write_manifest(
     recipe: Recipe, networks: tuple[Network, ...], sources: dict[str, FileEntry], work: Path, *, demo: bool
 ) -> None:
+    import tensorflow as tf
+
     files = {path.relative_to(work).as_posix(): _file_entry(path) for path in sorted(work.rglob("*")) if path.is_file()}
     provenance = Provenance(
         recipe=recipe.name,
-        hakuna_version=version("hakuna-runtime"),
-        tensorflow_version=_tensorflow_version(),
+        hakuna_version=hakuna_version(),
+        tensorflow_version=str(tf.__version__),
         keras_version=version("keras"),
         sources=sources,
     )
@@ -187,12 +186,6 @@ def _write_manifest(
     with output_errors(work):
         (work / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
         os.sync()
-
-
-def _tensorflow_version() -> str:
-    import tensorflow as tf
-
-    return str(tf.__version__)
 
 
 def _file_entry(path: Path) -> FileEntry:

@@ -15,15 +15,15 @@ HERE = Path(__file__).resolve().parent
 SOURCES_FOLDER = "hakuna"
 BUNDLE_FOLDER = "bundle"
 DATA_FOLDER = "data"
-"""Below the working directory, as the competition's contract says."""
+"""Below the working directory, as the competition demands."""
 BUDGET = "7h45m"
 """Of the competition's eight hours: the rest is for starting the container and unpacking this archive."""
 BUDGET_VARIABLE = "HAKUNA_BUDGET"
-"""What is left of them, where the runtime sets it."""
+"""Set by a runtime that knows how much time is left."""
 
 
 def main() -> int:
-    """Predict; the exit code reports the outcome."""
+    """Predict; returns the exit code."""
     sys.path.insert(0, str(HERE / SOURCES_FOLDER))
     from inference import api
     from inference.cli.session import session

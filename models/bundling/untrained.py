@@ -1,4 +1,4 @@
-"""Untrained networks and boosters under a recipe's own file names: to run, time and test a whole ensemble.
+"""Untrained networks and stackers under a recipe's own file names: to run, time and test a whole ensemble.
 
 Their predictions scatter around the class priors and mean nothing; a bundle made of them is marked as a demo.
 """
@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.bundle.manifest import feature_names
-from inference.core.labels import CLASS_PRIORS, LABELS
-from inference.core.sequences import View
-from models.keras_io import architectures
+from inference.core.labels import CLASS_PRIORS, EMPTY, LABELS
 from models.keras_io.architectures import TINY
-from models.keras_io.h5_file import save_network
+from models.keras_io.h5_file import rebuilt_network, save_network
+from models.spec.kinds import EMPTY_CLASSES
 from models.spec.recipe import NetworkRecipe, Recipe
 
 PRIOR_FLOOR = 1e-4
@@ -26,7 +25,7 @@ BOOSTER_ROWS = 400
 BOOSTER_ROUNDS = 5
 BOOSTER_LEAVES = 4
 HEAD_SPREAD = 1.0
-"""Standard deviation of what a random network adds to the logit of a prior."""
+"""Standard deviation of what an untrained network adds to the logit of a prior."""
 
 
 def write_untrained_assets(folder: Path, recipe: Recipe, seed: int, application: str = TINY) -> None:
@@ -37,7 +36,7 @@ def write_untrained_assets(folder: Path, recipe: Recipe, seed: int, application:
     folder.mkdir(parents=True, exist_ok=True)
     for position, network in enumerate(recipe.networks):
         keras.utils.set_random_seed(seed + position)
-        save_network(random_network(network, application), folder / network.file)
+        save_network(untrained_network(network, application), folder / network.file)
         keras.backend.clear_session()
     if recipe.stacking:
         networks = tuple(network.as_network() for network in recipe.networks)
@@ -47,40 +46,37 @@ def write_untrained_assets(folder: Path, recipe: Recipe, seed: int, application:
         for set_folder in recipe.stacking.folders.values():
             (folder / set_folder).mkdir(parents=True, exist_ok=True)
             for label in recipe.stacking.classes:
-                booster = _random_booster(features, names, CLASS_PRIORS[label], random)
+                booster = _untrained_booster(features, names, CLASS_PRIORS[label], random)
                 booster.save_model(folder / set_folder / f"{label}.txt")
 
 
-def random_network(recipe: NetworkRecipe, application: str = TINY) -> keras.Model:
-    """An untrained network for the recipe's inputs, whose answers scatter around the priors."""
-    views = [one.view for one in recipe.inputs]
-    if views in ([View.BACKGROUND, View.MEAN], [View.MEAN, View.BACKGROUND]):
-        branches = [architectures.backbone(application, f"{recipe.name}_{view.value}") for view in views]
-        network = architectures.two_branch_network(*branches)
-    else:
-        network = architectures.single_view_network(architectures.backbone(application, recipe.name))
-    _centre_on_priors(network, len(views))
+def untrained_network(recipe: NetworkRecipe, application: str = TINY) -> keras.Model:
+    """A network for the recipe's inputs with random weights, whose outputs scatter around the priors."""
+    network = rebuilt_network(recipe, application)
+    _centre_on_priors(network)
     return network
 
 
-def _centre_on_priors(network: keras.Model, n_inputs: int) -> None:
-    """Scale the last layer so that its answers to one noisy image are the priors, more or less."""
+def _centre_on_priors(network: keras.Model) -> None:
+    """Scale the last layer so that its outputs for one noisy image are about the priors."""
     head = network.layers[-1]
     features = keras.Model(network.inputs, head.input)
     random = np.random.default_rng(0)
-    noise = [random.uniform(-1, 1, (1, 360, 480, 3)).astype(np.float32) for _ in range(n_inputs)]
+    noise = [random.uniform(-1, 1, (1, 360, 480, 3)).astype(np.float32) for _ in network.inputs]
     activations = np.asarray(features(noise))[0]
     kernel, _ = head.get_weights()
     spread = float(np.std(activations @ kernel)) or 1.0
     kernel *= HEAD_SPREAD / spread
-    priors = np.maximum([CLASS_PRIORS[label] for label in LABELS], PRIOR_FLOOR)
+    empty = CLASS_PRIORS[LABELS[EMPTY]]
+    shares = [1 - empty, empty] if kernel.shape[1] == EMPTY_CLASSES else [CLASS_PRIORS[label] for label in LABELS]
+    priors = np.maximum(shares, PRIOR_FLOOR)
     head.set_weights([kernel, np.log(priors / (1 - priors)) - activations @ kernel])
 
 
-def _random_booster(
+def _untrained_booster(
     features: npt.NDArray[np.float64], names: tuple[str, ...], prior: float, random: np.random.Generator
 ) -> lightgbm.Booster:
-    """A booster whose answers scatter around a prior."""
+    """A booster whose outputs scatter around a prior."""
     target = random.random(len(features)) < prior
     target[0], target[1] = True, False  # LightGBM needs both
     settings = {

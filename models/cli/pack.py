@@ -17,7 +17,8 @@ def pack(
     Examples:
         hakuna pack --bundle bundles/third_place --out submission.zip
     """
+    from inference.bundle.reader import open_bundle
     from models.bundling.pack import pack as write_archive
 
-    packed = write_archive(bundle, out)
+    packed = write_archive(open_bundle(bundle), out)
     typer.echo(f"{out}: {packed.n_members} files, {packed.n_bytes:,} bytes, SHA-256 {packed.sha256}")

@@ -46,14 +46,13 @@ def stack(
     if swap_out and out.resolve() == swap_out.resolve():
         raise UsageError(f"--out, --swap-out: must be different folders, got {out} twice")
     with session() as run, locked(out), locked(swap_out) if swap_out else nullcontext():
-        from models.cli.tables import print_outcome
+        from models.cli.tables import print_stackers
         from models.spec.recipe import load_recipe
-        from models.stacking.stack import StackingJob, stack
-        from models.stacking.train_set import StackingOptions
+        from models.stacking.stack import StackingJob, StackingOptions, stack
 
         chosen = tuple(classes.split(",")) if classes else None
         job = StackingJob(load_recipe(recipe), training, validation, records, labels, out, swap_out, chosen)
         memory_bytes = int(memory_gb * 2**30)
         options = StackingOptions(settings.workers, seed, rounds, memory_bytes=memory_bytes, fresh=restart)
-        for outcome in stack(job, options, run.state):
-            print_outcome(outcome)
+        for result in stack(job, options, run.state):
+            print_stackers(result)

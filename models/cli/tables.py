@@ -13,7 +13,7 @@ from inference.bundle.reader import open_bundle
 from inference.core.labels import LABELS, N_CLASSES
 
 if TYPE_CHECKING:
-    from models.stacking.stack import Outcome
+    from models.stacking.stack import StackingResult
 
 
 def show_bundle(folder: Path) -> None:
@@ -56,12 +56,12 @@ def show_bundle(folder: Path) -> None:
 DIGITS = 6
 
 
-def print_outcome(outcome: Outcome) -> None:
+def print_stackers(result: StackingResult) -> None:
     """Print the log loss of each class before and after, on the half that no stacker saw."""
     table = Table("class", "before", "after", "change", "positives", "trees")
     for column in table.columns[1:]:
         column.justify = "right"
-    for one in outcome.results:
+    for one in result.classes:
         change = f"{100 * (one.after / one.before - 1):+.1f} %" if one.before else ""
         table.add_row(
             one.label,
@@ -73,8 +73,8 @@ def print_outcome(outcome: Outcome) -> None:
         )
     console = Console()
     console.print(
-        f"trained on {outcome.train}, judged by the held-out half of {outcome.valid} -> {outcome.out}", highlight=False
+        f"trained on {result.train}, judged by the held-out half of {result.valid} -> {result.out}", highlight=False
     )
     console.print(table)
-    gained = sum(one.before - one.after for one in outcome.results) / N_CLASSES
+    gained = sum(one.before - one.after for one in result.classes) / N_CLASSES
     console.print(f"the score over {N_CLASSES} classes falls by {gained:.{DIGITS}f}", highlight=False)

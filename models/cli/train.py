@@ -11,13 +11,13 @@ from inference.cli.options import Restart, Workers
 from inference.cli.session import session
 from inference.core.choices import Preset
 from inference.core.errors import InputError
-from models.spec.kinds import DEFAULT_SCHEDULES, Classes, Head, Kind, Scaling
+from models.spec.kinds import DEFAULT_SCHEDULES, Classes, Head, NetworkKind, Scaling
 
 SECONDS_PER_MINUTE = 60
 
 
 def train(
-    network: Annotated[Kind, typer.Argument(help="What the network looks at.")],
+    network: Annotated[NetworkKind, typer.Argument(help="What the network looks at.")],
     data: Annotated[Path, typer.Argument(help="Folder with the photos, train_metadata.csv and train_labels.csv.")],
     out: Annotated[Path, typer.Option(help="Folder of this training; the same command goes on where it was.")],
     training: Annotated[str, typer.Option("--train", help="Seasons to learn from, such as S1,S2,S3.")],
@@ -58,11 +58,12 @@ def train(
         hakuna train frames /seasons --train S1,S2,S3 --valid S9 --out runs/v1 --weights notop.h5
     """
     from inference.process.lock import locked
+    from inference.process.read_timeout import ReadTimeout
     from inference.settings.settings import load_settings
     from models.data.season_labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, check_disjoint, parse_seasons
-    from models.spec.network_plan import NetworkPlan, check_plan
+    from models.spec.network_plan import NETWORK_NAME, NetworkPlan, check_plan
     from models.spec.schedule import load_schedule
-    from models.training.job import CACHE_NAME, NETWORK_NAME, TrainingJob, TrainingOptions
+    from models.training.job import CACHE_NAME, TrainingJob, TrainingOptions
 
     settings = load_settings(workers=workers)
     plan = NetworkPlan(network, backbone, head, classes, background_scaling, weights, background_network, mean_network)
@@ -72,7 +73,7 @@ def train(
     job = TrainingJob(
         plan=plan,
         schedule=load_schedule(schedule or DEFAULT_SCHEDULES[network]),
-        data_folder=data,
+        photos=str(data),
         metadata=metadata or data / TRAIN_METADATA_NAME,
         labels=labels or data / TRAIN_LABELS_NAME,
         training_seasons=training_seasons,
@@ -85,6 +86,7 @@ def train(
         cache_folder=cache_dir or out.parent / CACHE_NAME,
         checkpoint_seconds=SECONDS_PER_MINUTE * checkpoint_minutes,
         fresh=restart,
+        read_timeout=ReadTimeout(settings.read_timeout),
     )
     for path in (job.metadata, job.labels):
         if not path.exists():

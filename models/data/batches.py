@@ -1,28 +1,25 @@
-"""Sequences of the training seasons -> batches of what a network looks at, through the pipeline's own views."""
+"""Sequences of the training seasons -> batches of network inputs, through the pipeline's own views."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from inference.core.iteration import prefetch
+from inference.core.iteration import batched, prefetch
 from inference.core.sequences import ImageSize, View
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import make_views, same_size
+from models.data.frame_cache import CachedFrame, FrameCache
 from models.data.season_labels import Targets
 
-if TYPE_CHECKING:
-    from models.data.frame_cache import CachedFrame, FrameCache
-
-    Images = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
-    """(N, H, W, 3), RGB, 0-255: uint8 for frames, float32 for mean and background."""
+Images = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+"""(N, H, W, 3), RGB, 0-255: uint8 for frames, float32 for mean and background."""
 
 N_SEQUENCE_FRAMES = 3
-"""Photos of a sequence that the views on the whole sequence are made of (REFERENCE.md section 3.1)."""
+"""Photos of a sequence that the views on the whole sequence are made of, as in the published program."""
 AHEAD_BATCHES = 2
 """Batches a thread that may wait for the network."""
 
@@ -80,7 +77,7 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step learns from.
+    """The examples of a step.
 
     Attributes
     ----------
@@ -105,15 +102,12 @@ def shuffled_batches(n_examples: int, batch_size: int, seed: int, epoch: int) ->
 
 def ordered_batches(n_examples: int, batch_size: int) -> list[BatchPlan]:
     """Every example once, in order, as it is."""
-    rows = np.arange(n_examples)
-    return [
-        BatchPlan(part, np.zeros(len(part), np.bool_))
-        for part in (rows[start : start + batch_size] for start in range(0, n_examples, batch_size))
-    ]
+    parts = batched(range(n_examples), batch_size)
+    return [BatchPlan(np.array(part), np.zeros(len(part), np.bool_)) for part in parts]
 
 
 class Views:
-    """What the inputs of a network see of some sequences; threads may share it.
+    """The network inputs of some sequences; threads may share it.
 
     Where all of them at a size take at most `kept_bytes`, they stay in memory once they are made, until another size comes:
     small sizes of some thousand sequences then are as fast as the network.
@@ -123,8 +117,8 @@ class Views:
         self, cache: FrameCache, examples: Examples, views: tuple[View, ...], size: ImageSize, kept_bytes: int
     ) -> None:
         """Views of the sequences of a cache."""
-        self.examples = examples
-        self._cache, self._views, self._size, self._kept_bytes = cache, views, size, kept_bytes
+        self.cache, self.examples = cache, examples
+        self._views, self._size, self._kept_bytes = views, size, kept_bytes
         self._kept = self._memory()
 
     def resize(self, size: ImageSize) -> None:
@@ -134,7 +128,7 @@ class Views:
             self._kept = self._memory()
 
     def of(self, row: int, *, mirror: bool) -> tuple[Images, ...]:
-        """What each input sees of the sequence of a row: (H, W, 3) each. All inputs are mirrored, or none."""
+        """Each input of the sequence of a row: (H, W, 3). All inputs are mirrored, or none."""
         images = None if self._kept is None else self._kept.get(row)
         if images is None:
             images = self._made(row)
@@ -148,7 +142,7 @@ class Views:
 
     def _made(self, row: int) -> tuple[Images, ...]:
         frames = self.examples.frames[row][: photos_needed(self._views)]
-        stack, _ = same_size([self._cache.read(frame) for frame in frames])
+        stack, _ = same_size([self.cache.read(frame) for frame in frames])
         made = make_views(black_out_strip(stack), [(view, self._size) for view in self._views])
         return tuple(
             made[view, self._size][0] if view is View.FRAME else made[view, self._size] for view in self._views

@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -33,6 +34,8 @@ from inference.core.iteration import batched, prefetch
 from inference.core.sequences import IO_FAILURES, FailureReason, FrameFailure
 from inference.images.decoder import DecodedSequence, Decoder, decode_sequences
 from inference.process.lock import locked
+from inference.storage.interface import Entry
+from inference.storage.opening import TimedStorage
 
 if TYPE_CHECKING:
     from inference.core.sequences import Pixels, Sequence
@@ -45,7 +48,7 @@ FORMAT_VERSION = 3
 """SQLite's `user_version` of an index; 0 is one that was just made."""
 TABLE = """CREATE TABLE IF NOT EXISTS sequences (
     seq_id TEXT PRIMARY KEY,
-    files TEXT NOT NULL,    -- [file name, bytes, time of the last change in ns] of each photo, the figures null if missing
+    files TEXT NOT NULL,    -- [file name, bytes, time of the last change in ns] of each photo, the figures null where none is read
     frames TEXT NOT NULL,   -- [offset in the pack, bytes, CRC-32] of each frame
     failures TEXT NOT NULL  -- [file name, reason, detail] of each photo that could not be used
 ) WITHOUT ROWID"""
@@ -56,8 +59,8 @@ PNG_LEVEL = 1
 PART_SEQUENCES = 4
 """Sequences that a thread decodes at a time."""
 AHEAD_PARTS = 2
-STATED_SEQUENCES = 256
-"""Sequences whose files a thread looks at, without opening them, at a time."""
+STATED_SEQUENCES = 64
+"""Sequences whose photos a thread looks up in the storage at a time."""
 LOCK_POLL_SECONDS = 1.0
 
 
@@ -97,7 +100,7 @@ class CachedSequence:
 
 @dataclass(frozen=True)
 class CacheSize:
-    """What a cache holds of the sequences asked for."""
+    """What a cache holds of the wanted sequences."""
 
     n_sequences: int
     n_frames: int
@@ -118,7 +121,9 @@ class FrameCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._pack.touch()
             self._descriptor = os.open(self._pack, os.O_RDONLY | os.O_CLOEXEC)
-        has_frames = self._pack.stat().st_size > 0  # asked first: another process makes the index before it adds frames
+        has_frames = (
+            self._pack.stat().st_size > 0
+        )  # looked up first: another process makes the index before it adds frames
         with self._index_errors():
             self._rows = sqlite3.connect(self._index, timeout=BUSY_SECONDS)
             [[version]] = self._rows.execute("PRAGMA user_version")
@@ -142,13 +147,13 @@ class FrameCache:
     def prepare(
         self,
         sequences: Iterable[Sequence],
-        data_folder: Path,
+        storage: TimedStorage,
         decoder: Decoder,
         n_workers: int,
         on_progress: Callable[[int, int], None],
         check: Callable[[], None],
     ) -> CacheSize:
-        """Decode what is missing, once; returns the size of what was asked for.
+        """Decode what is missing, once; returns the size of what was wanted.
 
         `check` is called often and raises if the run has to stop; what was decoded is kept. Another run that fills the
         same cache is waited for.
@@ -160,11 +165,11 @@ class FrameCache:
         """
 
         def decode(part: list[Sequence]) -> list[tuple[DecodedSequence, list[bytes]]]:
-            decoded = decode_sequences(part, data_folder, self.key.preset, self.key.n_frames, decoder)
+            decoded = decode_sequences(part, storage, self.key.preset, self.key.n_frames, decoder)
             return [(one, [_png(frame) for frame in one.frames]) for one in decoded]
 
         wanted = {sequence.seq_id: sequence for sequence in sequences}
-        files = self._files_now(list(wanted.values()), data_folder, n_workers, check)
+        files = self._files_now(list(wanted.values()), storage, n_workers, check)
         unread: list[FrameFailure] = []
         if self._missing(files):
             with ExitStack() as stack, output_errors(self.folder):
@@ -180,7 +185,7 @@ class FrameCache:
                     on_progress(n_done, len(missing))
         if unread:
             raise InputError(
-                f"{data_folder}: photos that are there must be readable, got {len(unread)} that are not, the first "
+                f"{storage}: photos that are there must be readable, got {len(unread)} that are not, the first "
                 f"{unread[0].file_name} ({unread[0].reason.value}: {unread[0].detail}); run again, or take them away"
             )
         entries = [self.entry(seq_id) for seq_id in wanted]
@@ -211,15 +216,14 @@ class FrameCache:
         return np.asarray(Image.open(io.BytesIO(data)))
 
     def _files_now(
-        self, sequences: list[Sequence], data_folder: Path, n_workers: int, check: Callable[[], None]
+        self, sequences: list[Sequence], storage: TimedStorage, n_workers: int, check: Callable[[], None]
     ) -> dict[str, str]:
         """The photos of every sequence as they are now, in the form in which the index keeps them."""
 
         def look(part: list[Sequence]) -> list[str]:
-            return [
-                json.dumps([_photo_file(data_folder, image.file_name) for image in one.images[: self.key.n_frames]])
-                for one in part
-            ]
+            names = [[image.file_name for image in one.images[: self.key.n_frames]] for one in part]
+            entries = iter(storage.entries([name for of_one in names for name in of_one]))
+            return [json.dumps([_photo_file(name, next(entries)) for name in of_one]) for of_one in names]
 
         files: dict[str, str] = {}
         parts = list(batched(sequences, STATED_SEQUENCES))
@@ -235,15 +239,13 @@ class FrameCache:
             return [one[0] for one in files.items() if self._rows.execute(query, one).fetchone() is None]
 
     def _wait_for_lock(self, stack: ExitStack, check: Callable[[], None]) -> None:
-        is_logged = False
-        while True:
+        for attempt in count():
             check()
             try:
                 stack.enter_context(locked(self.folder))
             except LockedError:
-                if not is_logged:
+                if not attempt:
                     log.info("waiting for another run that fills the cache", folder=str(self.folder))
-                is_logged = True
                 time.sleep(LOCK_POLL_SECONDS)
             else:
                 return
@@ -280,13 +282,16 @@ class FrameCache:
             ) from error
 
 
-def _photo_file(folder: Path, file_name: str) -> tuple[str, int | None, int | None]:
-    """A file as it is now; other bytes have, as good as always, another size or time of change."""
-    try:
-        found = (folder / file_name).stat()
-    except OSError:
-        return file_name, None, None  # decoding reports why
-    return file_name, found.st_size, found.st_mtime_ns
+def _photo_file(file_name: str, entry: Entry | FrameFailure) -> tuple[str, int | None, int | None]:
+    """A file as it is now; other bytes have, as good as always, another size or time of change.
+
+    Raises InputError where the storage did not answer in time.
+    """
+    if isinstance(entry, Entry):
+        return file_name, *entry
+    if entry.reason is FailureReason.TIMED_OUT:
+        raise InputError(f"{file_name}: must be readable, got no answer in time; run again when it is")
+    return file_name, None, None  # decoding finds out why
 
 
 def _png(frame: Pixels) -> bytes:

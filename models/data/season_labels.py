@@ -25,7 +25,7 @@ Targets = npt.NDArray[np.uint8]
 
 
 def season_of(seq_id: str) -> str | None:
-    """`S1` for `SER_S1#B04#1#1`; None where the name tells none."""
+    """`S1` for `SER_S1#B04#1#1`; None where the name has none."""
     match = SEASON.match(seq_id)
     return match.group(1) if match else None
 

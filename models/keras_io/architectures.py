@@ -13,9 +13,9 @@ from models.spec.kinds import Head
 DROPOUT = 0.05
 TWO_BRANCH_FILTERS = 1024
 TWO_BRANCH_KERNEL = 3
-"""REFERENCE.md sections 3.2 and 3.6."""
+"""Of the published program."""
 TINY, SMALL = "tiny", "small"
-"""Backbones of the project itself, for tests, demos and the ladder."""
+"""Backbones of the project itself, for tests, demos and the ablation study."""
 SMALL_FILTERS = (16, 32, 48, 64)
 SMALL_KERNEL = 3
 SMALL_MOMENTUM = 0.9
@@ -72,19 +72,23 @@ def _small_backbone(name: str) -> keras.Model:
 def single_view_network(features: keras.Model, n_classes: int = N_CLASSES, head: Head = Head.SIGMOID) -> keras.Model:
     """Frame, mean or background network: features -> what stands out anywhere in the image -> 54 probabilities."""
     images = keras.Input((None, None, 3))
+    return keras.Model(images, _pooled(features, images, n_classes, head))
+
+
+def _pooled(features: keras.Model, images: keras.KerasTensor, n_classes: int, head: Head) -> keras.KerasTensor:
     # (N, H, W, 3) -> (N, h, w, K)
     x = features(images)
     # (N, h, w, K) -> (N, K)
     x = keras.layers.GlobalMaxPooling2D()(x)
     x = keras.layers.Dropout(DROPOUT)(x)
-    # (N, K) -> (N, 54), or (N, 2) for the background network that only tells empty sequences
-    return keras.Model(images, keras.layers.Dense(n_classes, activation=head.value)(x))
+    # (N, K) -> (N, 54), or (N, 2) for a network that only knows the class empty
+    return keras.layers.Dense(n_classes, activation=head.value)(x)
 
 
 def two_branch_network(
     background_features: keras.Model, mean_features: keras.Model, n_classes: int = N_CLASSES, head: Head = Head.SIGMOID
 ) -> keras.Model:
-    """Background and mean image side by side: the background tells where to look in the mean image."""
+    """Background and mean image side by side: the background shows where in the mean image something moved."""
     background, mean = keras.Input((None, None, 3)), keras.Input((None, None, 3))
     # 2 x (N, H, W, 3) -> (N, h, w, 2 K)
     x = keras.layers.Concatenate()([background_features(background), mean_features(mean)])
@@ -104,13 +108,7 @@ def early_fusion_network(features: keras.Model, n_classes: int = N_CLASSES, head
     x = keras.layers.Concatenate()([background, mean])
     # (N, H, W, 6) -> (N, H, W, 3)
     x = keras.layers.Conv2D(3, 1, padding="same")(x)
-    # (N, H, W, 3) -> (N, h, w, K)
-    x = features(x)
-    # (N, h, w, K) -> (N, K)
-    x = keras.layers.GlobalMaxPooling2D()(x)
-    x = keras.layers.Dropout(DROPOUT)(x)
-    # (N, K) -> (N, 54)
-    return keras.Model([background, mean], keras.layers.Dense(n_classes, activation=head.value)(x))
+    return keras.Model([background, mean], _pooled(features, x, n_classes, head))
 
 
 def features_of(network: keras.Model, name: str) -> keras.Model:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-if TYPE_CHECKING:
-    Array = npt.NDArray[np.float64]
+Array = npt.NDArray[np.float64]
 
 CONVOLUTION, SHIFT, ADDITION, PRODUCT = "Conv2D", "BiasAdd", "AddV2", "Mul"
 ARITHMETIC: dict[str, Callable[..., Array]] = {
@@ -33,12 +31,12 @@ ARITHMETIC: dict[str, Callable[..., Array]] = {
 
 
 def fold_batch_norms(graph: GraphDef, output: str) -> tuple[GraphDef, int]:
-    """Fold every batch normalisation that directly follows a convolution nobody else reads.
+    """Fold every batch normalisation that directly follows a convolution that no other node reads.
 
     Parameters
     ----------
     graph : frozen: its weights are constants, its images NHWC; it is not changed
-    output : name of the node that is asked for
+    output : name of the output node
 
     Returns
     -------
@@ -104,7 +102,7 @@ class _Reading:
         return convolution, kernel * factor.ravel(), bias.ravel() * factor.ravel() + shift.ravel()
 
     def _split(self, node: NodeDef) -> tuple[NodeDef | None, Array | None]:
-        """The one operand that is computed, if nobody else reads it, and the constant one."""
+        """The one operand that is computed, if no other node reads it, and the constant one."""
         first, second = node.input[:2]
         value = self._value(second)
         if value is None:

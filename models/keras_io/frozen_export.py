@@ -11,9 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow.python.framework.convert_to_constants import (
-    convert_variables_to_constants_v2,
-)
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from inference.bundle.graph_check import check_operations
 from inference.bundle.manifest import OUTPUT_NAME, SAVED_MODEL_NAME
@@ -26,8 +24,6 @@ from models.spec.kinds import EMPTY_CLASSES, Classes
 from models.spec.recipe import NetworkRecipe, input_name
 
 CHECK_SEED = 20191216
-CHECK_IMAGES = 3
-"""Images a check looks at, per size: noise, a photo-like scene and its dark version."""
 
 
 def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> None:
@@ -39,9 +35,9 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
     Raises
     ------
     BundleError
-        The network has another number of inputs or classes than the recipe says, or operations that no bundle may have.
+        The network has another number of inputs or classes than the recipe has, or operations that no bundle may have.
     """
-    n_classes = EMPTY_CLASSES if recipe.classes is Classes.EMPTY else N_CLASSES
+    n_classes = len(recipe.classes.names)
     if len(network.inputs) != len(recipe.inputs) or network.output_shape[-1] != n_classes:
         raise BundleError(
             f"network {recipe.name}: must have {len(recipe.inputs)} inputs and {n_classes} classes, "
@@ -51,7 +47,7 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
     specs = [tf.TensorSpec([None, None, None, 3], tf.float32, name=name) for name in names]
 
     def from_pixels(*pixels: tf.Tensor) -> tf.Tensor:
-        return _answers(network, recipe, pixels)
+        return _outputs(network, recipe, pixels)
 
     frozen = _folded(convert_variables_to_constants_v2(tf.function(from_pixels).get_concrete_function(*specs)), specs)
     module = tf.Module()
@@ -104,37 +100,33 @@ def _folded(frozen: Any, specs: list[tf.TensorSpec]) -> Any:
 
 
 def keras_outputs(network: keras.Model, recipe: NetworkRecipe) -> list[Probabilities]:
-    """What a Keras network says about random and photo-like images, by size: float32 (N, C) each."""
-    answers = []
-    for size in recipe.sizes:
-        pixels = _check_pixels(recipe, size.as_image_size())
-        images = [tf.constant(pixels[input_name(one.view)]) for one in recipe.inputs]
-        answers.append(_answers(network, recipe, images).numpy())
-    return answers
+    """The outputs of a Keras network for random and photo-like images, by size: float32 (N, C) each."""
+    by_size = [list(map(tf.constant, _check_pixels(recipe, size.as_image_size()).values())) for size in recipe.sizes]
+    return [_outputs(network, recipe, images).numpy() for images in by_size]
 
 
-def _answers(network: keras.Model, recipe: NetworkRecipe, pixels: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Pixels 0-255 -> probabilities (N, 54). A network that only tells empty sequences says 0 about all species."""
+def _outputs(network: keras.Model, recipe: NetworkRecipe, pixels: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Pixels 0-255 -> probabilities (N, 54). Where it only has the empty class, the others get 0."""
     scaled = [scale(images, one.scaling) for images, one in zip(pixels, recipe.inputs, strict=True)]
-    answers = network(scaled if len(scaled) > 1 else scaled[0], training=False)
+    outputs = network(scaled if len(scaled) > 1 else scaled[0], training=False)
     if recipe.classes is not Classes.EMPTY:
-        return answers
+        return outputs
     spread = np.zeros((EMPTY_CLASSES, N_CLASSES), np.float32)
     spread[EMPTY_CLASSES - 1, EMPTY] = 1.0
-    return tf.matmul(answers, spread)
+    return tf.matmul(outputs, spread)
 
 
 def max_export_error(expected: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
-    """Largest difference of a frozen network's answers from those of the Keras network it was frozen from."""
+    """Largest difference of a frozen network's outputs from those of the Keras network it was frozen from."""
     # The frozen network is run the way a prediction runs it.
     from inference.networks.engine_tensorflow import TensorFlowNetwork
 
     frozen = TensorFlowNetwork(folder, tuple(input_name(one.view) for one in recipe.inputs))
     largest = 0.0
-    for size, answers in zip(recipe.sizes, expected, strict=True):
-        difference = np.abs(frozen(_check_pixels(recipe, size.as_image_size())) - answers).max()
+    for size, outputs in zip(recipe.sizes, expected, strict=True):
+        difference = np.abs(frozen(_check_pixels(recipe, size.as_image_size())) - outputs).max()
         if not np.isfinite(difference):
-            raise BundleError(f"network {recipe.name}: must answer with finite numbers, got {difference}")
+            raise BundleError(f"network {recipe.name}: must give finite numbers, got {difference}")
         largest = max(largest, float(difference))
     return largest
 

@@ -6,14 +6,13 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import keras
 
 from inference.core.errors import BundleError, UsageError
 from inference.core.files import atomic_binary_writer
-from inference.core.labels import N_CLASSES
 from models.keras_io.architectures import backbone, leaf_layers, single_view_network, two_branch_network
 from models.keras_io.h5_weights import (
     CONTAINERS,
@@ -23,10 +22,7 @@ from models.keras_io.h5_weights import (
     leaf_configs,
     read_keras_file,
 )
-from models.spec.kinds import EMPTY_CLASSES, Classes
-
-if TYPE_CHECKING:
-    from models.spec.recipe import NetworkRecipe
+from models.spec.recipe import NetworkRecipe
 
 ALLOWED_LAYERS = frozenset(
     {
@@ -54,9 +50,8 @@ ALLOWED_LAYERS = frozenset(
         "Sequential",
     }
 )
-"""Layers that only do arithmetic. Anything else could name code: a file is a program (RELIABILITY.md "Models")."""
+"""Layers that only do arithmetic. Anything else could name code: a file of a network is a program."""
 SAFE_MODULES = ("keras", "keras.layers", "keras.models", "keras.src.models", "keras.src.applications")
-
 
 KERAS_2 = "2."
 """How the version begins that TensorFlow 2.0-2.15 wrote; today's Keras reads only some of those files."""
@@ -65,8 +60,8 @@ KERAS_2 = "2."
 def load_network(path: Path, recipe: NetworkRecipe) -> keras.Model:
     """The network of a recipe from its file.
 
-    Files of Keras 2, and those with `Lambda` layers, are not loaded as they are: the architecture is rebuilt from what the
-    recipe says and the weights are loaded into it. No bytecode is ever looked at.
+    Files of Keras 2, and those with `Lambda` layers, are not loaded as they are: the architecture is rebuilt from the
+    recipe and the weights are loaded into it. No bytecode is ever read.
 
     Raises
     ------
@@ -86,7 +81,7 @@ def load_network(path: Path, recipe: NetworkRecipe) -> keras.Model:
 
 def rebuilt_network(recipe: NetworkRecipe, application: str) -> keras.Model:
     """The architecture of a recipe on a backbone, with random weights."""
-    n_classes = EMPTY_CLASSES if recipe.classes is Classes.EMPTY else N_CLASSES
+    n_classes = len(recipe.classes.names)
     if len(recipe.inputs) == 1:
         return single_view_network(backbone(application, recipe.name), n_classes)
     branches = [backbone(application, f"{recipe.name}_{one.view.value}") for one in recipe.inputs]
@@ -131,30 +126,21 @@ def load_keras_network(path: Path) -> keras.Model:
     BundleError
         The file is no Keras network, or holds a layer that is not on the list of plain arithmetic, `Lambda` above all.
     """
-    config = _model_config(path)
     try:
-        _refuse_unknown_layers(path, config)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{path}: must hold a whole Keras network, got one without {error}") from error
+        with h5py.File(path, "r") as file:
+            _refuse_unknown_layers(path, json.loads(file.attrs["model_config"]))
+    except OSError as error:
+        raise BundleError(f"{path}: must be a readable HDF5 file, got: {error}") from error
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{path}: must hold a whole Keras network (attribute model_config), got: {error!r}"
+        ) from error
     from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
     try:
         return keras.models.load_model(path, compile=False, custom_objects={"CustomScaleLayer": CustomScaleLayer})
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise BundleError(f"{path}: must be a Keras network, got: {type(error).__name__}: {error}") from error
-
-
-def _model_config(path: Path) -> dict[str, Any]:
-    try:
-        with h5py.File(path, "r") as file:
-            config: dict[str, Any] = json.loads(file.attrs["model_config"])
-    except OSError as error:
-        raise BundleError(f"{path}: must be a readable HDF5 file, got: {error}") from error
-    except (KeyError, ValueError, TypeError) as error:
-        raise BundleError(
-            f"{path}: must hold a whole Keras network (attribute model_config), got: {error!r}"
-        ) from error
-    return config
 
 
 def _refuse_unknown_layers(path: Path, config: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The weights of an `.h5` file of any Keras, layer by layer, and how they get into an architecture of our own.
 
 Only names, shapes and numbers are read. What else a file brings along (`Lambda` layers of TensorFlow 2.0/2.1 hold
-marshalled Python bytecode) is never looked at: the architecture is rebuilt, and the weights are loaded into it by
+marshalled Python bytecode) is never read: the architecture is rebuilt, and the weights are loaded into it by
 position and shape.
 """
 
@@ -12,17 +12,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
+import keras
 import numpy as np
 import numpy.typing as npt
 
 from inference.core.errors import BundleError
 from models.keras_io.architectures import leaf_layers
-
-if TYPE_CHECKING:
-    import keras
 
 CONTAINERS = frozenset({"Functional", "Model", "Sequential"})
 """Networks that are used as a layer of another."""
@@ -44,7 +42,7 @@ STRUCTURE = frozenset(
         "ZeroPadding2D",
     }
 )
-"""Layers without weights that change what a network says: their number must fit as well."""
+"""Layers without weights that change the outputs of a network: their number must fit as well."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def assign_weights(network: keras.Model, source: KerasFile, *, rest_is_ignored: 
 
 
 def check_structure(network: keras.Model, source: KerasFile) -> None:
-    """Refuse a file whose layers without weights differ: weights alone do not tell a maximum from an average.
+    """Refuse a file whose layers without weights differ: weights alone do not distinguish a maximum from an average.
 
     Compared are the number of layers of each kind, the factors of the residual scaling and the last activation.
     """

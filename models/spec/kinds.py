@@ -1,14 +1,15 @@
-"""Words that the models speak in; importing them costs nothing."""
+"""The kinds of networks, of their outputs and of their pixels; importing them costs nothing."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
+from inference.core.labels import LABELS
 from inference.core.sequences import View
 
 
-class Kind(StrEnum):
-    """Networks by what they look at."""
+class NetworkKind(StrEnum):
+    """Networks by their inputs."""
 
     FRAMES = "frames"
     """Each frame by itself; learns from the first one of each sequence."""
@@ -22,18 +23,18 @@ class Kind(StrEnum):
     """Background and mean image squeezed into three channels: tried by the author, and worse."""
 
 
-VIEWS: dict[Kind, tuple[View, ...]] = {
-    Kind.FRAMES: (View.FRAME,),
-    Kind.MEAN: (View.MEAN,),
-    Kind.BACKGROUND: (View.BACKGROUND,),
-    Kind.TWO_BRANCH: (View.BACKGROUND, View.MEAN),
-    Kind.EARLY_FUSION: (View.BACKGROUND, View.MEAN),
+VIEWS: dict[NetworkKind, tuple[View, ...]] = {
+    NetworkKind.FRAMES: (View.FRAME,),
+    NetworkKind.MEAN: (View.MEAN,),
+    NetworkKind.BACKGROUND: (View.BACKGROUND,),
+    NetworkKind.TWO_BRANCH: (View.BACKGROUND, View.MEAN),
+    NetworkKind.EARLY_FUSION: (View.BACKGROUND, View.MEAN),
 }
-"""What each input of a network sees, in the order of its inputs."""
+"""The view of each input of a network, in the order of its inputs."""
 
 
 class Head(StrEnum):
-    """What the last layer says about the classes."""
+    """The activation of the last layer."""
 
     SIGMOID = "sigmoid"
     """Each class by itself: a sequence can show several species. The published networks."""
@@ -42,16 +43,20 @@ class Head(StrEnum):
 
 
 class Classes(StrEnum):
-    """What a network tells apart."""
+    """The classes that a network distinguishes."""
 
     ALL = "all"
     """The 54 classes."""
     EMPTY = "empty"
     """Whether there is something, or nothing: two outputs, in this order (row 4 of the published table)."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The outputs of such a network, in their order."""
+        return LABELS if self is Classes.ALL else ("not_empty", "empty")
 
-EMPTY_CLASSES = 2
-"""Outputs of a network that only tells empty sequences."""
+
+EMPTY_CLASSES = len(Classes.EMPTY.names)
 
 
 class Scaling(StrEnum):
@@ -63,10 +68,10 @@ class Scaling(StrEnum):
     """x / 255: 0 to 1."""
 
 
-DEFAULT_SCHEDULES: dict[Kind, str] = {
-    Kind.FRAMES: "v1",
-    Kind.MEAN: "v1",
-    Kind.BACKGROUND: "background",
-    Kind.TWO_BRANCH: "two_branch",
-    Kind.EARLY_FUSION: "background",
+DEFAULT_SCHEDULES: dict[NetworkKind, str] = {
+    NetworkKind.FRAMES: "v1",
+    NetworkKind.MEAN: "v1",
+    NetworkKind.BACKGROUND: "background",
+    NetworkKind.TWO_BRANCH: "two_branch",
+    NetworkKind.EARLY_FUSION: "background",
 }

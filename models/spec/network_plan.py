@@ -1,4 +1,4 @@
-"""What to train, before Keras is there: it takes seconds to import, and a command that makes no sense is told at once."""
+"""A network to train, checked before Keras is imported, which takes seconds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 from inference.core.errors import UsageError
 from inference.core.files import sha256_of_file
-from inference.core.labels import N_CLASSES
 from inference.core.sequences import View
-from models.spec.kinds import EMPTY_CLASSES, VIEWS, Classes, Head, Kind, Scaling
+from models.spec.kinds import VIEWS, Classes, Head, NetworkKind, Scaling
+
+NETWORK_NAME, REPORT_NAME = "network.h5", "training.json"
+"""What `hakuna train` leaves in its folder."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,12 @@ class NetworkPlan:
     Attributes
     ----------
     backbone : a name in keras.applications, or 'tiny'
-    background_scaling : of the background, which the published program scaled otherwise than its training code
+    background_scaling : of the background image: the published program scaled it otherwise than its training code
     weights : backbone weights to start from, of keras.applications or of an earlier network; None: random
     background, mean : trained networks that a two-branch network starts from
     """
 
-    kind: Kind
+    kind: NetworkKind
     backbone: str
     head: Head = Head.SIGMOID
     classes: Classes = Classes.ALL
@@ -35,7 +37,7 @@ class NetworkPlan:
 
     @property
     def views(self) -> tuple[View, ...]:
-        """What each input sees."""
+        """The view of each input."""
         return VIEWS[self.kind]
 
     @property
@@ -45,8 +47,8 @@ class NetworkPlan:
 
     @property
     def n_classes(self) -> int:
-        """Classes that the network tells."""
-        return EMPTY_CLASSES if self.classes is Classes.EMPTY else N_CLASSES
+        """Outputs of the network."""
+        return len(self.classes.names)
 
     def fingerprint(self) -> dict[str, str]:
         """What the network is, and the hashes of the files it starts from."""
@@ -62,11 +64,11 @@ class NetworkPlan:
 
 
 def check_plan(plan: NetworkPlan) -> None:
-    """Raise UsageError where a plan asks for what does not go together, or files are not there."""
+    """Raise UsageError where options do not go together, or a file does not exist."""
     options = {"--weights": plan.weights, "--background-network": plan.background, "--mean-network": plan.mean}
     files = {option: path for option, path in options.items() if path is not None}
     branches = [option for option in files if option != "--weights"]
-    if plan.kind is not Kind.TWO_BRANCH and branches:
+    if plan.kind is not NetworkKind.TWO_BRANCH and branches:
         raise UsageError(f"{branches[0]}: must come with two-branch, got {plan.kind}")
     if len(branches) == 1:
         raise UsageError(f"--background-network, --mean-network: must be given together, got only {branches[0]}")

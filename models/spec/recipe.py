@@ -1,4 +1,4 @@
-"""An ensemble as data: which networks look at what, at which sizes, and how their answers become one estimate."""
+"""An ensemble as data: networks, their views and sizes, and how their outputs become one estimate."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ GRAPH_FORM = "batch normalisation folded"
 
 
 class InputRecipe(Strict):
-    """What one input of a network looks at. Inputs are in the order of the Keras network's inputs."""
+    """One input of a network. Inputs are in the order of the Keras network's inputs."""
 
     view: View
     scaling: Scaling
@@ -58,7 +58,7 @@ class NetworkRecipe(Strict):
     backbone: str | None = None
     """Name in keras.applications, for files that cannot be loaded as they are: their architecture is rebuilt."""
     classes: Classes = Classes.ALL
-    """What the network tells: a network that only tells empty sequences can only be blended into `empty`."""
+    """A network that only knows the class empty can only be blended into `empty`."""
 
     def as_network(self, source_sha256: str = "", max_export_error: float = 0.0) -> Network:
         """The manifest's entry for the network frozen from a source file of that hash."""
@@ -75,7 +75,7 @@ class NetworkRecipe(Strict):
 
 
 class EnsembleRecipe(Strict):
-    """How the answers become one estimate; see `inference.bundle.manifest.Ensemble`."""
+    """How the outputs become one estimate; see `inference.bundle.manifest.Ensemble`."""
 
     preprocessing: Literal["quarter", "quarter+jpeg"]
     frame_weights: tuple[float, ...]
@@ -84,10 +84,10 @@ class EnsembleRecipe(Strict):
 
 
 class StackingRecipe(Strict):
-    """The boosters; see `inference.bundle.manifest.Stacking`."""
+    """The stackers; see `inference.bundle.manifest.Stacking`."""
 
     folders: dict[Name, str] = Field(min_length=1)
-    """Folder of each set of boosters, which holds one `CLASS.txt` a stacked class."""
+    """Folder of each set of stackers, which holds one `CLASS.txt` a stacked class."""
     classes: tuple[Label, ...] = Field(min_length=1)
     not_in_features: tuple[Label, ...]
     blocks: tuple[str, ...] = Field(min_length=1)
@@ -115,20 +115,14 @@ class Recipe(Strict):
     description: str
     max_export_difference: float = Field(gt=0)
     priors: dict[Label, Probability] = Field(default_factory=lambda: dict(CLASS_PRIORS))
-    """For sequences without a readable photo; by default the shares of REFERENCE.md section 3.5."""
+    """For sequences without a readable photo; by default the shares of the classes over the public seasons."""
     ensemble: EnsembleRecipe
     networks: tuple[NetworkRecipe, ...] = Field(min_length=1)
     stacking: StackingRecipe | None = None
 
     def as_ensemble(self) -> Ensemble:
         """The manifest's entry."""
-        return Ensemble(
-            preprocessing=self.ensemble.preprocessing,
-            frame_weights=self.ensemble.frame_weights,
-            max_mixed_loss_increase=self.ensemble.max_mixed_loss_increase,
-            blends=self.ensemble.blends,
-            stacking=self.stacking.as_stacking() if self.stacking else None,
-        )
+        return Ensemble(**dict(self.ensemble), stacking=self.stacking.as_stacking() if self.stacking else None)
 
     def as_manifest(
         self,
@@ -162,12 +156,12 @@ class Recipe(Strict):
         return self
 
     def _check_only_blended_into_empty(self, network: NetworkRecipe) -> None:
-        """Raise ValueError where somebody would listen to what a network that only knows `empty` says about species."""
+        """Raise ValueError where the outputs of such a network would be used for other classes."""
         blends = [blend for blend in self.ensemble.blends if network.name in blend.networks]
         is_stacked = self.stacking is not None and network.name in self.stacking.blocks
         if network.as_network().per_frame or is_stacked or any(blend.classes != ("empty",) for blend in blends):
             raise ValueError(
-                f"networks: {network.name} only tells empty sequences, so it must not look at frames, be a stacking block "
+                f"networks: {network.name} only knows the class empty, so it must not have frames as input, be a stacking block "
                 f"or be blended into other classes than empty"
             )
 

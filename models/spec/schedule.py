@@ -21,7 +21,7 @@ Count = Annotated[int, Field(gt=0)]
 
 
 class WarmUp(Strict):
-    """One epoch each with only the last layers trainable, so that a new head does not wreck the layers below it."""
+    """One epoch each with only the last layers trainable, so that a new head does not spoil the layers below it."""
 
     trainable_layers: tuple[Count, ...] = Field(min_length=1)
     learning_rate: Rate
@@ -72,7 +72,7 @@ class Epoch:
 
 
 def epochs_of(schedule: Schedule) -> tuple[Epoch, ...]:
-    """All epochs in order (REFERENCE.md section 3.6)."""
+    """All epochs in order."""
     plan: list[tuple[SizeStage, int | None, float, bool]] = []
     for stage in schedule.sizes:
         if schedule.warm_up:

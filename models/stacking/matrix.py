@@ -1,16 +1,16 @@
 """Records and labels of a season -> the stackers' matrix on disk, in two halves, and the estimate it has to beat.
 
 A season like S9 has 367,480 sequences x 822 features: 1.2 GB in float32. It is made a thousand sequences at a time, and read
-by mapping it into memory, which all processes that train boosters share.
+by mapping it into memory, which all processes that train stackers share.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from inference.core.errors import CheckpointError
 from inference.core.files import output_errors
 from inference.core.iteration import batched
 from inference.core.labels import N_CLASSES
+from inference.core.sequences import Probabilities
 from inference.ensemble.aggregation import aggregate, blended
 from inference.ensemble.estimator import neighbourhood_of_records
 from inference.ensemble.features import stacker_features
@@ -28,12 +29,9 @@ from inference.records.schema import RECORDS_NAME, RecordsHeader, outputs_of
 from models.data.season_labels import Targets, read_labels
 from models.spec.recipe import Recipe
 
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
-
 HALVES = 2
 FIRST, SECOND = 0, 1
-"""The half that early stopping looks at, and the half that is held out."""
+"""The half for early stopping, and the half that is held out."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class HalfSeason:
     ----------
     matrix : file of float32 (N, D), nothing but the numbers: the stackers' features without mirror images
     n_features : D
-    estimate : float32 (N, C), what the ensemble says without stackers
+    estimate : float32 (N, C), the ensemble's probabilities without stackers
     targets : uint8 (N, C)
     """
 
@@ -66,7 +64,7 @@ class Season:
     Attributes
     ----------
     n_left_out : sequences that had no readable frame, or not every output
-    digest : SHA-256 of the numbers themselves, matrix, estimate and targets of both halves: whatever changes one changes it
+    digest : SHA-256 of matrix, estimate and targets of both halves
     networks : those that made the records: name and identity of each
     seq_ids : of both halves; empty in what a process is sent
     """
@@ -120,45 +118,56 @@ def read_season(
     header = read_header(path)
     _check_header(path, header, manifest)
     writers = [_Half(work / f"{name}_{half}.float32", len(manifest.feature_names)) for half in range(HALVES)]
-    n_read = n_left_out = 0
+    for seq_ids, features, estimate in _complete_rows(path, header, manifest, check):
+        halves = np.array([half_of(seq_id) for seq_id in seq_ids])
+        for number, writer in enumerate(writers):
+            rows = np.flatnonzero(halves == number)
+            writer.append([seq_ids[row] for row in rows], features[rows], estimate[rows])
+    first, second = [writer.finish(labels) for writer in writers]
+    digests = [writer.digest.hexdigest() for writer in writers]
+    all_ids = frozenset(seq_id for writer in writers for seq_id in writer.seq_ids)
+    return Season(
+        name=name,
+        halves=(first, second),
+        n_left_out=header.n_sequences - len(all_ids),
+        digest=hashlib.sha256(repr(digests).encode()).hexdigest(),
+        networks=tuple(dict.fromkeys((output.network, output.identity) for output in header.outputs)),
+        seq_ids=all_ids,
+    )
+
+
+def _complete_rows(
+    path: Path, header: RecordsHeader, manifest: Manifest, check: Callable[[], None]
+) -> Iterator[tuple[list[str], npt.NDArray[np.float64], Probabilities]]:
+    """Names, features (N, D) and estimate (N, C) of the sequences that have every output, a chunk of records at a time."""
     stacking = manifest.ensemble.stacking
     if stacking is None:
         raise ValueError("the manifest must have stackers, got none")
     around = neighbourhood_of_records(batched(read_records(path, header), CHUNK_RECORDS), header.n_sequences, manifest)
+    n_read = 0
     for chunk in batched(read_records(path, header), CHUNK_RECORDS):
         check()
-        neighbours = around.means[n_read : n_read + len(chunk)] if around else None
-        n_read += len(chunk)
-        seen = [record for record in chunk if record.n_frames]
-        if not seen:
-            n_left_out += len(chunk)
+        first, n_read = n_read, n_read + len(chunk)
+        has_frames = [record.n_frames > 0 for record in chunk]
+        if not any(has_frames):
             continue
-        aggregated = aggregate(seen, manifest)
-        if neighbours is not None:
-            neighbours = neighbours[[record.n_frames > 0 for record in chunk]]
-        features, estimate = stacker_features(aggregated, manifest, stacking, neighbours), blended(aggregated, manifest)
-        n_left_out += len(chunk) - int(aggregated.is_complete.sum())
-        halves = np.array([half_of(record.seq_id) for record in seen])
-        for number, writer in enumerate(writers):
-            rows = np.flatnonzero(aggregated.is_complete & (halves == number))
-            writer.append([seen[row].seq_id for row in rows], features[rows], estimate[rows])
+        aggregated = aggregate(list(compress(chunk, has_frames)), manifest)
+        rows = aggregated.is_complete
+        neighbours = around.means[first:n_read][has_frames] if around else None
+        features = stacker_features(aggregated, manifest, stacking, neighbours)[rows]
+        seq_ids = [record.seq_id for record in compress(compress(chunk, has_frames), rows)]
+        yield seq_ids, features, blended(aggregated, manifest)[rows]
     if n_read != header.n_sequences:
         raise CheckpointError(
             f"{path}: must have {header.n_sequences} whole records, got {n_read}; run predict to the end"
         )
-    finished = [writer.finish(labels) for writer in writers]
-    digests = [writer.digest_with(half) for writer, half in zip(writers, finished, strict=True)]
-    digest = hashlib.sha256(repr(digests).encode())
-    networks = tuple(dict.fromkeys((output.network, output.identity) for output in header.outputs))
-    seq_ids = frozenset(seq_id for writer in writers for seq_id in writer.seq_ids)
-    return Season(name, (finished[FIRST], finished[SECOND]), n_left_out, digest.hexdigest(), networks, seq_ids)
 
 
 def _check_header(path: Path, header: RecordsHeader, manifest: Manifest) -> None:
-    def columns(outputs: tuple[object, ...]) -> list[tuple[object, ...]]:
-        return [(one.network, one.height, one.width, one.per_frame) for one in outputs]  # type: ignore[attr-defined]
-
-    if columns(header.outputs) != columns(outputs_of(manifest)):
+    found, wanted = (
+        [replace(one, identity="") for one in outputs] for outputs in (header.outputs, outputs_of(manifest))
+    )
+    if found != wanted:
         raise CheckpointError(f"{path}: must have been made with the networks of recipe {manifest.provenance.recipe}")
     if header.fingerprint.get("flip TTA") != "off":
         raise CheckpointError(
@@ -175,8 +184,9 @@ class _Half:
         self._path = path
         self._n_features = n_features
         self.seq_ids: list[str] = []
-        self._estimates: list[Probabilities] = []
-        self._digest = hashlib.sha256()
+        self._estimates: list[Probabilities] = [np.empty((0, N_CLASSES), np.float32)]
+        self.digest = hashlib.sha256()
+        """Of the matrix; `finish` adds estimate and targets."""
         with output_errors(path):
             path.write_bytes(b"")
 
@@ -184,21 +194,12 @@ class _Half:
         self.seq_ids += seq_ids
         self._estimates.append(estimate)
         rows = features.astype(np.float32).tobytes()
-        self._digest.update(rows)
+        self.digest.update(rows)
         with output_errors(self._path), self._path.open("ab") as file:
             file.write(rows)
 
     def finish(self, labels: Path) -> HalfSeason:
-        return HalfSeason(
-            matrix=self._path,
-            n_features=self._n_features,
-            estimate=np.concatenate([np.empty((0, N_CLASSES), np.float32), *self._estimates]),
-            targets=read_labels(labels, self.seq_ids),
-        )
-
-    def digest_with(self, half: HalfSeason) -> str:
-        """SHA-256 of the matrix that went to the disk and of what `finish` made."""
-        digest = self._digest.copy()
-        digest.update(half.estimate.tobytes())
-        digest.update(half.targets.tobytes())
-        return digest.hexdigest()
+        estimate, targets = np.concatenate(self._estimates), read_labels(labels, self.seq_ids)
+        self.digest.update(estimate.tobytes())
+        self.digest.update(targets.tobytes())
+        return HalfSeason(self._path, self._n_features, estimate, targets)

@@ -1,6 +1,6 @@
 """LightGBM stackers: trained on one season, stopped early by half of another, judged by its other half.
 
-The parameters are those of the published program (REFERENCE.md section 3.4).
+The parameters are those of the published program.
 """
 
 from __future__ import annotations
@@ -35,14 +35,17 @@ BASE: dict[str, Any] = {
     "lambda_l2": 0.2,
     "min_child_samples": 25,
 }
-SLOW = frozenset({"empty", "zebra"})
-SLOW_RATE = 0.008
-FEW_FEATURES = frozenset({"empty"})
-FEW_FEATURES_FRACTION = 0.3
-REGULARISED = frozenset({"empty", "buffalo"})
-REGULARISED_LAMBDA = 0.3
-COMMON = frozenset({"empty", "zebra", "buffalo", "topi", "wildebeest", "gazellethomsons"})
-COMMON_CHILD_SAMPLES = 30
+REGULARISED: dict[str, Any] = {"lambda_l1": 0.3, "lambda_l2": 0.3}
+COMMON: dict[str, Any] = {"min_child_samples": 30}
+OF_CLASS: dict[str, dict[str, Any]] = {
+    "empty": {"learning_rate": 0.008, "feature_fraction": 0.3, **REGULARISED, **COMMON},
+    "zebra": {"learning_rate": 0.008, **COMMON},
+    "buffalo": {**REGULARISED, **COMMON},
+    "topi": COMMON,
+    "wildebeest": COMMON,
+    "gazellethomsons": COMMON,
+}
+"""Where a class has parameters of its own."""
 WEIGHT_BOUNDS = (0.6, 1.8)
 """Of `scale_pos_weight`: share of the class over all seasons / share in the training season."""
 REPRODUCIBLE: dict[str, Any] = {
@@ -72,7 +75,7 @@ class Task:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """What a stacker gains on the half that it never saw.
+    """What a stacker gains on the half that was held out.
 
     Attributes
     ----------
@@ -93,15 +96,7 @@ class ClassResult:
 
 def parameters(label: str, weight: float) -> dict[str, Any]:
     """LightGBM's parameters for a class."""
-    return {
-        **BASE,
-        "learning_rate": SLOW_RATE if label in SLOW else BASE["learning_rate"],
-        "feature_fraction": FEW_FEATURES_FRACTION if label in FEW_FEATURES else BASE["feature_fraction"],
-        "lambda_l1": REGULARISED_LAMBDA if label in REGULARISED else BASE["lambda_l1"],
-        "lambda_l2": REGULARISED_LAMBDA if label in REGULARISED else BASE["lambda_l2"],
-        "min_child_samples": COMMON_CHILD_SAMPLES if label in COMMON else BASE["min_child_samples"],
-        "scale_pos_weight": weight,
-    }
+    return {**BASE, **OF_CLASS.get(label, {}), "scale_pos_weight": weight}
 
 
 def positive_weight(prior: float, share: float) -> float:
@@ -111,17 +106,13 @@ def positive_weight(prior: float, share: float) -> float:
 
 
 def train_class(task: Task) -> ClassResult:
-    """Train, judge and write the booster of one class."""
+    """Train, judge and write the stacker of one class."""
     targets = np.concatenate([half.targets[:, 0] for half in task.train.halves])
     weight = positive_weight(task.prior, float(targets.mean()))
     settings = {**parameters(task.label, weight), **REPRODUCIBLE, "seed": task.seed, "num_threads": task.n_threads}
     names = list(task.feature_names)
-    dataset = lightgbm.Dataset(
-        [half.features() for half in task.train.halves],
-        targets,
-        feature_name=names,
-        params=settings,
-    )
+    matrices = [half.features() for half in task.train.halves]
+    dataset = lightgbm.Dataset(matrices, targets, feature_name=names, params=settings)
     stopping = task.valid.halves[FIRST]
     stopped = lightgbm.Dataset(stopping.features(), stopping.targets[:, 0], reference=dataset, feature_name=names)
     booster = lightgbm.train(
@@ -155,13 +146,13 @@ def log_loss(p: npt.NDArray[Any], y: npt.NDArray[np.uint8]) -> float:
 def _write_booster(booster: lightgbm.Booster, path: Path) -> None:
     """Write the trees up to the best round, whole or not at all."""
     text = booster.model_to_string(num_iteration=booster.best_iteration)
-    text = NUMBER_OF_THREADS.sub("[num_threads: 0]", text)  # it changes nothing, so it shall not change the file
+    text = NUMBER_OF_THREADS.sub("[num_threads: 0]", text)  # no result depends on it, so the file must not
     check_booster_text(str(path), text.encode())
     with atomic_writer(path) as file:
         file.write(text)
 
 
-def check_both(task: Task) -> None:
+def check_trainable(task: Task) -> None:
     """Refuse a class that a part never shows, or always: there is nothing to learn or to judge."""
     parts = {
         f"season {task.train.name}": [half.targets[:, 0] for half in task.train.halves],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from inference.core.labels import LABELS
+import keras
+
 from models.keras_io.architectures import (
     backbone,
     early_fusion_network,
@@ -15,33 +15,21 @@ from models.keras_io.architectures import (
 )
 from models.keras_io.h5_file import check_layers, load_keras_network
 from models.keras_io.h5_weights import assign_weights, read_keras_file
-from models.spec.kinds import Classes, Kind
+from models.spec.kinds import NetworkKind
 from models.spec.network_plan import NetworkPlan
-
-if TYPE_CHECKING:
-    import keras
 
 
 def build_network(plan: NetworkPlan) -> keras.Model:
     """Build a network and load what it starts from. Raises UsageError or BundleError where that does not fit."""
-    network = _assembled(plan)
+    if plan.kind is NetworkKind.TWO_BRANCH:
+        background, mean = _branch(plan, plan.background, "background"), _branch(plan, plan.mean, "mean")
+        network = two_branch_network(background, mean, plan.n_classes, plan.head)
+    else:
+        features = _started_backbone(plan, plan.kind.value.replace("-", "_"))
+        is_fused = plan.kind is NetworkKind.EARLY_FUSION
+        network = (early_fusion_network if is_fused else single_view_network)(features, plan.n_classes, plan.head)
     check_layers(network)
     return network
-
-
-def _assembled(plan: NetworkPlan) -> keras.Model:
-    if plan.kind is Kind.TWO_BRANCH:
-        background, mean = _branch(plan, plan.background, "background"), _branch(plan, plan.mean, "mean")
-        return two_branch_network(background, mean, plan.n_classes, plan.head)
-    features = _started_backbone(plan, plan.kind.value.replace("-", "_"))
-    if plan.kind is Kind.EARLY_FUSION:
-        return early_fusion_network(features, plan.n_classes, plan.head)
-    return single_view_network(features, plan.n_classes, plan.head)
-
-
-def class_names(plan: NetworkPlan) -> tuple[str, ...]:
-    """Names of what the network tells, in the order of its outputs."""
-    return ("not_empty", "empty") if plan.classes is Classes.EMPTY else LABELS
 
 
 def _branch(plan: NetworkPlan, trained: Path | None, name: str) -> keras.Model:

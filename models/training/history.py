@@ -1,4 +1,4 @@
-"""What a training tells: one line an epoch in `history.jsonl`, the same for TensorBoard, and how long it still takes."""
+"""How a training goes: one line an epoch in `history.jsonl`, the same for TensorBoard, and the time to go in the log."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_tensorboard(folder: Path, entry: dict[str, Any]) -> None:
         raise OutputError(f"{path} must be writable, got: {error.message}") from error
 
 
-class Progress:
+class TrainingProgress:
     """A log line every 30 s with the loss, the rate and the time to go over all epochs that are left."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Progress:
         self._done = 0.0
 
     def __call__(self, epoch: Epoch, n_batch: int, n_examples: int, loss: float) -> None:
-        """Tell that a batch was learned from: now `n_examples` of the epoch, with that mean loss."""
+        """Count a batch that was learned from: now `n_examples` of the epoch, with that mean loss."""
         self._done += cost_of(epoch, n_batch, 0)
         if self._clock() - self._last < INTERVAL_SECONDS and n_examples < self._n_training:
             return
@@ -75,7 +75,7 @@ class Progress:
         )
 
     def validated(self, epoch: Epoch, n_batch: int) -> None:
-        """Tell that a batch was validated."""
+        """Count a batch that was validated."""
         self._done += cost_of(epoch, 0, n_batch)
 
     def eta(self, epoch: Epoch, n_examples: int) -> float | None:

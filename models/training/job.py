@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from inference.core.choices import Preset
+from inference.core.choices import DEFAULT_READ_TIMEOUT, Preset
+from inference.process.read_timeout import ReadTimeout
+from models.spec.network_plan import NetworkPlan
+from models.spec.schedule import Schedule
 
-if TYPE_CHECKING:
-    from models.spec.network_plan import NetworkPlan
-    from models.spec.schedule import Schedule
-
-NETWORK_NAME = "network.h5"
-REPORT_NAME = "training.json"
 CACHE_NAME = "frames"
 
 
@@ -23,7 +19,8 @@ class TrainingJob:
 
     plan: NetworkPlan
     schedule: Schedule
-    data_folder: Path
+    photos: str
+    """Where they lie, as `open_storage` takes it."""
     metadata: Path
     labels: Path
     training_seasons: tuple[str, ...]
@@ -39,9 +36,10 @@ class TrainingOptions:
     Attributes
     ----------
     n_workers : threads that decode photos and make views
-    cache_folder : where quarter frames are kept; trainings may share it
+    cache_folder : folder of the quarter frames; trainings may share it
     checkpoint_seconds : most time between two checkpoints
     fresh : start over where there is a checkpoint
+    read_timeout : how long the reading of a photo may take
     kept_bytes : of views of a season set at one size that stay in memory; where they are more, none do
     """
 
@@ -49,4 +47,5 @@ class TrainingOptions:
     cache_folder: Path
     checkpoint_seconds: float = 600.0
     fresh: bool = False
+    read_timeout: ReadTimeout = field(default_factory=lambda: ReadTimeout(DEFAULT_READ_TIMEOUT))
     kept_bytes: int = 2**30

@@ -1,9 +1,9 @@
-"""A network that learns: one step, one answer, which layers are trainable. The only part of training that is TensorFlow's."""
+"""A network that learns: one step, its outputs, which layers are trainable."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,14 +12,12 @@ import tensorflow as tf
 
 from inference.core.errors import OutOfMemoryError
 from inference.core.labels import EMPTY, EPSILON
+from inference.core.sequences import Probabilities
+from models.data.batches import Batch
 from models.data.season_labels import Targets
 from models.keras_io.architectures import leaf_layers
 from models.keras_io.scaling import scale
 from models.spec.kinds import EMPTY_CLASSES, Head, Scaling
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
-    from models.data.batches import Batch
 
 
 class Learner:
@@ -34,7 +32,7 @@ class Learner:
         self._head = head
         self._branch_layers = branch_layers
         self._optimizer = keras.optimizers.Adam()
-        self._answer = _AnyBatch(lambda *images: network(self._scaled(images), training=False))
+        self._forward = _AnyBatch(lambda *images: network(self._scaled(images), training=False))
         self._learn: Any = None
 
     def begin_phase(self, n_last_layers: int | None) -> None:
@@ -56,10 +54,10 @@ class Learner:
                 f"let the schedule have a smaller batch_size"
             ) from error
 
-    def answer(self, batch: Batch) -> Probabilities:
-        """What the network says: float32 (N, C), or (N, 2) where it only tells empty sequences."""
-        answers: Probabilities = self._answer(*batch.images).numpy()
-        return answers
+    def predict(self, batch: Batch) -> Probabilities:
+        """Outputs of the network: float32 (N, C), or (N, 2) for one with the empty class only."""
+        outputs: Probabilities = self._forward(*batch.images).numpy()
+        return outputs
 
     def state(self) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
         """Values of the variables of network and optimizer, random state included."""
@@ -77,15 +75,14 @@ class Learner:
     def _step(self, targets: tf.Tensor, *images: tf.Tensor) -> tf.Tensor:
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
-            answers = self.network(self._scaled(images), training=True)
-            loss = tf.reduce_mean(self._loss(targets, answers))
+            loss = tf.reduce_mean(self._loss(targets, self.network(self._scaled(images), training=True)))
         self._optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
 
-    def _loss(self, targets: tf.Tensor, answers: tf.Tensor) -> tf.Tensor:
+    def _loss(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         if self._head is Head.SOFTMAX:
-            return keras.losses.categorical_crossentropy(targets, answers)
-        return keras.losses.binary_crossentropy(targets, answers)
+            return keras.losses.categorical_crossentropy(targets, outputs)
+        return keras.losses.binary_crossentropy(targets, outputs)
 
     def _scaled(self, images: tuple[tf.Tensor, ...]) -> Any:
         pixels = [scale(tf.cast(one, tf.float32), scaling) for one, scaling in zip(images, self._scalings, strict=True)]
@@ -147,9 +144,9 @@ def init_head_bias(network: keras.Model, wanted: npt.NDArray[np.float32], head: 
 
 
 def network_targets(targets: Targets, n_classes: int, head: Head) -> npt.NDArray[np.float32]:
-    """What a network should say: float32 (N, 54), or (N, 2) for one that tells (not empty, empty).
+    """Targets of a network: float32 (N, 54), or (N, 2) for one with the classes (not empty, empty).
 
-    A softmax shares itself out among the species that are there.
+    A softmax is shared among the species that are there.
     """
     wanted = targets.astype(np.float32)
     if n_classes == EMPTY_CLASSES:
@@ -159,9 +156,9 @@ def network_targets(targets: Targets, n_classes: int, head: Head) -> npt.NDArray
     return wanted
 
 
-def log_loss_by_class(answers: Probabilities, wanted: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def log_loss_by_class(outputs: Probabilities, wanted: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Mean binary log loss of each class: float64 (C,), clipped as in the competition's metric."""
-    p = np.clip(answers.astype(np.float64), EPSILON, 1 - EPSILON)
+    p = np.clip(outputs.astype(np.float64), EPSILON, 1 - EPSILON)
     y = (wanted > 0).astype(np.float64)
     losses: npt.NDArray[np.float64] = -(y * np.log(p) + (1 - y) * np.log1p(-p)).mean(axis=0)
     return losses

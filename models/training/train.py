@@ -24,10 +24,11 @@ from inference.core.errors import InputError, InterruptedRunError
 from inference.core.files import write_json
 from inference.core.version import hakuna_version
 from inference.dataset.metadata import read_metadata
-from inference.images.decoder import find_decoder
+from inference.images.decoder import Decoder, find_decoder
 from inference.networks.engine_tensorflow import prepare_devices
 from inference.process.lock import OutputFolder
 from inference.process.progress import RunState
+from inference.storage.opening import open_storage
 from models.data.batches import (
     Examples,
     Views,
@@ -40,11 +41,12 @@ from models.data.batches import (
 from models.data.frame_cache import PART_SEQUENCES, CacheKey, FrameCache
 from models.data.season_labels import ids_of_seasons, read_labels
 from models.keras_io.h5_file import save_network
+from models.spec.network_plan import NETWORK_NAME, REPORT_NAME
 from models.spec.schedule import Epoch, epochs_of
-from models.training.build_network import build_network, class_names
+from models.training.build_network import build_network
 from models.training.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
-from models.training.history import TENSORBOARD_NAME, Progress, write_history, write_tensorboard
-from models.training.job import NETWORK_NAME, REPORT_NAME, TrainingJob, TrainingOptions
+from models.training.history import TENSORBOARD_NAME, TrainingProgress, write_history, write_tensorboard
+from models.training.job import TrainingJob, TrainingOptions
 from models.training.learner import Learner, init_head_bias, log_loss_by_class, network_targets, unfreeze
 
 log = structlog.get_logger()
@@ -68,7 +70,7 @@ class Training:
     validated: Views
     learner: Learner
     epochs: tuple[Epoch, ...]
-    progress: Progress
+    progress: TrainingProgress
     position: Position
     saved_at: float
 
@@ -81,29 +83,37 @@ def train(job: TrainingJob, out: OutputFolder, options: TrainingOptions, state: 
     network = build_network(job.plan)  # before photos are decoded, which may take hours
     decoder = find_decoder(DecoderName.AUTO, options.n_workers)
     key = CacheKey(job.preset, decoder.pixels, photos_needed(job.plan.views))
-    state.stage = "reading metadata and labels"
-    sequences = read_metadata(job.metadata).sequences
-    ids = [
-        ids_of_seasons(sequences, seasons, job.metadata) for seasons in (job.training_seasons, job.validation_seasons)
-    ]
-    targets = read_labels(job.labels, ids[0] + ids[1])
     with FrameCache(options.cache_folder, key) as cache:
-        state.stage = "quarter frames"
-        wanted = [sequences[seq_id] for seq_id in ids[0] + ids[1]]
-        size = cache.prepare(wanted, job.data_folder, decoder, options.n_workers, _log_frames, state.check)
-        tell = log.warning if size.n_failures else log.info
-        tell("quarter frames cached", folder=str(cache.folder), frames=size.n_frames, bytes=size.n_bytes,
-             photos_not_used=size.n_failures)  # fmt: skip
-        examples = examples_of(ids[0], targets[: len(ids[0])], cache, job.plan.views)
-        validation = examples_of(ids[1], targets[len(ids[0]) :], cache, job.plan.views)
-        for name, part in (("training", examples), ("validation", validation)):
-            log.info("sequences", role=name, used=len(part), left_out=part.n_left_out)
-            if not len(part):
-                raise InputError(f"{job.metadata}: must have {name} sequences with enough readable photos, got none")
-        training = _begin(job, out.path, options, state, cache, examples, validation, network)
+        learnt, validated = _cached_examples(job, options, state, cache, decoder)
+        training = _begin(job, out.path, options, state, network, learnt, validated)
         state.stage = "training"
         _run(training)
     return _finish(training)
+
+
+def _cached_examples(
+    job: TrainingJob, options: TrainingOptions, state: RunState, cache: FrameCache, decoder: Decoder
+) -> list[Views]:
+    """Views of the training and of the validation sequences, their frames in the cache."""
+    state.stage = "reading metadata and labels"
+    sequences = read_metadata(job.metadata).sequences
+    ids = [ids_of_seasons(sequences, one, job.metadata) for one in (job.training_seasons, job.validation_seasons)]
+    targets = read_labels(job.labels, ids[0] + ids[1])
+    state.stage = "quarter frames"
+    wanted = [sequences[seq_id] for seq_id in ids[0] + ids[1]]
+    photos = open_storage(job.photos, options.read_timeout)
+    size = cache.prepare(wanted, photos, decoder, options.n_workers, _log_frames, state.check)
+    report = log.warning if size.n_failures else log.info
+    report("quarter frames cached", folder=str(cache.folder), frames=size.n_frames, bytes=size.n_bytes,
+           photos_not_used=size.n_failures)  # fmt: skip
+    made = []
+    for role, part, its in zip(("training", "validation"), ids, np.split(targets, [len(ids[0])]), strict=True):
+        examples = examples_of(part, its, cache, job.plan.views)
+        log.info("sequences", role=role, used=len(examples), left_out=examples.n_left_out)
+        if not len(examples):
+            raise InputError(f"{job.metadata}: must have {role} sequences with enough readable photos, got none")
+        made.append(Views(cache, examples, job.plan.views, epochs_of(job.schedule)[0].size, options.kept_bytes))
+    return made
 
 
 def _begin(
@@ -111,22 +121,18 @@ def _begin(
     out: Path,
     options: TrainingOptions,
     state: RunState,
-    cache: FrameCache,
-    examples: Examples,
-    validation: Examples,
     network: keras.Model,
+    learnt: Views,
+    validated: Views,
 ) -> Training:
     """A training where its last checkpoint left it, or at its start."""
-    fingerprint = _fingerprint(job, cache.key, examples, validation)
+    fingerprint = _fingerprint(job, learnt.cache.key, learnt.examples, validated.examples)
     checkpoint = None if options.fresh else read_checkpoint(out, fingerprint)
     if options.fresh:
         shutil.rmtree(out / TENSORBOARD_NAME, ignore_errors=True)
-    epochs = epochs_of(job.schedule)
-    learnt, validated = (
-        Views(cache, part, job.plan.views, epochs[0].size, options.kept_bytes) for part in (examples, validation)
-    )
-    init_head_bias(network, network_targets(examples.targets, job.plan.n_classes, job.plan.head), job.plan.head)
-    learner = Learner(network, job.plan.scalings, job.plan.head, job.schedule.branch_layers)
+    epochs, plan = epochs_of(job.schedule), job.plan
+    init_head_bias(network, network_targets(learnt.examples.targets, plan.n_classes, plan.head), plan.head)
+    learner = Learner(network, plan.scalings, plan.head, job.schedule.branch_layers)
     position = checkpoint.position if checkpoint else Position()
     is_over = position.epoch == len(epochs)
     if not is_over:
@@ -135,7 +141,7 @@ def _begin(
         learner.restore(checkpoint.variables, None if is_over else checkpoint.optimizer)
         log.info("all epochs are learnt" if is_over else "continuing",
                  epochs_done=position.epoch, epochs=len(epochs), batches_done=position.batch)  # fmt: skip
-    progress = Progress(epochs, len(examples), len(validation))
+    progress = TrainingProgress(epochs, len(learnt.examples), len(validated.examples))
     return Training(
         job, out, options, state, fingerprint, learnt, validated, learner, epochs, progress, position,
         saved_at=time.monotonic(),
@@ -165,19 +171,18 @@ def _run(training: Training) -> None:
             **validated,
         }
         if epoch.ends_size:
-            _keep_network(training, f"network_{epoch.size}.h5")
+            _write_network(training, f"network_{epoch.size}.h5")
         training.position = position = Position(epoch=position.epoch + 1, history=[*position.history, entry])
         _end_epoch(training, epoch, entry)
 
 
 def _learn(training: Training, epoch: Epoch) -> None:
-    """What is left of an epoch."""
+    """Learn from the batches of an epoch that are left."""
     position = training.position
     views = training.learnt
     views.resize(epoch.size)
     plans = shuffled_batches(len(views.examples), epoch.batch_size, training.job.seed, epoch.number)
-    batches = load_batches(views, plans[position.batch :], training.options.n_workers)
-    with closing(batches):
+    with closing(load_batches(views, plans[position.batch :], training.options.n_workers)) as batches:
         for batch in batches:
             training.state.check()
             n_batch = len(batch.targets)
@@ -194,18 +199,17 @@ def _validate(training: Training, epoch: Epoch) -> dict[str, Any]:
     plan, views = training.job.plan, training.validated
     views.resize(epoch.size)
     plans = ordered_batches(len(views.examples), VALIDATION_BATCHES * epoch.batch_size)
-    answers = []
-    batches = load_batches(views, plans, training.options.n_workers)
-    with closing(batches):
+    outputs = []
+    with closing(load_batches(views, plans, training.options.n_workers)) as batches:
         for batch in batches:
             training.state.check()
-            answers.append(training.learner.answer(batch))
+            outputs.append(training.learner.predict(batch))
             training.progress.validated(epoch, len(batch.targets))
     wanted = network_targets(views.examples.targets, plan.n_classes, plan.head)
-    losses = log_loss_by_class(np.concatenate(answers), wanted)
+    losses = log_loss_by_class(np.concatenate(outputs), wanted)
     return {
         "validation_log_loss": float(losses.mean()),
-        "validation_log_loss_by_class": dict(zip(class_names(plan), map(float, losses), strict=True)),
+        "validation_log_loss_by_class": dict(zip(plan.classes.names, map(float, losses), strict=True)),
     }
 
 
@@ -232,15 +236,15 @@ def _save(training: Training) -> None:
     training.saved_at = time.monotonic()
 
 
-def _keep_network(training: Training, name: str) -> None:
-    """Write the network under its name when it is complete."""
+def _write_network(training: Training, name: str) -> None:
+    """Write the network under a name, whole or not at all."""
     unfreeze(training.learner.network, None, None)  # the order of the weights in the file depends on it
     save_network(training.learner.network, training.out / name)
 
 
 def _finish(training: Training) -> dict[str, Any]:
     job, learnt, validated = training.job, training.learnt.examples, training.validated.examples
-    _keep_network(training, NETWORK_NAME)
+    _write_network(training, NETWORK_NAME)
     write_history(training.out, training.position.history)
     report = {
         "network": job.plan.kind.value,
@@ -263,28 +267,26 @@ def _finish(training: Training) -> dict[str, Any]:
     return report
 
 
-def _fingerprint(job: TrainingJob, key: CacheKey, examples: Examples, validation: Examples) -> dict[str, str]:
+def _fingerprint(job: TrainingJob, key: CacheKey, learnt: Examples, validated: Examples) -> dict[str, str]:
     """Everything that the network depends on, each under its own name."""
-    parts = {"training": examples, "validation": validation}
+    parts = {"training": learnt, "validation": validated}
     return {
         "hakuna version": hakuna_version(),
         "TensorFlow": str(tf.__version__),
-        "schedule": _digest(job.schedule.model_dump_json()),
+        "schedule": _digest(job.schedule.model_dump_json().encode()),
         "seed": str(job.seed),
         "preprocessing": key.preset.value,
         "pixels": key.pixels,
-        **{f"{name} sequences": _digest(repr(part.seq_ids), part.targets.tobytes()) for name, part in parts.items()},
-        **{f"{name} photos": _digest(repr([[frame.crc for frame in frames] for frames in part.frames]))
+        **{f"{name} sequences": _digest(repr(part.seq_ids).encode() + part.targets.tobytes())
+           for name, part in parts.items()},
+        **{f"{name} photos": _digest(repr([[frame.crc for frame in frames] for frames in part.frames]).encode())
            for name, part in parts.items()},
         **job.plan.fingerprint(),
     }  # fmt: skip
 
 
-def _digest(*parts: str | bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else part.encode())
-    return digest.hexdigest()
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _log_frames(n_done: int, n_all: int) -> None:

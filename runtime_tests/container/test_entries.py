@@ -61,7 +61,7 @@ def test_packed_bundle_gives_the_bytes_of_a_prediction(
     service: Service, quick_bundle: Bundle, photos: Path, place: Path, expected: dict[str, bytes]
 ) -> None:
     out = writable_folder(place / "out")
-    pack(quick_bundle.folder, out / "submission.zip")
+    pack(quick_bundle, out / "submission.zip")
     (out / "submission.zip").chmod(0o644)
     result = service.run(Mounts(photos, out))
     assert result.returncode == 0, result.stdout + result.stderr
@@ -72,7 +72,7 @@ def test_packed_bundle_can_be_rehearsed_in_the_image(
     service: Service, quick_bundle: Bundle, photos: Path, place: Path, expected: dict[str, bytes]
 ) -> None:
     out = writable_folder(place / "out")
-    pack(quick_bundle.folder, out / "submission.zip")
+    pack(quick_bundle, out / "submission.zip")
     (out / "submission.zip").chmod(0o644)
     where = ("--data", "/inference/data", "--out", "/inference/submission/rehearsal", "--budget", "5m")
     labels = ("--labels", "/inference/data/test_labels.csv")
@@ -85,7 +85,7 @@ def test_packed_bundle_can_be_rehearsed_in_the_image(
 def test_rehearsal_outside_runs_the_archive_in_the_image_if_there_is_an_engine(
     engine: Engine, image: str, quick_bundle: Bundle, photos: Path, tmp_path: Path, expected: dict[str, bytes]
 ) -> None:
-    pack(quick_bundle.folder, tmp_path / "submission.zip")
+    pack(quick_bundle, tmp_path / "submission.zip")
     command = (sys.executable, PROJECT / "hakuna.py", "rehearse", tmp_path / "submission.zip", "--data", photos)
     options = (
         "--labels",

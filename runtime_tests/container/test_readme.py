@@ -62,7 +62,7 @@ def home(engine: Engine, photos: Path, models: Path, quick_bundle: Bundle) -> Pa
     shutil.copytree(models, folder / "bundle")
     (folder / "results").mkdir()
     (folder / "entry").mkdir()
-    pack(quick_bundle.folder, folder / "entry" / "submission.zip")
+    pack(quick_bundle, folder / "entry" / "submission.zip")
     return folder
 
 

@@ -20,6 +20,7 @@ from inference.core.choices import DecoderName, Preset
 from inference.core.sequences import Image, Sequence
 from inference.images.decoder import decode_sequences, find_decoder
 from inference.images.reading import MAX_PIXELS
+from inference.storage.local import LocalFolder
 
 ROOT = Path(__file__).parents[2]
 PLAIN_PILLOW = "plain Pillow"
@@ -70,7 +71,7 @@ def _ours(decoder_name: str, folder: Path) -> Callable[[str], Outcome]:
 
     def decode(name: str) -> Outcome:
         sequence = Sequence("one", (Image(name, ""),))
-        [decoded] = decode_sequences([sequence], folder, Preset.QUARTER, 1, decoder)
+        [decoded] = decode_sequences([sequence], LocalFolder(folder), Preset.QUARTER, 1, decoder)
         if decoded.failures:
             return Outcome(decoded.failures[0].reason, decoded.failures[0].detail)
         [frame] = decoded.frames

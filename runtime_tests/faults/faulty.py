@@ -97,17 +97,17 @@ def _fail(call: str, count: int) -> None:
 
 
 def _hang(every: int) -> None:
-    from inference.storage import local
+    from inference.storage.local import LocalFolder
 
-    read = local.read_regular_file
+    read = LocalFolder.read
     numbers = itertools.count(1)
 
-    def hangs(path: str) -> Any:
+    def hangs(*arguments: Any) -> Any:
         if next(numbers) % every == 0:
             os.read(os.pipe()[0], 1)  # nobody ever writes
-        return read(path)
+        return read(*arguments)
 
-    local.read_regular_file = hangs
+    LocalFolder.read = hangs  # type: ignore[method-assign, assignment]
 
 
 def _slow_down(seconds: float) -> None:

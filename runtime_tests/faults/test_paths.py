@@ -134,10 +134,11 @@ def test_a_careless_reader_would_be_seen(tmp_path: Path) -> None:
 
 def _statuses(kind: str, data: Path, names: list[str]) -> Iterator[str]:
     from inference.images.decoder import decode_sequences, find_decoder
+    from inference.storage.local import LocalFolder
 
     decoder = find_decoder(DecoderName.FAST)
     warm = Sequence("warm", (Image("ok.jpg", ""),))
-    decode_sequences([warm], data, Preset.QUARTER, 1, decoder)  # imports what it needs
+    decode_sequences([warm], LocalFolder(data), Preset.QUARTER, 1, decoder)  # imports what it needs
     yield ""
     for name in names:
         if kind == CARELESS:
@@ -145,7 +146,9 @@ def _statuses(kind: str, data: Path, names: list[str]) -> Iterator[str]:
                 file.read()
             yield "read"
         else:
-            [decoded] = decode_sequences([Sequence("one", (Image(name, ""),))], data, Preset.QUARTER, 1, decoder)
+            [decoded] = decode_sequences(
+                [Sequence("one", (Image(name, ""),))], LocalFolder(data), Preset.QUARTER, 1, decoder
+            )
             yield decoded.failures[0].reason if decoded.failures else "used"
 
 

@@ -19,6 +19,7 @@ from inference.images.decoder import decode_sequences, find_decoder
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import make_views, same_size
 from inference.run.records_to_submission import records_to_submission
+from inference.storage.local import LocalFolder
 from runtime_tests.running import run
 
 PIXEL_CASES = {
@@ -110,7 +111,9 @@ def test_batch_size_and_workers_do_not_change_a_byte(
 def test_pixels_are_identical(case: str, reference_case: Path) -> None:
     expected = np.load(reference_case / "expected_pixels.npz")
     sequence = sequence_of(reference_case, PIXEL_CASES[case])
-    [decoded] = decode_sequences([sequence], reference_case / "data", Preset.QUARTER, 3, find_decoder(DecoderName.AUTO))
+    [decoded] = decode_sequences(
+        [sequence], LocalFolder(reference_case / "data"), Preset.QUARTER, 3, find_decoder(DecoderName.AUTO)
+    )
     quarter, n_resized = same_size(decoded.frames)
     np.testing.assert_array_equal(quarter, expected[f"{case}_quarter"])
     masked = black_out_strip(quarter)
@@ -125,7 +128,9 @@ def test_pixels_are_identical(case: str, reference_case: Path) -> None:
 def test_mean_and_background_are_the_published_ones(reference_case: Path) -> None:
     expected = np.load(reference_case / "expected_pixels.npz")
     sequence = sequence_of(reference_case, PIXEL_CASES["elephant_burst"])
-    [decoded] = decode_sequences([sequence], reference_case / "data", Preset.QUARTER, 3, find_decoder(DecoderName.AUTO))
+    [decoded] = decode_sequences(
+        [sequence], LocalFolder(reference_case / "data"), Preset.QUARTER, 3, find_decoder(DecoderName.AUTO)
+    )
     frames = black_out_strip(same_size(decoded.frames)[0])
     size = SIZES["480"]
     views = make_views(frames, [(View.MEAN, size), (View.BACKGROUND, size)])

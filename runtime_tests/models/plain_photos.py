@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LABELS_NAME = "test_labels.csv"
 
 EMPTY_SHARE = 0.76
-"""Share of bursts in which nothing is seen (REFERENCE.md section 1)."""
+"""Share of bursts in which nothing is seen."""
 FRAMES_PER_BURST = (1, 2, 3)
 FRAMES_SHARE = (0.08, 0.19, 0.73)
 """Mean 2.65, as in the public seasons."""

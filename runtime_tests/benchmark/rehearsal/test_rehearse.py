@@ -71,7 +71,7 @@ def test_a_packed_bundle_gives_the_bytes_of_predict_and_their_score(
     season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
 ) -> None:
     labels = season / "test_labels.csv"
-    pack(quick_bundle.folder, tmp_path / "submission.zip")
+    pack(quick_bundle, tmp_path / "submission.zip")
     result = hakuna(
         "rehearse", tmp_path / "submission.zip", "--data", season, "--labels", labels, "--runner", "process",
         "--out", tmp_path / "out", "--json", tmp_path / "report.json", "--budget", "10m", COLUMNS="200",

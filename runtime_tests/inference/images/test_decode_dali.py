@@ -16,6 +16,7 @@ from inference.images import decode_dali, decode_pillow
 from inference.images.decode_dali import DaliDecoder, Placement
 from inference.images.decode_pillow import DecodeError
 from inference.images.reading import read_image_file
+from inference.storage.local import LocalFolder
 
 if TYPE_CHECKING:
     from inference.core.sequences import Pixels
@@ -132,7 +133,9 @@ def test_a_frame_does_not_depend_on_its_neighbours(dali: DaliDecoder) -> None:
 def test_every_odd_file_has_the_outcome_of_pillow(dali: DaliDecoder, shared: Path) -> None:
     odd = shared / "odd_jpegs"
     paths = [path for path in sorted(odd.iterdir()) if path.suffix != ".tsv"]
-    files = [data for path in paths if not isinstance(data := read_image_file(odd, path.name), FrameFailure)]
+    files = [
+        data for path in paths if not isinstance(data := read_image_file(LocalFolder(odd), path.name), FrameFailure)
+    ]
     assert len(files) > 70
     assert share_equal(dali.decode(files, Preset.QUARTER), pillow_frames(files)) > 0.99
 

@@ -15,6 +15,7 @@ from inference.core.choices import Preset
 from inference.core.sequences import FrameFailure, ImageSize
 from inference.images.decode_pillow import DecodeError, decode, quarter_size
 from inference.images.reading import read_image_file
+from inference.storage.local import LocalFolder
 
 
 def photo(random: np.random.Generator, width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -124,7 +125,7 @@ def test_odd_files_decode_where_pillow_decodes_them_and_never_raise_anything_els
     column = lines[0].index("pillow_load_truncated")
     different = []
     for line in lines[1:]:
-        data = read_image_file(odd, line[0])
+        data = read_image_file(LocalFolder(odd), line[0])
         decoded = False
         if not isinstance(data, FrameFailure):
             try:

@@ -13,6 +13,7 @@ from inference.core.choices import DecoderName, Preset
 from inference.core.iteration import prefetch
 from inference.core.sequences import FailureReason, Image, Sequence
 from inference.images.decoder import decode_sequences, find_decoder
+from inference.storage.local import LocalFolder
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 4])
@@ -52,17 +53,17 @@ def test_next_photos_move_up_but_a_fourth_never_moves_in(season: Path) -> None:
     whole = [name for name in photos if (season / name).stat().st_size > 9000][:3]
     images = tuple(Image(name, "") for name in ("nowhere.jpg", whole[0], whole[1], whole[2]))
     fast = find_decoder(DecoderName.FAST)
-    [decoded] = decode_sequences([Sequence("a", images)], season, Preset.QUARTER, 3, fast)
+    [decoded] = decode_sequences([Sequence("a", images)], LocalFolder(season), Preset.QUARTER, 3, fast)
     assert len(decoded.frames) == 2
     assert [failure.reason for failure in decoded.failures] == [FailureReason.MISSING]
-    [alone] = decode_sequences([Sequence("a", (images[1],))], season, Preset.QUARTER, 3, fast)
+    [alone] = decode_sequences([Sequence("a", (images[1],))], LocalFolder(season), Preset.QUARTER, 3, fast)
     assert (decoded.frames[0] == alone.frames[0]).all()
 
 
 def test_a_photo_that_cannot_be_decoded_is_a_failure_with_its_detail(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF")
     sequence = Sequence("a", (Image("a.jpg", ""),))
-    [decoded] = decode_sequences([sequence], tmp_path, Preset.QUARTER, 3, find_decoder(DecoderName.FAST))
+    [decoded] = decode_sequences([sequence], LocalFolder(tmp_path), Preset.QUARTER, 3, find_decoder(DecoderName.FAST))
     assert decoded.frames == []
     assert decoded.failures[0].reason is FailureReason.CANNOT_DECODE
     assert decoded.failures[0].detail

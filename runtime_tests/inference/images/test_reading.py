@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from inference.core.sequences import FailureReason, FrameFailure
-from inference.images import reading
 from inference.images.reading import read_image_file, refuse_header
-from inference.storage import local
+from inference.storage.local import LocalFolder
+from inference.storage.memory import MemoryStorage
 
 
 def jpeg(size: tuple[int, int] = (16, 12)) -> bytes:
@@ -27,89 +26,16 @@ def png(size: tuple[int, int] = (16, 12)) -> bytes:
     return buffer.getvalue()
 
 
-def reason(data_folder: Path, name: str) -> FailureReason | None:
-    result = read_image_file(data_folder, name)
+def reason(folder: Path, name: str) -> FailureReason | None:
+    result = read_image_file(LocalFolder(folder), name)
     return result.reason if isinstance(result, FrameFailure) else None
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "sub" / "ok.jpg").write_bytes(jpeg())
-    (tmp_path / "secret.jpg").write_bytes(jpeg())
-    (tmp_path / "data-too").mkdir()
-    (tmp_path / "data-too" / "secret.jpg").write_bytes(jpeg())
-    return folder
-
-
-def test_photos_below_the_folder_are_read_whole(data: Path) -> None:
-    assert read_image_file(data, "sub/ok.jpg") == (data / "sub" / "ok.jpg").read_bytes()
-
-
-def test_links_inside_the_folder_are_followed(data: Path) -> None:
-    (data / "link.jpg").symlink_to("sub/ok.jpg")
-    assert reason(data, "link.jpg") is None
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "../secret.jpg",
-        "sub/../../secret.jpg",
-        "sub/../sub/ok.jpg",
-        "a\0b.jpg",
-        "sub\\ok.jpg",
-        "/etc/passwd",
-        "\ud800",
-    ],
-)
-def test_paths_that_leave_the_folder_are_not_opened(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "read_regular_file", lambda path: pytest.fail(f"opened {path}"))
-    assert reason(data, name) is FailureReason.UNSAFE_PATH
-
-
-@pytest.mark.parametrize("target", ["../secret.jpg", "../data-too/secret.jpg", "/etc/passwd"])
-def test_links_that_leave_the_folder_are_not_opened(target: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (data / "link.jpg").symlink_to(target)
-    monkeypatch.setattr(reading, "read_regular_file", lambda path: pytest.fail(f"opened {path}"))
-    assert reason(data, "link.jpg") is FailureReason.UNSAFE_PATH
-
-
-@pytest.mark.parametrize("target", ["loop/../way_out.jpg", "nowhere/../loop/../way_out.jpg"])
-def test_a_loop_of_links_hides_no_way_out(target: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (data / "loop").symlink_to("loop")
-    (data / "way_out.jpg").symlink_to("../secret.jpg")
-    (data / "link.jpg").symlink_to(target)
-    monkeypatch.setattr(reading, "read_regular_file", lambda path: pytest.fail(f"opened {path}"))
-    assert reason(data, "link.jpg") is FailureReason.UNSAFE_PATH
-
-
-def test_a_data_folder_that_is_a_link_itself_is_fine(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "mounted").symlink_to(data)
-    assert reason(tmp_path / "mounted", "sub/ok.jpg") is None
-
-
-def test_what_is_no_readable_file_is_told_apart(data: Path) -> None:
-    os.mkfifo(data / "pipe.jpg")
-    (data / "empty.jpg").touch()
-    (data / "text.jpg").write_text("this is no photo")
-    (data / "loop.jpg").symlink_to("loop.jpg")
-    assert reason(data, "nowhere.jpg") is FailureReason.MISSING
-    assert reason(data, "sub") is FailureReason.NOT_A_FILE
-    assert reason(data, "pipe.jpg") is FailureReason.NOT_A_FILE
-    assert reason(data, "empty.jpg") is FailureReason.EMPTY_FILE
-    assert reason(data, "text.jpg") is FailureReason.NOT_AN_IMAGE
-    assert reason(data, "loop.jpg") is FailureReason.UNREADABLE
-    assert reason(data, "x" * 300) is FailureReason.UNREADABLE
-
-
-def test_a_file_over_the_limit_is_not_read(data: Path) -> None:
-    with (data / "huge.jpg").open("wb") as file:
-        file.write(jpeg())
-        file.truncate(local.MAX_FILE_BYTES + 1)
-    assert reason(data, "huge.jpg") is FailureReason.TOO_LARGE
+def test_bytes_that_are_no_photo_are_refused_and_others_are_handed_on() -> None:
+    storage = MemoryStorage({"ok.jpg": jpeg(), "text.jpg": b"this is no photo", "bad.jpg": FailureReason.UNREADABLE})
+    assert read_image_file(storage, "ok.jpg") == jpeg()
+    assert read_image_file(storage, "text.jpg") == FrameFailure("text.jpg", FailureReason.NOT_AN_IMAGE)
+    assert read_image_file(storage, "bad.jpg") == FrameFailure("bad.jpg", FailureReason.UNREADABLE)
 
 
 def test_headers_that_announce_too_much_are_refused() -> None:

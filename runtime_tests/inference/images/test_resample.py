@@ -17,6 +17,7 @@ from inference.images import decode_pillow, decode_turbo
 from inference.images.decode_pillow import DecodeError
 from inference.images.reading import read_image_file
 from inference.images.resample import PRECISION_BITS, axis_kernel, resize_lanczos, vertical_first
+from inference.storage.local import LocalFolder
 from runtime_tests.conftest import read_only
 
 
@@ -104,7 +105,7 @@ def test_every_odd_file_has_the_same_outcome(shared: Path) -> None:
     odd = shared / "odd_jpegs"
     n_compared = 0
     for path in sorted(odd.iterdir()):
-        data = read_image_file(odd, path.name)
+        data = read_image_file(LocalFolder(odd), path.name)
         if path.suffix == ".tsv" or isinstance(data, FrameFailure):
             continue
         expected = outcome(decode_pillow.decode, data)

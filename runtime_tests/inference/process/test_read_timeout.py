@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
-from inference.core.choices import DecoderName, Preset
-from inference.core.sequences import FailureReason, FrameFailure, Image, Sequence
-from inference.images import decoder
-from inference.images.decoder import decode_sequences, find_decoder
-from inference.images.reading import read_image_file
 from inference.process import read_timeout
 from inference.process.read_timeout import ReadTimeout, ReadTimeoutError, StorageUnavailableError
 
@@ -60,23 +54,3 @@ def test_when_nothing_comes_back_waiting_ends(hang: threading.Event, monkeypatch
             break
         time.sleep(0.01)
     assert wait(lambda: 1) == 1  # the mount is back
-
-
-def test_a_photo_whose_reading_hangs_is_a_failure_of_its_own_sequence(
-    season: Path, hang: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = [path.relative_to(season).as_posix() for path in sorted(season.glob("S1/*/*/*.JPG"))[1:3]]
-
-    def slow(folder: Path, name: str) -> bytes | FrameFailure:
-        if name == names[0]:
-            hang.wait()
-        return read_image_file(folder, name)
-
-    monkeypatch.setattr(decoder, "read_image_file", slow)
-    sequences = [Sequence("a", (Image(names[0], ""), Image(names[1], ""))), Sequence("b", (Image(names[1], ""),))]
-    hung, good = decode_sequences(
-        sequences, season, Preset.QUARTER, 3, find_decoder(DecoderName.FAST), ReadTimeout(0.2)
-    )
-    assert [failure.reason for failure in hung.failures] == [FailureReason.TIMED_OUT]
-    assert (hung.frames[0] == good.frames[0]).all()
-    assert not good.failures

@@ -48,7 +48,7 @@ def mend(data: Path) -> None:
 
 
 def test_a_folder_without_any_of_the_photos_is_refused(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
-    job = replace(job_for(data, quick_bundle), data_folder=tmp_path / "wrong")
+    job = replace(job_for(data, quick_bundle), photos=str(tmp_path / "wrong"))
     n_photos = job.n_photos
     with pytest.raises(
         InputError, match=rf"wrong: must hold the photos that the metadata name, got none of {n_photos}"

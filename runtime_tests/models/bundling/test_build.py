@@ -19,7 +19,7 @@ from inference.networks.engine_tensorflow import TensorFlowNetwork
 from inference.records.schema import Record
 from models.bundling.build import build_bundle, found_networks
 from models.keras_io.architectures import backbone, single_view_network
-from models.spec.kinds import DEFAULT_SCHEDULES, EMPTY_CLASSES, Kind
+from models.spec.kinds import DEFAULT_SCHEDULES, EMPTY_CLASSES, NetworkKind
 from models.spec.recipe import Recipe, load_recipe
 from models.spec.schedule import load_schedule
 from models.stacking.matrix import stacking_manifest
@@ -101,7 +101,7 @@ def test_the_trainings_that_the_readme_names_leave_all_networks_of_the_published
         for kind, name, schedule in trainings
         for file in (
             "network.h5",
-            *(f"network_{size.height}x{size.width}.h5" for size in load_schedule(schedule or DEFAULT_SCHEDULES[Kind(kind)]).sizes),
+            *(f"network_{size.height}x{size.width}.h5" for size in load_schedule(schedule or DEFAULT_SCHEDULES[NetworkKind(kind)]).sizes),
         )
     }  # fmt: skip
     for place in left:
@@ -237,8 +237,8 @@ def test_a_mean_can_weigh_its_opinions(random: np.random.Generator) -> None:
             'method = "median", weights = [1.0, 1.0]',
             "weights: must come with method mean",
         ),
-        ("row4_empty_blend", 'classes = ["empty"]', 'classes = ["zebra"]', "background only tells empty sequences"),
-        ("row4_empty_blend", ', classes = ["empty"]', "", "background only tells empty sequences"),
+        ("row4_empty_blend", 'classes = ["empty"]', 'classes = ["zebra"]', "background only knows the class empty"),
+        ("row4_empty_blend", ', classes = ["empty"]', "", "background only knows the class empty"),
         ("row4_empty_blend", 'view = "background"', 'view = "frame"', "must be among"),
         ("row4_empty_blend", 'classes = "empty"', 'classes = "some"', "networks.1.classes"),
     ],

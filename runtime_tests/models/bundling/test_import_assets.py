@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import marshal
+import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,7 @@ from inference.core.errors import BundleError
 from inference.core.files import sha256_of_file
 from inference.networks.engine_tensorflow import TensorFlowNetwork
 from models.bundling import import_assets as importing
-from models.bundling.import_assets import import_assets
+from models.bundling.import_assets import import_assets, run_in_child
 from models.keras_io import frozen_export
 from models.keras_io import scaling as scaling_module
 from models.keras_io.frozen_export import export_frozen, keras_outputs, max_export_error
@@ -204,8 +206,15 @@ def test_a_large_network_is_frozen_in_processes_of_its_own(
     assets: Path, second: Recipe, second_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(importing, "LARGE_SOURCE_BYTES", 0)
-    monkeypatch.setattr(importing, "_here", lambda *_: pytest.fail("must not run in this process"))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     bundle = import_assets(assets, second, tmp_path / "bundle")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > before + 3 * len(second.networks)
     assert [network.identity for network in bundle.manifest.networks] == [
         network.identity for network in second_bundle.manifest.networks
     ]
+
+
+def test_a_process_that_dies_is_reported_with_the_network_it_worked_on() -> None:
+    """Not with its arguments, which may be gigabytes of outputs."""
+    with pytest.raises(BundleError, match="^net.h5: must fit into memory, but the process that worked on it died$"):
+        run_in_child(Path("net.h5"), os._exit, 1)

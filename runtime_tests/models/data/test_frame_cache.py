@@ -21,6 +21,9 @@ from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.images.decode_pillow import decode
 from inference.images.decoder import Decoder, find_decoder
 from inference.process.lock import locked
+from inference.process.read_timeout import ReadTimeout
+from inference.storage.memory import MemoryStorage
+from inference.storage.opening import TimedStorage, open_storage
 from models.data.frame_cache import INDEX_NAME, PACK_NAME, CacheKey, CacheSize, FrameCache
 from runtime_tests.running import ignore_progress
 
@@ -63,9 +66,13 @@ class CountingDecoder:
         self.decoder: Decoder = replace(pillow, decode=decode_and_count)
 
 
+def photos_of(season: Path) -> TimedStorage:
+    return open_storage(str(season), ReadTimeout(60))
+
+
 def prepare(cache: FrameCache, sequences: list[Sequence], season: Path) -> tuple[CacheSize, int]:
     counting = CountingDecoder()
-    size = cache.prepare(sequences, season, counting.decoder, 2, ignore_progress, never)
+    size = cache.prepare(sequences, photos_of(season), counting.decoder, 2, ignore_progress, never)
     return size, counting.n_photos
 
 
@@ -180,7 +187,7 @@ def test_another_run_that_fills_the_cache_is_waited_for(
     with FrameCache(tmp_path, KEY) as cache, ExitStack() as other:
         other.enter_context(locked(cache.folder))
         counting = CountingDecoder()
-        size = cache.prepare(sequences[:1], season, counting.decoder, 1, ignore_progress, count)
+        size = cache.prepare(sequences[:1], photos_of(season), counting.decoder, 1, ignore_progress, count)
     assert size.n_frames > 0
     assert n_waits > 5
 
@@ -188,7 +195,7 @@ def test_another_run_that_fills_the_cache_is_waited_for(
         raise InterruptedRunError("SIGTERM", 15)
 
     with FrameCache(tmp_path, KEY) as cache, locked(cache.folder), pytest.raises(InterruptedRunError):
-        cache.prepare(sequences, season, counting.decoder, 1, ignore_progress, stop)
+        cache.prepare(sequences, photos_of(season), counting.decoder, 1, ignore_progress, stop)
 
 
 def test_frames_that_a_killed_run_left_without_a_row_are_never_read(
@@ -211,23 +218,21 @@ def test_frames_that_a_killed_run_left_without_a_row_are_never_read(
         assert prepare(cache, sequences[:6], season)[1] == 0
 
 
-PREPARE_FOR_EVER = """
+PREPARE = """
 import sys
 from pathlib import Path
-from runtime_tests.models.data.test_frame_cache import KEY, FrameCache, find_decoder, read_metadata, DecoderName
+from runtime_tests.models.data.test_frame_cache import *
 
 folder, season = map(Path, sys.argv[1:])
-sequences = read_metadata(season / "test_metadata.csv").sequences.values()
+sequences = read_metadata(season / METADATA_NAME).sequences.values()
+decoder = find_decoder(DecoderName.PILLOW)
 with FrameCache(folder, KEY) as cache:
-    cache.prepare(sequences, season, find_decoder(DecoderName.PILLOW), 1, lambda *_: print("part", flush=True), lambda: None)
-    print("finished", flush=True)
+    cache.prepare(sequences, photos_of(season), decoder, 1, lambda *_: print("part", flush=True), never)
 """
 
 
 def test_a_killed_process_leaves_what_it_prepared(tmp_path: Path, sequences: list[Sequence], season: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", PREPARE_FOR_EVER, tmp_path, season], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", PREPARE, tmp_path, season], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline() == "part\n"
     process.kill()
@@ -258,7 +263,7 @@ def test_an_interrupted_preparation_keeps_what_was_done(
         done.append(n_done / n_all)
 
     with FrameCache(tmp_path, KEY) as cache, pytest.raises(InterruptedRunError):
-        cache.prepare(sequences, season, CountingDecoder().decoder, 1, remember, stop_after_the_first_part)
+        cache.prepare(sequences, photos_of(season), CountingDecoder().decoder, 1, remember, stop_after_the_first_part)
     assert len(done) == 1
     with FrameCache(tmp_path, KEY) as cache:
         _, n_photos = prepare(cache, sequences[:4], season)
@@ -277,11 +282,9 @@ def test_a_damaged_pack_is_noticed(tmp_path: Path, sequences: list[Sequence], se
             cache.read(frame)
 
 
-def test_other_frames_have_another_cache(tmp_path: Path) -> None:
+def test_other_frames_have_another_cache() -> None:
     keys = [KEY, replace(KEY, preset=Preset.QUARTER_JPEG), replace(KEY, n_frames=1), replace(KEY, pixels="dali")]
     assert len({key.folder_name for key in keys}) == 4
-    with FrameCache(tmp_path, KEY):
-        pass
 
 
 def test_a_cache_of_another_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -303,3 +306,41 @@ def test_a_cache_of_another_format_is_refused_with_what_to_do(tmp_path: Path) ->
     (folder / PACK_NAME).write_bytes(b"frames of the format before")
     with pytest.raises(CheckpointError, match=r"must be the index of frames of format 3, got format 0; delete"):
         FrameCache(tmp_path, KEY)
+
+
+def test_photos_that_hang_stop_the_preparation_and_the_others_are_kept(
+    tmp_path: Path, sequences: list[Sequence], season: Path
+) -> None:
+    names = [image.file_name for one in sequences for image in one.images]
+    photos = {name: (season / name).read_bytes() for name in names if (season / name).exists()}
+    hanging = next(image.file_name for image in sequences[-1].images if image.file_name in photos)
+    memory = MemoryStorage(photos, reads_hang={hanging})
+    whole = [one for one in sequences if hanging not in {image.file_name for image in one.images}]
+    with FrameCache(tmp_path, KEY) as cache:
+        with pytest.raises(
+            InputError, match=rf"memory: .* got 1 that are not, the first {hanging} \(reading took"
+        ) as error:
+            cache.prepare(
+                sequences, TimedStorage(memory, ReadTimeout(0.2)), CountingDecoder().decoder, 2, ignore_progress, never
+            )
+        assert error.value.exit_code == 3
+        counting = CountingDecoder()
+        cache.prepare(whole, TimedStorage(memory, ReadTimeout(60)), counting.decoder, 2, ignore_progress, never)
+        assert counting.n_photos == 0
+    memory.release()
+
+
+def test_a_mount_that_does_not_answer_stops_the_preparation_before_anything_is_decoded(
+    tmp_path: Path, sequences: list[Sequence]
+) -> None:
+    names = {image.file_name for one in sequences for image in one.images}
+    memory = MemoryStorage({}, entries_hang=names)
+    counting = CountingDecoder()
+    with (
+        FrameCache(tmp_path, KEY) as cache,
+        pytest.raises(InputError, match="got no answer in time; run again") as error,
+    ):
+        cache.prepare(sequences, TimedStorage(memory, ReadTimeout(0.2)), counting.decoder, 2, ignore_progress, never)
+    assert error.value.exit_code == 3
+    assert counting.n_photos == 0
+    memory.release()

@@ -28,10 +28,9 @@ from inference.records.jsonl import RecordWriter
 from inference.records.schema import RECORDS_NAME, Record, RecordsHeader, outputs_of
 from models.bundling.import_assets import import_assets
 from models.spec.recipe import Recipe, load_recipe
-from models.stacking import train_class, train_set
+from models.stacking import train_class
 from models.stacking.matrix import half_of, read_season, stacking_manifest
-from models.stacking.stack import MATRICES_NAME, StackingJob, stack
-from models.stacking.train_set import StackingOptions
+from models.stacking.stack import MATRICES_NAME, StackingJob, StackingOptions, stack
 from runtime_tests.conftest import SECOND_RECIPE
 
 ZEBRA = LABELS.index("zebra")
@@ -164,7 +163,7 @@ def test_the_judging_half_is_never_learned_from(records: Path, recipe: Recipe, t
 
 
 def test_a_run_that_goes_on_keeps_what_is_trained_unless_the_data_changed(
-    records: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    records: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     out = tmp_path / "S9"
     both = replace(job_for(records, recipe, out), classes=("zebra", "empty"))
@@ -178,55 +177,57 @@ def test_a_run_that_goes_on_keeps_what_is_trained_unless_the_data_changed(
         trained.extend(task.label for task in tasks)
         return [train_class.train_class(task) for task in tasks]
 
-    monkeypatch.setattr(train_set, "_trained", one_process)
-    stack(replace(both, classes=("zebra",)), quick, RunState())
+    stack(replace(both, classes=("zebra",)), quick, RunState(), one_process)
     first = (out / "zebra.txt").read_bytes()
-    stack(both, quick, RunState())
+    stack(both, quick, RunState(), one_process)
     assert trained == ["zebra", "empty"]
     (out / "zebra.txt").write_bytes(first + b"touched\n")
-    stack(both, quick, RunState())
+    stack(both, quick, RunState(), one_process)
     assert trained == ["zebra", "empty", "zebra"]
     assert (out / "zebra.txt").read_bytes() == first, "the same data give the same booster"
-    stack(both, replace(quick, seed=2), RunState())
+    stack(both, replace(quick, seed=2), RunState(), one_process)
     assert trained[3:] == ["zebra", "empty"]
-    stack(both, replace(quick, seed=2, fresh=True), RunState())
+    stack(both, replace(quick, seed=2, fresh=True), RunState(), one_process)
     assert trained[5:] == ["zebra", "empty"]
     assert not [path for path in out.iterdir() if path.name.startswith(".")], "the matrices are removed"
 
 
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Instead of being trained, boosters write down that they would be."""
-    labels: list[str] = []
+class PretendTraining:
+    """Instead of training stackers, it writes down which ones would be."""
 
-    def pretend(
-        tasks: list[train_class.Task], _n_together: int, _check: Callable[[], None]
+    def __init__(self) -> None:
+        self.labels: list[str] = []
+
+    def __call__(
+        self, tasks: list[train_class.Task], _n_together: int, _check: Callable[[], None]
     ) -> list[train_class.ClassResult]:
         for task in tasks:
             task.path.write_text(task.label)
-        labels.extend(task.label for task in tasks)
+        self.labels.extend(task.label for task in tasks)
         return [
             train_class.ClassResult(task.label, 0.5, 0.4, 1, 2, 3, 1.0, sha256_of_file(task.path)) for task in tasks
         ]
 
-    monkeypatch.setattr(train_set, "_trained", pretend)
-    return labels
+
+@pytest.fixture
+def trained() -> PretendTraining:
+    return PretendTraining()
 
 
 def test_classes_trained_one_after_the_other_are_all_kept(
-    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+    records: Path, recipe: Recipe, tmp_path: Path, trained: PretendTraining
 ) -> None:
     job = job_for(records, recipe, tmp_path / "S9")
     for classes in (("empty",), ("zebra",), ("zebra", "empty")):
-        [outcome] = stack(replace(job, classes=classes), QUICK, RunState())
-        assert [result.label for result in outcome.results] == list(classes)
-    assert trained == ["empty", "zebra"]
+        [result] = stack(replace(job, classes=classes), QUICK, RunState(), trained)
+        assert [one.label for one in result.classes] == list(classes)
+    assert trained.labels == ["empty", "zebra"]
     report = json.loads((tmp_path / "S9" / "stacking.json").read_text())
     assert [one["label"] for one in report["classes"]] == ["empty", "zebra"]
 
 
 def test_boosters_of_another_ensemble_are_not_kept(
-    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+    records: Path, recipe: Recipe, tmp_path: Path, trained: PretendTraining
 ) -> None:
     """Whatever changes the matrix, or how it is learnt from, under the same names of features."""
     assert recipe.stacking
@@ -237,46 +238,46 @@ def test_boosters_of_another_ensemble_are_not_kept(
         recipe.model_copy(update={"priors": {**recipe.priors, "zebra": 0.2}}),
     ]
     for number, one in enumerate([recipe, *others], start=1):
-        stack(job_for(records, one, tmp_path / "S9"), QUICK, RunState())
-        stack(job_for(records, one, tmp_path / "S9"), QUICK, RunState())
-        assert trained == ["zebra"] * number
+        stack(job_for(records, one, tmp_path / "S9"), QUICK, RunState(), trained)
+        stack(job_for(records, one, tmp_path / "S9"), QUICK, RunState(), trained)
+        assert trained.labels == ["zebra"] * number
 
 
 def test_boosters_of_other_records_with_the_same_header_are_not_kept(
-    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+    records: Path, recipe: Recipe, tmp_path: Path, trained: PretendTraining
 ) -> None:
     """As after photos were repaired: no header tells what is in a photo."""
     made = tmp_path / "records"
     shutil.copytree(records, made)
     job = job_for(made, recipe, tmp_path / "S9")
-    stack(job, QUICK, RunState())
+    stack(job, QUICK, RunState(), trained)
     write_season(tmp_path / "again", "S9", recipe, seed=7)
     shutil.copy(tmp_path / "again/S9" / RECORDS_NAME, made / "S9" / RECORDS_NAME)
-    stack(job, QUICK, RunState())
-    assert trained == ["zebra", "zebra"]
+    stack(job, QUICK, RunState(), trained)
+    assert trained.labels == ["zebra", "zebra"]
 
 
 def test_a_class_that_only_the_recipe_adds_does_not_train_the_others_again(
-    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+    records: Path, recipe: Recipe, tmp_path: Path, trained: PretendTraining
 ) -> None:
     assert recipe.stacking
     wider = recipe.model_copy(update={"stacking": recipe.stacking.model_copy(update={"classes": ("zebra", "empty")})})
-    stack(job_for(records, recipe, tmp_path / "S9"), QUICK, RunState())
-    stack(job_for(records, wider, tmp_path / "S9"), QUICK, RunState())
-    assert trained == ["zebra", "empty"]
+    stack(job_for(records, recipe, tmp_path / "S9"), QUICK, RunState(), trained)
+    stack(job_for(records, wider, tmp_path / "S9"), QUICK, RunState(), trained)
+    assert trained.labels == ["zebra", "empty"]
 
 
 def test_fresh_trains_the_classes_asked_for_and_keeps_the_others(
-    records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]
+    records: Path, recipe: Recipe, tmp_path: Path, trained: PretendTraining
 ) -> None:
     job = replace(job_for(records, recipe, tmp_path / "S9"), classes=("zebra", "empty"))
-    stack(job, QUICK, RunState())
-    stack(replace(job, classes=("zebra",)), replace(QUICK, fresh=True), RunState())
-    stack(job, QUICK, RunState())
-    assert trained == ["zebra", "empty", "zebra"]
+    stack(job, QUICK, RunState(), trained)
+    stack(replace(job, classes=("zebra",)), replace(QUICK, fresh=True), RunState(), trained)
+    stack(job, QUICK, RunState(), trained)
+    assert trained.labels == ["zebra", "empty", "zebra"]
     (tmp_path / "S9" / "stacking.json").write_text("{}")
-    stack(job, replace(QUICK, fresh=True), RunState())
-    assert trained[3:] == ["zebra", "empty"]
+    stack(job, replace(QUICK, fresh=True), RunState(), trained)
+    assert trained.labels[3:] == ["zebra", "empty"]
 
 
 def test_a_season_that_is_learnt_does_not_judge_under_another_name(recipe: Recipe, tmp_path: Path) -> None:
@@ -286,12 +287,14 @@ def test_a_season_that_is_learnt_does_not_judge_under_another_name(recipe: Recip
         stack(job_for(tmp_path, recipe, tmp_path / "out"), QUICK, RunState())
 
 
-def test_what_a_killed_run_left_is_removed(records: Path, recipe: Recipe, tmp_path: Path, trained: list[str]) -> None:
+def test_what_a_killed_run_left_is_removed(
+    records: Path, recipe: Recipe, tmp_path: Path, trained: PretendTraining
+) -> None:
     left = tmp_path / "S9" / MATRICES_NAME
     left.mkdir(parents=True)
     (left / "S1_0.float32").write_bytes(bytes(100))
-    stack(job_for(records, recipe, tmp_path / "S9"), QUICK, RunState())
-    assert trained == ["zebra"]
+    stack(job_for(records, recipe, tmp_path / "S9"), QUICK, RunState(), trained)
+    assert trained.labels == ["zebra"]
     assert not left.exists()
 
 

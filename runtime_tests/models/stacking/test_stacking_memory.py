@@ -10,11 +10,11 @@ from typing import Self
 import numpy as np
 import pytest
 
-from inference.core.labels import CLASS_PRIORS, N_CLASSES
+from inference.core.labels import N_CLASSES
 from inference.process.progress import RunState
 from models.spec.recipe import load_recipe
 from models.stacking.matrix import HalfSeason, Season, stacking_manifest
-from models.stacking.train_set import MEMORY_BYTES, StackingOptions, train_stackers
+from models.stacking.stack import MEMORY_BYTES, Direction, StackingOptions, train_in_processes, train_stackers
 
 N_TRAIN, N_VALID = 367_394, 252_015
 """Sequences of seasons 9 and 10 that have a readable frame, more or less."""
@@ -93,10 +93,9 @@ def test_a_season_is_stacked_within_12_gb(tmp_path: Path, random: np.random.Gene
     train, valid = Season("S9", (halves[0], halves[1]), 0, "train"), Season("S10", (halves[2], halves[3]), 0, "valid")
     options = StackingOptions(n_workers=2, seed=1, rounds=3)
     with Watch() as watch:
-        results = train_stackers(
-            train, valid, CLASSES, manifest.feature_names, CLASS_PRIORS, tmp_path / "out", options, RunState().check
-        )
-    assert [one.label for one in results] == list(CLASSES)
+        way = Direction(train, valid, tmp_path / "out")
+        result = train_stackers(way, CLASSES, manifest, options, RunState().check, train_in_processes)
+    assert [one.label for one in result.classes] == list(CLASSES)
     matrices = sum(half.matrix.stat().st_size for half in halves)
     total = watch.peak + matrices
     assert watch.n_children >= 2

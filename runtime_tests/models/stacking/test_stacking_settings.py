@@ -16,13 +16,13 @@ from inference.ensemble.stackers import check_feature_names
 from inference.process.lock import locked
 from models.spec.recipe import load_recipe
 from models.stacking import train_class
+from models.stacking.stack import n_processes
 from models.stacking.train_class import parameters, positive_weight
-from models.stacking.train_set import n_processes
 from runtime_tests.conftest import SECOND_RECIPE
 
 
 def test_parameters_are_the_published_ones() -> None:
-    """REFERENCE.md section 3.4."""
+    """Those of docs/published.md."""
     common = {"objective": "binary", "num_leaves": 32, "max_depth": 6, "bagging_fraction": 0.8, "bagging_freq": 5}
     expected = {
         "impala": (0.009, 0.6, 0.2, 25),

@@ -26,6 +26,8 @@ from inference.images.decode_pillow import decode
 from inference.images.decoder import find_decoder
 from inference.process.lock import locked
 from inference.process.progress import RunState
+from inference.process.read_timeout import ReadTimeout
+from inference.storage.opening import open_storage
 from models.data.batches import (
     Examples,
     Views,
@@ -37,7 +39,7 @@ from models.data.batches import (
 )
 from models.data.frame_cache import CachedFrame, CacheKey, FrameCache
 from models.data.season_labels import read_labels
-from models.spec.kinds import Classes, Kind
+from models.spec.kinds import Classes, NetworkKind
 from models.spec.network_plan import NetworkPlan, check_plan
 from models.spec.schedule import load_schedule
 from models.training.checkpoint import read_checkpoint
@@ -79,7 +81,9 @@ def cache(seasons: Path) -> Iterator[FrameCache]:
     sequences = read_metadata(seasons / "train_metadata.csv").sequences
     decoder = find_decoder(DecoderName.AUTO)
     with FrameCache(seasons / "frames", CacheKey(Preset.QUARTER, decoder.pixels, 3)) as opened:
-        opened.prepare(sequences.values(), seasons, decoder, 2, ignore_progress, lambda: None)
+        opened.prepare(
+            sequences.values(), open_storage(str(seasons), ReadTimeout(60)), decoder, 2, ignore_progress, lambda: None
+        )
         yield opened
 
 
@@ -233,7 +237,7 @@ def test_an_epoch_that_an_earlier_run_learnt_has_no_rate_and_fresh_forgets_the_o
     old.parent.mkdir()
     old.touch()
     job = TrainingJob(
-        NetworkPlan(kind=Kind.FRAMES, backbone="tiny"), load_schedule(str(seasons / "schedule.toml")), seasons,
+        NetworkPlan(kind=NetworkKind.FRAMES, backbone="tiny"), load_schedule(str(seasons / "schedule.toml")), str(seasons),
         seasons / "train_metadata.csv", seasons / "train_labels.csv", ("S1",), ("S2",), Preset.QUARTER, 1,
     )  # fmt: skip
     options = TrainingOptions(2, seasons / "frames")
@@ -362,13 +366,21 @@ def test_an_epoch_sees_every_sequence_once_half_of_them_mirrored() -> None:
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        (NetworkPlan(Kind.FRAMES, "tiny", mean=Path("m.h5")), "--mean-network: must come with two-branch, got frames"),
-        (NetworkPlan(Kind.TWO_BRANCH, "tiny", mean=Path("m.h5")), "must be given together, got only --mean-network"),
         (
-            NetworkPlan(Kind.TWO_BRANCH, "tiny", mean=Path("m.h5"), background=Path("b.h5"), weights=Path("w.h5")),
+            NetworkPlan(NetworkKind.FRAMES, "tiny", mean=Path("m.h5")),
+            "--mean-network: must come with two-branch, got frames",
+        ),
+        (
+            NetworkPlan(NetworkKind.TWO_BRANCH, "tiny", mean=Path("m.h5")),
+            "must be given together, got only --mean-network",
+        ),
+        (
+            NetworkPlan(
+                NetworkKind.TWO_BRANCH, "tiny", mean=Path("m.h5"), background=Path("b.h5"), weights=Path("w.h5")
+            ),
             "--weights: must not be given where the branches are trained networks",
         ),
-        (NetworkPlan(Kind.MEAN, "tiny", weights=Path("nowhere.h5")), "--weights nowhere.h5: must be a file"),
+        (NetworkPlan(NetworkKind.MEAN, "tiny", weights=Path("nowhere.h5")), "--weights nowhere.h5: must be a file"),
     ],
 )
 def test_what_does_not_go_together_is_refused(plan: NetworkPlan, message: str) -> None:
@@ -378,9 +390,9 @@ def test_what_does_not_go_together_is_refused(plan: NetworkPlan, message: str) -
 
 def test_the_fingerprint_of_a_plan_tells_plans_apart(tmp_path: Path) -> None:
     (tmp_path / "w.h5").write_bytes(b"weights")
-    plan = NetworkPlan(Kind.FRAMES, "tiny")
+    plan = NetworkPlan(NetworkKind.FRAMES, "tiny")
     others = [
-        replace(plan, kind=Kind.MEAN),
+        replace(plan, kind=NetworkKind.MEAN),
         replace(plan, backbone="MobileNetV2"),
         replace(plan, classes=Classes.EMPTY),
         replace(plan, weights=tmp_path / "w.h5"),

@@ -12,7 +12,7 @@ from inference.core.choices import Preset
 from inference.core.errors import OutputError, UsageError
 from inference.process.lock import locked
 from inference.process.progress import RunState
-from models.spec.kinds import Kind
+from models.spec.kinds import NetworkKind
 from models.spec.network_plan import NetworkPlan
 from models.spec.schedule import load_schedule
 from models.training.history import write_tensorboard
@@ -43,8 +43,8 @@ def test_a_backbone_that_cannot_be_is_refused_before_anything_is_read(
         "models.training.train.tf.config.experimental.enable_op_determinism", lambda: None
     )  # for all tests
     nowhere = tmp_path / "nowhere.csv"
-    plan = NetworkPlan(kind=Kind.FRAMES, backbone="MobileNetV3Small")
-    job = TrainingJob(plan, load_schedule("v1"), tmp_path, nowhere, nowhere, ("S1",), ("S2",), Preset.QUARTER, 1)
+    plan = NetworkPlan(kind=NetworkKind.FRAMES, backbone="MobileNetV3Small")
+    job = TrainingJob(plan, load_schedule("v1"), str(tmp_path), nowhere, nowhere, ("S1",), ("S2",), Preset.QUARTER, 1)
     with locked(tmp_path / "out") as out, pytest.raises(UsageError, match="must be made of layers of plain arithmetic"):
         train(job, out, TrainingOptions(1, tmp_path), RunState())
 

@@ -1,0 +1,46 @@
+"""Which storage a location names, and how long its answers are waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from inference.core.sequences import FailureReason, FrameFailure
+from inference.process.read_timeout import ReadTimeout, ReadTimeoutError
+from inference.storage.interface import Entry, PhotoStorage
+from inference.storage.local import LocalFolder
+
+
+def open_storage(location: str, read_timeout: ReadTimeout) -> TimedStorage:
+    """The photos at a location: a path is a folder of this machine."""
+    return TimedStorage(LocalFolder(Path(location)), read_timeout)
+
+
+class TimedStorage:
+    """Gives TIMED_OUT where a storage takes too long, and raises StorageUnavailableError where nothing comes back."""
+
+    def __init__(self, storage: PhotoStorage, read_timeout: ReadTimeout) -> None:
+        """Share `read_timeout` among all that read from one place: it counts what hangs."""
+        self._storage = storage
+        self._read_timeout = read_timeout
+
+    def __str__(self) -> str:
+        return str(self._storage)
+
+    def entry(self, name: str) -> Entry | FrameFailure:
+        """What is known of a photo without reading it."""
+        return self.entries([name])[0]
+
+    def entries(self, names: Sequence[str]) -> list[Entry | FrameFailure]:
+        """Of several photos, in the time of one: every wait needs a thread, which takes longer than an entry."""
+        try:
+            return self._read_timeout(lambda: [self._storage.entry(name) for name in names])
+        except ReadTimeoutError:
+            return [FrameFailure(name, FailureReason.TIMED_OUT) for name in names]
+
+    def read(self, name: str) -> bytes | FrameFailure:
+        """The bytes of a photo."""
+        try:
+            return self._read_timeout(lambda: self._storage.read(name))
+        except ReadTimeoutError:
+            return FrameFailure(name, FailureReason.TIMED_OUT)
