@@ -19,14 +19,15 @@ NO_SETTINGS = $(addprefix -u ,$(shell env | sed -n 's/^\(HAKUNA_[A-Z_]*\)=.*/\1/
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(RUNTIME)  ## Install, draw an unseen season, predict it with small trained networks, score, report
 	$(BIN)/hakuna demo --out demo
 
-# Tests run in several processes, a file of tests in one of them; libraries then get one thread each, where they can be told.
+# Tests run in several processes, a file of tests in one of them, in their order: the long ones are not among the last. Libraries
+# then get one thread each, where they can be told.
 SIDE_BY_SIDE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
-  $(BIN)/python -m pytest --dist loadfile
+  $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 # What the others leave to their own targets.
 FAST := not slow and not faults and not container and not timing
 
@@ -36,7 +37,7 @@ test: $(DEV)  ## Install and run the fast tests (under 5 minutes on 2 cores)
 test-e2e: $(DEV)  ## Run whole programs end to end: training, demo, twin of the reference case, documentation, doctor
 	$(SIDE_BY_SIDE) -n 2 -m "$(FAST) and e2e" --ignore runtime_tests/faults
 
-test-timing: $(DEV)  ## Run the tests that look at the clock: the machine must have nothing else to do (under 2 minutes)
+test-timing: $(DEV)  ## Run the tests with bounds of time or memory: the machine must have nothing else to do (2 minutes)
 	$(BIN)/python -m pytest -m "timing and not slow and not faults and not container"
 
 test-faults: $(DEV)  ## Run the fault tests with small counts: kills, full disks, signals, damage; they mostly wait

@@ -28,7 +28,9 @@ PROCESSOR = ("cpu", "instructions", "cores")
 
 def describe_machine() -> dict[str, Any]:
     """What the figures depend on."""
-    facts = _first_processor()
+    first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")
+    pairs = (line.partition(":") for line in first.splitlines())
+    facts = {name.strip(): value.strip() for name, _, value in pairs}
     flags = facts.get("flags", facts.get("Features", "")).split()
     return {
         "cpu": facts.get("model name", platform.machine()),
@@ -40,15 +42,8 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def _first_processor() -> dict[str, str]:
-    """What the kernel tells about the first processor, name by value."""
-    first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
 def origin(command: str) -> dict[str, Any]:
-    """Where figures come from: what every file of figures tells beside them."""
+    """Where figures come from: what every file of figures keeps beside them."""
     return {"date": datetime.now(UTC).date().isoformat(), "command": command, "machine": describe_machine()}
 
 

@@ -16,7 +16,7 @@ from inference.bundle.manifest import Size
 from inference.bundle.reader import Bundle
 from inference.core.sequences import ImageSize
 from models.spec.recipe import Recipe, load_recipe
-from runtime_tests.kept import kept, kept_bundle
+from runtime_tests.kept import digest_of_files, kept, kept_bundle
 from runtime_tests.running import run
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -147,8 +147,10 @@ def quick_bundle(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Bu
 
 
 @pytest.fixture(scope="session")
-def quick_prediction(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `hakuna predict` makes of the season with the quick bundle."""
+def quick_prediction(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What `hakuna predict` makes of the season with the quick bundle; for all tests, so nobody may change it."""
     out = tmp_path_factory.mktemp("quick_prediction")
     run(season, quick_bundle, out)
-    return out
+    before = digest_of_files(out)
+    yield out
+    assert digest_of_files(out) == before, "some test has changed the prediction that all share"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from inference.core.labels import LABELS
 from inference.dataset.metadata import FORMAT_NAME
@@ -43,6 +46,15 @@ def write_archive(path: Path, main: str = GOOD, **files: str) -> Path:
         for name, content in files.items():
             archive.writestr(name, content)
     return path
+
+
+def wait_for_log(path: Path, text: str) -> None:
+    """Return as soon as a log has a text."""
+    for _ in range(2000):
+        if path.exists() and text in path.read_text():
+            return
+        time.sleep(0.01)
+    pytest.fail(f"no {text!r} in {path.name} within 20 s")
 
 
 def report(out: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from inference.core.choices import ExportFormat
 from inference.dataset.metadata import METADATA_NAME
 from inference.export.export import export
 from runtime_tests import camtrap_dp
+from runtime_tests.tables import rows_of
 
 PROJECT = """
 title = "Synthetic season"
@@ -41,8 +41,7 @@ longitude = 34.7
 
 
 def failures(finished: Path) -> dict[str, str]:
-    with (finished / "failures.csv").open(newline="") as file:
-        return {row["file_name"]: row["reason"] for row in csv.DictReader(file)}
+    return {row["file_name"]: row["reason"] for row in rows_of(finished / "failures.csv")}
 
 
 def megadetector(finished: Path, season: Path, out: Path, threshold: float | None = None) -> dict[str, Any]:
@@ -55,10 +54,7 @@ def camtrap(
     finished: Path, metadata: Path, project: Path, out: Path, threshold: float | None = None
 ) -> tuple[list[str], dict[str, Any], dict[str, list[dict[str, str]]]]:
     told = export(finished, ExportFormat.CAMTRAP_DP, out, metadata, threshold, project)
-    tables = {}
-    for name in camtrap_dp.TABLES:
-        with (out / f"{name}.csv").open(newline="") as file:
-            tables[name] = list(csv.DictReader(file))
+    tables = {name: rows_of(out / f"{name}.csv") for name in camtrap_dp.TABLES}
     return told, json.loads((out / "datapackage.json").read_text()), tables
 
 

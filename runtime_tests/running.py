@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -13,12 +14,14 @@ from typing import Any
 from unittest import mock
 
 import hakuna as command
-from inference.api import jobs as api
-from inference.api.arguments import Progress
 from inference.api.jobs import build_job
 from inference.bundle.reader import Bundle
 from inference.core.choices import DecoderName, EngineName, Precision
 from inference.execution.job import Job, RunOptions
+from inference.execution.local_executor import local_executor
+from inference.process.lock import locked
+from inference.run.context import ExecutorFactory, Progress
+from inference.run.pipeline import predict
 
 HAKUNA = Path(command.__file__)
 """The program of this checkout."""
@@ -33,7 +36,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
-    """Start the command `hakuna`."""
+    """Start the command `hakuna`, with further variables of the environment."""
     return subprocess.Popen(
         [sys.executable, str(HAKUNA), *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -97,10 +100,30 @@ def run(
 
 
 def run_job(
-    job: Job, out: Path, options: RunOptions | None = None, on_progress: Progress | None = None
+    job: Job,
+    out: Path,
+    options: RunOptions | None = None,
+    on_progress: Progress | None = None,
+    executor_for: ExecutorFactory = local_executor,
 ) -> dict[str, Any]:
     """A job in this process; returns `run.json`."""
-    return api.run_job(job, out, options or RunOptions(n_workers=2), on_progress)
+    with locked(out) as output:
+        return predict(
+            job, output, options or RunOptions(n_workers=2), on_progress or ignore_progress, executor_for=executor_for
+        )
+
+
+def copy_of(prediction: Path, out: Path) -> Path:
+    """A finished run that a test may change, in a folder of its own."""
+    return Path(shutil.copytree(prediction, out, dirs_exist_ok=True))
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def ignore_progress(n_done: int, n_all: int) -> None:

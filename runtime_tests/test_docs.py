@@ -51,10 +51,10 @@ def test_links_lead_to_files_and_headings_of_the_project(page: Path) -> None:
             assert anchor in anchors(linked), f"{page.name}: {target}#{anchor}"
 
 
-def test_the_table_of_the_ladder_is_that_of_the_figures() -> None:
-    figures = json.loads((ROOT / "benchmark" / "results" / "ladder.json").read_text())
+def test_the_table_of_the_ablation_study_is_that_of_the_figures() -> None:
+    figures = json.loads((ROOT / "benchmark" / "results" / "ablation.json").read_text())
     made = markdown(figures)
-    assert (ROOT / "benchmark" / "results" / "ladder.md").read_text() == made
+    assert (ROOT / "benchmark" / "results" / "ablation.md").read_text() == made
     table, _, _ = made.partition("\n\n")
     assert table.count("\n") == len(STEPS) + 2
     assert table in (ROOT / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""The demo bundle: small networks of the ladder with few stackers, small enough for git, and where it comes from."""
+"""The demo bundle: small networks of the ablation study with few stackers, small enough for git, and where it comes from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmark.ablation.one_seed import prepare, seed_folder, stacked_classes, train_stackers
 from benchmark.ablation.plan import FULL
 from benchmark.ablation.steps import recipe_of, step_named
+from benchmark.report.page import environment
 from inference.bundle.reader import Bundle
 from inference.core.errors import UsageError
 from inference.core.files import atomic_writer
@@ -17,26 +18,13 @@ from inference.core.sequences import ImageSize
 from models.bundling.build import build_bundle
 
 PLAN = replace(FULL, name="demo", seeds=(1,), n_sequences=400, n_cameras=10, photo_size=ImageSize(480, 640), rounds=120)
-"""Photos like those of `hakuna demo`, and fewer rounds than the ladder's: boosters of some ten kilobytes."""
+"""Photos like those of `hakuna demo`, and fewer rounds than the study's: boosters of some ten kilobytes."""
 MOST_STACKED = 4
 MOST_BYTES = 2_000_000
 NAME = "demo"
 PROVENANCE_NAME = "README.md"
 STEP = replace(step_named("5"), number="demo", sets=("S9", "S10"), flip_tta=True)
 """Networks on frames and on the background, both sets of stackers, mirror images: all but the two-branch network."""
-PROVENANCE = """# Demo bundle
-
-Small networks and stackers, trained by this project on synthetic seasons 1 to 10 (seed {seed}, {n_sequences} sequences each,
-photos of {photo_size}; networks look at {size}). They know drawn animals and nothing about real ones: **demo model, not for
-conclusions**. Stacked classes: {stacked}. No photo, label or weight of anybody else took part.
-
-Made by
-
-    {command}
-
-which takes some minutes on 2 cores; the folder must not exist. `manifest.json` of the bundle lists every file with its SHA-256, and the hashes of the networks
-and boosters that they were frozen from.
-"""
 
 
 def make_demo_bundle(work: Path, out: Path, command: str, n_workers: int) -> Bundle:
@@ -59,7 +47,7 @@ def make_demo_bundle(work: Path, out: Path, command: str, n_workers: int) -> Bun
     if n_bytes > MOST_BYTES:
         shutil.rmtree(out)
         raise UsageError(f"--out {out}: must have at most {MOST_BYTES} bytes, got {n_bytes}")
-    facts = {**vars(PLAN), "seed": seed, "stacked": ", ".join(stacked), "command": command}
+    template = environment(Path(__file__).parent).get_template("demo_bundle.md.j2")
     with atomic_writer(out / PROVENANCE_NAME) as file:
-        file.write(PROVENANCE.format(**facts))
+        file.write(template.render(vars(PLAN), seed=seed, stacked=", ".join(stacked), command=command) + "\n")
     return bundle

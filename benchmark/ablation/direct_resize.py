@@ -1,11 +1,11 @@
-"""Photos straight from full size to the network's size: what the third step of the published solution did away with.
+"""Photos directly from full size to the network's size: what the third step of the published solution did away with.
 
 Only the resize differs from what the network learnt from: the info strip is found as always, and blackened in the photo.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,46 +15,46 @@ import numpy.typing as npt
 
 from benchmark.ablation.steps import PRESET
 from inference.core.choices import Preset
+from inference.core.iteration import batched
 from inference.core.sequences import ImageSize
 from inference.dataset.label_tables import Table
 from inference.dataset.metadata import Metadata
 from inference.images.decode_pillow import decode
-from inference.preprocessing.info_strip import Region, find_strip
+from inference.preprocessing.info_strip import find_strip
 from models.keras_io.h5_file import load_keras_network
 
 if TYPE_CHECKING:
     import keras
 
-FRAME_WEIGHTS = np.array([1.0, 0.8, 0.5])
-"""Of the first, second, third frame (REFERENCE.md section 3.3)."""
+FRAME_WEIGHTS = (1.0, 0.8, 0.5)
+"""Of the first, second, third frame, as in the published program."""
 BATCH_FRAMES = 64
 HALF_RANGE = 127.5
 
 
 def predict_with_direct_resize(network: Path, data: Path, metadata: Metadata, size: ImageSize) -> Table:
-    """What a network on frames says without the reference resize, frames averaged as always."""
+    """What a network on frames predicts without the reference resize, frames averaged as always."""
     model: keras.Model = load_keras_network(network)
     seq_ids = sorted(metadata.sequences)
-    frames: list[npt.NDArray[np.float32]] = []
-    owners: list[tuple[int, int]] = []
-    answers: list[npt.NDArray[np.float32]] = []
+    sums, weights = np.zeros((len(seq_ids), model.output_shape[-1])), np.zeros(len(seq_ids))
+    for batch in batched(_weighted_frames(data, metadata, seq_ids, size), BATCH_FRAMES):
+        rows, shares, frames = (np.array(one) for one in zip(*batch, strict=True))
+        np.add.at(sums, rows, shares[:, None] * np.asarray(model(frames, training=False)))
+        np.add.at(weights, rows, shares)
+    return Table(tuple(seq_ids), np.clip(sums / weights[:, None], 0, 1))
+
+
+def _weighted_frames(
+    data: Path, metadata: Metadata, seq_ids: list[str], size: ImageSize
+) -> Iterator[tuple[int, float, npt.NDArray[np.float32]]]:
+    """Position of its sequence, weight and pixels of every frame."""
     for row, seq_id in enumerate(seq_ids):
-        names = [image.file_name for image in metadata.sequences[seq_id].images[: len(FRAME_WEIGHTS)]]
-        frames += straight_frames([data / name for name in names], size)
-        owners += [(row, k) for k in range(len(names))]
-        while len(frames) >= BATCH_FRAMES:
-            answers.append(np.asarray(model(np.stack(frames[:BATCH_FRAMES]), training=False)))
-            frames = frames[BATCH_FRAMES:]
-    if frames:
-        answers.append(np.asarray(model(np.stack(frames), training=False)))
-    rows, ks = (np.array(one) for one in zip(*owners, strict=True))
-    weights = FRAME_WEIGHTS[ks]
-    total = np.zeros((len(seq_ids), model.output_shape[-1]))
-    np.add.at(total, rows, weights[:, None] * np.concatenate(answers))
-    return Table(tuple(seq_ids), np.clip(total / np.bincount(rows, weights)[:, None], 0, 1))
+        paths = [data / image.file_name for image in metadata.sequences[seq_id].images[: len(FRAME_WEIGHTS)]]
+        for weight, frame in zip(FRAME_WEIGHTS, frames_with_direct_resize(paths, size), strict=False):
+            yield row, weight, frame
 
 
-def straight_frames(paths: Sequence[Path], size: ImageSize) -> list[npt.NDArray[np.float32]]:
+def frames_with_direct_resize(paths: Sequence[Path], size: ImageSize) -> list[npt.NDArray[np.float32]]:
     """The photos of a sequence as the network takes them: float32 (h, w, 3) each, RGB, -1 to 1."""
     quarter = decode(paths[0].read_bytes(), Preset(PRESET))
     strip = find_strip(quarter)
@@ -65,16 +65,11 @@ def straight_frames(paths: Sequence[Path], size: ImageSize) -> list[npt.NDArray[
             raise FileNotFoundError(path)
         scales = photo.shape[0] / quarter.shape[0], photo.shape[1] / quarter.shape[1]
         for region in strip:
-            photo[_scaled(region, scales)] = 0
+            edges = [
+                [None if edge is None else round(edge * scale) for edge in (axis.start, axis.stop)]
+                for axis, scale in zip(region, scales, strict=True)
+            ]
+            photo[slice(*edges[0]), slice(*edges[1])] = 0
         small = cv2.resize(photo, (size.width, size.height), interpolation=cv2.INTER_LINEAR)
         frames.append(small[..., ::-1].astype(np.float32) / np.float32(HALF_RANGE) - np.float32(1))
     return frames
-
-
-def _scaled(region: Region, scales: tuple[float, float]) -> Region:
-    """A region of the quarter frame in the photo that it was made of."""
-    rows, columns = (
-        slice(*(None if edge is None else round(edge * scale) for edge in (axis.start, axis.stop)))
-        for axis, scale in zip(region, scales, strict=True)
-    )
-    return rows, columns

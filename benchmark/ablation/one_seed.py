@@ -22,10 +22,10 @@ from benchmark.ablation.plan import (
     LEAST_POSITIVES,
     STACKING,
     VALIDATION,
-    Plan,
+    AblationSize,
     schedule_of,
 )
-from benchmark.ablation.steps import PRESET, STEPS, TRAININGS, Step, Training, recipe_of
+from benchmark.ablation.steps import NETWORKS, PRESET, STEPS, Configuration, TrainedNetwork, recipe_of
 from benchmark.scoring.log_loss import score
 from benchmark.synthetic.season import Role, SeasonOptions, write_seasons
 from inference.api.jobs import build_job, run_job
@@ -54,13 +54,13 @@ log = structlog.get_logger()
 PLAN_NAME, ROWS_NAME, CLOCK_NAME, DONE_NAME = "plan.json", "rows.json", "seconds.json", "data.done"
 
 
-def seed_folder(work: Path, plan: Plan, seed: int) -> Path:
+def seed_folder(work: Path, plan: AblationSize, seed: int) -> Path:
     """The folder of a seed, which belongs to one plan for good. Raises UsageError where it is another's."""
     folder = work / f"{plan.name}{seed}"
     mine = {
         "plan": repr(replace(plan, seeds=())),
         "seed": repr(seed),
-        "trainings": repr(TRAININGS),
+        "trainings": repr(NETWORKS),
         "steps": repr(STEPS),
         "version": hakuna_version(),
     }
@@ -77,12 +77,13 @@ def seed_folder(work: Path, plan: Plan, seed: int) -> Path:
     return folder
 
 
-def run_seed(folder: Path, plan: Plan, seed: int, n_workers: int) -> dict[str, Any]:
+def run_seed(folder: Path, plan: AblationSize, seed: int, n_workers: int) -> dict[str, Any]:
     """All steps with one seed: the log loss of each, on season 11 and on the held-out half of season 10."""
-    labels = prepare(folder, plan, seed, n_workers, tuple(one.name for one in TRAININGS))
+    labels = prepare(folder, plan, seed, n_workers, tuple(one.name for one in NETWORKS))
     held_out = [one for one in labels.seq_ids if season_of(one) == "S10" and half_of(one) == SECOND]
     judging = [one for one in labels.seq_ids if season_of(one) == JUDGING]
-    rows: dict[str, Any] = {"priors": _losses(_priors(judging), labels, judging)}
+    priors = Table(tuple(judging), np.tile(list(CLASS_PRIORS.values()), (len(judging), 1)))
+    rows: dict[str, Any] = {"priors": _losses(priors, labels, judging)}
     stacked = stacked_classes(labels)
     for step in STEPS:
         parts = {JUDGING: judging} | ({} if step.trained_on_10 else {"S10": held_out})
@@ -92,21 +93,23 @@ def run_seed(folder: Path, plan: Plan, seed: int, n_workers: int) -> dict[str, A
     return rows
 
 
-def prepare(folder: Path, plan: Plan, seed: int, n_workers: int, networks: tuple[str, ...]) -> Table:
+def prepare(folder: Path, plan: AblationSize, seed: int, n_workers: int, networks: tuple[str, ...]) -> Table:
     """Draw the seasons and train some networks, as far as that is not done; the labels of all seasons."""
     data = folder / "data"
     if not (data / DONE_NAME).exists():
         options = SeasonOptions(plan.n_sequences, plan.n_cameras, plan.photo_size, seed, role=Role.TRAIN)
         write_seasons(data, ALL_SEASONS, options, n_workers)
         (data / DONE_NAME).touch()
-    for training in TRAININGS:
+    for training in NETWORKS:
         if training.name in networks:
             _train(folder, data, training, plan, seed, n_workers)
     return read_labels(data / TRAIN_LABELS_NAME)
 
 
-def bundle_of(folder: Path, step: Step, plan: Plan, stacked: tuple[str, ...], n_workers: int) -> Bundle:
-    """The bundle of a step; kept if it is there."""
+def bundle_of(
+    folder: Path, step: Configuration, plan: AblationSize, stacked: tuple[str, ...], n_workers: int
+) -> Bundle:
+    """The bundle of a step; one that is there is used again."""
     out = folder / "bundles" / step.number.replace(" ", "_")
     if out.exists():
         return open_bundle(out)
@@ -115,7 +118,9 @@ def bundle_of(folder: Path, step: Step, plan: Plan, stacked: tuple[str, ...], n_
     return build_bundle(recipe, folder / "networks", stackers, out)
 
 
-def train_stackers(folder: Path, step: Step, plan: Plan, stacked: tuple[str, ...], n_workers: int) -> Path:
+def train_stackers(
+    folder: Path, step: Configuration, plan: AblationSize, stacked: tuple[str, ...], n_workers: int
+) -> Path:
     """Records of both stacking seasons by the networks of a step, and both sets of stackers; their folder.
 
     Steps with the same networks share the records, and the stackers where they look at the same.
@@ -153,11 +158,11 @@ def stacked_classes(labels: Table) -> tuple[str, ...]:
 def timed_step(folder: Path) -> Iterator[None]:
     """Add the time of this session to those before it."""
     path, start = folder / CLOCK_NAME, time.perf_counter()
-    before = read_figures(path) if path.exists() else 0
+    before = read_figures(path)["seconds"] if path.exists() else 0
     try:
         yield
     finally:
-        write_json(before + time.perf_counter() - start, path)
+        write_json({"seconds": before + time.perf_counter() - start}, path)
 
 
 def read_figures(path: Path) -> Any:
@@ -165,13 +170,13 @@ def read_figures(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def validation_loss(folder: Path, training: Training) -> float:
+def validation_loss(folder: Path, training: TrainedNetwork) -> float:
     """Log loss of a network alone on season 8, seen through the reference resize: what it has learnt."""
     report = read_figures(folder / "networks" / training.name / REPORT_NAME)
     return float(report["last_epoch"]["validation_log_loss"])
 
 
-def _train(folder: Path, data: Path, training: Training, plan: Plan, seed: int, n_workers: int) -> None:
+def _train(folder: Path, data: Path, training: TrainedNetwork, plan: AblationSize, seed: int, n_workers: int) -> None:
     out = folder / "networks" / training.name
     if (out / NETWORK_NAME).exists():
         return
@@ -195,10 +200,12 @@ def _train(folder: Path, data: Path, training: Training, plan: Plan, seed: int, 
         train(job, output, options, RunState())
 
 
-def _predict(folder: Path, step: Step, plan: Plan, season: str, stacked: tuple[str, ...], n_workers: int) -> Table:
-    """What a step says about a season."""
+def _predict(
+    folder: Path, step: Configuration, plan: AblationSize, season: str, stacked: tuple[str, ...], n_workers: int
+) -> Table:
+    """Predictions of a step for a season."""
     data = folder / "data"
-    if step.straight:
+    if step.direct_resize:
         network = folder / "networks" / step.networks[0] / NETWORK_NAME
         return predict_with_direct_resize(network, data, _sequences(data, [season]), plan.size)
     bundle = bundle_of(folder, step, plan, stacked, n_workers)
@@ -230,7 +237,3 @@ def _losses(predictions: Table, labels: Table, seq_ids: list[str]) -> dict[str, 
 def _rows(table: Table, seq_ids: list[str]) -> Table:
     position = {seq_id: row for row, seq_id in enumerate(table.seq_ids)}
     return Table(tuple(seq_ids), table.values[[position[seq_id] for seq_id in seq_ids]])
-
-
-def _priors(seq_ids: list[str]) -> Table:
-    return Table(tuple(seq_ids), np.tile(list(CLASS_PRIORS.values()), (len(seq_ids), 1)))

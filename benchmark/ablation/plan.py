@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from benchmark.ablation.steps import TrainedNetwork
 from inference.core.sequences import ImageSize
 from models.spec.kinds import NetworkKind
 from models.spec.schedule import Schedule, SizeStage
-
-if TYPE_CHECKING:
-    from benchmark.ablation.steps import Training
 
 LEARNING, VALIDATION, STACKING, JUDGING = tuple(f"S{n}" for n in range(1, 8)), ("S8",), ("S9", "S10"), "S11"
 """The published program learns from seasons 1 to 8 and validates with 9; here 8 validates, and 9 and 10 are the stackers'."""
@@ -19,11 +16,12 @@ DECAY = 0.15
 LEAST_POSITIVES = 6
 """A class is stacked if every half of both seasons shows it so often."""
 BATCH_SEQUENCES = 32
+PHOTO_SIZE, NETWORK_SIZE = ImageSize(576, 768), ImageSize(96, 128)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How large a ladder is.
+class AblationSize:
+    """How large the study is.
 
     Attributes
     ----------
@@ -34,34 +32,21 @@ class Plan:
     rounds : most trees of a stacker
     """
 
-    name: str
-    seeds: tuple[int, ...]
-    n_sequences: int
-    n_cameras: int
-    photo_size: ImageSize
-    size: ImageSize
-    epochs: int
-    branch_epochs: int
-    batch_size: int
-    learning_rate: float
-    branch_learning_rate: float
-    rounds: int
+    name: str = "full"
+    seeds: tuple[int, ...] = (1, 2, 3)
+    n_sequences: int = 450
+    n_cameras: int = 12
+    photo_size: ImageSize = PHOTO_SIZE
+    size: ImageSize = NETWORK_SIZE
+    epochs: int = 12
+    branch_epochs: int = 6
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    branch_learning_rate: float = 2e-4
+    rounds: int = 1000
 
 
-FULL = Plan(
-    name="full",
-    seeds=(1, 2, 3),
-    n_sequences=450,
-    n_cameras=12,
-    photo_size=ImageSize(576, 768),
-    size=ImageSize(96, 128),
-    epochs=12,
-    branch_epochs=6,
-    batch_size=32,
-    learning_rate=2e-3,
-    branch_learning_rate=2e-4,
-    rounds=1000,
-)
+FULL = AblationSize()
 MINI = replace(
     FULL,
     name="mini",
@@ -77,8 +62,8 @@ MINI = replace(
 )
 
 
-def schedule_of(training: Training, plan: Plan) -> Schedule:
-    """One size; the two-branch network learns less and slower (REFERENCE.md section 3.6)."""
+def schedule_of(training: TrainedNetwork, plan: AblationSize) -> Schedule:
+    """One size; the two-branch network learns less and slower, as in the published program."""
     is_branched = training.kind is NetworkKind.TWO_BRANCH
     stage = SizeStage(
         height=plan.size.height,
@@ -87,4 +72,4 @@ def schedule_of(training: Training, plan: Plan) -> Schedule:
         epochs=plan.branch_epochs if is_branched else plan.epochs,
         learning_rate=plan.branch_learning_rate if is_branched else plan.learning_rate,
     )
-    return Schedule(format_version=1, description="The ladder's", decay=DECAY, sizes=(stage,))
+    return Schedule(format_version=1, description="The ablation study's", decay=DECAY, sizes=(stage,))

@@ -1,10 +1,11 @@
-"""The ladder as a table and as a plot: ours beside the published change, and a sentence where they disagree."""
+"""The ablation study as a table and as a plot: ours beside the published change, and a sentence where they disagree."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.report.page import environment
 from inference.core.files import atomic_writer
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 JUDGED = "S11"
 HELD_OUT = "S10"
-TABLE_NAME, PLOT_NAME = "ladder.md", "ladder.svg"
+TEMPLATE_NAME, TABLE_NAME, PLOT_NAME = "ablation.md.j2", "ablation.md", "ablation.svg"
 STANDARD_ERRORS = (12.71, 4.30, 3.18, 2.78, 2.57)
 """A change counts as seen if the 95 % interval of its mean over 2, 3, ... seeds leaves out zero (Student's t); 6 for more."""
 
@@ -23,46 +24,17 @@ WHY_NOT = {
     "5": "A season has few positives of most classes here: 250 thousand sequences teach a stacker more than some hundreds.",
     "7": "Two sets of stackers learn from some hundred sequences each.",
 }
-"""Offered, not tested: what about the data may be why a step does not help on them. Said only where it does not."""
+"""Offered, not tested: what about the data may be why a step does not help on them. Shown only where it does not."""
 UP = ("5 mean", "8")
 """Steps that made it worse for the author."""
 
 
 def markdown(figures: dict[str, Any]) -> str:
-    """The table for people."""
-    lines = [
-        "| step | | log loss S11 | `empty` S11 | log loss, half of S10 | change | published |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    priors = figures["priors"]
-    lines.append(f"| | priors alone | {_cell(priors['log_loss'])} | {_cell(priors['empty_log_loss'])} | | | 0.0320 |")
-    lines += [_row(step) for step in figures["steps"]]
-    lines += [
-        "",
-        (
-            f"{len(figures['seeds'])} seeds, {figures['sequences_per_season']} sequences a season; means and, in brackets, standard "
-            "deviations over the seeds; other seeds are other photos and other networks. Changes are from the step in "
-            "brackets; bold are those whose 95 % interval over the seeds leaves out zero (of ten steps without effect, one is bold in two tables of five). "
-            "Steps 0 to 2 resize photos straight to the size of the network. The halves of season 10 share visits of the same "
-            "animals: its column is a little too good for stackers."
-        ),
-        "",
-    ]
-    lines += [
-        "Each network alone, on season 8 through the reference resize (those on mean and background: sequences of two or more frames):",
-        "",
-        "| network | " + " | ".join(figures["networks"]) + " |",
-        "|---|" + "---|" * len(figures["networks"]),
-        "| log loss | " + " | ".join(_cell(one) for one in figures["networks"].values()) + " |",
-        "",
-    ]
+    """The table for people, and a sentence for every step whose effect was not seen."""
     # A single seed shows nothing that would need a reason.
-    against = [step for step in figures["steps"] if is_unlike(step)] if len(figures["seeds"]) > 1 else []
-    if against:
-        lines += ["Where a step is not seen to do here what it did for the author, and what may be the reason:", ""]
-        lines += [f"- **{step['step']}, {step['name']}**: {verdict(step)}" for step in against]
-        lines.append("")
-    return "\n".join(lines)
+    unlike = [step for step in figures["steps"] if is_unlike(step)] if len(figures["seeds"]) > 1 else []
+    template = environment(Path(__file__).parent).get_template(TEMPLATE_NAME)
+    return template.render(figures, unlike=unlike, is_clear=is_clear, verdict=verdict)
 
 
 def is_unlike(step: dict[str, Any]) -> bool:
@@ -140,27 +112,3 @@ def write_report(figures: dict[str, Any], folder: Path) -> None:
     for name, text in ((TABLE_NAME, markdown(figures)), (PLOT_NAME, svg(plot(figures)))):
         with atomic_writer(folder / name) as file:
             file.write(text)
-
-
-def _row(step: dict[str, Any]) -> str:
-    cells = (
-        step["step"],
-        step["name"],
-        _cell(step[JUDGED]["log_loss"]),
-        _cell(step[JUDGED]["empty_log_loss"]),
-        _cell(step[HELD_OUT]["log_loss"]) if HELD_OUT in step else "",
-        _change(step),
-        step["published"],
-    )
-    return f"| {' | '.join(cells)} |"
-
-
-def _cell(value: dict[str, float]) -> str:
-    return f"{value['mean']:.5f} ({value['spread']:.5f})"
-
-
-def _change(step: dict[str, Any]) -> str:
-    if step["against"] is None:
-        return ""
-    change = f"{step['change']['mean']:+.5f} ({step['change']['spread']:.5f})"
-    return f"{f'**{change}**' if is_clear(step) else change} [{step['against']}]"

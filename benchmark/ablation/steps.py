@@ -1,4 +1,4 @@
-"""The steps of the published solution (REFERENCE.md section 3) as recipes of small networks."""
+"""The steps of the published solution as recipes of small networks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ NEIGHBOUR_WINDOWS = (60, 300)
 """Seconds. The author's several seconds are short for cameras that a visit reaches after up to five minutes."""
 MIN_COVERAGE = 0.02
 MISSING = -0.01
+COMMON = ("empty", "wildebeest", "zebra", "gazellethomsons", "buffalo", "elephant", "hartebeest", "impala")
+"""Classes that are features beside the stacked ones: they are seen often enough to learn from."""
 MAX_EXPORT_DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainedNetwork:
     """A network to train."""
 
     name: str
@@ -30,28 +32,28 @@ class Training:
     classes: Classes = Classes.ALL
 
 
-TRAININGS = (
-    Training("softmax", NetworkKind.FRAMES, "tiny", Head.SOFTMAX),
-    Training("small", NetworkKind.FRAMES, "tiny"),
-    Training("v1", NetworkKind.FRAMES, "small"),
-    Training("background_empty", NetworkKind.BACKGROUND, "small", classes=Classes.EMPTY),
-    Training("background", NetworkKind.BACKGROUND, "small"),
-    Training("mean_image", NetworkKind.MEAN, "small"),
-    Training("two_branch", NetworkKind.TWO_BRANCH, "small"),
+NETWORKS = (
+    TrainedNetwork("softmax", NetworkKind.FRAMES, "tiny", Head.SOFTMAX),
+    TrainedNetwork("small", NetworkKind.FRAMES, "tiny"),
+    TrainedNetwork("v1", NetworkKind.FRAMES, "small"),
+    TrainedNetwork("background_empty", NetworkKind.BACKGROUND, "small", classes=Classes.EMPTY),
+    TrainedNetwork("background", NetworkKind.BACKGROUND, "small"),
+    TrainedNetwork("mean_image", NetworkKind.MEAN, "small"),
+    TrainedNetwork("two_branch", NetworkKind.TWO_BRANCH, "small"),
 )
 """In the order in which they need each other."""
 
 
 @dataclass(frozen=True)
-class Step:
+class Configuration:
     """One row of the table.
 
     Attributes
     ----------
-    published : what the author saw, in the words of REFERENCE.md section 3
+    published : what the author saw, in the author's words
     published_change : the same as a number; None where only a score or nothing is known
     against : the step whose log loss it is compared with
-    straight : photos go from full size to the network's size at once
+    direct_resize : photos go from full size to the network's size at once
     sets : seasons that stackers were trained on
     """
 
@@ -61,7 +63,7 @@ class Step:
     published_change: float | None
     against: str | None
     networks: tuple[str, ...]
-    straight: bool = False
+    direct_resize: bool = False
     blend: str | None = None
     sets: tuple[str, ...] = ()
     flip_tta: bool = False
@@ -75,36 +77,39 @@ class Step:
 
 BOTH, ALL = ("v1", "background"), ("v1", "background", "two_branch")
 STEPS = (
-    Step("0", "softmax, small backbone", "the baseline", None, None, ("softmax",), straight=True),
-    Step("1", "sigmoid and binary cross-entropy", "0.0060 after it", None, "0", ("small",), straight=True),
-    Step("2", "a larger backbone", "0.0060 -> 0.0045", -0.0015, "1", ("v1",), straight=True),
-    Step("3", "the reference resize", "0.0045 -> 0.0038", -0.0007, "2", ("v1",)),
-    Step("4", "two-class background network blended into empty", "-0.0002", -0.0002, "3", ("v1", "background_empty"),
+    Configuration("0", "softmax, small backbone", "the baseline", None, None, ("softmax",), direct_resize=True),
+    Configuration("1", "sigmoid and binary cross-entropy", "0.0060 after it", None, "0", ("small",), direct_resize=True),
+    Configuration("2", "a larger backbone", "0.0060 -> 0.0045", -0.0015, "1", ("v1",), direct_resize=True),
+    Configuration("3", "the reference resize", "0.0045 -> 0.0038", -0.0007, "2", ("v1",)),
+    Configuration("4", "two-class background network blended into empty", "-0.0002", -0.0002, "3", ("v1", "background_empty"),
          blend="background_empty"),
-    Step("5 mean", "background network on 54 classes, mean of the two", "got worse", None, "4", BOTH, blend="background"),
-    Step("5", "the same, stackers trained on season 9", "-> 0.0028", -0.0008, "4", BOTH, sets=("S9",)),
-    Step("6", "two-branch network", "0.0028 -> 0.0027", -0.0001, "5", ALL, sets=("S9",)),
-    Step("7", "second stackers, trained on season 10", "0.0027 -> 0.0020", -0.0007, "6", ALL, sets=("S9", "S10")),
-    Step("8", "mirror images", "0.0020 -> 0.0022 public", 0.0002, "7", ALL, sets=("S9", "S10"), flip_tta=True),
-    Step("9", "neighbours", "S10 hold-out 0.00265 -> 0.00242", -0.00023, "8", ALL, sets=("S9", "S10"), flip_tta=True,
+    Configuration("5 mean", "background network on 54 classes, mean of the two", "got worse", None, "4", BOTH, blend="background"),
+    Configuration("5", "the same, stackers trained on season 9", "-> 0.0028", -0.0008, "4", BOTH, sets=("S9",)),
+    Configuration("6", "two-branch network", "0.0028 -> 0.0027", -0.0001, "5", ALL, sets=("S9",)),
+    Configuration("7", "second stackers, trained on season 10", "0.0027 -> 0.0020", -0.0007, "6", ALL, sets=("S9", "S10")),
+    Configuration("8", "mirror images", "0.0020 -> 0.0022 public", 0.0002, "7", ALL, sets=("S9", "S10"), flip_tta=True),
+    Configuration("9", "neighbours", "S10 hold-out 0.00265 -> 0.00242", -0.00023, "8", ALL, sets=("S9", "S10"), flip_tta=True,
          neighbours=True),
 )  # fmt: skip
 
 
-def step_named(number: str) -> Step:
+def step_named(number: str) -> Configuration:
     """A step by its number."""
     return next(step for step in STEPS if step.number == number)
 
 
-def recipe_of(step: Step, size: ImageSize, stacked: tuple[str, ...], name: str = "ladder") -> Recipe:
+def recipe_of(step: Configuration, size: ImageSize, stacked: tuple[str, ...], name: str = "ablation") -> Recipe:
     """The ensemble of a step, looking at views of one size; `stacked` are the classes of its stackers."""
-    trained = {training.name: training for training in TRAININGS}
+    trained = {training.name: training for training in NETWORKS}
     networks = tuple(_network(trained[one], size, flip_tta=step.flip_tta) for one in step.networks)
-    blends = (_blend(step.blend, trained[step.blend]),) if step.blend else ()
+    blends: tuple[Blend, ...] = ()
+    if step.blend:
+        classes: tuple[Any, ...] = ("empty",) if trained[step.blend].classes is Classes.EMPTY else LABELS
+        blends = (Blend(networks=(step.blend,), method="mean", classes=classes),)
     return Recipe(
         format_version=1,
         name=name,
-        description=f"Small networks trained on synthetic seasons, step {step.number} of the ladder: {step.name}",
+        description=f"Small networks trained on synthetic seasons, step {step.number}: {step.name}",
         max_export_difference=MAX_EXPORT_DIFFERENCE,
         ensemble=EnsembleRecipe(preprocessing=PRESET, frame_weights=(1.0, 0.8, 0.5), blends=blends),
         networks=networks,
@@ -112,7 +117,7 @@ def recipe_of(step: Step, size: ImageSize, stacked: tuple[str, ...], name: str =
     )
 
 
-def _network(training: Training, size: ImageSize, *, flip_tta: bool) -> NetworkRecipe:
+def _network(training: TrainedNetwork, size: ImageSize, *, flip_tta: bool) -> NetworkRecipe:
     inputs = tuple(
         InputRecipe(view=view, scaling=Scaling.UNIT if view.value == "background" else Scaling.SYMMETRIC)
         for view in VIEWS[training.kind]
@@ -127,12 +132,7 @@ def _network(training: Training, size: ImageSize, *, flip_tta: bool) -> NetworkR
     )
 
 
-def _blend(name: str, training: Training) -> Blend:
-    classes: tuple[Any, ...] = ("empty",) if training.classes is Classes.EMPTY else LABELS
-    return Blend(networks=(name,), method="mean", classes=classes)
-
-
-def _stacking(step: Step, stacked: tuple[str, ...]) -> StackingRecipe:
+def _stacking(step: Configuration, stacked: tuple[str, ...]) -> StackingRecipe:
     on_sequences = [name for name in step.networks if name != "v1"]
     blocks = [Block.FRAME_OUTPUTS.value, *on_sequences, Block.FRAME_MEDIANS.value]
     options = None
@@ -142,13 +142,8 @@ def _stacking(step: Step, stacked: tuple[str, ...]) -> StackingRecipe:
     return StackingRecipe(
         folders={season.lower(): season for season in step.sets},
         classes=stacked,
-        not_in_features=tuple(label for label in LABELS if label not in _features(stacked)),
+        not_in_features=tuple(label for label in LABELS if label not in {*stacked, *COMMON}),
         blocks=(*blocks, Block.HOUR.value, Block.MONTH.value),
         missing_frame=MISSING,
         neighbours=options,
     )
-
-
-def _features(stacked: tuple[str, ...]) -> set[str]:
-    """Classes that are features: the stacked ones, and the others that are seen often enough to learn from."""
-    return {*stacked, "empty", "wildebeest", "zebra", "gazellethomsons", "buffalo", "elephant", "hartebeest", "impala"}

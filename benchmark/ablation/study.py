@@ -15,15 +15,15 @@ from benchmark.ablation.one_seed import (
     timed_step,
     validation_loss,
 )
-from benchmark.ablation.plan import JUDGING, Plan
-from benchmark.ablation.steps import STEPS, TRAININGS
+from benchmark.ablation.plan import JUDGING, AblationSize
+from benchmark.ablation.steps import NETWORKS, STEPS
 from benchmark.provenance import origin
 from inference.core.files import write_json
 from models.spec.kinds import Classes
 
 
-def run_ablation(work: Path, plan: Plan, n_workers: int, command: str) -> dict[str, Any]:
-    """Climb for every seed; figures ready for JSON. What a seed has finished is not done again."""
+def run_ablation(work: Path, plan: AblationSize, n_workers: int, command: str) -> dict[str, Any]:
+    """Run every seed; figures ready for JSON. What a seed has finished is not done again."""
     seeds = []
     for seed in plan.seeds:
         folder = seed_folder(work, plan, seed)
@@ -35,13 +35,15 @@ def run_ablation(work: Path, plan: Plan, n_workers: int, command: str) -> dict[s
     return {
         "what": "the published solution step by step, small networks on synthetic seasons",
         "sequences_per_season": plan.n_sequences,
-        "seconds": round(sum(read_figures(seed_folder(work, plan, seed) / CLOCK_NAME) for seed in plan.seeds)),
+        "seconds": round(
+            sum(read_figures(seed_folder(work, plan, seed) / CLOCK_NAME)["seconds"] for seed in plan.seeds)
+        ),
         "seeds": list(plan.seeds),
         "priors": _over_seeds([one["priors"] for one in seeds]),
         "steps": summary(seeds),
         "networks": {
             one.name: _spread([validation_loss(seed_folder(work, plan, seed), one) for seed in plan.seeds])
-            for one in TRAININGS
+            for one in NETWORKS
             if one.classes is Classes.ALL
         },
         **origin(command),

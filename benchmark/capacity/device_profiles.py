@@ -39,8 +39,7 @@ class Arithmetic(Strict):
     @property
     def operations_per_second(self) -> dict[str, float]:
         """What the networks reach: low, mid, high."""
-        levels = {"low": self.low, "mid": self.mid, "high": self.high}
-        return {name: one.value * self.peak_tflops.value * TERA for name, one in levels.items()}
+        return {name: getattr(self, name).value * self.peak_tflops.value * TERA for name in ("low", "mid", "high")}
 
 
 class Calls(Strict):

@@ -6,6 +6,7 @@ A multiply-add counts as two operations. Counted are convolutions and matrix pro
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,18 +83,12 @@ def frozen_operations(folder: Path, size: ImageSize) -> int:
     inputs = {one.name.partition(":")[0] for one in meta_graph.signature_def[SIGNATURE].inputs.values()}
     for node in meta_graph.graph_def.node:
         if node.name in inputs:
-            _fix_shape(node, size)
+            node.attr["shape"].shape.CopyFrom(tf.TensorShape([1, *size, 3]).as_proto())  # all other shapes follow
     _make_shapes_free(meta_graph.graph_def, hashlib.sha256(content).hexdigest())
     graph = tf.Graph()
     with graph.as_default():
         tf.graph_util.import_graph_def(meta_graph.graph_def, name="")
     return _operations(graph, {one.signature.name: one for one in meta_graph.graph_def.library.function})
-
-
-def _fix_shape(placeholder: Any, size: ImageSize) -> None:
-    """One image of this size goes in; the shapes of everything else follow."""
-    shape = tf.TensorShape([1, *size, 3]).as_proto()
-    placeholder.attr["shape"].shape.CopyFrom(shape)
 
 
 def _make_shapes_free(graph: Any, suffix: str) -> None:
@@ -130,29 +125,22 @@ def _operations(graph: tf.Graph, functions: Mapping[str, Any]) -> int:
 def _convolution(node: tf.Operation) -> int:
     """Each output value adds up a kernel of all input channels (of its group)."""
     height, width, n_in, _ = _shape(node.inputs[1])
-    return _size(node.outputs[0]) * height * width * n_in
+    return math.prod(_shape(node.outputs[0])) * height * width * n_in
 
 
 def _depthwise(node: tf.Operation) -> int:
     """Each output value adds up a kernel of one channel."""
     height, width, _, _ = _shape(node.inputs[1])
-    return _size(node.outputs[0]) * height * width
+    return math.prod(_shape(node.outputs[0])) * height * width
 
 
 def _matrix_product(node: tf.Operation) -> int:
     """Each output value adds up a row of the first matrix."""
     rows, columns = _shape(node.inputs[0])
-    return _size(node.outputs[0]) * (rows if node.get_attr("transpose_a") else columns)
+    return math.prod(_shape(node.outputs[0])) * (rows if node.get_attr("transpose_a") else columns)
 
 
 MULTIPLY_ADDS = {"Conv2D": _convolution, "DepthwiseConv2dNative": _depthwise, "MatMul": _matrix_product}
-
-
-def _size(tensor: tf.Tensor) -> int:
-    size = 1
-    for one in _shape(tensor):
-        size *= one
-    return size
 
 
 def _shape(tensor: tf.Tensor) -> list[int]:

@@ -1,11 +1,6 @@
 """How long a workload takes, from what its parts take: never a measurement, always a projection.
 
-    start-up + sequences x max(networks, photos, shared cores) + sequences x finishing
-
-Photos are decoded while the networks work. Where both use the same cores they cannot take less than the work of both:
-that is the third term. On a GPU the networks leave nearly all cores to the photos. On a CPU both take turns: a call of a
-network that has to share the cores with decoding waits for its slowest thread, so the work adds up although the networks,
-alone, leave some of each core idle (benchmark/results/projection_validation.json).
+`inference.execution.throughput` puts the parts together, as it does for a run with a budget.
 """
 
 from __future__ import annotations
@@ -24,7 +19,7 @@ from inference.bundle.passes import Effort, Pass, passes_for
 from inference.core.choices import Precision
 from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize
-from inference.execution.deadline import MARGIN_SHARE
+from inference.execution.throughput import fits, run_seconds, seconds_per_sequence
 from models.spec.recipe import Recipe
 
 LABEL = "projection"
@@ -41,7 +36,7 @@ class Projection:
     Attributes
     ----------
     networks, photos : seconds of a sequence if the other one took no time
-    shared : seconds of a sequence that the cores need for both
+    network_load : share of all cores that the networks keep busy while they are called, 0-1
     """
 
     workload: str
@@ -51,19 +46,19 @@ class Projection:
     startup: float
     networks: float
     photos: float
-    shared: float
+    network_load: float
     finish: float
     sequences: int
 
     @property
     def seconds(self) -> float:
         """Wall time of the whole run."""
-        per_sequence = max(self.networks, self.photos, self.shared) + self.finish
-        return self.startup + self.sequences * per_sequence
+        per_sequence = seconds_per_sequence(self.networks, self.photos, self.network_load)
+        return run_seconds(self.startup, self.sequences, per_sequence, self.sequences, self.finish)
 
     def fits(self, budget: float) -> bool:
         """Whether it ends within a budget in seconds, with the margin that a run with `--budget` keeps."""
-        return self.seconds <= budget * (1 - MARGIN_SHARE)
+        return fits(self.seconds, budget)
 
 
 def project(
@@ -85,7 +80,7 @@ def project(
         startup=rates.startup,
         networks=networks,
         photos=photos,
-        shared=photos + rates.network_load * networks,
+        network_load=rates.network_load,
         finish=rates.finish_per_sequence,
         sequences=workload.sequences,
     )

@@ -8,27 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.capacity.device_profiles import Profile
-from benchmark.timing.report import (
-    BenchReport,
-    StageFigures,
-)
+from benchmark.timing.report import BenchReport, StageFigures
 from inference.core.choices import Precision
 from inference.core.errors import UsageError
 from inference.core.sequences import ImageSize
+from inference.execution.throughput import CPU_LOAD
 from inference.networks.engine import CPU
 
 
 def measured_rates(report: BenchReport, precision: Precision) -> Rates:
-    """What a timing run says about the parts of a run. Raises UsageError where it did not time them."""
+    """What the parts of a run take, from a timing run. Raises UsageError where it did not time them."""
     networks = [one for one in report.of_group("network") if one.precision == precision.value]
     if not networks or report.startup_seconds is None:
         raise UsageError(f"projection: must have start-up and networks in {precision.value} timed, got none")
     finish = {one.name: one.seconds.median / one.n_units for one in report.of_group("finish")}
     return Rates(
         startup=report.startup_seconds.median,
-        call=_Calls(networks).seconds,
-        photos=_Photos(report.of_group("photos")).seconds,
-        network_load=1.0 if report.settings.device == CPU else _busy(networks),
+        call=_calls(networks),
+        photos=_photos(report.of_group("photos")),
+        network_load=CPU_LOAD if report.settings.device == CPU else _busy(networks),
         other_per_sequence=finish["write records"],
         finish_per_sequence=finish["records to submission"],
         sequences_per_batch=report.settings.batch_size,
@@ -41,39 +39,36 @@ def _busy(networks: list[StageFigures]) -> float:
     return sum(one.load * one.seconds.median for one in networks) / sum(one.seconds.median for one in networks)
 
 
-class _Calls:
+def _calls(stages: list[StageFigures]) -> Callable[[str, ImageSize, int], float]:
     """Seconds of a call with any number of images, between those that were timed."""
+    points: dict[tuple[str, ImageSize], list[tuple[int, float]]] = {}
+    for one in stages:
+        size = ImageSize(int(one.height or 0), int(one.width or 0))
+        points.setdefault((str(one.network), size), []).append((one.n_units, one.seconds.median))
 
-    def __init__(self, stages: list[StageFigures]) -> None:
-        self._points: dict[tuple[str, int, int], list[tuple[int, float]]] = {}
-        for one in stages:
-            key = (str(one.network), int(one.height or 0), int(one.width or 0))
-            self._points.setdefault(key, []).append((one.n_units, one.seconds.median))
+    def seconds(network: str, size: ImageSize, n_images: int) -> float:
+        counts, timed = zip(*sorted(points[network, size]), strict=True)
+        beyond = max(1.0, n_images / float(counts[-1]))
+        return beyond * float(np.interp(n_images, counts, timed))
 
-    def seconds(self, network: str, size: ImageSize, n_images: int) -> float:
-        points = sorted(self._points[network, size.height, size.width])
-        counts, seconds = [count for count, _ in points], [one for _, one in points]
-        if n_images > counts[-1]:
-            return seconds[-1] * n_images / counts[-1]
-        return float(np.interp(n_images, counts, seconds))
+    return seconds
 
 
-class _Photos:
+def _photos(stages: list[StageFigures]) -> Callable[[ImageSize, int], float]:
     """Seconds of a sequence from its files to its views; sizes that were not timed by their number of pixels."""
+    timed: dict[ImageSize, dict[int, float]] = {}
+    for one in stages:
+        if one.n_frames and one.height and one.width:
+            by_frames = timed.setdefault(ImageSize(one.height, one.width), {})
+            by_frames[one.n_frames] = one.seconds.median / one.n_units
 
-    def __init__(self, stages: list[StageFigures]) -> None:
-        self._seconds: dict[ImageSize, dict[int, float]] = {}
-        for one in stages:
-            if one.n_frames and one.height and one.width:
-                by_frames = self._seconds.setdefault(ImageSize(one.height, one.width), {})
-                by_frames[one.n_frames] = one.seconds.median / one.n_units
-
-    def seconds(self, size: ImageSize, n_frames: int) -> float:
-        nearest = min(self._seconds, key=lambda one: abs(one.height * one.width - size.height * size.width))
-        frames = sorted(self._seconds[nearest])
-        seconds = [self._seconds[nearest][one] for one in frames]
+    def seconds(size: ImageSize, n_frames: int) -> float:
+        nearest = min(timed, key=lambda one: abs(one.height * one.width - size.height * size.width))
+        frames, each = zip(*sorted(timed[nearest].items()), strict=True)
         pixels = size.height * size.width / (nearest.height * nearest.width)
-        return pixels * float(np.interp(n_frames, frames, seconds))
+        return pixels * float(np.interp(n_frames, frames, each))
+
+    return seconds
 
 
 PROFILED_PHOTO = ImageSize(1536, 2048)
@@ -87,7 +82,7 @@ class Rates:
     Attributes
     ----------
     call : of one call of a network at a size with so many images, mirror images included
-    photos : of a sequence with so many photos of a size, all cores decoding and nobody else at work
+    photos : of a sequence with so many photos of a size, all cores decoding and nothing else at work
     network_load : share of all cores that the networks keep busy while they are called, 0-1
     other_per_sequence : of the thread that calls the networks, beside calling them
     finish_per_sequence : of the second phase, which begins when all photos are done

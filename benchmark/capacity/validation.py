@@ -12,7 +12,7 @@ from benchmark.capacity.projection import project
 from benchmark.capacity.rates import measured_rates
 from benchmark.capacity.workloads import PhotoSize, Workload
 from benchmark.provenance import origin
-from benchmark.timing.harness import Harness, time_predict
+from benchmark.timing.harness import Harness, default_sizes, run_predict
 from benchmark.timing.measure import Spread
 from benchmark.timing.repeated_season import write_repeated_season
 from benchmark.timing.report import BenchReport
@@ -23,7 +23,7 @@ from inference.core.choices import Precision
 from inference.core.sequences import ImageSize
 
 USUAL, BIG = ImageSize(1536, 2048), ImageSize(1920, 2560)
-TIMED_SIZES = [(size, 3) for size in (USUAL, BIG) for _ in range(2)]
+TIMED_SIZES = default_sizes(short=False)
 """What the rates are measured on: other sequences than those of the trials."""
 IMAGES_PER_CALL = (2, 4, 8, 16, 32)
 REAL_RUNS = 3
@@ -45,21 +45,18 @@ class Trial:
 
     def workload(self, n_sequences: int) -> Workload:
         """The same as a description."""
-        all_of_them = self.sequences(n_sequences)
-        sizes = [size for size, _ in all_of_them]
-        frames = [n_frames for _, n_frames in all_of_them]
-        return Workload.model_validate(
-            {
-                "format_version": 1,
-                "name": self.name,
-                "source": "benchmark/capacity/validation.py",
-                "sequences": n_sequences,
-                "frames": {f"{one}": frames.count(one) / n_sequences for one in sorted(set(frames))},
-                "photo_sizes": tuple(
-                    PhotoSize(height=size.height, width=size.width, share=sizes.count(size) / n_sequences)
-                    for size in dict.fromkeys(sizes)
-                ),
-            }
+        sizes, frames = zip(*self.sequences(n_sequences), strict=True)
+        one, two, three = (frames.count(n) / n_sequences for n in (1, 2, 3))
+        return Workload(
+            format_version=1,
+            name=self.name,
+            source="benchmark/capacity/validation.py",
+            sequences=n_sequences,
+            frames={"1": one, "2": two, "3": three},
+            photo_sizes=tuple(
+                PhotoSize(height=size.height, width=size.width, share=sizes.count(size) / n_sequences)
+                for size in dict.fromkeys(sizes)
+            ),
         )
 
 
@@ -84,7 +81,7 @@ def validate(
         data = work / f"trial{number}"
         write_repeated_season(data, trial.sequences(n_sequences), SEED)
         before = harness.time(repeats, time_startup(), needed)
-        real = [time_predict(data, bundle, work / f"out{number}_{run}") for run in range(REAL_RUNS)]
+        real = [run_predict(data, bundle.folder, work / f"out{number}_{run}").seconds for run in range(REAL_RUNS)]
         after = harness.time(repeats, time_startup(), needed)
         projected = [_projected(report, trial.workload(n_sequences), bundle.manifest) for report in (before, after)]
         predicted = sum(one["seconds"] for one in projected) / len(projected)
@@ -125,6 +122,6 @@ def _projected(report: BenchReport, workload: Workload, manifest: Manifest) -> d
         "startup": round(one.startup, 3),
         "networks_per_sequence": round(one.networks, 5),
         "photos_per_sequence": round(one.photos, 5),
-        "shared_per_sequence": round(one.shared, 5),
+        "shared_per_sequence": round(one.photos + one.network_load * one.networks, 5),
         "finish_per_sequence": round(one.finish, 5),
     }

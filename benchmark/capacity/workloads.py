@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from inference.bundle.manifest import Size
 from inference.core.config_files import Strict, load_toml
-from inference.core.sequences import ImageSize
 
 WORKLOADS_FOLDER = Path(__file__).parents[1] / "workloads"
 SHARES_TOLERANCE = 1e-6
@@ -16,16 +16,10 @@ SHARES_TOLERANCE = 1e-6
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class PhotoSize(Strict):
+class PhotoSize(Size):
     """Photos of one size."""
 
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
     share: Share
-
-    def as_image_size(self) -> ImageSize:
-        """The same as the tuple that the pipeline speaks in."""
-        return ImageSize(self.height, self.width)
 
 
 class Workload(Strict):
@@ -56,11 +50,6 @@ class Workload(Strict):
     def frame_shares(self) -> dict[int, float]:
         """Share of sequences by number of used frames."""
         return {int(n): share for n, share in self.frames.items()}
-
-    @property
-    def mean_frames(self) -> float:
-        """Used frames per sequence."""
-        return sum(n * share for n, share in self.frame_shares.items())
 
 
 def load_workload(name_or_path: str) -> Workload:

@@ -53,11 +53,9 @@ def _section(path: Path) -> dict[str, Any]:
         plots = [stage_plot(report), throughput_plot(report)]
     elif "trials" in content:
         plots = [trials_plot(content["trials"])]
-    elif "experiments" in content:
-        table = _experiments(content["experiments"], content["max_regression"])
     elif "projections" in content:
         table = _projections(content["projections"])
-    else:
+    elif "experiments" not in content:  # those have a table of their own in the template
         table = ("figure", "value"), tuple(_plain_values(content))
     # A plot within the page goes without what only a file of its own needs.
     figures = [text[text.index("<svg") :] for text in map(svg, plots)]
@@ -82,29 +80,6 @@ def trials_plot(trials: list[dict[str, Any]]) -> Figure:
         axes.set_xlabel("seconds")
         axes.legend(loc="best")
     return figure
-
-
-def _experiments(experiments: list[dict[str, Any]], max_regression: float) -> Table:
-    head = (
-        "experiment",
-        "must fail",
-        "failed",
-        f"largest regression (bound {max_regression:g})",
-        "largest slow-down on the clock",
-        "as expected",
-    )
-    rows = tuple(
-        (
-            one["experiment"],
-            ", ".join(one["must_fail"]) or "nothing",
-            ", ".join(one["failed"]) or "nothing",
-            f"{max(one['largest_regressions'].values()):.2f}",
-            f"{one['largest_slow_down_on_the_clock']:.2f}",
-            "yes" if one["as_expected"] else "no",
-        )
-        for one in experiments
-    )
-    return head, rows
 
 
 def _projections(projections: list[dict[str, Any]]) -> Table:

@@ -12,7 +12,7 @@ from benchmark.timing.regression_gate import StageComparison
 from benchmark.timing.report import BenchReport
 from inference.core.choices import Precision
 
-SHOWN_JUDGED = 8
+SHOWN_COMPARISONS = 8
 MINUTE, HOUR = 60.0, 3600.0
 
 
@@ -39,10 +39,10 @@ def print_report(report: BenchReport) -> None:
         console.out("demo networks: the times mean something, the answers do not")
 
 
-def print_judged(judged: list[StageComparison], max_regression: float, notes: list[str]) -> None:
+def print_comparisons(compared: list[StageComparison], max_regression: float, notes: list[str]) -> None:
     """The stages that grew most, and what to know about the baseline."""
     table = Table("stage", "times the baseline", "of its kernel now", "before", "kernel")
-    for one in judged[:SHOWN_JUDGED]:
+    for one in compared[:SHOWN_COMPARISONS]:
         regression = f"{one.regression:.2f}{' !' if one.regression > max_regression else ''}"
         table.add_row(one.name, regression, f"{one.now:.3g}", f"{one.baseline:.3g}", one.kernel)
     console = wide_console()

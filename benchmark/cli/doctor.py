@@ -38,10 +38,10 @@ def doctor(
     folders = {"scratch": used_scratch} | ({"output": used_out} if used_out else {})
     checks = module.examine(gpu=gpu, folders=folders)
     code = module.exit_code(checks)
-    figures = {"exit_code": code, "checks": [check.as_json() for check in checks]}
+    figures = {"exit_code": code, "checks": [vars(check) for check in checks]}
     show_or_write(dumps(figures, indent=1), json, lambda: _print_checks(checks))
     if code:
-        failed = [check.name for check in checks if check.outcome is module.Outcome.FAILED]
+        failed = [check.name for check in checks if check.outcome is module.CheckResult.FAILED]
         typer.echo(f"hakuna: doctor: {', '.join(failed)}", err=True)
         raise typer.Exit(code)
 

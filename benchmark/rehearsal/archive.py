@@ -1,4 +1,4 @@
-"""An entrant's archive: looked at before anything is written, then unpacked to disk member by member."""
+"""A participant's archive: checked before anything is written, then unpacked to disk member by member."""
 
 from __future__ import annotations
 
@@ -64,17 +64,11 @@ DEFAULT_LIMITS = ArchiveLimits()
 
 @dataclass(frozen=True)
 class ArchiveFacts:
-    """An archive that was found in order."""
+    """An archive that was found in order, in the words of `rehearsal.json`."""
 
-    n_members: int
-    n_bytes: int
+    archive_members: int
+    archive_bytes: int
     unpacked_bytes: int
-
-
-def check_archive(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> ArchiveFacts:
-    """Look at every member without unpacking it. Raises InvalidEntryError naming the member and what must hold."""
-    with _opened(path, limits) as archive:
-        return _check_members(path, archive.infolist(), limits)
 
 
 def unpack(
@@ -220,7 +214,7 @@ def _take_place(path: Path, member: zipfile.ZipInfo, places: dict[str, tuple[str
     for depth in range(1, len(parts) + 1):
         name = "/".join(parts[:depth])
         is_folder = depth < len(parts) or member.is_dir()
-        key = _same_place(name)
+        key = unicodedata.normalize("NFC", name).casefold()  # what some file system takes for the same name
         if key not in places:
             places[key] = (name, is_folder)
             continue
@@ -233,11 +227,6 @@ def _take_place(path: Path, member: zipfile.ZipInfo, places: dict[str, tuple[str
             raise InvalidEntryError(
                 f"{path}, member {member.filename!r}: {name!r} must be there once, as file or folder"
             )
-
-
-def _same_place(name: str) -> str:
-    """What two names have in common that some file system takes for the same."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _unpack_member(
@@ -259,7 +248,7 @@ def _unpack_member(
 
 
 def _content(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
-    """A member's bytes in blocks, never more than it said it has; its checksum is looked at at the end."""
+    """A member's bytes in blocks, never more than its entry claims; its checksum is checked at the end."""
     n_left = member.file_size
     try:
         with archive.open(member) as source:

@@ -7,19 +7,21 @@ import os
 import secrets
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, Verdict, report_on
 from benchmark.rehearsal.submission_check import accept_submission
-from benchmark.sandbox.contract import ARCHIVE_NAME, KILLED, LOG_NAME, SUBMISSION_FOLDER
+from benchmark.sandbox.contract import ARCHIVE_NAME, KILLED, LOG_NAME, SUBMISSION_FOLDER, Rule
 from benchmark.sandbox.run_log import RunLog
+from benchmark.sandbox.sandbox import scratch_folder
 from benchmark.sandbox.supervise import Signals, supervise
 from inference.core.choices import GPU_DRIVER
-from inference.core.errors import HakunaError, InvalidEntryError, OutputError, ProgramFailedError
+from inference.core.errors import HakunaError, InvalidEntryError, ProgramFailedError
 from inference.core.files import output_errors
 from inference.dataset.metadata import FORMAT_NAME, read_submission_format
 from inference.outputs.submission import SUBMISSION_NAME
@@ -35,75 +37,54 @@ MEMORY_SHARE = 0.9
 MAX_PROCESSES = 4096
 TEMPORARY_FILES = "/tmp:size=1g,mode=1777"  # noqa: S108  # the container's own
 CONTRACT_USER = "1000:1000"
-ENFORCED = (
-    "time limit", "everything it starts ends with it", "not our packages", "no network", "read-only root file system",
-    "data is read-only", "no capabilities, no new privileges", "memory and process limits", "the labels are out of sight",
-)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class DockerImage:
-    """An image that an engine of this machine has."""
-
-    name: str
-
-
-def find_image(name: str) -> DockerImage | str:
-    """The image, or why it cannot be used."""
+def why_no_docker(image: str) -> str | None:
+    """Why an image cannot be used, None if it can."""
     if shutil.which("docker") is None:
         return "no docker command on the path"
     if not _docker("info"):
         return "no engine answers `docker info`"
-    if not _docker("image", "inspect", name):
-        return f"the engine has no image {name}"
-    return DockerImage(name)
+    return None if _docker("image", "inspect", image) else f"the engine has no image {image}"
 
 
 def run_in_docker(
-    entry: Entry, image: DockerImage, *, scratch: Path | None, hidden: tuple[Path, ...], signals: Signals, console: int
+    entry: Entry, image: str, *, scratch: Path | None, hidden: tuple[Path, ...], signals: Signals, console: int
 ) -> EntryReport:
     """Let the image's own entrypoint run the entry, and look at what it leaves once more."""
     submission_format = read_submission_format(entry.data / FORMAT_NAME)
+    container = f"hakuna-rehearsal-{secrets.token_hex(4)}"
     with locked(entry.out), RunLog(entry.out / LOG_NAME, console, fresh=True) as log:
-        log.say(f"runner: docker, image {image.name}")
+        log.say(f"runner: docker, image {image}")
         try:
             with _staged(entry, scratch) as staged:
-                code = _run_container(entry, image, staged, hidden, log, signals)
+                try:
+                    result = supervise(
+                        docker_command(entry, image, container, staged, hidden),
+                        folder=staged,
+                        environment=os.environ,
+                        log=log,
+                        signals=signals,
+                        limit=entry.budget + START_SECONDS,
+                        grace=STOP_SECONDS,
+                    )
+                finally:  # whatever happened, the container is gone afterwards
+                    _docker("rm", "--force", container)
                 signals.check()
                 left = staged / SUBMISSION_FOLDER
-                report = _read_report(left / REPORT_NAME, code)
+                report = _read_report(left / REPORT_NAME, result.code)
                 if report.verdict is Verdict.VALID:
                     accept_submission(left / SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
         except HakunaError as error:
             log.say(str(error))
-            report = report_on(entry, error=error)
+            report = report_on(entry, error)
     return replace(
         report,
-        runner=f"docker, image {image.name}",
-        enforced=ENFORCED,
+        runner=f"docker, image {image}",
+        enforced=tuple(Rule),
         not_enforced=(),
         seconds=round(entry.seconds(), 2),
     )
-
-
-def _run_container(
-    entry: Entry, image: DockerImage, staged: Path, hidden: tuple[Path, ...], log: RunLog, signals: Signals
-) -> int:
-    """Exit code of `docker run`; the container is gone afterwards, whatever happened."""
-    name = f"hakuna-rehearsal-{secrets.token_hex(4)}"
-    try:
-        outcome = supervise(
-            docker_command(entry, image, name, staged, hidden),
-            folder=staged,
-            environment=os.environ,
-            log=log,
-            signals=signals,
-            limit=entry.budget + START_SECONDS,
-            grace=STOP_SECONDS,
-        )
-    finally:
-        _docker("rm", "--force", name)
-    return outcome.code
 
 
 def _docker(*arguments: str) -> bool:
@@ -120,7 +101,7 @@ def _docker(*arguments: str) -> bool:
     return result.returncode == 0
 
 
-def docker_command(entry: Entry, image: DockerImage, name: str, staged: Path, hidden: tuple[Path, ...]) -> list[str]:
+def docker_command(entry: Entry, image: str, name: str, staged: Path, hidden: tuple[Path, ...]) -> list[str]:
     """`docker run` with the mounts of the contract, as the contract's user (or the one who calls, if that is not root)."""
     memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE)
     user = CONTRACT_USER if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}"
@@ -128,13 +109,8 @@ def docker_command(entry: Entry, image: DockerImage, name: str, staged: Path, hi
     command = ["docker", "run", "--rm", "--name", name, "--network", "none", "--read-only", "--user", user]
     command += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", str(MAX_PROCESSES)]
     command += ["--memory", str(memory), "--memory-swap", str(memory), "--tmpfs", TEMPORARY_FILES]
-    command += [
-        "--volume",
-        f"{data}:/inference/data:ro",
-        "--volume",
-        f"{staged / SUBMISSION_FOLDER}:/inference/submission",
-    ]
-    command += ["--volume", f"{staged / 'scratch'}:/scratch"]
+    command += ["--volume", f"{data}:/inference/data:ro", "--volume", f"{staged / 'scratch'}:/scratch"]
+    command += ["--volume", f"{staged / SUBMISSION_FOLDER}:/inference/submission"]
     for path in hidden:
         if path.resolve().is_relative_to(data):
             inside = path.resolve().relative_to(data)
@@ -142,17 +118,13 @@ def docker_command(entry: Entry, image: DockerImage, name: str, staged: Path, hi
     if GPU_DRIVER.exists():
         command += ["--gpus", "all"]
     command += ["--env", f"{BUDGET_VARIABLE}={entry.budget - entry.seconds():.1f}", "--env", "HAKUNA_SCRATCH=/scratch"]
-    return [*command, image.name, "entrypoint"]
+    return [*command, image, "entrypoint"]
 
 
 @contextmanager
 def _staged(entry: Entry, scratch: Path | None) -> Iterator[Path]:
     """Folders for the container, writable for its user, with the archive in its place."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="hakuna-docker-", dir=scratch))
-    except OSError as error:
-        raise OutputError(f"{scratch or tempfile.gettempdir()} must be writable, got: {error.strerror}") from error
-    try:
+    with scratch_folder(scratch) as folder:
         folder.chmod(0o755)
         archive = folder / SUBMISSION_FOLDER / ARCHIVE_NAME
         with output_errors(folder):
@@ -165,20 +137,16 @@ def _staged(entry: Entry, scratch: Path | None) -> Iterator[Path]:
             raise InvalidEntryError(f"{entry.archive}: must be a readable archive, got: {error.strerror}") from error
         archive.chmod(0o644)
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read_report(path: Path, code: int) -> EntryReport:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         del content["format_version"]
-        content["verdict"] = Verdict(content["verdict"])
-        report = EntryReport(**content)
+        return TypeAdapter(EntryReport).validate_python(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         if code == KILLED:
             raise ProgramFailedError(
                 f"the container was killed ({code}): out of memory? {LOG_NAME} has the end"
             ) from error
         raise HakunaError(f"the container must leave {REPORT_NAME}, but ended with {code}; see {LOG_NAME}") from error
-    return replace(report, enforced=tuple(report.enforced), not_enforced=tuple(report.not_enforced))

@@ -1,4 +1,4 @@
-"""An entrant's archive under the competition's contract: check, unpack, run, judge, and say truthfully what came of it."""
+"""A participant's archive under the competition's contract: check, unpack, run, check the submission, report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmark.rehearsal.submission_check import accept_submission
 from benchmark.sandbox.contract import KILLED, LOG_NAME
 from benchmark.sandbox.run_log import RunLog
 from benchmark.sandbox.sandbox import Sandbox
-from benchmark.sandbox.supervise import Outcome, Signals, supervise
+from benchmark.sandbox.supervise import ProcessResult, Signals, supervise
 from inference.core.errors import (
     HakunaError,
     InterruptedRunError,
@@ -33,6 +33,7 @@ from models.bundling.packed_main import BUDGET_VARIABLE, MAIN_NAME
 
 REPORT_NAME = "rehearsal.json"
 FORMAT_VERSION = 1
+"""Between SIGTERM and SIGKILL: with what comes before and after less than the 10 s that Docker waits."""
 
 
 class Verdict(StrEnum):
@@ -55,33 +56,33 @@ VERDICTS: tuple[tuple[type[HakunaError], Verdict], ...] = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EntryReport:
     """What came of an entry: the content of `rehearsal.json`.
 
     Attributes
     ----------
-    seconds : everything, from the start to the judgement; the budget counts all of it
-    program_seconds, program_exit_code, peak_memory_bytes : of the entrant's program; None if it was not started
+    seconds : everything, from the start to the verdict; the budget counts all of it
+    program_seconds, program_exit_code, peak_memory_bytes : of the participant's program; None if it was not started
     log_loss : if labels were given and the submission is valid
     """
 
     verdict: Verdict
     exit_code: int
     message: str
-    runner: str
-    enforced: tuple[str, ...]
-    not_enforced: tuple[str, ...]
+    runner: str = "none"
+    enforced: tuple[str, ...] = ()
+    not_enforced: tuple[str, ...] = ()
     budget_seconds: float
     seconds: float
-    program_seconds: float | None
-    program_exit_code: int | None
-    peak_memory_bytes: int | None
-    archive_members: int | None
-    archive_bytes: int | None
-    unpacked_bytes: int | None
-    rows: int | None
-    submission_sha256: str | None
+    program_seconds: float | None = None
+    program_exit_code: int | None = None
+    peak_memory_bytes: int | None = None
+    archive_members: int | None = None
+    archive_bytes: int | None = None
+    unpacked_bytes: int | None = None
+    rows: int | None = None
+    submission_sha256: str | None = None
     log_loss: float | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -107,105 +108,91 @@ class Entry:
 
 
 def run_entry(
-    entry: Entry, workplace: AbstractContextManager[Sandbox], *, signals: Signals, console: int
+    entry: Entry, prepared: AbstractContextManager[Sandbox], *, signals: Signals, console: int
 ) -> EntryReport:
     """Run an entry; what goes wrong with it is in the report, with its exit code."""
-    facts: ArchiveFacts | None = None
-    outcome: Outcome | None = None
-    place: Sandbox | None = None
+    known: dict[str, Any] = {}
     error: HakunaError | None = None
-    n_rows: int | None = None
     state = RunState(started=entry.started)
     with locked(entry.out) as folder, RunLog(entry.out / LOG_NAME, console, fresh=True) as log:
         try:
             with heartbeat(state, folder), ExitStack() as until_the_end:
                 submission_format = read_submission_format(entry.data / FORMAT_NAME)
-                place = until_the_end.enter_context(workplace)
+                sandbox = until_the_end.enter_context(prepared)
+                known |= {name: getattr(sandbox, name) for name in ("runner", "enforced", "not_enforced")}
                 state.stage = f"unpacking {entry.archive.name}"
-                facts = _unpack(entry, place, log, signals)
+                known |= asdict(_unpack(entry, sandbox, log, signals))
                 state.stage = f"running {MAIN_NAME}"
-                outcome = _run(entry, place, log, signals)
+                result = _run(entry, sandbox, log, signals)
+                known |= {
+                    "program_seconds": round(result.seconds, 2),
+                    "program_exit_code": result.code,
+                    "peak_memory_bytes": result.peak_bytes,
+                }
                 state.stage = f"checking {SUBMISSION_NAME}"
                 signals.check()
-                _judge(entry, place, outcome, submission_format)
+                _check_result(entry, sandbox, result, submission_format)
                 if log.failure:
                     raise log.failure
-                n_rows = len(submission_format.seq_ids)
+                known["rows"] = len(submission_format.seq_ids)
         except HakunaError as caught:
             error = caught
             log.say(str(error))
-        report = report_on(entry, place=place, facts=facts, outcome=outcome, error=error, n_rows=n_rows)
+        report = report_on(entry, error, **known)
         log.say(f"verdict: {report.verdict}, {report.seconds:.0f} of {entry.budget:g} s")
         write_json(report.as_json(), entry.out / REPORT_NAME)
     return report
 
 
-def _unpack(entry: Entry, place: Sandbox, log: RunLog, signals: Signals) -> ArchiveFacts:
-    facts = unpack(entry.archive, place.work, check=signals.check)
-    log.say(f"{entry.archive.name}: {facts.n_members} members, {facts.unpacked_bytes:,} bytes, runner: {place.runner}")
-    brought = place.work / SUBMISSION_NAME
+def _unpack(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> ArchiveFacts:
+    facts = unpack(entry.archive, sandbox.work, check=signals.check)
+    log.say(
+        f"{entry.archive.name}: {facts.archive_members} members, {facts.unpacked_bytes:,} bytes, runner: {sandbox.runner}"
+    )
+    brought = sandbox.work / SUBMISSION_NAME
     if brought.exists():
         brought.unlink()
         log.say(f"{SUBMISSION_NAME} came with the archive and was removed: the program has to write it")
     return facts
 
 
-def _run(entry: Entry, place: Sandbox, log: RunLog, signals: Signals) -> Outcome:
+def _run(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> ProcessResult:
     left = entry.budget - entry.seconds()
     if left <= 0:
         raise PastLimitError(f"{entry.archive.name}: must leave time to run, but unpacking took all {entry.budget:g} s")
-    outcome = supervise(
-        place.command(MAIN_NAME),
-        folder=place.work,
-        environment={**place.environment, BUDGET_VARIABLE: f"{left:.1f}"},
+    result = supervise(
+        sandbox.command(MAIN_NAME),
+        folder=sandbox.work,
+        environment={**sandbox.environment, BUDGET_VARIABLE: f"{left:.1f}"},
         log=log,
         signals=signals,
         limit=left,
         grace=GRACE_SECONDS,
     )
-    if outcome.n_left_behind:
-        log.say(f"{MAIN_NAME} left {outcome.n_left_behind} processes behind, which were ended")
-    return outcome
+    if result.n_left_behind:
+        log.say(f"{MAIN_NAME} left {result.n_left_behind} processes behind, which were ended")
+    return result
 
 
-def _judge(entry: Entry, place: Sandbox, outcome: Outcome, submission_format: SubmissionFormat) -> None:
+def _check_result(entry: Entry, sandbox: Sandbox, result: ProcessResult, submission_format: SubmissionFormat) -> None:
     """Raise what is wrong; else the submission is in the output folder."""
-    if outcome.timed_out:
+    if result.timed_out:
         raise PastLimitError(f"{MAIN_NAME}: must end within {entry.budget:g} s of the start, was stopped")
-    if outcome.code:
-        hint = " (killed: out of memory?)" if outcome.code == KILLED else ""
-        raise ProgramFailedError(
-            f"{MAIN_NAME}: must exit with 0, got {outcome.code}{hint}; {LOG_NAME} has what it said"
-        )
-    accept_submission(place.work / SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
+    if result.code:
+        hint = " (killed: out of memory?)" if result.code == KILLED else ""
+        raise ProgramFailedError(f"{MAIN_NAME}: must exit with 0, got {result.code}{hint}; {LOG_NAME} has its output")
+    accept_submission(sandbox.work / SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
 
 
-def report_on(
-    entry: Entry,
-    *,
-    place: Sandbox | None = None,
-    facts: ArchiveFacts | None = None,
-    outcome: Outcome | None = None,
-    error: HakunaError | None = None,
-    n_rows: int | None = None,
-) -> EntryReport:
-    """What came of an entry, as far as it came."""
+def report_on(entry: Entry, error: HakunaError | None, **known: Any) -> EntryReport:
+    """What came of an entry; `known` are the other fields of the report, as far as it came."""
     verdict = next((one for kind, one in VERDICTS if isinstance(error, kind)), Verdict.NOT_JUDGED)
     return EntryReport(
         verdict=verdict if error else Verdict.VALID,
         exit_code=error.exit_code if error else 0,
-        message=str(error) if error else f"{SUBMISSION_NAME}: {n_rows} rows",
-        runner=place.runner if place else "none",
-        enforced=place.enforced if place else (),
-        not_enforced=place.not_enforced if place else (),
+        message=str(error) if error else f"{SUBMISSION_NAME}: {known['rows']} rows",
         budget_seconds=entry.budget,
         seconds=round(entry.seconds(), 2),
-        program_seconds=round(outcome.seconds, 2) if outcome else None,
-        program_exit_code=outcome.code if outcome else None,
-        peak_memory_bytes=outcome.peak_bytes if outcome else None,
-        archive_members=facts.n_members if facts else None,
-        archive_bytes=facts.n_bytes if facts else None,
-        unpacked_bytes=facts.unpacked_bytes if facts else None,
-        rows=n_rows,
         submission_sha256=None if error else sha256_of_file(entry.out / SUBMISSION_NAME),
+        **known,
     )

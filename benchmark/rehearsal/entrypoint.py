@@ -1,4 +1,4 @@
-"""What the container runs, decided by what is mounted: a prediction with the bundle, or an entrant's archive."""
+"""What the container runs, decided by what is mounted: a prediction with the bundle, or a participant's archive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmark.sandbox.contract import (
     LOG_NAME,
     MODELS_FOLDER,
     SUBMISSION_FOLDER,
-    TIME_LIMIT_HOURS,
+    TIME_LIMIT_SECONDS,
 )
 from benchmark.sandbox.run_log import RunLog
 from benchmark.sandbox.sandbox import in_container
@@ -54,7 +54,7 @@ def run_entrypoint(
 
 
 def _predict(root: Path, demo_bundle: Path | None, signals: Signals) -> int:
-    """`hakuna predict` in a process of its own, all it says in `log.txt`; its exit code is the outcome.
+    """`hakuna predict` in a process of its own, its output in `log.txt`; its exit code is the result.
 
     It reads HAKUNA_BUDGET and all other settings from the environment itself.
     """
@@ -67,10 +67,10 @@ def _predict(root: Path, demo_bundle: Path | None, signals: Signals) -> int:
             return error.exit_code
         if os.access(data, os.W_OK):
             log.say(f"{data} is writable: mount it read-only, nothing needs to write there")
-        outcome = supervise(
+        result = supervise(
             [sys.executable, "-u", str(PROGRAM), "predict", str(data), "--bundle", str(bundle), "--out", str(out)],
             folder=root,
-            environment=_predict_environment(),
+            environment={BUDGET_VARIABLE: f"{TIME_LIMIT_SECONDS:g}", **os.environ},  # a limit that is set goes first
             log=log,
             signals=signals,
             limit=None,
@@ -78,11 +78,11 @@ def _predict(root: Path, demo_bundle: Path | None, signals: Signals) -> int:
         )
         if log.failure:
             raise log.failure
-    return outcome.code
+    return result.code
 
 
 def find_bundle(models: Path, demo_bundle: Path | None, log: RunLog) -> Path:
-    """The bundle that is mounted, or the only one in the folder that is mounted, or the demo bundle, said loudly."""
+    """The bundle that is mounted, or the only one in the folder that is mounted, or the demo bundle, with a loud warning."""
     if (models / MANIFEST_NAME).exists():
         return models
     with output_errors(models):
@@ -97,8 +97,3 @@ def find_bundle(models: Path, demo_bundle: Path | None, log: RunLog) -> Path:
     for line in (bar, DEMO_WARNING, f"no bundle is mounted at {models}: this is {demo_bundle}", bar):
         log.say(line)
     return demo_bundle
-
-
-def _predict_environment() -> dict[str, str]:
-    """Variables of this process, with the contract's time limit where none was given."""
-    return {BUDGET_VARIABLE: f"{TIME_LIMIT_HOURS}h", **os.environ}

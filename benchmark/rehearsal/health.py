@@ -9,7 +9,7 @@ from pathlib import Path
 from inference.process.heartbeat import HEARTBEAT_SECONDS, STATUS_NAME
 
 MAX_AGE_SECONDS = 6 * HEARTBEAT_SECONDS
-ENDED_BADLY = frozenset({"failed", "interrupted"})
+ENDED_BADLY = {"failed": "has failed", "interrupted": "was interrupted"}
 COMPLETE = "complete"
 
 
@@ -22,7 +22,7 @@ def why_unhealthy(folder: Path, now: float | None = None) -> str | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{path}: must be a readable heartbeat, got: {error}"
     if stage in ENDED_BADLY:
-        return f"{path}: the run has {stage}" if stage == "failed" else f"{path}: the run was {stage}"
+        return f"{path}: the run {ENDED_BADLY[stage]}"
     if stage != COMPLETE and age > MAX_AGE_SECONDS:
         return f"{path}: must be at most {MAX_AGE_SECONDS:g} s old, got {age:.0f} s in stage {stage!r}"
     return None

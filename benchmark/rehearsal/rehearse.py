@@ -1,11 +1,11 @@
-"""`hakuna rehearse`: an entrant's archive under the competition's contract on this machine, timed, checked and scored."""
+"""`hakuna rehearse`: a participant's archive under the competition's contract on this machine, timed, checked and scored."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.rehearsal.docker_runner import DockerImage, find_image, run_in_docker
+from benchmark.rehearsal.docker_runner import run_in_docker, why_no_docker
 from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, Verdict, run_entry
 from benchmark.sandbox.contract import Runner
 from benchmark.sandbox.sandbox import in_process
@@ -33,15 +33,15 @@ def rehearse(
     """
     truth = read_labels(labels) if labels else None
     hidden = (labels,) if labels else ()
-    found = find_image(image) if runner is not Runner.PROCESS else "not asked for"
-    if isinstance(found, DockerImage):
-        report = run_in_docker(entry, found, scratch=scratch, hidden=hidden, signals=signals, console=STDERR)
+    complaint = why_no_docker(image) if runner is not Runner.PROCESS else "not asked for"
+    if complaint is None:
+        report = run_in_docker(entry, image, scratch=scratch, hidden=hidden, signals=signals, console=STDERR)
     elif runner is Runner.DOCKER:
-        raise UsageError(f"--runner docker: must be usable, but {found}")
+        raise UsageError(f"--runner docker: must be usable, but {complaint}")
     else:
         report = run_entry(entry, in_process(entry.data, scratch, hidden), signals=signals, console=STDERR)
         if runner is Runner.AUTO:
-            report = replace(report, runner=f"{report.runner}; no Docker: {found}")
+            report = replace(report, runner=f"{report.runner}; no Docker: {complaint}")
     if truth and report.verdict is Verdict.VALID:
         report = replace(report, log_loss=score(read_submission(entry.out / SUBMISSION_NAME), truth).log_loss)
     write_json(report.as_json(), entry.out / REPORT_NAME)

@@ -6,22 +6,20 @@ import csv
 import os
 import stat
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from inference.core.errors import InvalidEntryError
 from inference.core.files import HASH_BLOCK_BYTES, atomic_binary_writer
-
-if TYPE_CHECKING:
-    from inference.dataset.metadata import SubmissionFormat
+from inference.dataset.metadata import SubmissionFormat
 
 BYTES_A_NUMBER = 64
 """More than any number needs; a file that is larger than its numbers is none."""
 
 
 def accept_submission(source: Path, target: Path, submission_format: SubmissionFormat) -> None:
-    """Copy an entrant's submission out under its final name, if it is in order; else nothing is there that was not before.
+    """Copy a participant's submission out under its final name, if it is in order; else nothing is there that was not before.
 
-    What is looked at is the copy: the entrant's file could be a link, a pipe, or change.
+    What is checked is the copy: the participant's file could be a link, a pipe, or change.
 
     Raises
     ------

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.report.pictures import Picture, pictures_of
+from benchmark.report.pictures import Picture, Pictures, pictures_of
 from benchmark.report.selection import most_and_least_confident, uncertainty, worst
 from benchmark.scoring import report
 from benchmark.scoring.log_loss import log_losses
@@ -20,7 +22,7 @@ from inference.core.errors import CheckpointError
 from inference.core.labels import LABELS
 from inference.core.sequences import Sequence
 from inference.dataset.label_tables import Table, aligned
-from inference.outputs.finished_run import FinishedRun, unseen_sequences
+from inference.outputs.finished_run import FinishedRun, unprocessed_sequences
 
 TOP = 5
 """Predictions that a sheet shows."""
@@ -92,8 +94,8 @@ class Content:
     stages: tuple[tuple[str, float, float], ...]
     """Name, seconds, share of the longest."""
     n_sequences: int
-    n_unseen: int
-    """Sequences none of whose photos any network saw: without labels they are on no table and no sheet."""
+    n_unprocessed: int
+    """Sequences that no network processed: without labels they are in no table and on no sheet."""
     n_failures: int
     reasons: tuple[tuple[str, int], ...]
     failures: tuple[tuple[str, str], ...]
@@ -118,13 +120,10 @@ class Sources:
 
 
 def content_of(run: FinishedRun, sources: Sources) -> Content:
-    """Everything that can be told of a run. Raises InputError where labels do not fit."""
+    """Everything that can be shown of a run. Raises InputError where labels do not fit."""
     labels, seen = sources.labels, _seen(run)
     failures = sorted(run.failures.items())
-    reasons: dict[str, int] = {}
-    for _, reason in failures:
-        kind = reason.partition(":")[0]
-        reasons[kind] = reasons.get(kind, 0) + 1
+    reasons = Counter(reason.partition(":")[0] for _, reason in failures)
     seconds = {name: float(value) for name, value in run.run.get("seconds", {}).items() if name != "elapsed"}
     longest = max(seconds.values(), default=0.0)
     return Content(
@@ -133,7 +132,7 @@ def content_of(run: FinishedRun, sources: Sources) -> Content:
         run=run.run,
         stages=tuple((name, value, value / longest if longest else 0.0) for name, value in seconds.items()),
         n_sequences=len(run.predictions.seq_ids),
-        n_unseen=len(run.predictions.seq_ids) - len(seen.seq_ids),
+        n_unprocessed=len(run.predictions.seq_ids) - len(seen.seq_ids),
         n_failures=len(failures),
         reasons=tuple(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
         failures=tuple(failures[:MOST_FAILURES]),
@@ -143,7 +142,9 @@ def content_of(run: FinishedRun, sources: Sources) -> Content:
         confusion=confusion(aligned(run.predictions, labels), labels.values) if labels else None,
         expected=() if labels else expected(seen.values),
         groups=_groups(seen if labels is None else run.predictions, sources),
-        pictures_missing=_why_no_pictures(sources),
+        pictures_missing=None if sources.sequences and sources.data_folder else
+        "The folder with the photos was not given (--data)." if sources.sequences else
+        "The metadata of the run was not given (--metadata).",
     )  # fmt: skip
 
 
@@ -161,7 +162,7 @@ def confusion(predictions: npt.NDArray[np.float64], truth: npt.NDArray[np.float6
 
 
 def expected(predictions: npt.NDArray[np.float64]) -> tuple[Expected, ...]:
-    """How many sequences show each class, as far as the networks can tell: float64 (N, C)."""
+    """How many sequences show each class, as far as the networks see: float64 (N, C)."""
     likely = (predictions >= report.THRESHOLD).sum(axis=0)
     sums = predictions.sum(axis=0)
     order = np.argsort(-sums, kind="stable")
@@ -169,9 +170,9 @@ def expected(predictions: npt.NDArray[np.float64]) -> tuple[Expected, ...]:
 
 
 def _seen(run: FinishedRun) -> Table:
-    """The predictions without the rows that are nothing but priors, as far as the records are there to tell."""
+    """The predictions without the rows that are nothing but priors, as far as the records are there."""
     try:
-        unseen = unseen_sequences(run)
+        unseen = unprocessed_sequences(run)
     except CheckpointError:
         return run.predictions
     rows = [row for row, seq_id in enumerate(run.predictions.seq_ids) if seq_id not in unseen]
@@ -195,22 +196,18 @@ def _groups(table: Table, sources: Sources) -> tuple[SheetGroup, ...]:
     chosen = [row for choice in choices for row in choice.rows]
     known = sources.sequences or {}
     sequences = [known.get(seq_ids[row]) or Sequence(seq_ids[row], ()) for row in chosen]
-    made = (
-        pictures_of(sequences, sources.data_folder, sources.n_workers)
-        if sources.data_folder and sources.sequences
-        else iter(())
-    )
+    folder = sources.data_folder if sources.sequences else None
+    made = pictures_of(sequences, folder, sources.n_workers) if folder else repeat(Pictures((), ()))
     sheets = {}
-    for row, sequence in zip(chosen, sequences, strict=True):
-        pictures = next(made, None)
+    for row, sequence, pictures in zip(chosen, sequences, made, strict=False):
         sheets[row] = Sheet(
             seq_id=sequence.seq_id,
             when=sequence.images[0].datetime if sequence.images else "",
             truth=None if truth is None else tuple(LABELS[c] for c in np.flatnonzero(truth[row])),
             guesses=_guesses(predictions[row], None if truth is None else truth[row]),
             figure=figures[row],
-            pictures=pictures.pictures if pictures else (),
-            failures=tuple(f"{one.file_name}: {one.reason}" for one in pictures.failures) if pictures else (),
+            pictures=pictures.pictures,
+            failures=tuple(f"{one.file_name}: {one.reason}" for one in pictures.failures),
         )
     return tuple(SheetGroup(one.title, one.why, tuple(sheets[row] for row in one.rows)) for one in choices)
 
@@ -222,9 +219,3 @@ def _guesses(row: npt.NDArray[np.float64], truth: npt.NDArray[np.float64] | None
     if truth is not None:
         shown += [c for c in order[TOP:] if truth[c]]
     return tuple(Guess(LABELS[c], float(row[c]), bool(truth is not None and truth[c])) for c in shown)
-
-
-def _why_no_pictures(sources: Sources) -> str | None:
-    if not sources.sequences:
-        return "The metadata of the run was not given (--metadata)."
-    return None if sources.data_folder else "The folder with the photos was not given (--data)."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from benchmark.report.content import Content, Sources, content_of
 from inference.core.files import atomic_writer
@@ -21,9 +21,8 @@ MOST_GROUPS = 12
 def write_report(run: FinishedRun, sources: Sources, path: Path) -> Content:
     """Write the page of a run; returns what is on it."""
     content = content_of(run, sources)
-    text = render(content)
     with atomic_writer(path) as file:
-        file.write(text)
+        file.write(render(content))
     return content
 
 
@@ -36,10 +35,10 @@ def render(content: Content) -> str:
 
 
 def environment(folder: Path) -> Environment:
-    """The templates of a folder; what is put into them is escaped, and must be there."""
+    """The templates of a folder; what is put into them must be there, and is escaped in HTML."""
     return Environment(
         loader=FileSystemLoader(folder),
-        autoescape=True,
+        autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,9 +1,10 @@
-"""Which sequences are worth a look: the worst of each class, or without labels the surest and the least sure."""
+"""Which sequences are worth a look: the worst of each class, or without labels the most and the least confident."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from inference.core.labels import LABELS
 PER_CLASS = 6
 """Sequences that are shown of one class."""
 UNCERTAIN_SHARE = 0.25
-"""Part of the sheets, without labels, for the sequences of which the networks are least sure."""
+"""Part of the sheets, without labels, for the sequences of which the networks are least confident."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ def worst(losses: npt.NDArray[np.float64], classes: Sequence[str], n_sheets: int
 
 
 def most_and_least_confident(predictions: npt.NDArray[np.float64], n_sheets: int) -> list[Choice]:
-    """The sequences of which the networks are least sure, and the likeliest ones of every class: float64 (N, C)."""
+    """The sequences of which the networks are least confident, and the likeliest ones of every class: float64 (N, C)."""
     n_uncertain = max(1, round(min(n_sheets, len(predictions)) * UNCERTAIN_SHARE))
     least = np.argsort(-uncertainty(predictions), kind="stable")[:n_uncertain].tolist()
-    choices, taken = [Choice("least sure", "probabilities far from 0 and 1", tuple(least))], set(least)
+    choices, taken = [Choice("least confident", "probabilities far from 0 and 1", tuple(least))], set(least)
     likeliest = predictions.argmax(axis=1)
     # Common classes first: by the number of sequences that are expected to show them.
     for c in np.argsort(-predictions.sum(axis=0), kind="stable"):
@@ -58,7 +59,7 @@ def most_and_least_confident(predictions: npt.NDArray[np.float64], n_sheets: int
         rows = [row for row in rows if likeliest[row] == c]
         if rows:
             taken.update(rows)
-            choices.append(Choice(LABELS[c], f"the surest of {LABELS[c]}", tuple(rows)))
+            choices.append(Choice(LABELS[c], f"the most confident of {LABELS[c]}", tuple(rows)))
     return choices
 
 
@@ -69,12 +70,6 @@ def uncertainty(predictions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     return entropy
 
 
-def _first(order: Iterable[int], taken: set[int], n: int) -> list[int]:
+def _first(order: npt.NDArray[np.intp], taken: set[int], n: int) -> list[int]:
     """The first `n` rows that are not taken."""
-    found: list[int] = []
-    for row in order:
-        if len(found) >= n:
-            break
-        if row not in taken:
-            found.append(int(row))
-    return found
+    return list(islice((row for row in order.tolist() if row not in taken), n))

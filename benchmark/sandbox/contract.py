@@ -1,4 +1,4 @@
-"""The names of the competition's contract."""
+"""The competition's contract: its names, its time limit, its rules."""
 
 from __future__ import annotations
 
@@ -7,20 +7,34 @@ from pathlib import Path
 
 from benchmark.sandbox import namespaces
 
-CONTRACT_FOLDERS = frozenset({"data", "submission"})
-"""What the contract itself puts beside the program; an archive must not put anything there."""
 ARCHIVE_NAME = "submission.zip"
 LOG_NAME = "log.txt"
 DATA_NAME, SUBMISSION_FOLDER, MODELS_FOLDER = "data", "submission", "models"
+CONTRACT_FOLDERS = frozenset({DATA_NAME, SUBMISSION_FOLDER})
+"""What the contract itself puts beside the program; an archive must not put anything there."""
 CONTRACT_OUT = Path(namespaces.CONTRACT_ROOT) / SUBMISSION_FOLDER
-TIME_LIMIT_HOURS = 8
-"""The competition's, of a whole submission: starting the container, unpacking, predicting."""
+TIME_LIMIT_SECONDS = 8 * 3600.0
 KILLED = 137
-"""Exit code after SIGKILL. Where none of ours was sent, nearly always the lack of memory on Linux."""
+"""Exit code after a SIGKILL that nobody here sent: on Linux nearly always the lack of memory."""
+
+
+class Rule(StrEnum):
+    """What the contract asks of the place where a program runs."""
+
+    TIME = "time limit"
+    PROCESS_END = "everything it starts ends with it"
+    PACKAGES = "not our packages"
+    NETWORK = "no network"
+    FILES = "files outside /inference and /tmp are read-only"
+    DATA = "data is read-only"
+    PROCESSES = "sees its own processes only"
+    PRIVILEGES = "no privileges"
+    LABELS = "the labels are out of sight"
+    MEMORY = "memory limit"
 
 
 class Runner(StrEnum):
-    """What keeps the entrant's program to the rules."""
+    """What keeps the participant's program to the rules."""
 
     AUTO = "auto"
     """Docker if there is an engine with the image, else a process."""

@@ -1,4 +1,4 @@
-"""A Python interpreter for entrants' programs: all packages of this one, but not our own."""
+"""A Python interpreter for participants' programs: all packages of this one, but not our own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_LINKED = frozenset({"__pycache__"})
 def python_without_ours(folder: Path) -> Path:
     """Path of this interpreter if our packages are not among its own, else one in the new `folder` that has all the others.
 
-    In the container our sources lie beside the virtual environment, and an entrant gets that environment. Elsewhere they
+    In the container our sources lie beside the virtual environment, and a participant's program gets that environment. Elsewhere they
     are installed in it: then the other packages are linked into a new one.
     """
     folders = [Path(name) for name in site.getsitepackages() if os.path.isdir(name)]

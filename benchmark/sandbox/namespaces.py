@@ -18,19 +18,14 @@ from dataclasses import asdict, dataclass
 
 CONTRACT_ROOT = "/inference"
 CONTRACT_UID = 1000
-"""REFERENCE.md section 2."""
+"""User of the program in the competition's container."""
 
 OWN_MOUNTS = ("proc", "tmp", CONTRACT_ROOT.strip("/"))
 """Folders of the root that are not the machine's."""
 
 # sched.h, sys/mount.h, linux/mount.h, net/if.h, linux/sockios.h, sys/prctl.h
-CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
-    0x20000,
-    0x8000000,
-    0x10000000,
-    0x20000000,
-    0x40000000,
-)
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER = 0x20000, 0x8000000, 0x10000000
+CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x1000, 0x4000, 0x40000
 MNT_DETACH = 2
 AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = -100, 0x8000, 1

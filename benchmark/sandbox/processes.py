@@ -47,14 +47,10 @@ def children_of(processes: Mapping[int, _Process], parent: int) -> list[int]:
 @contextmanager
 def become_child_subreaper() -> Iterator[None]:
     """In here processes whose parent ended become children of this one."""
-    _set_subreaper(1)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
     try:
         yield
     finally:
-        _set_subreaper(0)
-
-
-def _set_subreaper(value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, value, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)

@@ -11,7 +11,7 @@ from inference.core.errors import OutputError
 from inference.core.files import output_errors
 
 LOG_LIMIT_BYTES = 256 << 20
-"""A program that never stops talking must not fill the disk: log.txt holds this much, the console everything."""
+"""A program whose output never ends must not fill the disk: log.txt holds this much, the console everything."""
 
 
 class RunLog:
@@ -33,7 +33,7 @@ class RunLog:
         self.write(f"hakuna: {text}\n".encode())
 
     def write(self, data: bytes) -> None:
-        """What a program said, as it is."""
+        """Output of a program, as it is."""
         with self._lock:
             if self.failure is None:
                 try:

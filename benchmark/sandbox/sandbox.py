@@ -1,4 +1,4 @@
-"""Where an entrant's program runs, and what keeps it there."""
+"""Where a participant's program runs, and what keeps it there."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.sandbox import namespaces
-from benchmark.sandbox.contract import CONTRACT_FOLDERS, DATA_NAME, MODELS_FOLDER
+from benchmark.sandbox.contract import CONTRACT_FOLDERS, DATA_NAME, MODELS_FOLDER, Rule
 from benchmark.sandbox.isolated_python import python_without_ours
 from inference.core.errors import OutputError
 from inference.core.files import output_errors
@@ -21,16 +21,10 @@ from inference.core.files import output_errors
 OWN_FOLDERS = CONTRACT_FOLDERS | {MODELS_FOLDER}
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "TF_", "XLA_", "OMP_", "MKL_", "KMP_", "OPENBLAS_")
-"""Variables that an entrant's program gets: what the machine is, nothing of its user and nothing of ours."""
+"""Variables that a participant's program gets: what the machine is, nothing of its user and nothing of ours."""
 PROBE_SECONDS = 20.0
-NETWORK, FILES, PROCESSES = (
-    "no network",
-    "files outside /inference and /tmp are read-only",
-    "sees its own processes only",
-)
-NO_PRIVILEGES, DATA_READ_ONLY = "no privileges", "data is read-only"
-NO_PACKAGES, TIME, PROCESS_END = "not our packages", "time limit", "everything it starts ends with it"
-MEMORY, LABELS = "memory limit", "the labels are out of sight"
+SUPERVISED = (Rule.TIME, Rule.PROCESS_END, Rule.PACKAGES)
+"""What is enforced wherever a program runs."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class Sandbox:
     environment: dict[str, str]
     runner: str
     enforced: tuple[str, ...]
-    not_enforced: tuple[str, ...] = field(default=())
+    not_enforced: tuple[str, ...] = ()
 
     def command(self, name: str) -> list[str]:
         """What runs a program of the archive, without buffers."""
@@ -66,17 +60,17 @@ def in_container(root: Path, scratch: Path | None) -> Iterator[Sandbox]:
 
     What surrounds the container (network, privileges, memory) is the business of who started it.
     """
-    with _scratch(scratch) as folder:
+    with scratch_folder(scratch) as folder:
         use_root = os.access(root, os.W_OK | os.X_OK) and {one.name for one in root.iterdir()} <= OWN_FOLDERS
-        work = root if use_root else _with_data_link(folder, root / DATA_NAME)
+        temporary = folder / "tmp"
         try:
             yield Sandbox(
-                work=work,
+                work=root if use_root else _with_data_link(folder, root / DATA_NAME),
                 python=python_without_ours(folder / "python"),
                 prefix=(),
-                environment=_environment(folder / "tmp", os.environ.get("HOME", str(folder / "tmp"))),
+                environment=_environment(temporary, os.environ.get("HOME", str(temporary))),
                 runner="container",
-                enforced=(TIME, PROCESS_END, NO_PACKAGES),
+                enforced=SUPERVISED,
             )
         finally:
             if use_root:
@@ -89,30 +83,20 @@ def in_process(data: Path, scratch: Path | None, hidden: tuple[Path, ...] = ()) 
 
     `hidden` are files that the program must not read, such as labels that lie beside the data.
     """
-    with _scratch(scratch) as folder:
+    with scratch_folder(scratch) as folder:
         python = python_without_ours(folder / "python")
         config = _namespaces_config(data, folder, python, hidden)
-        prefix = [sys.executable, "-I", "-S", namespaces.__file__, config.as_argument()]
+        prefix = (sys.executable, "-I", "-S", namespaces.__file__, config.as_argument())
         complaint = _why_no_namespaces(prefix)
         if complaint is None:
             yield Sandbox(
                 work=Path(config.work),
                 python=python,
-                prefix=tuple(prefix),
+                prefix=prefix,
                 environment=_environment(Path("/tmp"), "/tmp"),  # noqa: S108  # its own
                 runner="isolated process (Linux namespaces)",
-                enforced=(
-                    TIME,
-                    PROCESS_END,
-                    NO_PACKAGES,
-                    NETWORK,
-                    FILES,
-                    DATA_READ_ONLY,
-                    PROCESSES,
-                    NO_PRIVILEGES,
-                    LABELS,
-                ),
-                not_enforced=(MEMORY, "files of this machine that its user can read are in sight"),
+                enforced=_all_but(Rule.MEMORY),
+                not_enforced=(Rule.MEMORY, "files of this machine that its user can read are in sight"),
             )
             return
         shutil.rmtree(config.work)
@@ -122,18 +106,13 @@ def in_process(data: Path, scratch: Path | None, hidden: tuple[Path, ...] = ()) 
             prefix=(),
             environment=_environment(folder / "tmp", str(folder / "tmp")),
             runner=f"process (no namespaces: {complaint})",
-            enforced=(TIME, PROCESS_END, NO_PACKAGES),
-            not_enforced=(
-                NETWORK,
-                FILES,
-                DATA_READ_ONLY,
-                PROCESSES,
-                NO_PRIVILEGES,
-                LABELS,
-                MEMORY,
-                "/inference exists",
-            ),
+            enforced=SUPERVISED,
+            not_enforced=(*_all_but(*SUPERVISED), "/inference exists"),
         )
+
+
+def _all_but(*rules: Rule) -> tuple[Rule, ...]:
+    return tuple(rule for rule in Rule if rule not in rules)
 
 
 def start_environment() -> dict[str, str]:
@@ -160,8 +139,8 @@ def _environment(temporary: Path, home: str) -> dict[str, str]:
 
 
 @contextmanager
-def _scratch(parent: Path | None) -> Iterator[Path]:
-    """A new folder on disk that is gone afterwards, whatever is in it."""
+def scratch_folder(parent: Path | None) -> Iterator[Path]:
+    """A new folder on disk, with a folder `tmp` in it, that is gone afterwards, whatever is in it."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="hakuna-entry-", dir=parent))
     except OSError as error:
@@ -220,7 +199,7 @@ def _namespaces_config(data: Path, folder: Path, python: Path, hidden: tuple[Pat
     )
 
 
-def _why_no_namespaces(prefix: list[str]) -> str | None:
+def _why_no_namespaces(prefix: tuple[str, ...]) -> str | None:
     """None where a command runs in them."""
     try:
         result = subprocess.run(  # noqa: S603  # our own file
@@ -228,5 +207,5 @@ def _why_no_namespaces(prefix: list[str]) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return f"no answer within {PROBE_SECONDS:g} s"
-    said = result.stderr.strip().rpartition("\n")[2]
-    return None if result.returncode == 0 else said or f"exit code {result.returncode}"
+    last_line = result.stderr.strip().rpartition("\n")[2]
+    return None if result.returncode == 0 else last_line or f"exit code {result.returncode}"

@@ -1,4 +1,4 @@
-"""One program under supervision: all it says is kept, its time ends, and nothing that it started outlives it."""
+"""One program under supervision: all its output is kept, its time ends, and nothing that it started outlives it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from benchmark.sandbox.run_log import RunLog
 from inference.core.errors import SIGNAL_EXIT_BASE, InterruptedRunError
 
 SAMPLE_SECONDS = 0.25
-"""How often the memory of all processes is looked at."""
+"""How often the memory of all processes is added up."""
 LAST_SECONDS = 5.0
-"""How long is waited for processes that were killed, and for the end of what they said."""
+"""How long is waited for processes that were killed, and for the end of their output."""
 READ_BYTES = 1 << 16
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 WAITED_FOR = (*STOP_SIGNALS, signal.SIGCHLD)
@@ -34,7 +34,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 class Signals:
-    """SIGTERM and SIGINT while a program is prepared, run and judged. Made by `catching_signals`."""
+    """SIGTERM and SIGINT while a program is prepared, run and checked. Made by `catching_signals`."""
 
     def __init__(self) -> None:
         self.caught: list[int] = []
@@ -59,7 +59,7 @@ class Signals:
 def catching_signals() -> Iterator[Signals]:
     """Take SIGTERM and SIGINT, as process 1 must, from now on.
 
-    They are blocked and asked for, not handled: a handler may not even fit on the stack that a library left for it (see
+    They are blocked and polled, not handled: a handler may not even fit on the stack that a library left for it (see
     `inference.process.progress`), and nothing is torn apart in the middle.
     """
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
@@ -72,7 +72,7 @@ def catching_signals() -> Iterator[Signals]:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ProcessResult:
     """How a program ended.
 
     Attributes
@@ -80,7 +80,7 @@ class Outcome:
     code : its own exit code; 128 + N if signal N ended it
     seconds : from its start to its end
     timed_out : its time was over before it ended
-    peak_bytes : largest sum of the resident memory of all its processes, looked at every 0.25 s
+    peak_bytes : largest sum of the resident memory of all its processes, added up every 0.25 s
     n_left_behind : processes that were still there when the program had ended, and were ended too
     """
 
@@ -100,12 +100,12 @@ def supervise(
     signals: Signals,
     limit: float | None,
     grace: float,
-) -> Outcome:
+) -> ProcessResult:
     """Run a program to its end, or to the end of its time.
 
     Parameters
     ----------
-    limit : seconds after which it is told to stop; None: it may take all the time it needs
+    limit : seconds after which it gets SIGTERM; None: it may take all the time it needs
     grace : seconds between SIGTERM, when its time is over or a signal came, and SIGKILL
 
     A signal that comes meanwhile is passed on; a second one kills at once. The caller sees it in `signals`.
@@ -117,7 +117,15 @@ def supervise(
     started = time.monotonic()
     with become_child_subreaper():
         try:
-            process = _start(command, folder, environment, write_end)
+            process = subprocess.Popen(  # noqa: S603  # a participant's program is what this is for
+                [sys.executable, "-I", "-S", "-c", LAUNCHER, *command],
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=write_end,
+                start_new_session=True,
+            )
         finally:
             os.close(write_end)
         watch = _Supervisor(process, not_ours)
@@ -127,19 +135,7 @@ def supervise(
             n_left_behind = watch.kill_tree()
     seconds = time.monotonic() - started
     pump.join(LAST_SECONDS)
-    return Outcome(watch.exit_code(), seconds, timed_out, watch.peak_bytes, n_left_behind)
-
-
-def _start(command: list[str], folder: Path, environment: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603  # an entrant's program is what this is for
-        [sys.executable, "-I", "-S", "-c", LAUNCHER, *command],
-        cwd=folder,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    )
+    return ProcessResult(watch.exit_code(), seconds, timed_out, watch.peak_bytes, n_left_behind)
 
 
 class _Supervisor:
@@ -161,18 +157,20 @@ class _Supervisor:
         n_passed_on = len(signals.caught)
         kill_at = float("inf")
         if n_passed_on:  # it came before the program did
-            self._tell(signal.SIGTERM)
+            self._send(signal.SIGTERM)
             kill_at = time.monotonic() + grace
         while not self._has_ended():
             now = time.monotonic()
-            self._look_at_memory()
+            processes = list_processes()
+            resident = [processes[pid].resident_bytes for pid in self._descendants() if pid in processes]
+            self.peak_bytes = max(self.peak_bytes, sum(resident))
             if deadline is not None and now >= deadline and not timed_out and not n_passed_on:
                 timed_out = True
-                self._tell(signal.SIGTERM)
+                self._send(signal.SIGTERM)
                 kill_at = now + grace
             for number in signals.caught[n_passed_on:]:
                 kill_at = min(kill_at, now + grace) if not n_passed_on and not timed_out else now
-                self._tell(number)
+                self._send(number)
                 n_passed_on += 1
             if now >= kill_at:
                 self._kill(self._descendants())
@@ -204,18 +202,14 @@ class _Supervisor:
                 self._process.returncode = os.waitstatus_to_exitcode(status)
         return self._process.returncode is not None
 
-    def _tell(self, number: int) -> None:
-        try:
+    def _send(self, number: int) -> None:
+        with suppress(ProcessLookupError):  # it ended just now
             os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return  # it ended just now
 
     def _kill(self, pids: set[int]) -> None:
         for pid in pids:
-            try:
+            with suppress(ProcessLookupError):  # it ended just now
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue  # it ended just now
 
     def _descendants(self) -> set[int]:
         """Processes that are alive."""
@@ -226,11 +220,6 @@ class _Supervisor:
             new = {pid for pid, one in processes.items() if one.parent in new} - found
             found |= new
         return {pid for pid in found if processes[pid].is_alive}
-
-    def _look_at_memory(self) -> None:
-        processes = list_processes()
-        pids = [pid for pid in self._descendants() if pid in processes]
-        self.peak_bytes = max(self.peak_bytes, sum(processes[pid].resident_bytes for pid in pids))
 
 
 def _pump(read_end: int, log: RunLog) -> None:

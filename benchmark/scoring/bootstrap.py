@@ -1,4 +1,4 @@
-"""How sure a score is: the cameras are drawn again and again, as if others had been put up.
+"""How uncertain a score is: a cluster bootstrap, which draws the cameras again and again, as if others had been put up.
 
 Sequences of one camera are alike (the same background, the same animals), so it is cameras that are drawn, not
 sequences. Every statistic here is a mean over sequences, so a draw needs only each camera's sums and its count: no row
@@ -8,6 +8,7 @@ is ever copied.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +24,9 @@ MOST_UNITS = 1000
 MOST_SITES = 3000
 """More cameras are put into so many bags in the same way: 48 MB of draws, where all of them could need gigabytes."""
 TRUSTED_UNITS = 20
-"""From here on a 95 % interval holds the truth about as often as it says: 92 % of 1500 worlds of 20 normally distributed
+"""From here on a 95 % interval holds the truth about as often as it claims: 92 % of 1500 worlds of 20 normally distributed
 sites, but 91 % with 12, 88 % with 8, 85 % with 5, 81 % with 4, 77 % with 3 and 50 % with 2 (test_score_report)."""
-SITES, SEQUENCES = "sites", "sequences"
+Kind = Literal["sites", "sequences"]
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ class Clusters:
 
     Attributes
     ----------
-    kind : SITES, or SEQUENCES where sites are not known or there is only one
+    kind : sites, or sequences where sites are not known or there is only one
     codes : int64 (N,), the unit of each of N sequences
     n_units : G
     """
 
-    kind: str
+    kind: Kind
     codes: npt.NDArray[np.int64]
     n_units: int
 
@@ -56,12 +57,12 @@ class Clusters:
 class Resamples:
     """How often each unit was drawn: float64 (B, G), rows add up to G."""
 
-    units: Clusters
+    clusters: Clusters
     times: npt.NDArray[np.float64]
 
     def means(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The mean over sequences in every draw, from the units' sums: float64 (G, K) -> (B, K)."""
-        return (self.times @ sums) / (self.times @ self.units.counts())[:, None]
+        return (self.times @ sums) / (self.times @ self.clusters.counts())[:, None]
 
 
 def clusters_of(sites: Stratum | None, n_sequences: int) -> Clusters:
@@ -69,18 +70,18 @@ def clusters_of(sites: Stratum | None, n_sequences: int) -> Clusters:
     if sites is not None and len(sites.names) > 1:
         n_sites = len(sites.names)
         if n_sites <= MOST_SITES:
-            return Clusters(SITES, sites.codes, n_sites)
-        return Clusters(SITES, _bags(n_sites, MOST_SITES)[sites.codes], MOST_SITES)
+            return Clusters("sites", sites.codes, n_sites)
+        return Clusters("sites", _bags(n_sites, MOST_SITES)[sites.codes], MOST_SITES)
     n_units = min(n_sequences, MOST_UNITS)
-    return Clusters(SEQUENCES, _bags(n_sequences, n_units), n_units)
+    return Clusters("sequences", _bags(n_sequences, n_units), n_units)
 
 
-def small_sample_note(units: Clusters) -> str | None:
-    """What has to be said where there are too few units for an interval."""
-    if units.n_units >= TRUSTED_UNITS:
+def small_sample_note(clusters: Clusters) -> str | None:
+    """A warning where there are too few units for an interval."""
+    if clusters.n_units >= TRUSTED_UNITS:
         return None
     return (
-        f"caution: {units.n_units} {units.kind} are too few for these intervals, which are too narrow with fewer than "
+        f"caution: {clusters.n_units} {clusters.kind} are too few for these intervals, which are too narrow with fewer than "
         f"{TRUSTED_UNITS} (of 95 % intervals 85 % held the truth with 5, 50 % with 2)"
     )
 
@@ -90,11 +91,11 @@ def _bags(n: int, n_bags: int) -> npt.NDArray[np.int64]:
     return (np.random.default_rng(SEED).permutation(n) % n_bags).astype(np.int64)
 
 
-def draw(units: Clusters, n_resamples: int = N_RESAMPLES) -> Resamples:
+def resample(clusters: Clusters, n_resamples: int = N_RESAMPLES) -> Resamples:
     """Draw as many units as there are, with replacement, many times; always the same draws."""
-    even = np.full(units.n_units, 1 / units.n_units)
-    times = np.random.default_rng(SEED).multinomial(units.n_units, even, size=n_resamples)
-    return Resamples(units, times.astype(np.float64))
+    even = np.full(clusters.n_units, 1 / clusters.n_units)
+    times = np.random.default_rng(SEED).multinomial(clusters.n_units, even, size=n_resamples)
+    return Resamples(clusters, times.astype(np.float64))
 
 
 def interval(draws: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -12,11 +12,11 @@ from benchmark.scoring.bootstrap import (
     LEVEL,
     N_RESAMPLES,
     SEED,
-    SEQUENCES,
+    Kind,
     Resamples,
     clusters_of,
-    draw,
     interval,
+    resample,
     small_sample_note,
 )
 from benchmark.scoring.calibration import Reliability, reliability
@@ -44,7 +44,7 @@ class Interval(Strict):
 class Resampling(Strict):
     """How the intervals were made."""
 
-    drawn: Literal["sites", "sequences"]
+    drawn: Kind
     n_units: int
     n_resamples: int
     level: float
@@ -78,10 +78,10 @@ class ClassReport(Strict):
 
 
 class Headline(Strict):
-    """The figures that the organisers told of the winners: 97 % and 86 %. None where there is nothing to count."""
+    """The figures that the organisers published of the winners: 97 % and 86 %. None where there is nothing to count."""
 
     empty_accuracy: float
-    """Share of sequences where p(empty) >= 0.5 says what the labels say."""
+    """Share of sequences where p(empty) >= 0.5 agrees with the labels."""
     species_top1_accuracy: float | None
     """Share of non-empty sequences whose likeliest species is one that they show."""
     n_not_empty: int
@@ -177,28 +177,28 @@ def report(
     """
     predictions, truth = aligned(submission, labels), labels.values
     losses = log_losses(predictions, truth, epsilon)
-    units = clusters_of(strata.sites, len(truth))
-    draws = draw(units, n_resamples)
+    clusters = clusters_of(strata.sites, len(truth))
+    draws = resample(clusters, n_resamples)
     by_class = summarise(losses, predictions, truth)
-    means = draws.means(units.sums(losses))
+    means = draws.means(clusters.sums(losses))
     return ScoreReport(
         schema_version=SCHEMA_VERSION,
         epsilon=epsilon,
         n_sequences=len(truth),
         log_loss=by_class.log_loss,
-        interval=_interval(means.mean(axis=1)),
+        interval=_intervals(means.mean(axis=1, keepdims=True))[0],
         resampling=Resampling(
-            drawn="sequences" if units.kind == SEQUENCES else "sites",
-            n_units=units.n_units,
+            drawn=clusters.kind,
+            n_units=clusters.n_units,
             n_resamples=n_resamples,
             level=LEVEL,
             seed=SEED,
-            small_sample_note=small_sample_note(units),
+            small_sample_note=small_sample_note(clusters),
         ),
         headline=headline(predictions, truth),
         classes=_classes(by_class.classes, means, reliability(predictions, truth)),
         breakdowns={name: _breakdown(losses, group) for name, group in strata.groups.items()},
-        tuning=_tuning(temperature.study(predictions, truth, losses, units, epsilon)),
+        tuning=_tuning(temperature.study(predictions, truth, losses, clusters, epsilon)),
         comparison=_comparison(losses, log_losses(aligned(against, labels), truth, epsilon), truth, draws)
         if against
         else None,
@@ -219,17 +219,15 @@ def headline(predictions: npt.NDArray[np.float64], truth: npt.NDArray[np.float64
     )
 
 
-def _interval(draws: npt.NDArray[np.float64]) -> Interval:
-    """Of one statistic: float64 (B,)."""
-    low, high = interval(draws)
-    return Interval(low=float(low), high=float(high))
+def _intervals(draws: npt.NDArray[np.float64]) -> list[Interval]:
+    """Of K statistics: float64 (B, K)."""
+    return [Interval(low=low, high=high) for low, high in zip(*map(np.ndarray.tolist, interval(draws)), strict=True)]
 
 
 def _classes(
     scores: tuple[ClassScore, ...], means: npt.NDArray[np.float64], curves: Reliability
 ) -> tuple[ClassReport, ...]:
-    low, high = interval(means)
-    errors = curves.errors
+    intervals, errors = _intervals(means), curves.errors
     reports = []
     for one in scores:
         c = LABELS.index(one.label)
@@ -241,7 +239,7 @@ def _classes(
         reports.append(
             ClassReport(
                 **vars(one),
-                interval=Interval(low=float(low[c]), high=float(high[c])),
+                interval=intervals[c],
                 calibration_error=float(errors[c]),
                 reliability=bins,
             )
@@ -263,18 +261,13 @@ def _breakdown(losses: npt.NDArray[np.float64], group: Stratum) -> tuple[GroupSc
 def _tuning(folds: list[temperature.Fold]) -> Tuning | None:
     if not folds:
         return None
-    weights = np.array([fold.n_sequences for fold in folds], np.float64)
-
-    def mean(values: list[float]) -> float:
-        return float(np.average(values, weights=weights))
-
-    return Tuning(
-        as_it_is=mean([fold.as_it_is for fold in folds]),
-        clipped=mean([fold.clipped for fold in folds]),
-        epsilons=tuple(fold.epsilon for fold in folds),
-        tempered=mean([fold.tempered for fold in folds]),
-        temperatures=tuple(fold.temperature for fold in folds),
-    )
+    weights = [fold.n_sequences for fold in folds]
+    losses = {
+        name: float(np.average([getattr(fold, name) for fold in folds], weights=weights))
+        for name in ("as_it_is", "clipped", "tempered")
+    }
+    epsilons, temperatures = zip(*((fold.epsilon, fold.temperature) for fold in folds), strict=True)
+    return Tuning(**losses, epsilons=epsilons, temperatures=temperatures)
 
 
 def _comparison(
@@ -282,23 +275,22 @@ def _comparison(
 ) -> Comparison:
     """Of the log losses of two submissions, and what is there: float64 (N, C) each."""
     difference = first - second
-    n_showing = (draws.units.sums(truth) > 0).sum(axis=0)
-    means = draws.means(draws.units.sums(difference))
-    whole = _interval(means.mean(axis=1))
-    low, high = interval(means)
+    n_showing = (draws.clusters.sums(truth) > 0).sum(axis=0)
+    means = draws.means(draws.clusters.sums(difference))
+    whole = _intervals(means.mean(axis=1, keepdims=True))[0]
+    intervals = _intervals(means)
     by_class = difference.mean(axis=0)
     classes = []
     for c in np.argsort(-np.abs(by_class), kind="stable"):
-        bounds = Interval(low=float(low[c]), high=float(high[c]))
         value = float(by_class[c])
         classes.append(
             ClassDifference(
                 label=LABELS[c],
                 difference=value,
                 contribution=value / len(LABELS),
-                interval=bounds,
+                interval=intervals[c],
                 units_with_positives=int(n_showing[c]),
-                better=_better(bounds) if n_showing[c] >= FEWEST_UNITS_WITH_POSITIVES else "unclear",
+                better=_better(intervals[c]) if n_showing[c] >= FEWEST_UNITS_WITH_POSITIVES else "unclear",
             )
         )
     return Comparison(

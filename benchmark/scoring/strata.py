@@ -46,13 +46,13 @@ class Strata:
 
 
 def strata_of(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Path | None = None) -> Strata:
-    """Everything that ids, metadata and a list of sites tell about some sequences.
+    """Everything that ids, metadata and a list of sites hold about some sequences.
 
     A site comes from `sites_path` (`seq_id, site`), else from such a column of the metadata, else from a public id, else
     from the folder of the first photo, where there are several folders and no public ids.
     Raises InputError for files that are none, for a list that lacks a sequence, and for metadata that has none of them.
     """
-    told = _told_sites(seq_ids, sites_path) if sites_path else {}
+    known = _listed_sites(seq_ids, sites_path) if sites_path else {}
     metadata = read_metadata(metadata_path) if metadata_path else None
     if metadata and seq_ids and not any(seq_id in metadata.sequences for seq_id in seq_ids):
         raise InputError(f"{metadata_path}: must be the metadata of the predicted sequences, got none of them")
@@ -61,47 +61,43 @@ def strata_of(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Pa
     folders: dict[str, str] = {}
     if metadata:
         groups = _from_metadata(seq_ids, metadata)
-        told = {**{one.seq_id: one.site for one in metadata.sequences.values() if one.site}, **told}
+        known = {**{one.seq_id: one.site for one in metadata.sequences.values() if one.site}, **known}
         folders = {} if any(matches) else cameras_of(metadata.sequences.values())
     if any(matches):
         groups["season"] = _group([match["season"] if match else UNKNOWN for match in matches])
     sites = [
-        told.get(seq_id) or (match["site"] if match else folders.get(seq_id, UNKNOWN))
+        known.get(seq_id) or (match["site"] if match else folders.get(seq_id, UNKNOWN))
         for seq_id, match in zip(seq_ids, matches, strict=True)
     ]
-    if any(matches) or any(map(told.get, seq_ids)) or len(set(sites)) > 1:
+    if any(matches) or any(map(known.get, seq_ids)) or len(set(sites)) > 1:
         groups["site"] = _group(sites)
     return Strata({name: groups[name] for name in ("season", "site", "hour", "light", "frames") if name in groups})
 
 
-def _told_sites(seq_ids: Sequence[str], path: Path) -> dict[str, str]:
-    """The sites that a list tells; empty cells tell nothing. Raises InputError where it lacks a sequence."""
+def _listed_sites(seq_ids: Sequence[str], path: Path) -> dict[str, str]:
+    """The sites of a list; empty cells count as not known. Raises InputError where it lacks a sequence."""
     sites = read_sites(path)
     if not sites:
         raise InputError(f"{path}, row 1: must have the columns seq_id, {SITE_COLUMN}")
     missing = [seq_id for seq_id in seq_ids if seq_id not in sites]
     if missing:
-        raise InputError(f"{path}: must tell the site of every sequence, got {len(missing)} missing {missing[:3]}")
+        raise InputError(f"{path}: must hold the site of every sequence, got {len(missing)} missing {missing[:3]}")
     return {seq_id: site for seq_id, site in sites.items() if site}
 
 
 def _from_metadata(seq_ids: Sequence[str], metadata: Metadata) -> dict[str, Stratum]:
     sequences = [metadata.sequences.get(seq_id) for seq_id in seq_ids]
-    moments = [moment_of(one) if one else None for one in sequences]
+    hours = [moment.hour if one and (moment := moment_of(one)) else None for one in sequences]
+    counts = [len(one.images) if one else None for one in sequences]
     return {
-        "hour": _group([f"{moment.hour:02d}" if moment else UNKNOWN for moment in moments]),
-        "light": _group(
-            [("day" if moment.hour in DAY_HOURS else "night") if moment else UNKNOWN for moment in moments]
+        "hour": _group([UNKNOWN if hour is None else f"{hour:02d}" for hour in hours]),
+        "light": _group([UNKNOWN if hour is None else "day" if hour in DAY_HOURS else "night" for hour in hours]),
+        "frames": _group(
+            [UNKNOWN if n is None else f"{n}" if n < MANY_FRAMES else f"{MANY_FRAMES} or more" for n in counts]
         ),
-        "frames": _group([_n_frames(len(one.images)) if one else UNKNOWN for one in sequences]),
     }
 
 
-def _n_frames(n: int) -> str:
-    return str(n) if n < MANY_FRAMES else f"{MANY_FRAMES} or more"
-
-
 def _group(values: list[str]) -> Stratum:
-    names = sorted(set(values))
-    code = {name: number for number, name in enumerate(names)}
-    return Stratum(tuple(names), np.array([code[value] for value in values], np.int64))
+    names, codes = np.unique(values, return_inverse=True)
+    return Stratum(tuple(names.tolist()), codes.astype(np.int64))

@@ -1,7 +1,7 @@
-"""Would the score be better if predictions were more, or less, sure of themselves? Chosen on one half, told on the other.
+"""Would the score be better if predictions were more, or less, sure of themselves? Chosen on one half, scored on the other.
 
 Two changes that cost nothing: clipping to [epsilon, 1 - epsilon], and dividing every logit by one temperature. Each is
-fitted on half of the sites and scored on the other half, then the other way round, so that nothing is told of sequences
+fitted on half of the sites and scored on the other half, then the other way round, so that nothing is scored on sequences
 that it was chosen on.
 """
 
@@ -109,14 +109,14 @@ def study(
     most = float(-np.log(epsilon)) if epsilon else np.inf
     temperatures = [histogram.best_temperature() for histogram in histograms]
     folds = []
-    for told, fitted in ((1, 0), (0, 1)):
-        rows, clipping = half == told, histograms[fitted].best_clipping(most)
+    for scored, fitted in ((1, 0), (0, 1)):
+        rows, clipping = half == scored, histograms[fitted].best_clipping(most)
         folds.append(
             Fold(
                 n_sequences=int(rows.sum()),
                 as_it_is=float(losses[rows].mean()),
                 epsilon=float(1 / (1 + np.exp(clipping))) if clipping < MOST_LOGIT else 0.0,
-                clipped=histograms[told].clipped(clipping),
+                clipped=histograms[scored].clipped(clipping),
                 temperature=temperatures[fitted],
                 tempered=_tempered(predictions[rows], truth[rows], temperatures[fitted], epsilon),
             )
@@ -131,18 +131,17 @@ def _histograms(
     half: npt.NDArray[np.int64],
 ) -> list[_Histogram]:
     """One histogram for each half (0 and 1)."""
-    shape = (HALVES, 2, N_BINS)
     size = HALVES * 2 * N_BINS
-    counts, logit_sums, loss_sums = np.zeros((3, size))
+    sums = np.zeros((3, size))
     for rows in _chunks(len(predictions)):
         logits = _logits(predictions[rows])
         bins = ((logits + np.float32(MOST_LOGIT)) * np.float32(BINS_PER_LOGIT)).astype(np.int64)
         index = ((half[rows, None] * 2 + (truth[rows] == 1)) * N_BINS + bins).ravel()
-        counts += np.bincount(index, minlength=size)
-        logit_sums += np.bincount(index, logits.ravel(), size)
-        loss_sums += np.bincount(index, losses[rows].ravel(), size)
-    parts = (counts.reshape(shape), logit_sums.reshape(shape), loss_sums.reshape(shape))
-    return [_Histogram(*(part[one] for part in parts)) for one in range(HALVES)]
+        sums[0] += np.bincount(index, minlength=size)
+        sums[1] += np.bincount(index, logits.ravel(), size)
+        sums[2] += np.bincount(index, losses[rows].ravel(), size)
+    by_half = sums.reshape(3, HALVES, 2, N_BINS)
+    return [_Histogram(*by_half[:, one]) for one in range(HALVES)]
 
 
 def _tempered(

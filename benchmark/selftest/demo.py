@@ -27,7 +27,7 @@ N_CAMERAS = 5
 UNSEEN_SEASON = 11
 """The demo bundle has learnt from seasons 1 to 10."""
 BUNDLE_FOLDER = Path(__file__).parents[2] / "models" / "demo" / "bundle"
-"""Small trained networks and stackers; models/demo/README.md says how they were made."""
+"""Small trained networks and stackers; models/demo/README.md describes how they were made."""
 REPORT_NAME = "report.html"
 MARKER_NAME = ".hakuna-demo"
 """A folder with this file was made by a demo and may be made anew."""

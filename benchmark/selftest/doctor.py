@@ -1,4 +1,4 @@
-"""`hakuna doctor`: whether this machine can do what it is asked for, found out by doing it."""
+"""`hakuna doctor`: whether this machine can do what runs need, found out by doing it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import distributions
 from importlib.util import find_spec
@@ -31,7 +31,7 @@ FLOORS = {
     "nvidia-dali-cuda120": ("2.3.0", "CVE-2026-65147/65148"),
     "ray": ("2.52", "known vulnerabilities before"),
 }
-"""Oldest versions that are safe, and why (RUNTIME.md section 1); what is not installed needs none."""
+"""Oldest versions that are safe, and why; what is not installed needs none."""
 NEEDED = ("numpy", "opencv-python-headless", "simplejpeg", "lightgbm", "protobuf", "keras", "pydantic")
 CUDNN_PACKAGE = "nvidia-cudnn-cu12"
 FIRST_CUDNN_WITHOUT_VOLTA = "9.11"
@@ -46,7 +46,7 @@ MAX_GOLDEN_DIFFERENCE = 2e-6
 LAST_WORDS = 300
 
 
-class Outcome(StrEnum):
+class CheckResult(StrEnum):
     """Of a check."""
 
     OK = "ok"
@@ -59,14 +59,10 @@ class Check:
     """Something that was tried."""
 
     name: str
-    outcome: Outcome
+    outcome: CheckResult
     found: str
     exit_code: int = HakunaError.exit_code
     """What a failure of it means."""
-
-    def as_json(self) -> dict[str, Any]:
-        """The same as plain data."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class Card:
     """A graphics card."""
 
     name: str
-    compute_capability: tuple[int, int] | None = None
+    compute_capability: tuple[int, ...] | None = None
 
     @property
     def is_volta(self) -> bool:
@@ -91,14 +87,10 @@ def examine(*, gpu: bool, folders: Mapping[str, Path]) -> list[Check]:
     for engine in engines:
         facts, complaint = run_child("benchmark.selftest.convolution", engine.value)
         checks += convolution_checks(engine, facts, complaint)
-        cards += _cards_of_tensorflow(facts)
+        cards += [Card(one["name"], tuple(one["compute_capability"])) for one in facts if one.get("compute_capability")]
         checks += [build for one in facts[:1] if (build := check_build(one.get("build", {})))]
-    checks += check_cards(
-        cards,
-        installed,
-        gpu=gpu,
-        usable=any(check.name.endswith("GPU") and check.outcome is Outcome.OK for check in checks),
-    )
+    usable = any(check.name.endswith("GPU") and check.outcome is CheckResult.OK for check in checks)
+    checks += check_cards(cards, installed, gpu=gpu, usable=usable)
     with tempfile.TemporaryDirectory(prefix="hakuna-doctor-") as folder:
         facts, complaint = run_child(
             "benchmark.selftest.golden_prediction", folder, *[engine.value for engine in engines]
@@ -109,8 +101,8 @@ def examine(*, gpu: bool, folders: Mapping[str, Path]) -> list[Check]:
 
 
 def exit_code(checks: list[Check]) -> int:
-    """0 if nothing failed; else the most telling code: the GPU's, one of RELIABILITY.md's, or 1."""
-    codes = {check.exit_code for check in checks if check.outcome is Outcome.FAILED}
+    """0 if nothing failed; else the most specific code: the GPU's, another kind of failure's, or 1."""
+    codes = {check.exit_code for check in checks if check.outcome is CheckResult.FAILED}
     if UnusableGpuError.exit_code in codes:
         return UnusableGpuError.exit_code
     return min(codes - {HakunaError.exit_code}, default=max(codes, default=0))
@@ -155,15 +147,15 @@ def check_cards(cards: list[Card], installed: Mapping[str, str], *, gpu: bool, u
         if cudnn:
             fits = _version(cudnn) < _version(FIRST_CUDNN_WITHOUT_VOLTA)
             found = f"{CUDNN_PACKAGE} {cudnn}, must be at most 9.10 for {name}: 9.11 dropped every sm_70 kernel"
-            yield Check("cuDNN for Volta", Outcome.OK if fits else Outcome.FAILED, found, code)
+            yield _check("cuDNN for Volta", fits, found, code)
     if gpu:
         found = (
             f"{', '.join(names) or 'no card'}, must {'' if usable else 'be there and '}run a convolution in TensorFlow"
         )
-        yield Check("GPU", Outcome.OK if usable else Outcome.FAILED, found, code)
+        yield _check("GPU", usable, found, code)
     else:
         shown = ", ".join(names) or "no NVIDIA driver" if names or not GPU_DRIVER.exists() else "a driver, but no card"
-        yield Check("GPU", Outcome.OK if usable else Outcome.SKIPPED, f"{shown}; --gpu makes it a must", code)
+        yield Check("GPU", CheckResult.OK if usable else CheckResult.SKIPPED, f"{shown}; --gpu makes it a must", code)
 
 
 def convolution_checks(engine: EngineName, facts: list[dict[str, Any]], complaint: str | None) -> Iterator[Check]:
@@ -186,15 +178,14 @@ def golden_checks(engines: list[EngineName], facts: list[dict[str, Any]], compla
         else:
             found = f"largest difference {difference:.1e}, must be at most {MAX_GOLDEN_DIFFERENCE:g}"
             fits = difference <= MAX_GOLDEN_DIFFERENCE
-        outcome = Outcome.OK if fits else Outcome.FAILED
-        yield Check(f"golden prediction, {engine.value}", outcome, found, BundleError.exit_code)
+        yield _check(f"golden prediction, {engine.value}", fits, found, BundleError.exit_code)
 
 
 def check_folder(purpose: str, path: Path) -> Check:
     """Write a file, make it durable and lock the folder, as runs do."""
     name = f"{purpose} folder"
     if not path.is_dir():
-        return Check(name, Outcome.FAILED, f"{path}: must be a folder", OutputError.exit_code)
+        return _check(name, False, f"{path}: must be a folder", OutputError.exit_code)
     try:
         with tempfile.NamedTemporaryFile(prefix=".hakuna-doctor-", dir=path) as file:
             file.write(b"writable\n")
@@ -207,12 +198,10 @@ def check_folder(purpose: str, path: Path) -> Check:
             os.close(descriptor)
         free = shutil.disk_usage(path).free
     except BlockingIOError:
-        return Check(name, Outcome.OK, f"{path}: writable, in use by a run")
+        return _check(name, True, f"{path}: writable, in use by a run")
     except OSError as error:
-        return Check(
-            name, Outcome.FAILED, f"{path}: must be writable, got: {error.strerror or error}", OutputError.exit_code
-        )
-    return Check(name, Outcome.OK, f"{path}: writable, {free / 2**30:.1f} GiB free")
+        return _check(name, False, f"{path}: must be writable, got: {error.strerror or error}", OutputError.exit_code)
+    return _check(name, True, f"{path}: writable, {free / 2**30:.1f} GiB free")
 
 
 def run_child(module: str, *arguments: str) -> tuple[list[dict[str, Any]], str | None]:
@@ -237,7 +226,7 @@ def run_child(module: str, *arguments: str) -> tuple[list[dict[str, Any]], str |
 
 
 def _cards_of_driver() -> list[Card]:
-    """What the kernel module says, whether or not any library can use it."""
+    """What the kernel module reports, whether or not any library can use it."""
     cards = []
     for path in sorted(NVIDIA_CARDS.glob("*/information")):
         model = re.search(r"^Model:\s*(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
@@ -245,16 +234,8 @@ def _cards_of_driver() -> list[Card]:
     return cards
 
 
-def _cards_of_tensorflow(facts: list[dict[str, Any]]) -> list[Card]:
-    return [
-        Card(one["name"], (one["compute_capability"][0], one["compute_capability"][1]))
-        for one in facts
-        if one.get("compute_capability")
-    ]
-
-
-def _check(name: str, holds: bool, found: str) -> Check:
-    return Check(name, Outcome.OK if holds else Outcome.FAILED, found)
+def _check(name: str, holds: bool, found: str, exit_code: int = HakunaError.exit_code) -> Check:
+    return Check(name, CheckResult.OK if holds else CheckResult.FAILED, found, exit_code)
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -14,9 +14,11 @@ from benchmark.studies.published_program import PublishedRun, run_published
 from inference.api.jobs import build_job, run_job
 from inference.bundle.reader import Bundle
 from inference.core.choices import Precision
+from inference.execution.executor import LOAD
 from inference.execution.job import Job, RunOptions
 from inference.records.jsonl import read_header, read_records
 from inference.records.schema import RECORDS_NAME, Record, outputs_of
+from inference.run.precision_selection import COMPARE
 from inference.settings.logs import LoggedProgress
 from models.bundling.import_assets import import_assets
 from models.bundling.untrained import write_untrained_assets
@@ -30,9 +32,9 @@ def compare(data: Path, *, recipe_name: str, application: str, work: Path, comma
 
     `work` gets the networks and the bundle; those of an earlier comparison are used again.
 
-    Start-up (importing, loading networks, proving a precision) is reported apart. `largest_difference` between the
+    Start-up (importing, loading networks, comparing precisions) is reported apart. `largest_difference` between the
     answers about the frames shows that both did the same work. `speedup` is that of mixed precision, None where the
-    device has none or it did not prove itself.
+    device has none or its answers differed too much.
     """
     recipe = load_recipe(recipe_name)
     assets, bundle_folder = work / "assets", work / "bundle"
@@ -70,14 +72,14 @@ class OurRun:
 
     @property
     def used(self) -> Precision:
-        """The precision that was settled at the start."""
+        """The precision that was selected at the start."""
         return Precision(self.report["precision"]["used"])
 
     @property
     def startup_seconds(self) -> float:
-        """Loading the networks and, where asked for, proving the precision."""
+        """Loading the networks and, where asked for, comparing the precisions."""
         seconds = self.report["seconds"]
-        return float(seconds["load networks"] + seconds.get("prove precision", 0.0))
+        return float(seconds[LOAD] + seconds.get(COMPARE, 0.0))
 
     @property
     def seconds(self) -> float:

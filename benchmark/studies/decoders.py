@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.provenance import origin
+from benchmark.timing.measure import elapsed
 from inference.core.choices import DecoderName, Preset
 from inference.core.errors import UsageError
 from inference.core.sequences import FrameFailure
@@ -35,12 +36,11 @@ def compare_decoders(data: Path, command: str, rounds: int = ROUNDS) -> dict[str
     """Time every decoder that is installed on the photos of a folder, on one core, taking turns; figures for JSON."""
     photos = _photos(data)
     names = [name for name in DECODERS if name is not DecoderName.DALI or has_dali()]
-    core = min(os.sched_getaffinity(0))
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, {min(allowed)})
     try:
         decoders = [find_decoder(name, n_workers=1) for name in names]
-        seconds, frames = _take_turns(decoders, photos, rounds)
+        seconds, frames = _interleave(decoders, photos, rounds)
         damage = {str(share): _cost_of_damage(decoders, photos, share, rounds) for share in DAMAGED_SHARES}
     finally:
         os.sched_setaffinity(0, allowed)
@@ -74,19 +74,17 @@ def _photos(data: Path) -> list[bytes]:
     return sorted(files, key=len, reverse=True)[:PHOTOS]
 
 
-def _take_turns(
+def _interleave(
     decoders: list[Decoder], photos: list[bytes], rounds: int
 ) -> tuple[dict[DecoderName, list[float]], dict[DecoderName, list[Pixels | DecodeError]]]:
-    """Seconds of every round and the frames of the last one; one round more than counted warms up."""
+    """Seconds of every round, and the frames; one round more than counted warms up."""
     seconds: dict[DecoderName, list[float]] = {decoder.name: [] for decoder in decoders}
-    frames = {}
     for number in range(rounds + 1):
         for decoder in decoders:
-            start = time.perf_counter()
-            frames[decoder.name] = decoder.decode(photos, Preset.QUARTER)
+            taken = _seconds(decoder, photos)
             if number:
-                seconds[decoder.name].append(time.perf_counter() - start)
-    return seconds, frames
+                seconds[decoder.name].append(taken)
+    return seconds, {decoder.name: decoder.decode(photos, Preset.QUARTER) for decoder in decoders}
 
 
 def _cost_of_damage(decoders: list[Decoder], photos: list[bytes], share: float, rounds: int) -> dict[str, Any]:
@@ -117,9 +115,7 @@ def _cost_of_damage(decoders: list[Decoder], photos: list[bytes], share: float, 
 
 
 def _seconds(decoder: Decoder, photos: list[bytes]) -> float:
-    start = time.perf_counter()
-    decoder.decode(photos, Preset.QUARTER)
-    return time.perf_counter() - start
+    return elapsed(partial(decoder.decode, photos, Preset.QUARTER))
 
 
 def _damaged(photo: bytes) -> bytes:

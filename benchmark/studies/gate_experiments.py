@@ -1,4 +1,4 @@
-"""Does the gate tell a slow stage from a busy machine? Experiments whose figures are committed."""
+"""Does the regression gate tell a slow stage from a busy machine? Experiments whose figures are committed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.provenance import origin
-from benchmark.timing.regression_gate import MAX_REGRESSION, judge
-
-if TYPE_CHECKING:
-    from benchmark.timing.harness import Harness
-    from benchmark.timing.report import BenchReport
+from benchmark.timing.harness import Harness
+from benchmark.timing.regression_gate import MAX_REGRESSION, compare
+from benchmark.timing.report import BenchReport
 
 SLOW_DOWN = 2
 """How often a slowed stage does its work."""
@@ -28,7 +26,7 @@ SHOWN = 3
 def run_experiments(harness: Harness, repeats: int) -> dict[str, Any]:
     """A baseline; then nothing changed, each of some stages slowed, and a busy second process.
 
-    Returns figures ready for JSON; `as_expected` says whether the gate did what it is for, in every one.
+    Returns figures ready for JSON; `as_expected` shows whether the gate did what it is for, in every one.
     """
     baseline = harness.time(repeats)
     experiments = [_experiment("nothing changed", harness, baseline, repeats, must_fail=())]
@@ -57,22 +55,18 @@ def _experiment(
     only: Collection[str] | None = None,
 ) -> dict[str, Any]:
     now = harness.time(repeats, only=only)
-    judged = judge(now, baseline, MAX_REGRESSION, lambda names: harness.time(2 * repeats, only=names))
-    failed = {one.name for one in judged if one.regression > MAX_REGRESSION}
-    slow_downs = [stage.seconds.median / _seconds(baseline, stage.name) for stage in now.stages]
+    compared = compare(now, baseline, MAX_REGRESSION, lambda names: harness.time(2 * repeats, only=names))
+    failed = {one.name for one in compared if one.regression > MAX_REGRESSION}
+    before = {stage.name: stage.seconds.median for stage in baseline.stages}
+    slow_downs = [stage.seconds.median / before[stage.name] for stage in now.stages]
     return {
         "experiment": what,
         "must_fail": list(must_fail),
         "failed": sorted(failed),
         "as_expected": failed == set(must_fail),
-        "largest_regressions": {one.name: round(one.regression, 2) for one in judged[:SHOWN]},
+        "largest_regressions": {one.name: round(one.regression, 2) for one in compared[:SHOWN]},
         "largest_slow_down_on_the_clock": round(max(slow_downs), 2),
     }
-
-
-def _seconds(report: BenchReport, name: str) -> float:
-    stage = report.stage(name)
-    return stage.seconds.median if stage else float("nan")
 
 
 def slowed_harness(harness: Harness, name: str, times: int) -> Harness:
@@ -83,12 +77,7 @@ def slowed_harness(harness: Harness, name: str, times: int) -> Harness:
 
 def slowed(work: Callable[[], object], times: int) -> Callable[[], object]:
     """Work that is done several times instead of once."""
-
-    def slow() -> None:
-        for _ in range(times):
-            work()
-
-    return slow
+    return lambda: [work() for _ in range(times)]
 
 
 @contextmanager

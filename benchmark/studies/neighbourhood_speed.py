@@ -16,14 +16,14 @@ from inference.ensemble.neighbourhood import neighbour_means
 from inference.process.children import exit_with_parent
 
 SEQUENCES = 2_654_152
-"""All seasons of REFERENCE.md section 1 together, season 11 included."""
+"""All public seasons of Snapshot Serengeti together, season 11 included."""
 CAMERAS = 225
 SEASON_SECONDS = 365 * 24 * 3600
 N_SEASONS = 11
 WINDOWS_SECONDS = ((10,), (60,), (300,), (60, 300))
-"""The last two together are those of the ladder's recipe."""
+"""The last two together are those of the ablation study's recipe."""
 N_FEATURES = 41
-"""Classes that are features of the published stackers (REFERENCE.md section 3.4)."""
+"""Classes that are features of the published stackers."""
 SEED = 1
 MB = 1e6
 
@@ -56,15 +56,11 @@ def _time_windows(n_sequences: int, windows: tuple[int, ...]) -> dict[str, Any]:
     start = time.perf_counter()
     _, counts = neighbour_means(scores, moments, sites, windows)
     seconds = time.perf_counter() - start
+    # VmHWM, because ru_maxrss begins with the size of the parent.
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     return {
         "windows_seconds": list(windows),
         "seconds": round(seconds, 2),
-        "peak_mb": round(_peak_bytes() / MB),
+        "peak_mb": round(int(found[1]) * 1024 / MB) if found else None,
         "coverage": [round(float(one) / n_sequences, 4) for one in np.count_nonzero(counts, axis=0)],
     }
-
-
-def _peak_bytes() -> int:
-    """Most memory that this process has had. VmHWM, because ru_maxrss begins with the size of the parent."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    return int(found[1]) * 1024 if found else 0

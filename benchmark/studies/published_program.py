@@ -1,4 +1,4 @@
-"""The published program's way of working, written from REFERENCE.md: what a run of ours is timed against.
+"""The published program's way of working, written anew from its description: what a run of ours is timed against.
 
 One Keras `predict` for each network, size, frame and mirror image, over a batch of sequences; frames that do not exist
 go through the networks as zeros, their answers are thrown away. The pixels are ours, stage by stage the same.
@@ -16,23 +16,24 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.core.choices import DecoderName, Preset
-from inference.core.sequences import View
+from inference.core.iteration import batched
+from inference.core.sequences import ImageSize, Sequence, View, ViewKey
 from inference.images.decoder import decode_sequences, find_decoder
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import make_views, same_size
 from inference.storage.local import LocalFolder
+from models.keras_io.architectures import scale
 from models.keras_io.h5_file import load_keras_network
-from models.keras_io.scaling import scale
+from models.spec.recipe import InputRecipe, Recipe
 
 if TYPE_CHECKING:
     import keras
 
-    from inference.core.sequences import ImageSize, Probabilities, Sequence, ViewKey
-    from models.spec.recipe import NetworkRecipe, Recipe
+    from inference.core.sequences import Probabilities
 
 N_READERS = 3
 BATCH = 16
-"""Sequences at a time, which is also the images a call: what RUNTIME.md section 4 measured the program with."""
+"""Sequences at a time, which is also the images a call: the published program's own setting."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,8 @@ def run_published(data: Path, sequences: tuple[Sequence, ...], assets: Path, rec
     networks = {network.name: load_keras_network(assets / network.file) for network in recipe.networks}
     loaded = time.perf_counter()
     n_frames = len(recipe.ensemble.frame_weights)
-    keys = [
-        (one.view, size.as_image_size())
-        for network in recipe.networks
-        for one in network.inputs
-        for size in network.sizes
-    ]
-
-    preset = Preset(recipe.ensemble.preprocessing)
-
-    decoder = find_decoder(DecoderName.PILLOW)
+    keys = [(one.view, size.as_image_size()) for net in recipe.networks for one in net.inputs for size in net.sizes]
+    preset, decoder = Preset(recipe.ensemble.preprocessing), find_decoder(DecoderName.PILLOW)
 
     def read(sequence: Sequence) -> tuple[Sequence, npt.NDArray[np.uint8] | None]:
         frames = decode_sequences([sequence], LocalFolder(data), preset, n_frames, decoder)[0].frames
@@ -74,9 +67,8 @@ def run_published(data: Path, sequences: tuple[Sequence, ...], assets: Path, rec
     n_passes = 0
     outputs: dict[str, Probabilities] = {}
     with ThreadPool(N_READERS) as pool:
-        for first in range(0, len(sequences), BATCH):
-            read_batch = pool.map(read, sequences[first : first + BATCH])
-            batch = [(sequence, frames) for sequence, frames in read_batch if frames is not None]
+        for part in batched(sequences, BATCH):
+            batch = [(sequence, frames) for sequence, frames in pool.map(read, part) if frames is not None]
             if not batch:
                 continue
             views = [_views_with_zeros(frames, keys, n_frames) for _, frames in batch]
@@ -114,12 +106,16 @@ def _predict_batch(
     n_passes = 0
     for network in recipe.networks:
         mirrors = (False, True) if network.flip_tta else (False,)
+        on_frames = network.inputs[0].view is View.FRAME
         for size in network.sizes:
             per_frame = []
-            on_frames = network.inputs[0].view is View.FRAME
             for k in range(n_frames) if on_frames else (None,):
-                images = [_gather(views, network, position, size.as_image_size(), k) for position in _inputs(network)]
-                answers = [_keras_predict(networks[network.name], images, mirror=mirror) for mirror in mirrors]
+                images = [_gather(views, one, size.as_image_size(), k) for one in network.inputs]
+                answers = []
+                for mirror in mirrors:
+                    turned = [stack[:, :, ::-1] for stack in images] if mirror else images
+                    entry = turned if len(turned) > 1 else turned[0]
+                    answers.append(networks[network.name].predict(entry, batch_size=BATCH, verbose=0))
                 n_passes += len(views) * len(mirrors) * len(network.inputs)
                 per_frame.append(np.mean(answers, axis=0))
             if on_frames:
@@ -127,25 +123,10 @@ def _predict_batch(
     return np.stack(per_output, axis=2), n_passes
 
 
-def _inputs(network: NetworkRecipe) -> range:
-    return range(len(network.inputs))
-
-
 def _gather(
-    views: list[dict[ViewKey, npt.NDArray[np.float32]]],
-    network: NetworkRecipe,
-    position: int,
-    size: ImageSize,
-    frame: int | None,
+    views: list[dict[ViewKey, npt.NDArray[np.float32]]], one: InputRecipe, size: ImageSize, frame: int | None
 ) -> npt.NDArray[np.float32]:
     """One input of a network for a batch of sequences, scaled: float32 (N, H, W, 3)."""
-    one = network.inputs[position]
     images = np.stack([view[one.view, size] if frame is None else view[one.view, size][frame] for view in views])
     scaled: npt.NDArray[np.float32] = scale(images, one.scaling)
     return scaled
-
-
-def _keras_predict(network: keras.Model, images: list[npt.NDArray[np.float32]], *, mirror: bool) -> Probabilities:
-    turned = [stack[:, :, ::-1] for stack in images] if mirror else images
-    answers: Probabilities = network.predict(turned if len(turned) > 1 else turned[0], batch_size=BATCH, verbose=0)
-    return answers

@@ -7,13 +7,9 @@ is measured is everything around the networks, start, reading, queues, records, 
 from __future__ import annotations
 
 import csv
-import json
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +18,8 @@ import structlog
 
 from benchmark.provenance import origin
 from benchmark.synthetic.season import write_season
+from benchmark.timing.harness import run_predict
 from inference.bundle.manifest import Size
-from inference.bundle.reader import Bundle
-from inference.core.errors import HakunaError
 from inference.core.files import atomic_writer
 from inference.core.sequences import ImageSize
 from inference.dataset.metadata import METADATA_COLUMNS, METADATA_NAME, read_metadata
@@ -51,18 +46,6 @@ VIEW_SHRINK = 4
 """The views are this many times smaller than the published ones, each side."""
 DIGITS = 4
 
-CHILD = """
-import json, re, resource, sys
-import hakuna
-try:
-    hakuna.main()
-finally:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())
-    print(json.dumps({"cpu": used.ru_utime + used.ru_stime, "peak_kb": int(peak[1])}))
-"""
-"""The command, and what it needed. VmHWM, because ru_maxrss begins with the size of the parent."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -74,17 +57,15 @@ class Run:
     peak_mb: float
 
 
-class RunFailedError(HakunaError):
-    """A run did not end with 0, so there is nothing to measure."""
-
-
 def measure_scaling(
     folder: Path, command: str, counts: Sequence[int] = COUNTS, repeats: int = REPEATS
 ) -> dict[str, Any]:
     """Run `hakuna predict` on every number of sequences, in processes of their own; figures ready for JSON."""
     data = folder / "data"
     write_season(data, n_sequences=N_BURSTS, n_cameras=N_CAMERAS, size=PHOTO_SIZE, seed=SEED)
-    bundle = _small_bundle(folder)
+    recipe = small_recipe()
+    write_untrained_assets(folder / "assets", recipe, SEED)
+    bundle = import_assets(folder / "assets", recipe, folder / "bundle", demo=True)
     for count in counts:
         write_metadata(data, count)
     _run(data, bundle.folder, folder / "out", min(counts))  # warms caches
@@ -102,23 +83,12 @@ def measure_scaling(
 def small_recipe() -> Recipe:
     """The published ensemble, looking at small views."""
     recipe = load_recipe(RECIPE)
-    networks = tuple(
-        network.model_copy(
-            update={
-                "sizes": tuple(
-                    Size(height=size.height // VIEW_SHRINK, width=size.width // VIEW_SHRINK) for size in network.sizes
-                )
-            }
-        )
-        for network in recipe.networks
-    )
+
+    def small(size: Size) -> Size:
+        return Size(height=size.height // VIEW_SHRINK, width=size.width // VIEW_SHRINK)
+
+    networks = tuple(one.model_copy(update={"sizes": tuple(map(small, one.sizes))}) for one in recipe.networks)
     return recipe.model_copy(update={"networks": networks})
-
-
-def _small_bundle(folder: Path) -> Bundle:
-    recipe = small_recipe()
-    write_untrained_assets(folder / "assets", recipe, SEED)
-    return import_assets(folder / "assets", recipe, folder / "bundle", demo=True)
 
 
 def write_metadata(data: Path, n_sequences: int) -> Path:
@@ -150,7 +120,7 @@ def growth(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def fit(counts: Sequence[int], seconds: Sequence[float]) -> dict[str, float]:
-    """Fit seconds = start + each x sequences, residuals relative to the seconds, and tell the largest of them."""
+    """Fit seconds = start + each x sequences, residuals relative to the seconds, and the largest of them."""
     each, start = np.polyfit(counts, seconds, 1, w=1 / np.asarray(seconds))
     residuals = np.abs(start + each * np.asarray(counts) - seconds) / np.asarray(seconds)
     return {
@@ -195,19 +165,9 @@ def plot(figures: dict[str, Any], path: Path) -> None:
 
 def _run(data: Path, bundle: Path, out: Path, n_sequences: int) -> Run:
     metadata = _metadata_path(data, n_sequences)
-    command = [sys.executable, "-c", CHILD, "predict", data, "--bundle", bundle, "--out", out, "--restart"]
-    options = ["--metadata", metadata, "--format", "none", "--batch-size", BATCH_SIZE, "--log-format", "json"]
-    start = time.perf_counter()
-    child = subprocess.run(  # noqa: S603  our own command
-        [str(word) for word in (*command, *options)], capture_output=True, text=True, check=False
-    )
-    seconds = time.perf_counter() - start
-    if child.returncode:
-        raise RunFailedError(
-            f"a run of {n_sequences} sequences must end with 0, got {child.returncode}: {child.stderr}"
-        )
-    needed = json.loads(child.stdout.splitlines()[-1])
-    run = Run(n_sequences, round(seconds, 3), round(needed["cpu"], 3), round(needed["peak_kb"] / 1024, 1))
+    options = ("--restart", "--metadata", metadata, "--format", "none", "--batch-size", BATCH_SIZE)
+    needed = run_predict(data, bundle, out, *options)
+    run = Run(n_sequences, round(needed.seconds, 3), round(needed.cpu_seconds, 3), round(needed.peak_mb, 1))
     log.info("measured a run", **asdict(run))
     return run
 
@@ -217,9 +177,5 @@ def _metadata_path(data: Path, n_sequences: int) -> Path:
 
 
 def _median(runs: Sequence[Run]) -> Run:
-    return Run(
-        sequences=runs[0].sequences,
-        seconds=statistics.median(run.seconds for run in runs),
-        cpu_seconds=statistics.median(run.cpu_seconds for run in runs),
-        peak_mb=statistics.median(run.peak_mb for run in runs),
-    )
+    _, *columns = zip(*map(astuple, runs), strict=True)
+    return Run(runs[0].sequences, *map(statistics.median, columns))

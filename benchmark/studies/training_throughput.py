@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,15 +13,16 @@ import structlog
 
 from benchmark.provenance import origin
 from benchmark.synthetic.season import LABELS_NAME, write_season
+from benchmark.timing.measure import elapsed
 from inference.core.choices import DEFAULT_READ_TIMEOUT, DecoderName, Preset
 from inference.core.sequences import ImageSize, View
+from inference.dataset.label_tables import read_targets
 from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.images.decoder import find_decoder
 from inference.process.read_timeout import ReadTimeout
 from inference.storage.opening import open_storage
 from models.data.batches import Examples, Views, examples_of, load_batches, photos_needed, shuffled_batches
 from models.data.frame_cache import CacheKey, FrameCache
-from models.data.season_labels import read_labels
 from models.spec.kinds import Head, NetworkKind
 from models.spec.network_plan import NetworkPlan
 from models.training.build_network import build_network
@@ -32,7 +33,7 @@ log = structlog.get_logger()
 APPLICATION = "MobileNetV2"
 SIZE = ImageSize(240, 320)
 BATCH_SIZE = 32
-"""The first size of the author's schedule (REFERENCE.md section 3.6)."""
+"""The first size of the author's schedule."""
 N_SEQUENCES = 96
 N_CAMERAS = 6
 PHOTO_SIZE = ImageSize(1536, 2048)
@@ -66,9 +67,9 @@ def measure_training(
     with FrameCache(folder / "frames", CacheKey(Preset.QUARTER, decoder.pixels, photos_needed(VIEWS))) as cache:
         start = time.perf_counter()
         photos = open_storage(str(folder), ReadTimeout(DEFAULT_READ_TIMEOUT))
-        size = cache.prepare(sequences.values(), photos, decoder, n_workers, _nobody_watches, _never_stops)
+        size = cache.prepare(sequences.values(), photos, decoder, n_workers, lambda _done, _all: None, lambda: None)
         decode_seconds = time.perf_counter() - start
-        examples = examples_of(ids, read_labels(folder / LABELS_NAME, ids), cache, VIEWS)
+        examples = examples_of(ids, read_targets(folder / LABELS_NAME, ids), cache, VIEWS)
         plan = NetworkPlan(NetworkKind.FRAMES, application)
         learner = Learner(build_network(plan), plan.scalings, Head.SIGMOID, None)
         learner.begin_phase(None)
@@ -128,20 +129,6 @@ def _round(cache: FrameCache, examples: Examples, learner: Learner, n_workers: i
         for batch in load_batches(views, plans, n_workers):
             learner.learn(batch, LEARNING_RATE)
 
-    seconds = {"input": _seconds(read), "steps": _seconds(step), "training": _seconds(train)}
+    seconds = {"input": elapsed(read), "steps": elapsed(step), "training": elapsed(train)}
     log.info("measured a round", number=number, **{name: round(value, 2) for name, value in seconds.items()})
     return seconds
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def _nobody_watches(n_done: int, n_all: int) -> None:
-    del n_done, n_all
-
-
-def _never_stops() -> None:
-    pass

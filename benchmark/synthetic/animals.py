@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmark.synthetic.species import Horns, Pattern, Shape, Species
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
-
-    Floats = npt.NDArray[np.float64]
-    """A colour, RGB, 0-255, and above where it is lit."""
-from benchmark.synthetic.sprite import DARK_SHARE, LEAST_SOFTNESS, Sprite, cast_shadow
+from benchmark.synthetic.sprite import DARK_SHARE, LEAST_SOFTNESS, Colour, Pixels, Sprite, cast_shadow
 
 ZEBRA_HEIGHT = 0.30
 """Shoulder of a zebra in the foreground, relative to the height of the photo."""
@@ -92,14 +86,6 @@ def _draw(photo: Pixels, species: Species, animal: Animal, horizon: float, *, is
     sprite.lay_into(photo, x, ground, max(LEAST_SOFTNESS, softness))
 
 
-def _hoofed(sprite: Sprite, species: Species, animal: Animal) -> None:
-    _four_legged(sprite, species, animal, belly=0.62, tail=(0.45, 0.03))
-
-
-def _paw(sprite: Sprite, species: Species, animal: Animal) -> None:
-    _four_legged(sprite, species, animal, belly=0.5, tail=(0.8, 0.05))
-
-
 def _four_legged(sprite: Sprite, species: Species, animal: Animal, *, belly: float, tail: tuple[float, float]) -> None:
     coat = np.array(species.colour, np.float64) * animal.coat
     dark = coat * DARK_SHARE
@@ -129,7 +115,7 @@ def _four_legged(sprite: Sprite, species: Species, animal: Animal, *, belly: flo
     _head(sprite, species, coat, head, thick)
 
 
-def _head(sprite: Sprite, species: Species, coat: Floats, head: tuple[float, float], thick: float) -> None:
+def _head(sprite: Sprite, species: Species, coat: Colour, head: tuple[float, float], thick: float) -> None:
     x, y = head
     size = 0.16 + 0.28 * thick
     dark = coat * DARK_SHARE
@@ -154,7 +140,7 @@ def _head(sprite: Sprite, species: Species, coat: Floats, head: tuple[float, flo
 def _coat_pattern(
     sprite: Sprite,
     species: Species,
-    dark: Floats,
+    dark: Colour,
     half: float,
     middle: float,
     thick: float,
@@ -221,9 +207,9 @@ def _crawler(sprite: Sprite, species: Species, animal: Animal) -> None:
     sprite.eye = sprite.at(half * 0.8, 0.7)
 
 
-_SHAPES = {
-    Shape.HOOFED: _hoofed,
-    Shape.PAW: _paw,
+_SHAPES: dict[Shape, Callable[[Sprite, Species, Animal], None]] = {
+    Shape.HOOFED: partial(_four_legged, belly=0.62, tail=(0.45, 0.03)),
+    Shape.PAW: partial(_four_legged, belly=0.5, tail=(0.8, 0.05)),
     Shape.BIRD: _bird,
     Shape.FLYER: _flyer,
     Shape.CRAWLER: _crawler,

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from benchmark.synthetic.season import FORMAT_NAME, LABELS_SUFFIX, METADATA_SUFFIX, Role
+from benchmark.synthetic.sprite import Pixels
 from inference.core.errors import InputError, UsageError
 from inference.core.files import output_errors
 from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize
 from inference.dataset.label_tables import read_labels
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
+from inference.dataset.metadata import read_metadata
 
 TILE = ImageSize(240, 320)
 CAPTION_HEIGHT = 18
@@ -67,8 +64,8 @@ def _captions(season: Path) -> dict[str, str]:
         seq_id: ", ".join(label for label, value in zip(LABELS, row, strict=True) if value)
         for seq_id, row in zip(labels.seq_ids, labels.values, strict=True)
     }
-    with (season / f"{role.value}_{METADATA_SUFFIX}").open(encoding="utf-8", newline="") as file:
-        return {row["file_name"]: f"{seen[row['seq_id']]} {row['datetime'][5:16]}" for row in csv.DictReader(file)}
+    sequences = read_metadata(season / f"{role.value}_{METADATA_SUFFIX}").sequences.values()
+    return {one.file_name: f"{seen[same.seq_id]} {one.datetime[5:16]}" for same in sequences for one in same.images}
 
 
 def _choose(captions: dict[str, str], n_photos: int, seed: int) -> list[str]:
@@ -103,8 +100,5 @@ def _interleaved(real: list[Pixels], made: list[Pixels], n_each: int) -> list[Pi
     rows = min(len(real) // n_each, len(made) // n_each)
     if not rows:
         return [*real[:n_each], *made]
-    return [
-        tile
-        for row in range(rows)
-        for tile in (*real[row * n_each : (row + 1) * n_each], *made[row * n_each : (row + 1) * n_each])
-    ]
+    parts = [slice(row * n_each, (row + 1) * n_each) for row in range(rows)]
+    return [tile for part in parts for tile in (*real[part], *made[part])]

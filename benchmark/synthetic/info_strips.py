@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from inference.core.sequences import Pixels
+from benchmark.synthetic.sprite import Pixels
 
 
 class Strip(StrEnum):
@@ -29,7 +26,7 @@ class Strip(StrEnum):
 STRIP_SHARES = {Strip.WHITE: 0.5, Strip.GREY: 0.2, Strip.DARK: 0.15, Strip.NONE: 0.15}
 """Of the cameras; the shares of the real ones are not known."""
 SMALL_TOP, LARGE_TOP = 356 / 384, 459 / 480
-"""Where the strip begins, relative to the height: of 2048x1536 photos, of 2560x1920 ones (REFERENCE.md section 3.1.5)."""
+"""Where the strip begins, relative to the height: of 2048x1536 photos, of 2560x1920 ones, as the published program looks for it."""
 LARGE_HEIGHT = 1800
 GREY = (211, 211, 211)
 GREY_LEFT, GREY_RIGHT = 112 / 512, 332 / 512

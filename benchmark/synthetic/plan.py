@@ -37,7 +37,7 @@ VISIT_SHARES /= VISIT_SHARES.sum()
 
 
 @dataclass(frozen=True)
-class Burst:
+class DrawnBurst:
     """One capture event before it is drawn.
 
     Attributes
@@ -58,8 +58,12 @@ class Burst:
 
     @property
     def site(self) -> str:
-        """Name of its camera, like those of the public seasons."""
-        return site_name(self.camera)
+        """Name of its camera, as in the public seasons: a letter for the row, a number for the column.
+
+        Neighbours in a row are next to each other.
+        """
+        row, column = divmod(self.camera, 12)
+        return f"{chr(ord('B') + row % 20)}{column + 1 + 12 * (self.camera // 240):02d}"
 
     @property
     def seq_id(self) -> str:
@@ -78,12 +82,7 @@ class Burst:
         return f"S{self.season}/{self.site}/{self.site}_R{self.roll}/{stem}_PICT{number:05d}.JPG"
 
 
-def site_name(camera: int) -> str:
-    """A letter for the row, a number for the column: neighbours in a row are next to each other."""
-    return f"{chr(ord('B') + camera // 12 % 20)}{camera % 12 + 1 + 12 * (camera // 240):02d}"
-
-
-def plan_rolls(n_sequences: int, n_cameras: int, seed: int, season: int = 1) -> Iterator[list[Burst]]:
+def plan_rolls(n_sequences: int, n_cameras: int, seed: int, season: int = 1) -> Iterator[list[DrawnBurst]]:
     """The bursts of a season, a roll at a time, each sorted by camera and capture."""
     n_rolls = -(-n_sequences // ROLL_SEQUENCES)
     for roll in range(n_rolls):
@@ -94,14 +93,9 @@ def plan_rolls(n_sequences: int, n_cameras: int, seed: int, season: int = 1) -> 
         yield _plan_roll(random, n_here, n_cameras, season, roll + 1, start, max(1, end_day - first_day))
 
 
-def plan_bursts(n_sequences: int, n_cameras: int, seed: int, season: int = 1) -> list[Burst]:
-    """All bursts of a season."""
-    return [burst for roll in plan_rolls(n_sequences, n_cameras, seed, season) for burst in roll]
-
-
 def _plan_roll(
     random: np.random.Generator, n_sequences: int, n_cameras: int, season: int, roll: int, start: datetime, n_days: int
-) -> list[Burst]:
+) -> list[DrawnBurst]:
     n_empty = int(random.binomial(n_sequences, EMPTY_SHARE))
     seen: list[tuple[int, datetime, tuple[str, ...]]] = []
     while len(seen) < n_sequences - n_empty:
@@ -117,7 +111,7 @@ def _plan_roll(
     for number, k in enumerate(order):
         camera, moment, labels = seen[k]
         captures[camera] = captures.get(camera, 0) + 1
-        bursts.append(Burst(season, camera, roll, captures[camera], number, moment, int(frames[k]), labels))
+        bursts.append(DrawnBurst(season, camera, roll, captures[camera], number, moment, int(frames[k]), labels))
     return bursts
 
 

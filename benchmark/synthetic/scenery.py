@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.synthetic.sprite import cast_shadow, rgb
+from benchmark.synthetic.sprite import Pixels, cast_shadow, rgb
 from inference.core.sequences import ImageSize
 
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
-
-    Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
 
 SKY, HAZE = (150, 178, 212), (214, 220, 226)
 DRY_GRASS, GREEN_GRASS = (186, 160, 104), (120, 134, 70)

@@ -18,7 +18,7 @@ from enum import StrEnum
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,17 +26,15 @@ import simplejpeg
 
 from benchmark.synthetic.animals import draw_animals, make_animals
 from benchmark.synthetic.info_strips import Strip, burn_in, pick_strip
-from benchmark.synthetic.plan import Burst, plan_rolls
+from benchmark.synthetic.plan import DrawnBurst, plan_rolls
 from benchmark.synthetic.scenery import Scene, background_of_frame, expose, make_scene, make_weather
 from benchmark.synthetic.species import SEEN_ONCE, SPECIES
+from benchmark.synthetic.sprite import Pixels
 from inference.core.files import atomic_writer, output_errors
 from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize
 from inference.dataset.metadata import METADATA_COLUMNS
 from inference.process.children import exit_with_parent
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
 
 METADATA_SUFFIX, FORMAT_NAME, LABELS_SUFFIX = "metadata.csv", "submission_format.csv", "labels.csv"
 LABELS_NAME = f"test_{LABELS_SUFFIX}"
@@ -90,11 +88,11 @@ class SeasonOptions:
 
 
 @dataclass(frozen=True)
-class Task:
+class DrawTask:
     """The bursts of one camera in one roll: what a worker draws at a time."""
 
     folder: Path
-    bursts: tuple[Burst, ...]
+    bursts: tuple[DrawnBurst, ...]
     options: SeasonOptions
 
 
@@ -120,18 +118,20 @@ def write_seasons(
                 on_progress(n_done)
 
 
-def draw_burst(burst: Burst, options: SeasonOptions) -> list[Pixels]:
+def draw_burst(burst: DrawnBurst, options: SeasonOptions) -> list[Pixels]:
     """The photos of a burst: uint8 (H, W, 3) each, RGB."""
-    camera = _camera(options.seed, burst.season, burst.camera, options.size)
-    return draw_frames(burst, camera.scene, camera.strip, _random_of(options.seed, burst))
+    scene, strip = _camera(options.seed, burst.season, burst.camera, options.size)
+    random = np.random.default_rng((options.seed, 2, burst.season, burst.roll, burst.number))
+    return draw_frames(burst, scene, strip, random)
 
 
-def draw_frames(burst: Burst, scene: Scene, strip: Strip, random: np.random.Generator) -> list[Pixels]:
+def draw_frames(burst: DrawnBurst, scene: Scene, strip: Strip, random: np.random.Generator) -> list[Pixels]:
     """The photos of a burst in front of a scene."""
     weather = make_weather(random, is_night=burst.is_night, hour=burst.moment.hour)
     groups = [(SPECIES[label], make_animals(SPECIES[label], random)) for label in burst.labels]
     only_frame = int(random.integers(burst.n_frames))
-    celsius = _celsius(burst.moment.hour, random)
+    warmth = (1 + math.cos((burst.moment.hour - 14) / 24 * math.tau)) / 2
+    celsius = round(COLD + (HOT - COLD) * warmth + float(random.normal(0, 2)))
     photos = []
     for frame in range(burst.n_frames):
         photo = background_of_frame(scene, weather, frame)
@@ -150,7 +150,7 @@ def encode(photo: Pixels) -> bytes:
     return data
 
 
-def damage_of(options: SeasonOptions, burst: Burst, frame: int) -> Damage | None:
+def damage_of(options: SeasonOptions, burst: DrawnBurst, frame: int) -> Damage | None:
     """What is wrong with a photo: a function of the seed and its place alone."""
     if not options.damaged_share:
         return None
@@ -160,38 +160,32 @@ def damage_of(options: SeasonOptions, burst: Burst, frame: int) -> Damage | None
     return list(Damage)[int(random.integers(len(Damage)))]
 
 
-@dataclass(frozen=True)
-class _Camera:
-    scene: Scene
-    strip: Strip
-
-
 @lru_cache(maxsize=8)
-def _camera(seed: int, season: int, camera: int, size: ImageSize) -> _Camera:
-    """A camera's view in a season: it never stands twice in quite the same place."""
+def _camera(seed: int, season: int, camera: int, size: ImageSize) -> tuple[Scene, Strip]:
+    """A camera's view in a season, as it never stands twice in quite the same place, and its make."""
     random = np.random.default_rng((seed, 1, season, camera))
-    return _Camera(make_scene(size, random), pick_strip(np.random.default_rng((seed, 4, camera))))
+    return make_scene(size, random), pick_strip(np.random.default_rng((seed, 4, camera)))
 
 
 class _Tables:
     """The CSV files of a folder, written as the plan goes on; they have their names when all photos are drawn."""
 
     def __init__(self, folder: Path, options: SeasonOptions, files: ExitStack) -> None:
-        role = options.role.value
         self._options = options
-        self._metadata = csv.writer(files.enter_context(atomic_writer(folder / f"{role}_{METADATA_SUFFIX}")))
-        self._labels = csv.writer(files.enter_context(atomic_writer(folder / f"{role}_{LABELS_SUFFIX}")))
-        self._metadata.writerow(METADATA_COLUMNS)
-        self._labels.writerow(["seq_id", *LABELS])
-        self._formats = self._damaged = None
-        if options.role is Role.TEST:
-            self._formats = csv.writer(files.enter_context(atomic_writer(folder / FORMAT_NAME)))
-            self._formats.writerow(["seq_id", *LABELS])
-        if options.damaged_share:
-            self._damaged = csv.writer(files.enter_context(atomic_writer(folder / DAMAGED_NAME)))
-            self._damaged.writerow(["file_name", "damage"])
+        self._folder = folder
+        self._files = files
+        role, by_label = options.role.value, ["seq_id", *LABELS]
+        self._metadata = self._open(f"{role}_{METADATA_SUFFIX}", METADATA_COLUMNS)
+        self._labels = self._open(f"{role}_{LABELS_SUFFIX}", by_label)
+        self._formats = self._open(FORMAT_NAME, by_label) if options.role is Role.TEST else None
+        self._damaged = self._open(DAMAGED_NAME, ["file_name", "damage"]) if options.damaged_share else None
 
-    def add(self, burst: Burst) -> None:
+    def _open(self, name: str, columns: Iterable[str]) -> Any:
+        table = csv.writer(self._files.enter_context(atomic_writer(self._folder / name)))
+        table.writerow(columns)
+        return table
+
+    def add(self, burst: DrawnBurst) -> None:
         """The rows of a burst."""
         seen = burst.labels or ("empty",)
         self._labels.writerow([burst.seq_id, *[int(label in seen) for label in LABELS]])
@@ -204,16 +198,16 @@ class _Tables:
                 self._damaged.writerow([burst.file_name(frame), damage.value])
 
 
-def _tasks(folder: Path, seasons: Iterable[int], options: SeasonOptions, tables: _Tables) -> Iterator[Task]:
+def _tasks(folder: Path, seasons: Iterable[int], options: SeasonOptions, tables: _Tables) -> Iterator[DrawTask]:
     for season in seasons:
         for roll in plan_rolls(options.n_sequences, options.n_cameras, options.seed, season):
             for burst in roll:
                 tables.add(burst)
             for _, bursts in groupby(roll, key=lambda burst: burst.camera):
-                yield Task(folder, tuple(bursts), options)
+                yield DrawTask(folder, tuple(bursts), options)
 
 
-def _drawn(tasks: Iterator[Task], pool: ProcessPoolExecutor | None, n_workers: int) -> Iterator[int]:
+def _drawn(tasks: Iterator[DrawTask], pool: ProcessPoolExecutor | None, n_workers: int) -> Iterator[int]:
     """Draw every task; the number of its sequences when it is done."""
     if pool is None:
         for task in tasks:
@@ -230,7 +224,7 @@ def _drawn(tasks: Iterator[Task], pool: ProcessPoolExecutor | None, n_workers: i
         yield one.result()
 
 
-def _draw_task(task: Task) -> int:
+def _draw_task(task: DrawTask) -> int:
     for burst in task.bursts:
         for frame, photo in enumerate(draw_burst(burst, task.options)):
             path = task.folder / burst.file_name(frame)
@@ -248,15 +242,6 @@ def _damaged(data: bytes, damage: Damage | None, seed: int) -> bytes | None:
         share = np.random.default_rng((seed, len(data))).uniform(*KEPT_BYTES_SHARE)
         return data[: int(share * len(data))]
     return {Damage.NO_PHOTO: b"this is no photo", Damage.EMPTY: b"", Damage.MISSING: None}[damage]
-
-
-def _random_of(seed: int, burst: Burst) -> np.random.Generator:
-    return np.random.default_rng((seed, 2, burst.season, burst.roll, burst.number))
-
-
-def _celsius(hour: int, random: np.random.Generator) -> int:
-    warmth = (1 + math.cos((hour - 14) / 24 * math.tau)) / 2
-    return round(COLD + (HOT - COLD) * warmth + float(random.normal(0, 2)))
 
 
 @contextmanager

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
-
-    Floats = npt.NDArray[np.float64]
-    """A colour, RGB, 0-255, and above where it is lit."""
+Pixels = npt.NDArray[np.uint8]
+"""uint8 (H, W, 3), RGB, 0-255."""
+Colour = npt.NDArray[np.float64]
+"""RGB, 0-255, and above where it is lit."""
 
 DARK_SHARE = 0.45
 """Stripes, spots and bands, relative to the coat."""
@@ -24,6 +22,9 @@ LEAST_SOFTNESS, BLUR_FROM_PIXELS = 0.45, 2.5
 FUR_PIXELS = 3
 FIELD_WIDTH, FIELD_HEIGHT, FIELD_GROUND = 5.2, 3.6, 3.1
 """The small picture, in shoulder heights: its size, and where the ground is."""
+_ROWS, _COLUMNS = np.mgrid[-1:1:32j, -1:1:128j]
+_SHADOW = (1 - 0.5 * np.clip(1.2 - 1.2 * np.hypot(_ROWS, _COLUMNS), 0, 1)).astype(np.float32)
+"""Light that a shadow leaves: float32 (32, 128), 0.5 in the middle, 1 at the edges."""
 
 
 @dataclass
@@ -50,26 +51,26 @@ class Sprite:
         """Pixel of a point."""
         return round((FIELD_WIDTH / 2 + self.facing * x) * self.unit), round((FIELD_GROUND - y) * self.unit)
 
-    def shape(self, points: list[tuple[float, float]], colour: Floats) -> None:
+    def shape(self, points: list[tuple[float, float]], colour: Colour) -> None:
         """A filled outline."""
         outline = [np.array([self.at(*point) for point in points], np.int32)]
         cv2.fillPoly(self.colour, outline, rgb(colour))
         cv2.fillPoly(self.cover, outline, 255, cv2.LINE_AA)
 
-    def oval(self, centre: tuple[float, float], radii: tuple[float, float], colour: Floats, tilt: float = 0.0) -> None:
+    def oval(self, centre: tuple[float, float], radii: tuple[float, float], colour: Colour, tilt: float = 0.0) -> None:
         """A filled ellipse; a positive tilt lifts its front."""
         axes = (max(1, round(radii[0] * self.unit)), max(1, round(radii[1] * self.unit)))
         angle = -self.facing * tilt
         cv2.ellipse(self.colour, self.at(*centre), axes, angle, 0, 360, rgb(colour), -1)
         cv2.ellipse(self.cover, self.at(*centre), axes, angle, 0, 360, 255, -1, cv2.LINE_AA)
 
-    def line(self, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Floats) -> None:
+    def line(self, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Colour) -> None:
         """A limb, a horn, a tail."""
         width = max(1, round(thick * self.unit))
         cv2.line(self.colour, self.at(*start), self.at(*end), rgb(colour), width)
         cv2.line(self.cover, self.at(*start), self.at(*end), 255, width, cv2.LINE_AA)
 
-    def mark(self, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Floats) -> None:
+    def mark(self, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Colour) -> None:
         """A line on the coat: it does not reach beyond the animal."""
         width = max(1, round(thick * self.unit))
         cv2.line(self.colour, self.at(*start), self.at(*end), rgb(colour), width, cv2.LINE_AA)
@@ -124,16 +125,6 @@ def _coat(height: int, width: int) -> npt.NDArray[np.float32]:
     shape = (max(1, height // FUR_PIXELS), max(1, width // FUR_PIXELS))
     fur = random.standard_normal(shape, np.float32) * np.float32(0.1) + np.float32(1)
     return cv2.resize(fur, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
-
-
-def _soft_oval() -> npt.NDArray[np.float32]:
-    """Light that a shadow leaves: float32 (32, 128), 0.5 in the middle, 1 at the edges."""
-    rows, columns = np.mgrid[-1:1:32j, -1:1:128j]
-    light: npt.NDArray[np.float32] = (1 - 0.5 * np.clip(1.2 - 1.2 * np.hypot(rows, columns), 0, 1)).astype(np.float32)
-    return light
-
-
-_SHADOW = _soft_oval()
 
 
 def rgb(colour: npt.ArrayLike) -> tuple[int, int, int]:

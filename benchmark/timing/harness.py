@@ -1,7 +1,8 @@
-"""A timing run: set up, take turns, report. What it measured can be turned into the rates of a projection."""
+"""A timing run: set up, interleave stages, report. What it measured can be turned into the rates of a projection."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,10 +10,11 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmark.provenance import origin
 from benchmark.timing.measure import Spread, Stage, Times, interleave, spread
-from benchmark.timing.reference_kernels import calibration_kernels
+from benchmark.timing.reference_kernels import reference_kernels
 from benchmark.timing.repeated_season import write_repeated_season
 from benchmark.timing.report import (
     SCHEMA_VERSION,
@@ -22,7 +24,7 @@ from benchmark.timing.report import (
     SettingFigures,
     StageFigures,
 )
-from benchmark.timing.stages import Scene, all_stages
+from benchmark.timing.stages import TimingScene, all_stages
 from inference.bundle.reader import Bundle
 from inference.core.errors import HakunaError
 from inference.core.sequences import ImageSize
@@ -32,20 +34,41 @@ PHOTO = ImageSize(480, 640)
 """Of the single photo that a start-up sees."""
 
 
-class StartupError(HakunaError):
-    """`hakuna predict` did not come to its end."""
+CHILD = """
+import json, re, resource
+import hakuna
+try:
+    hakuna.main()
+finally:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())
+    print(json.dumps({"cpu": used.ru_utime + used.ru_stime, "peak_kb": int(peak[1])}))
+"""
+"""The command, and what it needed. VmHWM, because ru_maxrss begins with the size of the parent."""
+
+
+class PredictError(HakunaError):
+    """`hakuna predict` did not end with 0, so there is nothing to measure."""
+
+
+class PredictCost(NamedTuple):
+    """What one `hakuna predict` needed, start of the process included."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
 
 
 @dataclass(frozen=True)
 class Harness:
     """A scene and its stages, ready to be timed, any number of times."""
 
-    scene: Scene
+    scene: TimingScene
     stages: list[Stage]
     command: str
 
     @classmethod
-    def of(cls, scene: Scene, images_per_call: tuple[int, ...], command: str) -> Harness:
+    def of(cls, scene: TimingScene, images_per_call: tuple[int, ...], command: str) -> Harness:
         """Make the stages of a scene."""
         return cls(scene, all_stages(scene, images_per_call), command)
 
@@ -58,7 +81,7 @@ class Harness:
     ) -> BenchReport:
         """Time the stages, or only those named."""
         stages = [stage for stage in self.stages if only is None or stage.name in only]
-        times, kernel_seconds = interleave(stages, calibration_kernels(), repeats, on_round)
+        times, kernel_seconds = interleave(stages, reference_kernels(), repeats, on_round)
         scene, manifest = self.scene, self.scene.bundle.manifest
         return BenchReport(
             schema_version=SCHEMA_VERSION,
@@ -74,7 +97,9 @@ class Harness:
                 images_per_call=scene.engine.call_images,
             ),
             startup_seconds=startup,
-            kernels=tuple(KernelFigures(name=name, seconds=spread(one)) for name, one in kernel_seconds.items()),
+            kernels=tuple(
+                KernelFigures(name=one.value, seconds=spread(seconds)) for one, seconds in kernel_seconds.items()
+            ),
             stages=tuple(_figures(stage, times[stage.name]) for stage in stages),
         )
 
@@ -82,46 +107,36 @@ class Harness:
 def _figures(stage: Stage, times: Times) -> StageFigures:
     seconds = spread(times.seconds)
     return StageFigures(
-        name=stage.name,
-        group=stage.group,
-        unit=stage.unit,
-        n_units=stage.n_units,
+        **{name: value for name, value in vars(stage).items() if name != "work"},
         seconds=seconds,
         per_second=stage.n_units / seconds.median,
         load=spread(times.loads).median,
-        kernel=stage.kernel,
         ratio=spread(times.ratios),
         cpu_ratio=spread(times.cpu_ratios),
         kernel_load=spread(times.kernel_loads).median,
-        height=stage.height,
-        width=stage.width,
-        n_frames=stage.n_frames,
-        network=stage.network,
-        precision=stage.precision,
     )
 
 
 def time_startup(bundle: Bundle, folder: Path, repeats: int, *options: str) -> Spread:
-    """Wall time of `hakuna predict` on a single small photo, in a process of its own."""
-    write_repeated_season(folder / "one", [(PHOTO, 1)], SEED)
-    return spread(
-        [time_predict(folder / "one", bundle, folder / f"startup{number}", *options) for number in range(repeats + 1)][
-            1:
-        ]
-    )
+    """Wall time of `hakuna predict` on a single small photo, in a process of its own; one run warms up."""
+    data = folder / "one"
+    write_repeated_season(data, [(PHOTO, 1)], SEED)
+    runs = [run_predict(data, bundle.folder, folder / f"startup{number}", *options) for number in range(repeats + 1)]
+    return spread([one.seconds for one in runs[1:]])
 
 
-def time_predict(data: Path, bundle: Bundle, out: Path, *options: str) -> float:
-    """Wall time of `hakuna predict` in a process of its own. Raises StartupError with its last words."""
-    command = [sys.executable, "-m", "hakuna", "predict", str(data), "--bundle", str(bundle.folder), "--out", str(out)]
+def run_predict(data: Path, bundle: Path, out: Path, *options: object) -> PredictCost:
+    """Run `hakuna predict` in a process of its own. Raises PredictError with its last words."""
+    words = ("predict", data, "--bundle", bundle, "--out", out, "--log-format", "json", *options)
     start = time.perf_counter()
     done = subprocess.run(  # noqa: S603  # this very program
-        [*command, "--log-format", "json", *options], capture_output=True, text=True, check=False
+        [sys.executable, "-c", CHILD, *map(str, words)], capture_output=True, text=True, check=False
     )
     seconds = time.perf_counter() - start
     if done.returncode:
-        raise StartupError(f"hakuna predict: must end with 0, got {done.returncode}: {done.stderr[-500:]}")
-    return seconds
+        raise PredictError(f"hakuna predict: must end with 0, got {done.returncode}: {done.stderr[-500:]}")
+    needed = json.loads(done.stdout.splitlines()[-1])
+    return PredictCost(seconds, needed["cpu"], needed["peak_kb"] / 1024)
 
 
 def default_sizes(*, short: bool) -> list[tuple[ImageSize, int]]:
@@ -131,5 +146,5 @@ def default_sizes(*, short: bool) -> list[tuple[ImageSize, int]]:
 
 
 def n_workers() -> int:
-    """Decoding threads unless told: one per core."""
+    """Decoding threads where none are asked for: one per core."""
     return len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""How long stages take: burn-in, repeats, every one between two calibration kernels."""
+"""How long stages take: warm-up, repeats, every one between two runs of a reference kernel."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
+from benchmark.timing.reference_kernels import Kernel
 from inference.core.config_files import Strict
-
-if TYPE_CHECKING:
-    from benchmark.timing.reference_kernels import Kernel
 
 SHORTEST_SECONDS = 0.02
 """A stage that takes less runs several times in a row: the clock and the scheduler would drown it."""
 LONGEST_KERNEL_SECONDS = 0.3
 """A kernel takes as long as the stage that it stands beside, but no longer than this."""
 
+Work = Callable[[], object]
 Unit = Literal["photos", "sequences", "images"]
 Group = Literal["photos", "views", "network", "finish", "end to end"]
 
@@ -57,7 +57,7 @@ class Stage:
     Attributes
     ----------
     n_units : photos, sequences or images that one call of `work` handles
-    kernel : the calibration kernel that it is compared with: the one that loads the machine in the same way
+    kernel : the reference kernel that it is compared with: the one that loads the machine in the same way
     network, precision : of stages of group "network"
     """
 
@@ -65,8 +65,8 @@ class Stage:
     group: Group
     unit: Unit
     n_units: int
-    kernel: str
-    work: Callable[[], object]
+    kernel: Kernel
+    work: Work
     height: int | None = None
     width: int | None = None
     n_frames: int | None = None
@@ -95,39 +95,37 @@ class Times:
 
 def interleave(
     stages: Sequence[Stage],
-    kernels: Mapping[str, Kernel],
+    kernels: Mapping[Kernel, Work],
     repeats: int,
     on_round: Callable[[int, int], None] = lambda _done, _all: None,
-) -> tuple[dict[str, Times], dict[str, list[float]]]:
+) -> tuple[dict[str, Times], dict[Kernel, list[float]]]:
     """Time every stage `repeats` times, in rounds, so that a slow minute meets all of them alike.
 
     Returns the times by stage, and the seconds of every kernel.
     """
     times = {stage.name: Times() for stage in stages}
-    kernel_seconds: defaultdict[str, list[float]] = defaultdict(list)
-    shortest = {kernel.name: _warmed_up(kernel.work) for kernel in kernels.values()}
+    kernel_seconds: defaultdict[Kernel, list[float]] = defaultdict(list)
+    shortest = {kernel: _warmed_up(work) for kernel, work in kernels.items()}
     n_calls = {stage.name: _calls(_warmed_up(stage.work), SHORTEST_SECONDS) for stage in stages}
     for done in range(repeats):
         on_round(done, repeats)
         for stage in stages:
-            kernel = kernels[stage.kernel]
             last = times[stage.name].seconds[-1:] or [SHORTEST_SECONDS]
             wanted = min(LONGEST_KERNEL_SECONDS, max(SHORTEST_SECONDS, last[0] * n_calls[stage.name]))
-            kernel_seconds[stage.kernel] += _time_between(
-                kernel, _calls(shortest[kernel.name], wanted / 2), stage, n_calls[stage.name], times[stage.name]
-            )
+            kernel = partial(_both, kernels[stage.kernel], _calls(shortest[stage.kernel], wanted / 2))
+            kernel_seconds[stage.kernel] += _time_between(kernel, stage, n_calls[stage.name], times[stage.name])
     on_round(repeats, repeats)
     return times, dict(kernel_seconds)
 
 
-def _time_between(kernel: Kernel, n_kernel_calls: int, stage: Stage, n_calls: int, times: Times) -> list[float]:
+def _time_between(kernel: Callable[[], tuple[float, float]], stage: Stage, n_calls: int, times: Times) -> list[float]:
     """Time a stage once, and the kernel before and after it; returns the kernel's seconds.
 
     Both run about equally long: other processes interrupt what runs long, and would spare a kernel of 2 ms.
     """
-    before, cpu_before = _both(kernel.work, n_kernel_calls)
+    before, cpu_before = kernel()
     seconds, cpu = _both(stage.work, n_calls)
-    after, cpu_after = _both(kernel.work, n_kernel_calls)
+    after, cpu_after = kernel()
     kernel_seconds, kernel_cpu = (before + after) / 2, (cpu_before + cpu_after) / 2
     n_cores = len(os.sched_getaffinity(0))
     times.seconds.append(seconds)
@@ -138,17 +136,17 @@ def _time_between(kernel: Kernel, n_kernel_calls: int, stage: Stage, n_calls: in
     return [before, after]
 
 
-def _both(work: Callable[[], object], n_calls: int) -> tuple[float, float]:
+def _both(work: Work, n_calls: int) -> tuple[float, float]:
     """Seconds of one call, on the clock and of all processors."""
     cpu = time.process_time()
-    seconds = _seconds(work, n_calls)
+    seconds = elapsed(work, n_calls)
     return seconds / n_calls, (time.process_time() - cpu) / n_calls
 
 
-def _warmed_up(work: Callable[[], object]) -> float:
+def _warmed_up(work: Work) -> float:
     """Seconds of the second call."""
     work()
-    return _seconds(work)
+    return elapsed(work)
 
 
 def _calls(seconds: float, wanted: float) -> int:
@@ -156,7 +154,8 @@ def _calls(seconds: float, wanted: float) -> int:
     return max(1, math.ceil(wanted / max(1e-9, seconds)))
 
 
-def _seconds(work: Callable[[], object], n_calls: int = 1) -> float:
+def elapsed(work: Work, n_calls: int = 1) -> float:
+    """Seconds that `work` takes, so many times in a row."""
     start = time.perf_counter()
     for _ in range(n_calls):
         work()

@@ -1,4 +1,4 @@
-"""Fixed work that tells how fast this machine is at this moment; stages are judged by their ratio to it.
+"""Fixed work that shows how fast this machine is at this moment; stages are compared by their ratio to it.
 
 Nothing of the project runs in here, so only the machine, its load and its libraries change what it takes.
 """
@@ -9,11 +9,10 @@ import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,7 @@ from PIL import Image, ImageDraw
 
 from inference.core.sequences import ImageSize
 
-if TYPE_CHECKING:
-    Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
 
 MATRIX_SIDE = 768
 """0.9 G operations: about 10 ms on two cores."""
@@ -39,26 +37,20 @@ LAYER_SIZE = ImageSize(48, 64)
 after every layer, so other processes slow both alike."""
 KERNEL_SIDE = 3
 
-MATRIX, CONVOLUTIONS, COPY, JPEG, JPEG_ALL = (
-    "matrix product",
-    "convolutions",
-    "memory copy",
-    "JPEG decode, one core",
-    "JPEG decode, all cores",
-)
 
+class Kernel(StrEnum):
+    """A piece of fixed work, as reports call it."""
 
-@dataclass(frozen=True)
-class Kernel:
-    """A piece of fixed work."""
-
-    name: str
-    work: Callable[[], object]
+    MATRIX = "matrix product"
+    CONVOLUTIONS = "convolutions"
+    COPY = "memory copy"
+    JPEG = "JPEG decode, one core"
+    JPEG_ALL = "JPEG decode, all cores"
 
 
 @cache
-def calibration_kernels() -> dict[str, Kernel]:
-    """The kernels by name, ready to run; made once, as their memory and threads stay."""
+def reference_kernels() -> dict[Kernel, Callable[[], object]]:
+    """The kernels, ready to run; made once, as their memory and threads stay."""
     random = np.random.default_rng(SEED)
     left, right = (random.random((MATRIX_SIDE, MATRIX_SIDE), np.float32) for _ in range(2))
     product = np.empty_like(left)
@@ -66,20 +58,19 @@ def calibration_kernels() -> dict[str, Kernel]:
     target = np.ones_like(source)
     photo = _jpeg(random)
     n_cores = len(os.sched_getaffinity(0))
-    pool = ThreadPoolExecutor(n_cores, thread_name_prefix="calibration")
+    pool = ThreadPoolExecutor(n_cores, thread_name_prefix="reference-kernel")
 
     def decode(_: int = 0) -> None:
         with Image.open(io.BytesIO(photo)) as image:
             image.load()
 
-    kernels = (
-        Kernel(MATRIX, lambda: np.matmul(left, right, out=product)),
-        Kernel(CONVOLUTIONS, _convolutions(random)),
-        Kernel(COPY, lambda: np.copyto(target, source)),
-        Kernel(JPEG, decode),
-        Kernel(JPEG_ALL, lambda: list(pool.map(decode, range(2 * n_cores)))),
-    )
-    return {kernel.name: kernel for kernel in kernels}
+    return {
+        Kernel.MATRIX: lambda: np.matmul(left, right, out=product),
+        Kernel.CONVOLUTIONS: _convolutions(random),
+        Kernel.COPY: lambda: np.copyto(target, source),
+        Kernel.JPEG: decode,
+        Kernel.JPEG_ALL: lambda: list(pool.map(decode, range(2 * n_cores))),
+    }
 
 
 def _convolutions(random: np.random.Generator) -> Callable[[], object]:

@@ -1,20 +1,17 @@
-"""Has anything become slower? Judged by ratios to calibration kernels, so that the machine's own speed drops out."""
+"""Has anything become slower? Compared by ratios to reference kernels, so that the machine's own speed drops out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from benchmark.provenance import PROCESSOR
+from benchmark.timing.report import BenchReport, StageFigures
 from inference.core.errors import DoesNotFitError, UsageError
-
-if TYPE_CHECKING:
-    from benchmark.timing.report import BenchReport, StageFigures
 
 MAX_REGRESSION = 1.3
 RETRIES = 3
-"""How often a stage that seems slower is timed again before that is believed; its best look counts."""
+"""How often a stage that seems slower is timed again before that is believed; its best comparison counts."""
 UNDISTURBED = 0.9
 """A kernel that gets less than this share of the processor time that it got in the baseline is disturbed."""
 
@@ -48,29 +45,26 @@ class StageComparison:
 
 def compare_reports(now: BenchReport, baseline: BenchReport) -> list[StageComparison]:
     """Every stage that both reports have, the slowest-grown first. Raises UsageError where they do not compare."""
-    judged = []
-    for stage in now.stages:
-        old = baseline.stage(stage.name)
-        if old is None or not _is_comparable(stage, old):
-            continue
-        judged.append(
-            StageComparison(
-                name=stage.name,
-                kernel=stage.kernel,
-                now=stage.ratio.low,
-                baseline=old.ratio.low,
-                cpu_now=stage.cpu_ratio.low,
-                cpu_baseline=old.cpu_ratio.low,
-                is_disturbed=stage.kernel_load < UNDISTURBED * old.kernel_load,
-            )
+    compared = [
+        StageComparison(
+            name=stage.name,
+            kernel=stage.kernel,
+            now=stage.ratio.low,
+            baseline=old.ratio.low,
+            cpu_now=stage.cpu_ratio.low,
+            cpu_baseline=old.cpu_ratio.low,
+            is_disturbed=stage.kernel_load < UNDISTURBED * old.kernel_load,
         )
-    if not judged:
+        for stage in now.stages
+        if (old := baseline.stage(stage.name)) and _is_comparable(stage, old)
+    ]
+    if not compared:
         raise UsageError("--compare: the baseline must have stages of this timing run, got none; time it again")
-    return sorted(judged, key=lambda one: -one.regression)
+    return sorted(compared, key=lambda one: -one.regression)
 
 
 def check_no_stage_is_lost(now: BenchReport, baseline: BenchReport) -> None:
-    """Raise UsageError where a stage of the baseline has no partner: a gate must not become wider unseen."""
+    """Raise UsageError where a stage of the baseline has no partner: a gate must not become wider unnoticed."""
     partners = {stage.name: stage for stage in now.stages}
     lost = [
         one.name for one in baseline.stages if one.name not in partners or not _is_comparable(partners[one.name], one)
@@ -97,24 +91,23 @@ def other_processor(now: BenchReport, baseline: BenchReport) -> str | None:
     here, there = ([report.machine.get(one) for one in PROCESSOR] for report in (now, baseline))
     if here == there:
         return None
+    this_run, before = (
+        f"{cores} cores of {cpu} with {instructions or 'instructions unknown'}"
+        for cpu, instructions, cores in (here, there)
+    )
     return (
-        f"the baseline comes from {_words(there)}, this run from {_words(here)}: ratios of networks differ between "
-        "processors whatever the code does; a baseline of this machine judges better (hakuna bench stages --json)"
+        f"the baseline comes from {before}, this run from {this_run}: ratios of networks differ between "
+        "processors whatever the code does; a baseline of this machine compares better (hakuna bench stages --json)"
     )
 
 
-def _words(facts: list[str | int | None]) -> str:
-    cpu, instructions, cores = facts
-    return f"{cores} cores of {cpu} with {instructions or 'instructions unknown'}"
-
-
-def judge(
+def compare(
     now: BenchReport,
     baseline: BenchReport,
     max_regression: float,
     time_again: Callable[[Collection[str]], BenchReport],
 ) -> list[StageComparison]:
-    """Compare, and time again what seems slower; returns every stage with its best look. Raises UsageError."""
+    """Compare, and time again what seems slower; returns every stage with its best comparison. Raises UsageError."""
     check_no_stage_is_lost(now, baseline)
     best = {one.name: one for one in compare_reports(now, baseline)}
     for _ in range(RETRIES):
@@ -122,19 +115,19 @@ def judge(
         if not slower:
             break
         for one in compare_reports(time_again(slower), baseline):
-            best[one.name] = min(best[one.name], one, key=lambda look: look.regression)
+            best[one.name] = min(best[one.name], one, key=lambda each: each.regression)
     return sorted(best.values(), key=lambda one: -one.regression)
 
 
-def check(judged: list[StageComparison], max_regression: float) -> None:
+def check(compared: list[StageComparison], max_regression: float) -> None:
     """Raise DoesNotFitError naming every stage that is more than `max_regression` times slower."""
-    slower = [one for one in judged if one.regression > max_regression]
+    slower = [one for one in compared if one.regression > max_regression]
     if slower:
-        told = "; ".join(
+        details = "; ".join(
             f"{one.name}: {one.regression:.2f} times ({one.baseline:.3g} -> {one.now:.3g} of '{one.kernel}')"
             for one in slower
         )
         raise DoesNotFitError(
             f"--max-regression {max_regression:g}: no stage must take more than that many times the baseline, "
-            f"relative to its calibration kernel, got {told}"
+            f"relative to its reference kernel, got {details}"
         )

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from benchmark.synthetic.info_strips import Strip
-from benchmark.synthetic.plan import FIRST_SEASON_START, Burst
+from benchmark.synthetic.plan import FIRST_SEASON_START, DrawnBurst
 from benchmark.synthetic.scenery import make_scene
 from benchmark.synthetic.season import draw_frames
 from inference.core.labels import LABELS
@@ -48,7 +48,7 @@ def _draw(folder: Path, size: ImageSize, seed: int) -> list[list[str]]:
     for number in range(BURSTS_PER_SIZE):
         random = np.random.default_rng((seed, size.height, number))
         moment = FIRST_SEASON_START.replace(hour=12 * number)
-        burst = Burst(1, 0, 1, 1, number, moment, MOST_FRAMES, (SHOWN[number],))
+        burst = DrawnBurst(1, 0, 1, 1, number, moment, MOST_FRAMES, (SHOWN[number],))
         names = []
         for k, photo in enumerate(draw_frames(burst, make_scene(size, random), Strip.WHITE, random)):
             names.append(f"{size}_{number}_{k}.JPG")

@@ -31,7 +31,7 @@ class StageFigures(Strict):
     """Share of all cores that it kept busy, 0-1."""
     kernel: str
     ratio: Spread
-    """Its time over that of the calibration kernel just before and after: what comparisons are on."""
+    """Its time over that of the reference kernel just before and after: what comparisons are on."""
     cpu_ratio: Spread
     """The same in processor time: what comparisons are on where other processes take the cores."""
     kernel_load: float
@@ -44,7 +44,7 @@ class StageFigures(Strict):
 
 
 class KernelFigures(Strict):
-    """One calibration kernel."""
+    """One reference kernel."""
 
     name: str
     seconds: Spread

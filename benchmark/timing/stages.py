@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmark.timing.measure import Stage
-from benchmark.timing.reference_kernels import CONVOLUTIONS, COPY, JPEG, JPEG_ALL, MATRIX
+from benchmark.timing.reference_kernels import Kernel
 from inference.api.jobs import build_job
 from inference.bundle.passes import Effort, Pass, passes_for
 from inference.bundle.reader import Bundle
 from inference.core.choices import Precision
 from inference.core.errors import UsageError
 from inference.core.iteration import batched
-from inference.core.sequences import FrameFailure, ImageSize
+from inference.core.sequences import FrameFailure, ImageSize, Sequence, ViewedSequence
 from inference.ensemble.estimator import Estimator
 from inference.execution.job import RunOptions
+from inference.execution.local_executor import LocalExecutor
 from inference.execution.worker import Worker
 from inference.images.decode_pillow import quarter_size
 from inference.images.decode_turbo import decode_plain, plain_size
@@ -37,7 +38,7 @@ from inference.run.records_to_submission import records_to_submission
 from inference.run.resume import records_header
 
 if TYPE_CHECKING:
-    from inference.core.sequences import Pixels, Sequence, ViewedSequence
+    from inference.core.sequences import Pixels
 
 FRAMES = (1, 3)
 """Numbers of frames that are timed; two lie in between."""
@@ -49,7 +50,7 @@ MOST_SEQUENCES = 500
 
 
 @dataclass(frozen=True)
-class Scene:
+class TimingScene:
     """Everything that the stages need, set up off the clock."""
 
     work: Worker
@@ -67,19 +68,21 @@ class Scene:
         return self.work.job.bundle
 
 
-def set_up(data: Path, bundle: Bundle, options: RunOptions, folder: Path, precisions: tuple[Precision, ...]) -> Scene:
+def set_up(
+    data: Path, bundle: Bundle, options: RunOptions, folder: Path, precisions: tuple[Precision, ...]
+) -> TimingScene:
     """Read the metadata, load the networks and the stackers."""
     job = build_job(data, bundle)
     engine, decoder = find_engine(job.engine), find_decoder(job.decoder, options.n_workers)
     estimator = Estimator(bundle)
-    work = Worker(job, options, decoder, Stopwatch(), _never_stop)
+    work = Worker(job, options, decoder, Stopwatch())
     wanted = [one for one in precisions if one is Precision.FLOAT32 or engine.supports_mixed]
-    networks = {one: load_networks(bundle, engine, one, _never_stop) for one in wanted}
+    networks = {one: load_networks(bundle, engine, one, lambda: None) for one in wanted}
     estimator.load()
-    return Scene(work, engine, estimator, networks, _by_size(work, job.plan.sequences), folder)
+    return TimingScene(work, engine, estimator, networks, _by_size(work, job.plan.sequences), folder)
 
 
-def all_stages(scene: Scene, images_per_call: tuple[int, ...]) -> list[Stage]:
+def all_stages(scene: TimingScene, images_per_call: tuple[int, ...]) -> list[Stage]:
     """Every stage of a run, in the order of the data."""
     sizes = list(dict.fromkeys(size for size, _ in scene.by_size))
     photos = [stage for size in sizes for stage in _photo_stages(scene, size)]
@@ -93,7 +96,7 @@ def all_stages(scene: Scene, images_per_call: tuple[int, ...]) -> list[Stage]:
     return [*photos, *_view_stages(scene, sizes[0]), *networks, *_last_stages(scene, viewed), _end_to_end(scene)]
 
 
-def _photo_stages(scene: Scene, size: ImageSize) -> list[Stage]:
+def _photo_stages(scene: TimingScene, size: ImageSize) -> list[Stage]:
     """Decoding and resampling on one core; everything up to the views with all workers."""
     [sequence, *_] = scene.by_size[size, max(FRAMES)]
     files = [_read(scene, image.file_name) for image in sequence.images]
@@ -101,67 +104,47 @@ def _photo_stages(scene: Scene, size: ImageSize) -> list[Stage]:
     if len(pixels) < len(files):
         raise UsageError(f"{scene.work.job.photos}: must hold plain JPEG photos, got others")
     small = quarter_size(size)
-    height, width = size
+    photos = partial(Stage, group="photos", height=size.height, width=size.width)
     return [
-        Stage(
+        photos(
             f"decode {size}",
-            "photos",
-            "photos",
-            len(files),
-            JPEG,
-            partial(_each, decode_plain, files),
-            height=height,
-            width=width,
+            unit="photos",
+            n_units=len(files),
+            kernel=Kernel.JPEG,
+            work=partial(_each, decode_plain, files),
         ),
-        Stage(
+        photos(
             f"resample {size}",
-            "photos",
-            "photos",
-            len(files),
-            MATRIX,
-            partial(_resize_all, pixels, small),
-            height=height,
-            width=width,
+            unit="photos",
+            n_units=len(pixels),
+            kernel=Kernel.MATRIX,
+            work=partial(_each, partial(resize_lanczos, size=small), pixels),
         ),
         *(
-            Stage(
+            photos(
                 f"photos to views {size} x{n_frames}",
-                "photos",
-                "sequences",
-                SEQUENCES_OF_A_SIZE,
-                JPEG_ALL,
-                partial(_view_all, scene, scene.by_size[size, n_frames]),
+                unit="sequences",
+                n_units=SEQUENCES_OF_A_SIZE,
+                kernel=Kernel.JPEG_ALL,
+                work=partial(_view_all, scene, scene.by_size[size, n_frames]),
                 n_frames=n_frames,
-                height=height,
-                width=width,
             )
             for n_frames in FRAMES
         ),
     ]
 
 
-def _view_stages(scene: Scene, size: ImageSize) -> list[Stage]:
+def _view_stages(scene: TimingScene, size: ImageSize) -> list[Stage]:
     """Info strip and views of a sequence that is decoded."""
-    stages = []
-    for n_frames in FRAMES:
-        [sequence, *_] = scene.by_size[size, n_frames]
-        frames = _frames(scene, sequence)
-        stages.append(
-            Stage(
-                f"views x{n_frames}",
-                "views",
-                "sequences",
-                1,
-                COPY,
-                partial(_make_views, scene, frames),
-                n_frames=n_frames,
-            )
-        )
-    return stages
+    frames = {n_frames: _frames(scene, scene.by_size[size, n_frames][0]) for n_frames in FRAMES}
+    return [
+        Stage(f"views x{n}", "views", "sequences", 1, Kernel.COPY, partial(_make_views, scene, frames[n]), n_frames=n)
+        for n in FRAMES
+    ]
 
 
 def _network_stages(
-    scene: Scene,
+    scene: TimingScene,
     viewed: dict[int, ViewedSequence],
     precision: Precision,
     loaded: LoadedNetworks,
@@ -177,15 +160,15 @@ def _network_stages(
     stages = []
     for n_images in images_per_call:
         batch = [source] * max(1, n_images // copies)
-        in_one_call = replace(loaded, max_call_images=n_images)
+        n_units = len(batch) * copies
         stages.append(
             Stage(
-                f"{one.network.name} {size} {precision.value} x{len(batch) * copies}",
+                f"{one.network.name} {size} {precision.value} x{n_units}",
                 "network",
                 "images",
-                len(batch) * copies,
-                CONVOLUTIONS,
-                partial(forward, batch, passes, in_one_call),
+                n_units,
+                Kernel.CONVOLUTIONS,
+                partial(forward, batch, passes, replace(loaded, max_call_images=n_images)),
                 height=size.height,
                 width=size.width,
                 network=one.network.name,
@@ -195,35 +178,30 @@ def _network_stages(
     return stages
 
 
-def _last_stages(scene: Scene, viewed: dict[int, ViewedSequence]) -> list[Stage]:
+def _last_stages(scene: TimingScene, viewed: dict[int, ViewedSequence]) -> list[Stage]:
     """Records, stackers, submission."""
     work = scene.work
-    [record] = work.ask(scene.networks[Precision.FLOAT32], [viewed[max(FRAMES)]])
+    [record] = work.predict(scene.networks[Precision.FLOAT32], [viewed[max(FRAMES)]])
     records = [replace(record, seq_id=f"{number}") for number in range(FINISHED_RECORDS)]
+    finish = partial(Stage, group="finish", unit="sequences", n_units=len(records))
+    to_submission = partial(records_to_submission, scene.folder, scene.estimator, scene.folder)
     return [
-        Stage("stackers", "finish", "sequences", len(records), JPEG_ALL, partial(scene.estimator, records)),
-        Stage("write records", "finish", "sequences", len(records), JPEG, partial(_write_records, scene, records)),
-        Stage(
-            "records to submission",
-            "finish",
-            "sequences",
-            len(records),
-            JPEG_ALL,
-            partial(records_to_submission, scene.folder, scene.estimator, scene.folder),
-        ),
+        finish("stackers", kernel=Kernel.JPEG_ALL, work=partial(scene.estimator, records)),
+        finish("write records", kernel=Kernel.JPEG, work=partial(_write_records, scene, records)),
+        finish("records to submission", kernel=Kernel.JPEG_ALL, work=to_submission),
     ]
 
 
-def _end_to_end(scene: Scene) -> Stage:
+def _end_to_end(scene: TimingScene) -> Stage:
     """Photos to estimates, decoding ahead of the networks as a run does."""
     sequences = [one for same in scene.by_size.values() for one in same]
 
     def run() -> None:
-        viewed = scene.work.viewed(sequences, 2 * scene.work.options.batch_size)
+        viewed = scene.work.prepared(sequences, 2 * scene.work.options.batch_size)
         for batch in batched(viewed, scene.work.options.batch_size):
-            scene.estimator(scene.work.ask(scene.networks[Precision.FLOAT32], batch))
+            scene.estimator(scene.work.predict(scene.networks[Precision.FLOAT32], batch))
 
-    return Stage("end to end", "end to end", "sequences", len(sequences), JPEG_ALL, run)
+    return Stage("end to end", "end to end", "sequences", len(sequences), Kernel.JPEG_ALL, run)
 
 
 def _by_size(work: Worker, sequences: tuple[Sequence, ...]) -> dict[tuple[ImageSize, int], list[Sequence]]:
@@ -249,54 +227,47 @@ def _by_size(work: Worker, sequences: tuple[Sequence, ...]) -> dict[tuple[ImageS
     return {key: (same * SEQUENCES_OF_A_SIZE)[:SEQUENCES_OF_A_SIZE] for key, same in whole.items()}
 
 
-def _some_viewed(scene: Scene, size: ImageSize) -> dict[int, ViewedSequence]:
+def _some_viewed(scene: TimingScene, size: ImageSize) -> dict[int, ViewedSequence]:
     """A sequence ready for the networks, by its number of frames."""
-    return {n_frames: next(iter(scene.work.viewed(islice(scene.by_size[size, n_frames], 1), 1))) for n_frames in FRAMES}
+    return {
+        n_frames: next(iter(scene.work.prepared(islice(scene.by_size[size, n_frames], 1), 1))) for n_frames in FRAMES
+    }
 
 
-def _passes(scene: Scene) -> tuple[Pass, ...]:
+def _passes(scene: TimingScene) -> tuple[Pass, ...]:
     return passes_for(scene.bundle.manifest, Effort.FULL, flip_tta=scene.work.job.flip_tta)
 
 
-def _read(scene: Scene, file_name: str) -> bytes:
+def _read(scene: TimingScene, file_name: str) -> bytes:
     data = read_image_file(scene.work.job.storage(scene.work.options.read_timeout), file_name)
     if isinstance(data, FrameFailure):
         raise UsageError(f"{scene.work.job.photos}: must hold photos that can be read, got {data}")
     return data
 
 
-def _frames(scene: Scene, sequence: Sequence) -> list[Pixels]:
+def _frames(scene: TimingScene, sequence: Sequence) -> list[Pixels]:
     files = [_read(scene, image.file_name) for image in sequence.images]
     frames = scene.work.decoder.decode(files, scene.work.job.preset)
     return [frame for frame in frames if not isinstance(frame, Exception)]
 
 
-def _each(work: Callable[[bytes], object], files: list[bytes]) -> None:
-    for data in files:
-        work(data)
+def _each(work: Callable[[Any], object], items: Iterable[object]) -> None:
+    for item in items:
+        work(item)
 
 
-def _resize_all(photos: list[Pixels], size: ImageSize) -> None:
-    for photo in photos:
-        resize_lanczos(photo, size)
-
-
-def _view_all(scene: Scene, sequences: list[Sequence]) -> None:
-    for _ in scene.work.viewed(sequences, len(sequences)):
+def _view_all(scene: TimingScene, sequences: list[Sequence]) -> None:
+    for _ in scene.work.prepared(sequences, len(sequences)):
         pass
 
 
-def _make_views(scene: Scene, frames: list[Pixels]) -> None:
+def _make_views(scene: TimingScene, frames: list[Pixels]) -> None:
     make_views(black_out_strip(same_size(frames)[0]), scene.bundle.manifest.view_keys)
 
 
-def _write_records(scene: Scene, records: list[Record]) -> None:
-    header = records_header(scene.work.job, scene.engine, scene.work.decoder, None)
+def _write_records(scene: TimingScene, records: list[Record]) -> None:
+    header = records_header(scene.work.job, LocalExecutor(scene.work, scene.engine, lambda: None).facts, None)
     header = replace(header, n_sequences=len(records), n_all=len(records))
     writer = RecordWriter(scene.folder / RECORDS_NAME, header)
     writer.append(records)
     writer.close()
-
-
-def _never_stop() -> None:
-    """Nothing ends a timing."""

@@ -187,7 +187,7 @@ def plan(
         engine=settings.engine,
         precision=settings.precision,
     )
-    from inference.run.dry_run import estimate, reason_not_to_run
+    from inference.run import plan as planning
 
-    figures = estimate(job, Path(out), options, state or RunState())
-    return figures, reason_not_to_run(figures, Path(out), options)
+    figures = planning.plan(job, Path(out), options, state or RunState())
+    return figures, planning.reason_not_to_run(figures, Path(out), options)

@@ -1,4 +1,4 @@
-"""The text of a LightGBM booster: whether it is whole and means one number, told before LightGBM sees it.
+"""The text of a LightGBM booster: whether it is whole and means one number, checked before LightGBM reads it.
 
 LightGBM 4.7 reads a model text without looking: a child that is not there, a circle of splits, a cut line or a size that
 does not fit ends in SIGSEGV, SIGABRT, an endless loop or silently fewer trees. Nothing of that can be caught.
@@ -10,14 +10,7 @@ import re
 
 import numpy as np
 
-from inference.bundle.booster_trees import (
-    BoosterText,
-    BoosterTrees,
-    check_leaves,
-    check_nodes,
-    check_unused,
-    read_tree,
-)
+from inference.bundle.booster_trees import BoosterText, BoosterTrees, check_leaves, check_nodes, check_unused, read_tree
 
 FIRST_LINE = b"tree"
 END_OF_TREES = b"end of trees"

@@ -5,14 +5,14 @@ A SavedModel is a program. Its operations are read here without TensorFlow, befo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
-from inference.bundle.manifest import SAVED_MODEL_NAME
+from inference.bundle.manifest import OUTPUT_NAME, SAVED_MODEL_NAME
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError
 
@@ -112,3 +112,13 @@ def _saved_model_type() -> Any:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("hakuna.SavedModel"))
+
+
+def check_signature(
+    folder: Path, input_names: Collection[str], inputs: Collection[str], outputs: Collection[str]
+) -> None:
+    """Raise BundleError where a network that an engine loaded maps other inputs to other outputs than it must."""
+    if set(inputs) != set(input_names) or OUTPUT_NAME not in outputs:
+        raise BundleError(
+            f"{folder}: must map {sorted(input_names)} to {OUTPUT_NAME}, got {sorted(inputs)} to {sorted(outputs)}"
+        )

@@ -10,13 +10,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from inference.core.config_files import Strict
-from inference.core.labels import LABELS
+from inference.core.labels import LABELS, N_CLASSES
 from inference.core.sequences import ImageSize, View, ViewKey
 
 MANIFEST_NAME = "manifest.json"
-FORMAT_VERSION = 1
 DEMO_WARNING = "demo model: not for conclusions"
-N_LABELS = len(LABELS)
 SAVED_MODEL_NAME = "saved_model.pb"
 NETWORK_FILES = (SAVED_MODEL_NAME, "variables/variables.index", "variables/variables.data-00000-of-00001")
 """All that a network's folder may hold: TensorFlow reads other names too (assets, debug, saved_model.cpb ...)."""
@@ -47,7 +45,7 @@ class Block(StrEnum):
     FRAME_MEDIANS = "frame_medians"
     """The median over networks and sizes for each frame: the first frame's where the frame does not exist."""
     NEIGHBOURS = "neighbours"
-    """What the other cameras saw around the same time: `NeighbourOptions.missing` where nobody did."""
+    """Scores of the other cameras around the same time: `NeighbourOptions.missing` where there are none."""
     HOUR = "hour"
     MONTH = "month"
 
@@ -113,12 +111,12 @@ class Stacking(Strict):
 
 
 class Blend(Strict):
-    """Networks on the whole sequence that have a say in the estimate from the frames, before any stacker."""
+    """Networks on the whole sequence that are blended into the estimate from the frames, before any stacker."""
 
     networks: tuple[Name, ...] = Field(min_length=1)
     method: Literal["mean", "median"]
     classes: tuple[Label, ...] = Field(default=LABELS, min_length=1)
-    """Classes that they have a say in; by default all."""
+    """Classes that are blended; by default all."""
     weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Of a mean: the estimate's from the frames, then each network's; by default all the same."""
 
@@ -169,7 +167,7 @@ class Manifest(Strict):
     name: Name
     description: str
     demo: bool
-    """Whether the networks are untrained or toys: then every output says so."""
+    """Whether the networks are untrained or toys: then every output carries a warning."""
     labels: tuple[str, ...]
     priors: dict[Label, Probability]
     ensemble: Ensemble
@@ -184,7 +182,7 @@ class Manifest(Strict):
         if self.labels != LABELS:
             raise ValueError("labels: must be the 54 labels in alphabetical order")
         if set(self.priors) != set(LABELS):
-            raise ValueError(f"priors: must have each of the {N_LABELS} labels, got {len(self.priors)}")
+            raise ValueError(f"priors: must have each of the {N_CLASSES} labels, got {len(self.priors)}")
         check_ensemble(self.ensemble, self.networks)
         if self.feature_names != feature_names(self.ensemble, self.networks):
             raise ValueError("feature_names: must be those of the stacking blocks, in their order")

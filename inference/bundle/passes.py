@@ -14,7 +14,7 @@ class Effort(IntEnum):
     """How much a sequence is worth when time is short, from everything to nothing: the order of degrading."""
 
     FULL = 0
-    """What the bundle says."""
+    """Everything that the bundle lists."""
     NO_LARGE_TTA = 1
     """No mirror images at the largest size."""
     NO_TTA = 2

@@ -16,7 +16,7 @@ from inference.core.files import sha256_of_file
 
 
 class Bundle:
-    """A model bundle on disk whose every file is what its manifest says."""
+    """A model bundle on disk whose every file has the size and hash of its manifest."""
 
     def __init__(self, folder: Path, manifest: Manifest, bundle_id: str) -> None:
         self.folder = folder

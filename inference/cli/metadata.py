@@ -60,5 +60,5 @@ def metadata(
     photo_index.write_metadata(out, made)
     n_sites = len({photo.site for photo in found.photos})
     typer.echo(f"{len(found.photos)} photos, {len(made)} bursts, {n_sites} sites -> {out}, {format_path}")
-    for line in photo_index.remarks(found, made):
+    for line in photo_index.warnings(found, made):
         typer.echo(line, err=True)

@@ -7,7 +7,7 @@ SIGNAL_EXIT_BASE = 128
 
 
 class HakunaError(Exception):
-    """An outcome that a person has to know about; `exit_code` tells it to programs."""
+    """An outcome that a person has to know about; programs see `exit_code`."""
 
     exit_code = 1
 

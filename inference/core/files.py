@@ -1,4 +1,4 @@
-"""Files that are either absent, old or complete, and how to tell which."""
+"""Files that are either absent, old or complete, and their hashes."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ CLASS_PRIORS: dict[str, float] = {
     "zebra": 0.053718,
     "zorilla": 0.000016,
 }
-"""Share of sequences that show each class, in label order (REFERENCE.md section 3.5: all public seasons).
+"""Share of sequences that show each class, in label order (all public seasons).
 
 A sequence can show several species, so the shares need not add up to one.
 """

@@ -49,7 +49,7 @@ class Sequence:
     seq_id: str
     images: tuple[Image, ...]
     site: str = ""
-    """Its camera, where the metadata has a column for it; else the `seq_id` may tell."""
+    """Its camera, where the metadata has a column for it; else the `seq_id` may name it."""
 
 
 class FailureReason(StrEnum):

@@ -14,7 +14,7 @@ GAP_SECONDS = 5.0
 and the Camtrap DP example), a flash needs a few seconds at night, and the 60 s with which MegaDetector's tools join
 photos into episodes would join bursts that the competition kept apart."""
 FRAMES_USED = 3
-"""How many photos of a burst the published program looks at (REFERENCE.md 3.1)."""
+"""How many photos of a burst the published program uses."""
 DIGITS = re.compile(r"(\d+)")
 NAME_PARTS = re.compile(r"(.*?)( ?\(\d+\))?(?:\.[^.]*)?", re.DOTALL)
 """`(1)` is what Windows adds to a photo of another card whose name is there already."""
@@ -31,7 +31,7 @@ class IndexedPhoto:
     site: str
     moment: datetime | None
     seq_id: str | None = None
-    """Its burst, where somebody has told already."""
+    """Its burst, where that is known already."""
     is_numbered: bool = True
     """Whether its name is a camera's, which numbers its photos; others are put in order by time alone."""
 
@@ -65,19 +65,19 @@ def group_bursts(
     `IMG_0001`. Digits count as numbers: IMG_9 comes before IMG_10, and 9999 before 0001. Where names do not number (most of
     them are of a series of their own, or time goes back and forth along them) it is time that puts photos in order.
 
-    A photo without a time is a burst of its own. Longer bursts than `most` are cut, but those that are told never. The order
-    of `photos` does not matter. The id of a burst is the name of its first photo, unless told.
+    A photo without a time is a burst of its own. Longer bursts than `most` are cut, but known ones never. The order
+    of `photos` does not matter. The id of a burst is the name of its first photo, unless it is known.
     """
-    told: dict[str, list[IndexedPhoto]] = defaultdict(list)
+    known: dict[str, list[IndexedPhoto]] = defaultdict(list)
     by_site: dict[str, list[IndexedPhoto]] = defaultdict(list)
     for photo in photos:
         if photo.seq_id is None:
             by_site[photo.site].append(photo)
         else:
-            told[photo.seq_id].append(photo)
+            known[photo.seq_id].append(photo)
     bursts = [
         Burst(seq_id, tuple(sorted(members, key=_by_name if all(one.is_numbered for one in members) else _by_time)))
-        for seq_id, members in told.items()
+        for seq_id, members in known.items()
     ]
     for members in by_site.values():
         for chain in _chains(members, gap_seconds):
@@ -154,7 +154,7 @@ def _stem_and_copy(photo: IndexedPhoto) -> tuple[str, str]:
 
 
 def _by_name(photo: IndexedPhoto) -> tuple[list[tuple[int, str]], str]:
-    """Sorts digits as numbers; names that differ in leading zeros only are told apart by themselves."""
+    """Sorts digits as numbers; names that differ in leading zeros only are ordered as text."""
     parts = DIGITS.split(photo.file_name)
     # Without zeros before it, the longer number is the larger one; int() refuses thousands of digits.
     numbers = [part.lstrip("0") for part in parts]

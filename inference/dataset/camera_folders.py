@@ -18,7 +18,7 @@ TOP = "."
 
 
 def plain_path(file_name: str) -> str:
-    """The path without the parts that say nothing: `./a//b.jpg` is `a/b.jpg`."""
+    """The path without parts that lead nowhere: `./a//b.jpg` is `a/b.jpg`."""
     if not file_name.startswith("./") and "//" not in file_name and "/./" not in file_name:
         return file_name
     first, *others = file_name.split("/")

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic_core import from_json
 
 from inference.core.errors import InputError
-from inference.core.labels import LABELS
-from inference.dataset.metadata import check_labels
+from inference.core.iteration import batched
+from inference.core.labels import LABELS, N_CLASSES
+from inference.dataset.metadata import check_header, csv_rows
 
 CHUNK_BYTES = 8 << 20
 """What is read at a time: 13,000 rows of a submission."""
+CHUNK_ROWS = 1024
+"""The same where a CSV reader is needed."""
 PLAIN_NUMBERS = b"0123456789.eE+-,"
 """What the numbers of an ordinary file are made of."""
 PLAIN_LABELS = b"01,"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+Values = npt.NDArray[np.float64]
+Targets = npt.NDArray[np.uint8]
+"""uint8 (N, C), 0 or 1, classes in the order of LABELS."""
 
 
 @dataclass(frozen=True)
@@ -33,25 +41,57 @@ class Table:
     """
 
     seq_ids: tuple[str, ...]
-    values: npt.NDArray[np.float64]
+    values: Values
+
+
+class _Rows(NamedTuple):
+    """Some rows of a file: float64 (N, C)."""
+
+    seq_ids: list[str]
+    values: Values
 
 
 def read_submission(path: Path) -> Table:
-    """Read a submission: every value a finite number in [0, 1]. Raises InputError naming row and column."""
+    """Read a submission: every value a finite number in [0, 1]. Raises InputError naming sequence and column."""
     table = _read_table(path)
-    if not (table.values.min() >= 0 and table.values.max() <= 1):
-        _refuse_first(path, table, ~((table.values >= 0) & (table.values <= 1)), "must be in [0, 1]")
+    _refuse_first(path, table, ~((table.values >= 0) & (table.values <= 1)), "in [0, 1]")
     return table
 
 
 def read_labels(path: Path) -> Table:
-    """Read labels: every value 0 or 1. Raises InputError naming row and column."""
+    """Read labels: every value 0 or 1, however written. Raises InputError naming sequence and column."""
     table = _read_table(path)
-    _refuse_first(path, table, (table.values != 0) & (table.values != 1), "must be 0 or 1")
+    _refuse_first(path, table, (table.values != 0) & (table.values != 1), "0 or 1")
     return table
 
 
-def aligned(submission: Table, labels: Table) -> npt.NDArray[np.float64]:
+def read_targets(path: Path, seq_ids: Collection[str]) -> Targets:
+    """Read the labels of some sequences, as `read_labels` does, without holding those of others.
+
+    Returns
+    -------
+    uint8 (N, C), rows in the order of `seq_ids`
+
+    Raises
+    ------
+    InputError
+        A value is not 0 or 1, a sequence has two rows, or one of `seq_ids` has none.
+    """
+    position = {seq_id: row for row, seq_id in enumerate(seq_ids)}
+    targets = np.zeros((len(position), N_CLASSES), np.uint8)
+    found: set[str] = set()
+    for rows in _rows(path):
+        wanted = [row for row, seq_id in enumerate(rows.seq_ids) if seq_id in position]
+        mine = _Rows([rows.seq_ids[row] for row in wanted], rows.values[wanted])
+        _add_once(path, mine.seq_ids, found)
+        _refuse_first(path, mine, (mine.values != 0) & (mine.values != 1), "0 or 1")
+        targets[[position[seq_id] for seq_id in mine.seq_ids]] = mine.values
+    if missing := [seq_id for seq_id in position if seq_id not in found]:
+        raise InputError(f"{path}: must have every sequence, got {len(missing)} missing: {missing[:3]}")
+    return targets
+
+
+def aligned(submission: Table, labels: Table) -> Values:
     """Predictions in the order of the labels: float64 (N, C).
 
     Raises InputError where the two do not have the same sequences.
@@ -70,44 +110,60 @@ def aligned(submission: Table, labels: Table) -> npt.NDArray[np.float64]:
 
 
 def _read_table(path: Path) -> Table:
+    found: set[str] = set()
+    parts = []
+    for rows in _rows(path):
+        _add_once(path, rows.seq_ids, found)
+        parts.append(rows)
+    if not parts:
+        raise InputError(f"{path}: must have at least one row below the header, got none")
+    seq_ids = tuple(seq_id for part in parts for seq_id in part.seq_ids)
+    return Table(seq_ids, np.concatenate([part.values for part in parts]))
+
+
+def _rows(path: Path) -> Iterator[_Rows]:
+    """All rows, without a CSV reader as long as they are as programs write them. Every defect is an InputError."""
+    n_rows = 0
     try:
-        return _ordinary(path) or _any(path)
+        with path.open("rb") as file:
+            names = file.readline().removeprefix(BYTE_ORDER_MARK).rstrip(b"\n").decode("utf-8", "replace").split(",")
+            if names[0] == "seq_id" and sorted(names[1:]) == sorted(LABELS):
+                while lines := file.readlines(CHUNK_BYTES):
+                    rows = _ordinary_rows(lines)
+                    if rows is None:
+                        break
+                    n_rows += len(lines)
+                    yield _Rows(rows.seq_ids, _in_label_order(rows.values, names[1:]))
+                else:
+                    return
     except OSError as error:
         raise InputError(f"{path}: must be a readable CSV file, got: {error.strerror or error}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: must be valid CSV in UTF-8, got: {error}") from error
+    with csv_rows(path) as (header, numbered_rows):
+        labels = check_header(path, header)
+        for part in batched(islice(numbered_rows, n_rows, None), CHUNK_ROWS):
+            values = np.stack([_numbers(path, number, header, row) for number, row in part])
+            yield _Rows([row[0] for _, row in part], _in_label_order(values, labels))
 
 
-def _ordinary(path: Path) -> Table | None:
-    """A file as programs write it, in chunks and without a CSV reader; None if it is anything else, right or wrong."""
-    seq_ids: list[str] = []
-    parts: list[npt.NDArray[np.float64]] = []
-    with path.open("rb") as file:
-        names = file.readline().removeprefix(BYTE_ORDER_MARK).rstrip(b"\n").decode("utf-8", "replace").split(",")
-        if names[0] != "seq_id" or sorted(names[1:]) != sorted(LABELS):
-            return None
-        while lines := file.readlines(CHUNK_BYTES):
-            numbers = _ordinary_numbers(lines, seq_ids)
-            if numbers is None:
-                return None
-            parts.append(numbers)
-    if not seq_ids or len(set(seq_ids)) < len(seq_ids):
-        return None
-    return Table(tuple(seq_ids), _in_label_order(np.concatenate(parts), names[1:]))
-
-
-def _ordinary_numbers(lines: list[bytes], seq_ids: list[str]) -> npt.NDArray[np.float64] | None:
-    """The numbers of some lines, float64 (N, C), whose first columns go to `seq_ids`; None if a line is unusual."""
-    tails = []
+def _ordinary_rows(lines: list[bytes]) -> _Rows | None:
+    """Some lines, with the columns as they are; None if a line is unusual, right or wrong."""
+    seq_ids, tails = [], []
     for line in lines:
         seq_id, _, tail = line.partition(b",")
-        if tail.count(b",") != len(LABELS) - 1 or b'"' in seq_id:
+        if tail.count(b",") != N_CLASSES - 1 or b'"' in seq_id:
             return None
-        seq_ids.append(seq_id.decode())
+        seq_ids.append(seq_id)
         tails.append(tail)
-    text = b",".join(tails).replace(b"\n", b"")
-    shape = (len(lines), len(LABELS))
-    if len(text) == 2 * len(lines) * len(LABELS) - 1 and not text.translate(None, PLAIN_LABELS):
+    values = _ordinary_numbers(b",".join(tails).replace(b"\n", b""), (len(lines), N_CLASSES))
+    try:
+        return None if values is None else _Rows([seq_id.decode() for seq_id in seq_ids], values)
+    except UnicodeDecodeError:
+        return None
+
+
+def _ordinary_numbers(text: bytes, shape: tuple[int, int]) -> Values | None:
+    """Numbers between commas -> float64 (N, C); None if one is unusual."""
+    if len(text) == 2 * shape[0] * shape[1] - 1 and not text.translate(None, PLAIN_LABELS):
         digits = np.frombuffer(text, np.uint8)[::2]
         if np.isin(digits, list(b"01")).all():
             return (digits - ord("0")).astype(np.float64).reshape(shape)
@@ -119,36 +175,8 @@ def _ordinary_numbers(lines: list[bytes], seq_ids: list[str]) -> npt.NDArray[np.
         return None  # such as .5, an empty cell, or hundreds of digits
 
 
-def _any(path: Path) -> Table:
-    """Any file; every defect is an InputError that names the place."""
-    seq_ids: dict[str, int] = {}
-    rows: list[npt.NDArray[np.float64]] = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        header = next(reader, [])
-        if header[:1] != ["seq_id"]:
-            raise InputError(f"{path}, row 1, column 1: must be seq_id, got {header[0] if header else ''!r}")
-        check_labels(path, tuple(header[1:]))
-        for number, row in _checked_rows(path, header, reader):
-            if row[0] in seq_ids:
-                raise InputError(f"{path}, row {number}, column seq_id: must be unique, got {row[0]!r} again")
-            seq_ids[row[0]] = number
-            rows.append(_numbers(path, number, header, row))
-    if not rows:
-        raise InputError(f"{path}: must have at least one row below the header, got none")
-    return Table(tuple(seq_ids), _in_label_order(np.stack(rows), header[1:]))
-
-
-def _checked_rows(path: Path, header: list[str], reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
-    for number, row in enumerate(reader, start=2):
-        if not row:
-            continue
-        if len(row) != len(header):
-            raise InputError(f"{path}, row {number}: must have {len(header)} columns, got {len(row)}")
-        yield number, row
-
-
-def _numbers(path: Path, number: int, header: list[str], row: list[str]) -> npt.NDArray[np.float64]:
+def _numbers(path: Path, number: int, header: list[str], row: list[str]) -> Values:
+    """The numbers of a row, float64 (C,)."""
     try:
         return np.array(row[1:], dtype=np.float64)
     except ValueError:
@@ -160,16 +188,23 @@ def _numbers(path: Path, number: int, header: list[str], row: list[str]) -> npt.
         raise
 
 
-def _in_label_order(values: npt.NDArray[np.float64], names: list[str]) -> npt.NDArray[np.float64]:
+def _in_label_order(values: Values, names: Sequence[str]) -> Values:
     columns = [names.index(label) for label in LABELS]
     return values if columns == sorted(columns) else values[:, columns]
 
 
-def _refuse_first(path: Path, table: Table, is_bad: npt.NDArray[np.bool_], rule: str) -> None:
+def _add_once(path: Path, seq_ids: list[str], found: set[str]) -> None:
+    for seq_id in seq_ids:
+        if seq_id in found:
+            raise InputError(f"{path}, column seq_id: must be unique, got {seq_id!r} again")
+        found.add(seq_id)
+
+
+def _refuse_first(path: Path, rows: Table | _Rows, is_bad: npt.NDArray[np.bool_], rule: str) -> None:
     if is_bad.any():
         bad = np.argwhere(is_bad)
         row, column = bad[0]
         raise InputError(
-            f"{path}, sequence {table.seq_ids[row]}, column {LABELS[column]}: {rule}, "
-            f"got {table.values[row, column]:g} ({len(bad)} such values)"
+            f"{path}, sequence {rows.seq_ids[row]}, column {LABELS[column]}: must be {rule}, "
+            f"got {rows.values[row, column]:g} ({len(bad)} such values)"
         )

@@ -17,12 +17,12 @@ from inference.core.sequences import Image, Sequence
 
 METADATA_COLUMNS = ("seq_id", "datetime", "file_name")
 SITE_COLUMN = "site"
-"""Where the camera stood: a column that `hakuna metadata` adds; the competition's metadata does not tell."""
+"""Where the camera stood: a column that `hakuna metadata` adds; the competition's metadata does not have it."""
 METADATA_NAME = "test_metadata.csv"
 FORMAT_NAME = "submission_format.csv"
 """The competition's names, below the data folder."""
 PUBLIC_SEQ_ID = re.compile(r"(?:SER_)?(?P<season>[^#]+)#(?P<site>[^#]+)#[^#]+#[^#]+")
-"""season # site # roll # capture, as in the public seasons (REFERENCE.md 1); anonymised test sets have other ids."""
+"""season # site # roll # capture, as in the public seasons; anonymised test sets have other ids."""
 EPOCH = datetime(1970, 1, 1)
 SHOWN_COLUMNS = 8
 """Of a header that is refused."""
@@ -47,7 +47,7 @@ class UnreadableDatetimes:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the metadata file tells: sequences by `seq_id`, each with its photos in `file_name` order."""
+    """The metadata file: sequences by `seq_id`, each with its photos in `file_name` order."""
 
     sequences: dict[str, Sequence]
     n_duplicate_rows: int
@@ -105,7 +105,7 @@ def read_metadata(path: Path) -> Metadata:
             files = datetimes.setdefault(seq_id, {})
             if file_name in files:
                 n_duplicates += 1
-                # The earliest that tells a time, so that the order of the rows cannot matter.
+                # The earliest that is a time, so that the order of the rows cannot matter.
                 files[file_name] = min(files[file_name], datetime_text, key=lambda text: (_parsed(text) is None, text))
             else:
                 files[file_name] = sys.intern(datetime_text)
@@ -131,11 +131,7 @@ def read_submission_format(path: Path) -> SubmissionFormat:
     """Read the `seq_id` of every row and the order of the labels; the values do not matter."""
     seq_ids: dict[str, int] = {}
     with csv_rows(path) as (header, rows):
-        labels = tuple(header[1:])
-        if header[:1] != ["seq_id"]:
-            got = header[0] if header else "an empty line"
-            raise InputError(f"{path}, row 1, column 1: must be seq_id, got {got!r}")
-        check_labels(path, labels)
+        labels = check_header(path, header)
         for row_number, row in rows:
             seq_id = row[0]
             if not seq_id:
@@ -151,8 +147,11 @@ def read_submission_format(path: Path) -> SubmissionFormat:
     return SubmissionFormat(tuple(seq_ids), labels)
 
 
-def check_labels(path: Path, labels: tuple[str, ...]) -> None:
-    """Refuse a header that does not have each of the 54 labels once."""
+def check_header(path: Path, header: list[str]) -> tuple[str, ...]:
+    """The labels of a header, in its order. Raises InputError where it is not `seq_id` and each of the 54 once."""
+    if header[:1] != ["seq_id"]:
+        raise InputError(f"{path}, row 1, column 1: must be seq_id, got {header[0] if header else ''!r}")
+    labels = header[1:]
     missing = sorted(set(LABELS) - set(labels))
     unknown = sorted(set(labels) - set(LABELS))
     if missing or unknown:
@@ -160,9 +159,7 @@ def check_labels(path: Path, labels: tuple[str, ...]) -> None:
             f"{path}, row 1: must have the {len(LABELS)} labels, "
             f"got {len(missing)} missing {missing[:5]} and {len(unknown)} unknown {unknown[:5]}"
         )
-    if len(labels) > len(LABELS):
-        twice = sorted({label for label in labels if labels.count(label) > 1})
-        raise InputError(f"{path}, row 1: must have each label once, got {twice[:5]} more than once")
+    return tuple(labels)
 
 
 def plan_sequences(metadata: Metadata, submission_format: SubmissionFormat | None) -> Plan:
@@ -206,7 +203,7 @@ def hour_and_month(sequence: Sequence) -> tuple[int, int]:
 
 
 def site_and_seconds(sequence: Sequence) -> tuple[str, int | None]:
-    """Its camera ("" where neither a column nor the `seq_id` tells), and its moment in seconds since 1970 by its clock."""
+    """Its camera ("" where neither a column nor the `seq_id` names it), and its moment in seconds since 1970 by its clock."""
     match = PUBLIC_SEQ_ID.fullmatch(sequence.seq_id)
     site = sequence.site or (match["site"] if match else "")
     moment = moment_of(sequence)

@@ -24,7 +24,7 @@ from inference.storage.local import safe_path
 PHOTO_NAME = re.compile(r"[^.].*\.(jpe?g|png)", re.IGNORECASE)
 """Not hidden files: macOS leaves a `._IMG_0001.JPG` beside every photo."""
 NO_DATE = re.compile(r"0000\D00\D00")
-"""What cameras say whose clock was never set."""
+"""What cameras write whose clock was never set."""
 LINKS = "links to folders: their photos lie elsewhere"
 
 
@@ -41,14 +41,14 @@ class Found:
 
     @property
     def n_undated(self) -> int:
-        """Photos that do not say when they were taken."""
+        """Photos without a time."""
         return sum(photo.moment is None for photo in self.photos)
 
 
 def find_photos(folder: Path) -> Found:
     """Every JPEG and PNG below a folder, with the camera's clock. Raises InputError where there is none.
 
-    Only the beginning of each file is read. What cannot be read is listed all the same: `predict` tells why. Links to folders
+    Only the beginning of each file is read. What cannot be read is listed all the same: `predict` reports why. Links to folders
     are not followed, as `predict` reads nothing outside the folder: they are counted, like folders that cannot be read.
     """
     left_out: Counter[str] = Counter()
@@ -116,30 +116,30 @@ def read_coco(path: Path) -> Found:
     return Found(photos, clock=clock)
 
 
-def remarks(found: Found, bursts: list[Burst]) -> list[str]:
-    """What somebody has to know who goes on with these bursts."""
-    told = []
+def warnings(found: Found, bursts: list[Burst]) -> list[str]:
+    """What must be known before predicting with these bursts."""
+    messages = []
     if found.n_outside:
-        told.append(
-            f"{found.n_outside} photos are links that lead out of the folder: predict reads nothing there and will call them "
+        messages.append(
+            f"{found.n_outside} photos are links that lead out of the folder: predict reads nothing there and reports "
             "an unsafe path; copy them, or give the folder that they lead into"
         )
     if found.n_undated:
-        told.append(f"{found.n_undated} photos do not say when they were taken: a burst each")
+        messages.append(f"{found.n_undated} photos have no time: a burst each")
     if found.clock:
-        told.append(f"times with an offset from UTC were converted to {found.clock}")
+        messages.append(f"times with an offset from UTC were converted to {found.clock}")
     if long := [burst for burst in bursts if burst.n_beyond]:
-        told.append(
-            f"not looked at: {sum(burst.n_beyond for burst in long)} photos; the published ensemble uses the first {FRAMES_USED} of a burst, "
+        messages.append(
+            f"not used: {sum(burst.n_beyond for burst in long)} photos; the published ensemble uses the first {FRAMES_USED} of a burst, "
             f"and {len(long)} bursts are longer (up to {max(len(burst.photos) for burst in long)} photos): "
             f"--max-photos {FRAMES_USED} cuts them, so that every photo counts"
         )
     if n_other := sum(not burst.is_in_name_order for burst in bursts):
-        told.append(
+        messages.append(
             f"{n_other} bursts: predict takes photos in the order of their names as text (IMG_10 before IMG_9), "
             "which is not that of their times"
         )
-    return [*told, *(f"left out: {count} {what}" for what, count in sorted(found.left_out.items()))]
+    return [*messages, *(f"left out: {count} {what}" for what, count in sorted(found.left_out.items()))]
 
 
 def write_metadata(path: Path, bursts: list[Burst]) -> None:

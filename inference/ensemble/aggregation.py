@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    Pixels = npt.NDArray[np.uint8]
-    """uint8 (H, W, 3), RGB, 0-255."""
-    Probabilities = npt.NDArray[np.float32]
-    """float32 (..., C), 0-1, classes in the order of LABELS."""
-from typing import TYPE_CHECKING
-
-import numpy as np
-
+from inference.bundle.manifest import Manifest
 from inference.bundle.passes import STACKABLE_EFFORT
 from inference.core.labels import LABELS, N_CLASSES
-
-if TYPE_CHECKING:
-    from inference.bundle.manifest import Manifest
-    from inference.core.sequences import Probabilities
-    from inference.records.schema import Record
+from inference.core.sequences import Probabilities
+from inference.records.schema import Record
 
 
 @dataclass(frozen=True)
@@ -54,7 +42,7 @@ class Aggregated:
 
 
 def aggregate(records: Sequence[Record], manifest: Manifest) -> Aggregated:
-    """Aggregate the answers about N sequences, each with one to F frames (REFERENCE.md section 3.3)."""
+    """Aggregate the outputs for N sequences, each with one to F frames, as the published program does."""
     n_frames = np.array([record.n_frames for record in records], dtype=np.int64)
     if len(n_frames) and n_frames.min() < 1:
         raise ValueError("records must have at least one frame each, got one without")
@@ -78,18 +66,18 @@ def aggregate(records: Sequence[Record], manifest: Manifest) -> Aggregated:
 
 
 def blended(aggregated: Aggregated, manifest: Manifest) -> Probabilities:
-    """The estimates of N sequences after the networks on whole sequences had their say: float32 (N, C), a new array.
+    """The estimates of N sequences, blended with the networks on whole sequences: float32 (N, C), a new array.
 
-    A sequence with one frame keeps the estimate from it: nobody looked at its mean and background.
+    A sequence with one frame keeps the estimate from it: it has no mean and no background.
     """
     estimate = aggregated.estimate.copy()
     for blend in manifest.ensemble.blends:
         columns = [LABELS.index(label) for label in blend.classes]
-        answers = np.stack([estimate, *(aggregated.sequence_medians[name] for name in blend.networks)])[..., columns]
+        stacked = np.stack([estimate, *(aggregated.sequence_medians[name] for name in blend.networks)])[..., columns]
         if blend.method == "median":
-            estimate[:, columns] = np.median(answers, axis=0)
+            estimate[:, columns] = np.median(stacked, axis=0)
         else:
-            mean = np.average(answers.astype(np.float64), axis=0, weights=blend.weights)
+            mean = np.average(stacked.astype(np.float64), axis=0, weights=blend.weights)
             estimate[:, columns] = np.clip(mean, 0.0, 1.0)
     one_frame = aggregated.n_frames == 1
     estimate[one_frame] = aggregated.estimate[one_frame]
@@ -129,8 +117,8 @@ def _sequence_medians(
         rows = estimate.copy()
         for row, record in enumerate(records):
             outputs = record.sequence_outputs[columns]
-            asked = outputs[~np.isnan(outputs).any(axis=1)]
-            if len(asked):  # with one frame nobody was asked
-                rows[row] = np.median(asked, axis=0)
+            computed = outputs[~np.isnan(outputs).any(axis=1)]
+            if len(computed):  # none with one frame
+                rows[row] = np.median(computed, axis=0)
         medians[network.name] = rows
     return medians

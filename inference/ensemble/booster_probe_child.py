@@ -1,4 +1,4 @@
-"""The child process of `booster_trial`: loads every booster of a bundle, lets it answer, says which one it is about to load.
+"""The child process of `booster_probe`: names each booster of a bundle, loads it and calls it once.
 
 It may die at any moment: that is what it is for.
 """
@@ -26,22 +26,22 @@ NO_CORE_DUMP = (0, 0)
 
 
 def main() -> None:
-    """Try the boosters of the bundle in the first argument, whose identity is the second."""
+    """Load the boosters of the bundle in the first argument, whose identity is the second."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, NO_CORE_DUMP)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     lines = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # LightGBM prints where it likes
     try:
-        answer_with_every_booster(Path(sys.argv[1]), sys.argv[2], lines)
+        predict_with_every_booster(Path(sys.argv[1]), sys.argv[2], lines)
     except BundleError as error:
-        _tell(lines, error=str(error))
+        _send(lines, error=str(error))
     else:
-        _tell(lines, error=None)
+        _send(lines, error=None)
 
 
-def answer_with_every_booster(folder: Path, bundle_id: str, lines: int) -> None:
-    """Check, load and ask every booster. Raises BundleError for the first that is not what it must be."""
+def predict_with_every_booster(folder: Path, bundle_id: str, lines: int) -> None:
+    """Check, load and call every booster. Raises BundleError for the first that is not what it must be."""
     manifest, identity = read_manifest(folder)
     if identity != bundle_id:
         raise BundleError(f"{folder}: must be bundle {bundle_id}, got {identity}")
@@ -50,12 +50,12 @@ def answer_with_every_booster(folder: Path, bundle_id: str, lines: int) -> None:
     rows = np.array([np.zeros(n_features), np.full(n_features, np.nan)])
     for relative in booster_paths(manifest):
         path = str(bundle.path(relative))
-        _tell(lines, booster=path)
+        _send(lines, booster=path)
         data = read_booster(bundle, relative)
         check_booster_text(path, data)
-        answers = np.asarray(load_booster(bundle, relative, data).predict(rows))
-        if not np.all((answers >= 0) & (answers <= 1)):
-            raise BundleError(f"{path}: must answer with probabilities, got {answers}")
+        predicted = np.asarray(load_booster(bundle, relative, data).predict(rows))
+        if not np.all((predicted >= 0) & (predicted <= 1)):
+            raise BundleError(f"{path}: must give probabilities, got {predicted}")
 
 
 def _end_with_parent() -> None:
@@ -65,7 +65,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _tell(lines: int, **message: Any) -> None:
+def _send(lines: int, **message: Any) -> None:
     os.write(lines, json.dumps(message).encode() + b"\n")
 
 

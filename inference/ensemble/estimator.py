@@ -1,11 +1,10 @@
-"""Records -> final probabilities: aggregation, a look around, then the stackers where their features are as they expect."""
+"""Records -> final probabilities: aggregation, neighbourhood, then the stackers where their features are complete."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import compress
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +12,13 @@ import numpy.typing as npt
 from inference.bundle.manifest import Manifest
 from inference.bundle.reader import Bundle
 from inference.core.labels import LABELS
+from inference.core.sequences import Probabilities
 from inference.ensemble.aggregation import aggregate, blended
 from inference.ensemble.booster_probe import start_probe
 from inference.ensemble.features import stacker_features
 from inference.ensemble.neighbourhood import Neighbourhood, neighbourhood_means
 from inference.ensemble.stackers import Stackers
 from inference.records.schema import Record
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Estimator:
     """The second phase of a bundle in memory, for any number of records at a time."""
 
     def __init__(self, bundle: Bundle) -> None:
-        """Start to try the stackers in a child process, which takes seconds; `load` waits for it."""
+        """Start to load the stackers in a child process, which takes seconds; `load` waits for it."""
         self.bundle = bundle
         self._manifest = bundle.manifest
         self._priors = priors_row(bundle.manifest.priors)
@@ -63,7 +60,7 @@ class Estimator:
         """Estimate some records; one without a readable frame gets the priors.
 
         `neighbours` are their rows of `Neighbourhood.means`; without them, as in a provisional submission, the
-        stackers are told that nobody was around.
+        stackers get the values for no neighbours.
         """
         self.load()
         stacking = self._manifest.ensemble.stacking
@@ -79,7 +76,7 @@ class Estimator:
         if stacking and self._stackers and stacked:
             rows = aggregated.is_complete
             features = stacker_features(aggregated, self._manifest, stacking, neighbours)[rows]
-            estimate[rows] = self._stackers.restack(estimate[rows], features)
+            estimate[rows] = self._stackers.predict(estimate[rows], features)
         probabilities[[record.n_frames > 0 for record in records]] = estimate
         return Predictions(records, probabilities, stacked, features)
 
@@ -87,7 +84,7 @@ class Estimator:
 def neighbourhood_of_records(
     chunks: Iterable[list[Record]], n_records: int, manifest: Manifest
 ) -> Neighbourhood | None:
-    """What the other cameras saw around each of all records; None where the manifest does not ask."""
+    """What the other cameras saw around each of all records; None where the manifest has no neighbours."""
     stacking = manifest.ensemble.stacking
     if not (stacking and stacking.neighbours):
         return None

@@ -1,11 +1,11 @@
-"""Aggregated answers -> the matrix that the stackers were trained on, column by column as the manifest names them."""
+"""Aggregated outputs -> the matrix that the stackers were trained on, column by column as the manifest names them."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,25 +13,23 @@ import numpy.typing as npt
 from inference.bundle.manifest import Block, Manifest, Stacking
 from inference.core.files import output_errors
 from inference.core.labels import LABELS
+from inference.core.sequences import Probabilities
 from inference.ensemble.aggregation import Aggregated
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
 
 
 def stacker_features(
     aggregated: Aggregated, manifest: Manifest, stacking: Stacking, neighbours: Probabilities | None = None
 ) -> npt.NDArray[np.float64]:
-    """Build the features of N sequences (REFERENCE.md section 3.4).
+    """Build the features of N sequences.
 
     Parameters
     ----------
-    neighbours : float32 (N, W, K), of W windows and K feature classes; NaN where nobody else fired.
-        None: nobody has looked around
+    neighbours : float32 (N, W, K), of W windows and K feature classes; NaN where no other camera fired.
+        None where they are not known
 
     Returns
     -------
-    float64 (N, D), D = len(manifest.feature_names). Only the networks' own answers about a frame that does not exist
+    float64 (N, D), D = len(manifest.feature_names). Only the networks' own outputs for a frame that does not exist
     hold `stacking.missing_frame`; medians hold the first frame's, networks on the whole sequence the estimate. Where
     there is no neighbour, their features hold `stacking.neighbours.missing`.
     """
@@ -45,8 +43,8 @@ def stacker_features(
         elif block == Block.MONTH:
             values = aggregated.months.astype(np.float64)
         elif block == Block.FRAME_OUTPUTS:
-            answers = aggregated.frame_outputs[..., classes].astype(np.float64)
-            values = np.where(np.isnan(answers), stacking.missing_frame, answers)
+            outputs = aggregated.frame_outputs[..., classes].astype(np.float64)
+            values = np.where(np.isnan(outputs), stacking.missing_frame, outputs)
         elif block == Block.FRAME_MEDIANS:
             values = aggregated.frame_medians[..., classes].astype(np.float64)
         elif block == Block.NEIGHBOURS and stacking.neighbours:

@@ -1,19 +1,17 @@
-"""What the other cameras saw around the same time: an animal here is likelier when its herd just passed next door."""
+"""What the other cameras saw around the same time: an animal is likelier here when its herd has just passed nearby."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from inference.bundle.manifest import NeighbourOptions
-    from inference.core.sequences import Probabilities
+from inference.bundle.manifest import NeighbourOptions
+from inference.core.sequences import Probabilities
 
-    Integers = npt.NDArray[np.int64]
+Integers = npt.NDArray[np.int64]
 
 FRACTION_BITS = 40
 """Scores are added as whole multiples of 2 ** -40, so that a sum depends neither on the order of the records nor on what
@@ -34,14 +32,14 @@ class Neighbourhood:
     means : float32 (N, W, K) over W windows and K feature classes; NaN where no other camera fired within the window.
         All NaN where the neighbours are not used.
     coverage : share of the N sequences with a neighbour, by window
-    is_used : False where the data are too sparse, as in test sets whose ids do not tell the camera
-    n_unplaced : sequences without a known camera or moment: nobody's neighbours
+    is_used : False where the data are too sparse, as in test sets whose ids do not contain the camera
+    n_unlocated : sequences without a known camera or moment, which are never neighbours
     """
 
     means: Probabilities
     coverage: tuple[float, ...]
     is_used: bool
-    n_unplaced: int
+    n_unlocated: int
 
 
 def neighbourhood_means(
@@ -51,16 +49,16 @@ def neighbourhood_means(
 
     Parameters
     ----------
-    scores : float32 (N, K), 0-1; NaN in rows that nobody has looked at
+    scores : float32 (N, K), 0-1; NaN in rows without an estimate
     moments : int64 (N,), seconds; any origin
     sites : int64 (N,), one number for each camera; -1 where the camera or the moment is not known
     """
-    placed = _Located.of(scores, moments, sites, options.windows_seconds)
+    located = _Located.of(scores, moments, sites, options.windows_seconds)
     n_sequences = max(1, len(scores))
-    coverage = tuple(float(n) / n_sequences for n in np.count_nonzero(placed.counts, axis=0))
+    coverage = tuple(float(n) / n_sequences for n in np.count_nonzero(located.counts, axis=0))
     is_used = max(coverage) >= options.min_coverage
     nothing = np.broadcast_to(np.float32(np.nan), (len(scores), len(coverage), scores.shape[1]))
-    means = placed.means(scores) if is_used else nothing
+    means = located.means(scores) if is_used else nothing
     return Neighbourhood(means, coverage, is_used, int(np.count_nonzero(sites < 0)))
 
 
@@ -81,8 +79,8 @@ def neighbour_means(
     -------
     float32 (N, W, K), NaN where there is no neighbour, and int64 (N, W)
     """
-    placed = _Located.of(scores, moments, sites, windows)
-    return placed.means(scores), placed.counts
+    located = _Located.of(scores, moments, sites, windows)
+    return located.means(scores), located.counts
 
 
 @dataclass(frozen=True)
@@ -107,10 +105,10 @@ class _Located:
         if len(scores) > MOST_SEQUENCES:
             raise ValueError(f"neighbours: must be at most {MOST_SEQUENCES} sequences, got {len(scores)}")
         counts = np.zeros((len(scores), len(windows)), np.int64)
-        placed = np.flatnonzero((sites >= 0) & ~np.isnan(scores).any(axis=1))
-        by_time = placed[np.argsort(moments[placed], kind="stable")]
+        located = np.flatnonzero((sites >= 0) & ~np.isnan(scores).any(axis=1))
+        by_time = located[np.argsort(moments[located], kind="stable")]
         by_camera = np.argsort(sites[by_time], kind="stable")
-        if not len(placed):
+        if not len(located):
             return cls(by_time, by_camera, (), counts)
         spans = tuple(_Spans.of(moments[by_time], sites[by_time], window) for window in windows)
         for w, span in enumerate(spans):
@@ -123,7 +121,8 @@ class _Located:
         means = np.full((len(scores), self.counts.shape[1], n_classes), np.nan, np.float32)
         if not self.spans:
             return means
-        for classes in _blocks(n_classes):
+        for first in range(0, n_classes, BLOCK_CLASSES):
+            classes = slice(first, first + BLOCK_CLASSES)
             whole = _fixed_point(scores[self.by_time, classes])
             over_time, over_cameras = _prefix_sums(whole), _prefix_sums(whole[self.by_camera])
             del whole
@@ -193,8 +192,3 @@ def _prefix_sums(values: Integers) -> Integers:
     sums = np.zeros((len(values) + 1, values.shape[1]), np.int64)
     np.cumsum(values, axis=0, out=sums[1:])
     return sums
-
-
-def _blocks(n_classes: int) -> Iterator[slice]:
-    for first in range(0, n_classes, BLOCK_CLASSES):
-        yield slice(first, min(first + BLOCK_CLASSES, n_classes))

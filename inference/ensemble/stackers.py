@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from inference.bundle.manifest import Stacking, booster_path
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError
 from inference.core.labels import LABELS
+from inference.core.sequences import Probabilities
 from inference.ensemble.booster_probe import probe_boosters
 
 # Where scikit-learn is installed LightGBM imports it, for wrappers that nobody needs here: most of a second for each process.
@@ -27,8 +27,6 @@ finally:
     if _IS_HIDDEN:
         del sys.modules["sklearn"]
 
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
 
 ANONYMOUS_FEATURE = re.compile(r"Column_\d+")
 
@@ -41,11 +39,12 @@ class Stackers:
         probe_boosters(bundle)
         self._columns = [LABELS.index(label) for label in stacking.classes]
         self._boosters = [
-            [_read_and_load(bundle, booster_path(name, label)) for name in stacking.sets] for label in stacking.classes
+            [load_booster(bundle, path, read_booster(bundle, path)) for path in paths]
+            for paths in ([booster_path(name, label) for name in stacking.sets] for label in stacking.classes)
         ]
 
-    def restack(self, estimate: Probabilities, features: npt.NDArray[np.float64]) -> Probabilities:
-        """Replace the stacked classes of an estimate.
+    def predict(self, estimate: Probabilities, features: npt.NDArray[np.float64]) -> Probabilities:
+        """Replace the stacked classes of an estimate by what the stackers predict.
 
         Parameters
         ----------
@@ -58,13 +57,13 @@ class Stackers:
         """
         stacked = estimate.copy()
         for column, boosters in zip(self._columns, self._boosters, strict=True):
-            answers = [np.asarray(booster.predict(features)) for booster in boosters]
-            stacked[:, column] = np.mean(answers, axis=0)
+            predicted = [np.asarray(booster.predict(features)) for booster in boosters]
+            stacked[:, column] = np.mean(predicted, axis=0)
         return stacked
 
 
 def read_booster(bundle: Bundle, relative: str) -> bytes:
-    """The content of a booster's file. Raises BundleError unless it is what the manifest says, at this very moment."""
+    """The content of a booster's file. Raises BundleError unless it has the manifest's hash at this very moment."""
     path = bundle.path(relative)
     try:
         data = path.read_bytes()
@@ -85,10 +84,6 @@ def load_booster(bundle: Bundle, relative: str, data: bytes) -> lightgbm.Booster
         raise BundleError(f"{path}: must be a LightGBM model, got: {error}") from error
     check_feature_names(str(path), booster.feature_name(), bundle.manifest.feature_names)
     return booster
-
-
-def _read_and_load(bundle: Bundle, relative: str) -> lightgbm.Booster:
-    return load_booster(bundle, relative, read_booster(bundle, relative))
 
 
 def check_feature_names(where: str, got: list[str], expected: tuple[str, ...]) -> None:

@@ -1,114 +1,124 @@
-"""The deadline: what was measured decides how much effort the sequences that are left can get."""
+"""The deadline: what was measured decides how much effort, and which precision, the sequences that are left get."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 
 from inference.bundle.passes import Effort
+from inference.core.choices import Precision
+from inference.execution.throughput import MARGIN_SHARE, BatchTiming, MeasuredThroughput
 
-MARGIN_SHARE = 0.05
-"""Share of the budget that plans leave unused."""
 CUTOFF_SHARE = 0.97
 """At this share of the budget the best submission so far becomes final, whatever the run is doing."""
 MAX_POSTPROCESS_SHARE = 0.2
 """Largest share of the budget that is kept for the second phase."""
 UPGRADE_SLACK = 0.9
 """More effort again only if it would end within this share of the time left: no wavering between two levels."""
-WINDOW_BATCHES = 20
-"""Batches that the rates are measured on."""
+MIXED_LOAD_SHARE = 0.1
+"""Largest share of the time left that loading the networks in mixed precision may take."""
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What one batch took.
+class Step:
+    """What comes next.
 
     Attributes
     ----------
-    n_sequences : in the batch, those without a readable photo included
-    cost : work that the networks did, `passes.relative_cost` added up
-    full_cost : work that they would have done at full effort
-    network_seconds : in the networks
-    photo_seconds : what the decoding threads need for so many sequences, divided by their number
+    n_sequences : that are computed together
+    is_mixed : whether mixed precision was turned on to save time
+    tries_mixed : whether to compare the records with those in mixed precision, which may then be adopted
     """
 
     n_sequences: int
-    cost: float
-    full_cost: float
-    network_seconds: float
-    photo_seconds: float
+    effort: Effort
+    precision: Precision
+    is_mixed: bool = False
+    tries_mixed: bool = False
+
+
+@dataclass(frozen=True)
+class NoDeadline:
+    """The policy of a run without a budget: full effort in the precision that was selected."""
+
+    precision: Precision
+
+    def next_step(self, n_left: int, n_all: int, n_batch: int, now: float) -> Step:  # noqa: ARG002  # as the other's
+        """The next batch."""
+        return Step(n_batch, Effort.FULL, self.precision)
+
+    def observe(self, batch: BatchTiming, postprocess_seconds_per_sequence: float) -> None:
+        """Nothing depends on the time that batches take."""
+
+    def adopt_mixed(self) -> None:
+        """Never proposed, so never adopted."""
 
 
 class DeadlinePolicy:
-    """How fast a run goes, and what effort that leaves for the rest. Times in seconds since the run began."""
+    """How much effort the time leaves for the rest. Times in seconds since the run began."""
 
-    def __init__(self, budget: float, costs: Mapping[Effort, float]) -> None:
-        """Plan to be ready within `budget` seconds; `costs` is the relative cost of a whole sequence at each effort."""
+    def __init__(
+        self,
+        budget: float,
+        throughput: MeasuredThroughput,
+        precision: Precision = Precision.FLOAT32,
+        *,
+        load_seconds: float = math.inf,
+        starts_small: bool = True,
+    ) -> None:
+        """Plan to be ready within `budget` seconds.
+
+        Parameters
+        ----------
+        precision : that was selected
+        load_seconds : what loading the networks in mixed precision takes; infinite where that cannot be tried
+        starts_small : single sequences until the first measurement, since a batch might take all the time there is
+        """
         if budget <= 0:
             raise ValueError(f"a budget must be positive, got {budget} s")
         self.budget = budget
-        self._shares = {effort: cost / costs[Effort.FULL] for effort, cost in costs.items()}
-        self._batches: deque[Batch] = deque(maxlen=WINDOW_BATCHES)
-        self._effort = Effort.FULL
-        self.postprocess_seconds_per_sequence = 0.0
-        """What the second phase takes, once that is known."""
+        self.effort = Effort.FULL
+        self._precision = precision
+        self._is_mixed = False
+        self._throughput = throughput
+        self._load_seconds = load_seconds
+        self._starts_small = starts_small
+        self._postprocess = 0.0
 
-    @property
-    def cutoff(self) -> float:
-        """When the best submission so far becomes final."""
-        return self.budget * CUTOFF_SHARE
+    def next_step(self, n_left: int, n_all: int, n_batch: int, now: float) -> Step:
+        """What the next `n_batch` of the `n_left` sequences get; the second phase handles all `n_all`."""
+        self.effort = self.effort_for(n_left, n_all, n_batch, now)
+        is_short_of_time = Effort.FULL < self.effort < Effort.PRIORS
+        if is_short_of_time and self._load_seconds <= MIXED_LOAD_SHARE * (self.budget - now):
+            self._load_seconds = math.inf  # only once
+            return Step(n_batch, Effort.FULL, self._precision, tries_mixed=True)
+        is_small = self._starts_small and not self._throughput.is_measured
+        return Step(1 if is_small else n_batch, self.effort, self._precision, self._is_mixed)
 
-    @property
-    def is_measured(self) -> bool:
-        """Whether any network was asked yet."""
-        return any(batch.cost for batch in self._batches)
+    def observe(self, batch: BatchTiming, postprocess_seconds_per_sequence: float) -> None:
+        """Learn from a batch, and what the second phase takes as far as it is known."""
+        self._throughput.observe(batch)
+        self._postprocess = postprocess_seconds_per_sequence
 
-    @property
-    def effort(self) -> Effort:
-        """What was decided last."""
-        return self._effort
-
-    def observe(self, batch: Batch) -> None:
-        """Learn from a batch."""
-        self._batches.append(batch)
-
-    def forget(self) -> None:
-        """The networks have changed: what was measured and decided no longer holds."""
-        self._batches.clear()
-        self._effort = Effort.FULL
-
-    def seconds_per_sequence(self, effort: Effort) -> float:
-        """Projected wall time of a sequence: the slower of networks and photos, which work at the same time."""
-        if effort == Effort.PRIORS or not self.is_measured:
-            return 0.0
-        n_sequences = sum(batch.n_sequences for batch in self._batches)
-        seconds_per_cost = sum(batch.network_seconds for batch in self._batches) / sum(
-            batch.cost for batch in self._batches
-        )
-        full_cost = sum(batch.full_cost for batch in self._batches) / n_sequences
-        photos = sum(batch.photo_seconds for batch in self._batches) / n_sequences
-        return max(seconds_per_cost * full_cost * self._shares[effort], photos)
+    def adopt_mixed(self) -> None:
+        """Mixed precision holds: use it from now on; what was measured and decided before no longer counts."""
+        self._precision, self._is_mixed, self.effort = Precision.MIXED, True, Effort.FULL
+        self._throughput.reset()
 
     def effort_for(self, n_left: int, n_all: int, n_batch: int, now: float) -> Effort:
         """The most effort at which the sequences that are left are done in time.
 
-        If even the cheapest network cannot look at all of them, it looks at as many as it can; the rest gets the
-        priors. `n_batch` sequences come next; the second phase handles all `n_all`.
+        If even the cheapest network cannot look at all of them, it looks at as many as it can; the rest gets the priors.
         """
         # A projection of the second phase alone never takes the photos all their time.
-        finish = min(n_all * self.postprocess_seconds_per_sequence, self.budget * MAX_POSTPROCESS_SHARE)
+        finish = min(n_all * self._postprocess, self.budget * MAX_POSTPROCESS_SHARE)
         left = self.budget * (1 - MARGIN_SHARE) - now - finish
-        if left <= n_batch * self.seconds_per_sequence(Effort.FIRST_NETWORK):
-            self._effort = Effort.PRIORS
-            return self._effort
-        if self.is_measured:
-            self._effort = min(self._most_effort(n_left, left), Effort.FIRST_NETWORK)
-        return self._effort
-
-    def _most_effort(self, n_left: int, seconds_left: float) -> Effort:
+        if left <= n_batch * self._throughput.seconds_per_sequence(Effort.FIRST_NETWORK):
+            return Effort.PRIORS
+        if not self._throughput.is_measured:
+            return self.effort
         for effort in Effort:
-            slack = UPGRADE_SLACK if effort < self._effort else 1.0
-            if n_left * self.seconds_per_sequence(effort) <= seconds_left * slack:
-                return effort
-        return Effort.PRIORS
+            slack = UPGRADE_SLACK if effort < self.effort else 1.0
+            if n_left * self._throughput.seconds_per_sequence(effort) <= left * slack:
+                return min(effort, Effort.FIRST_NETWORK)
+        return Effort.FIRST_NETWORK

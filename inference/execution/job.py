@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inference.bundle.passes import Effort, passes_for, relative_cost
 from inference.core.choices import DEFAULT_BATCH_SIZE, DEFAULT_READ_TIMEOUT, DecoderName, EngineName, Precision, Preset
 from inference.core.errors import UsageError
 from inference.core.sequences import Sequence
@@ -69,7 +71,7 @@ class Job:
         """Index of this shard's first sequence among all."""
         return self.shard.bounds(len(self.plan.sequences))[0]
 
-    @property
+    @cached_property
     def sequences(self) -> tuple[Sequence, ...]:
         """The sequences of this shard."""
         first, end = self.shard.bounds(len(self.plan.sequences))
@@ -79,16 +81,27 @@ class Job:
         """The photos, each waited for a limited time."""
         return open_storage(self.photos, read_timeout)
 
-    @property
+    @cached_property
     def n_photos(self) -> int:
         """How many photos take part."""
         n_frames = self.bundle.manifest.n_frames
-        return sum(len(sequence.images[:n_frames]) for sequence in self.sequences)
+        return sum(min(len(sequence.images), n_frames) for sequence in self.sequences)
+
+    @cached_property
+    def costs(self) -> dict[tuple[Effort, int], float]:
+        """Work of the networks on a sequence, by effort and number of frames; see `relative_cost`."""
+        manifest = self.bundle.manifest
+        passes = {effort: passes_for(manifest, effort, flip_tta=self.flip_tta) for effort in Effort}
+        return {
+            (effort, n_frames): relative_cost(passes[effort], n_frames)
+            for effort in Effort
+            for n_frames in range(manifest.n_frames + 1)
+        }
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run a job; nothing here changes the answers of a run that is not short of time.
+    """How to run a job; nothing here changes the results of a run that is not short of time.
 
     Attributes
     ----------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -41,10 +41,35 @@ OBSERVATION_COLUMNS = (
     "bboxHeight", "classificationMethod", "classifiedBy", "classificationTimestamp", "classificationProbability",
     "observationTags", "observationComments",
 )  # fmt: skip
-TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%z"
 FILE_PATH = re.compile(r"(?=[^./~])((?!\.{2}).)*")
 """What `filePath` may be (media-table-schema 1.0.2): relative, and without `..` anywhere."""
 MEDIA_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png"}
+
+
+Row = Mapping[str, Any]
+"""A row of a table by column; columns that it does not have stay empty."""
+
+
+@dataclass(frozen=True)
+class CamtrapSource:
+    """What a package is made of.
+
+    Attributes
+    ----------
+    sequences : of the metadata, by `seq_id`
+    sites : deployment of every sequence
+    unprocessed : sequences none of whose photos went through a network: `unclassified`
+    threshold : from here on a label is an observation; a sequence without any is `unknown`
+    created : when the package was made, with its time zone
+    """
+
+    run: FinishedRun
+    sequences: Mapping[str, Sequence]
+    sites: Mapping[str, str]
+    unprocessed: frozenset[str]
+    project: Project
+    threshold: float
+    created: datetime
 
 
 @dataclass(frozen=True)
@@ -67,54 +92,35 @@ class Written:
     n_without_time: int
 
 
-def write_camtrap_dp(
-    run: FinishedRun,
-    sequences: Mapping[str, Sequence],
-    sites: Mapping[str, str],
-    unseen: frozenset[str],
-    project: Project,
-    folder: Path,
-    threshold: float,
-    created: datetime,
-) -> Written:
+def write_camtrap_dp(source: CamtrapSource, folder: Path) -> Written:
     """Write `deployments.csv`, `media.csv`, `observations.csv` and, last, `datapackage.json` into a folder.
-
-    Parameters
-    ----------
-    sites : deployment of every sequence
-    unseen : sequences none of whose photos any network saw: `unclassified`
-    threshold : from here on a label is an observation; a sequence without any is `unknown`
-    created : when the package was made, with its time zone
 
     Raises UsageError where the project does not know a deployment, InputError where nothing has a time.
     """
-    ours = [sequences[seq_id] for seq_id in run.predictions.seq_ids if seq_id in sequences]
-    events = [event for sequence in ours if (event := _event(sequence, sites[sequence.seq_id], project.zone))]
+    run, project = source.run, source.project
+    ours = [source.sequences[seq_id] for seq_id in run.predictions.seq_ids if seq_id in source.sequences]
+    events = [event for one in ours if (event := _event(one, source.sites[one.seq_id], project.zone))]
     if not events:
         raise InputError(f"{run.folder}: at least one sequence must have a photo with a datetime, got none")
     known = {deployment.id: deployment for deployment in project.deployments}
-    used = {event.deployment for event in events}
-    if missing := sorted(used - known.keys()):
+    if missing := sorted({event.deployment for event in events} - known.keys()):
         raise UsageError(f"--project: deployments must have every site, got {len(missing)} missing {missing[:5]}")
-    media = _media(events, run, project)
+    media = _media(events, source)
+    rows = dict(zip(run.predictions.seq_ids, run.predictions.values, strict=True))
+    observations = [row for event in events for row in _observation_rows(event, rows[event.sequence.seq_id], source)]
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with atomic_csv(folder / "deployments.csv") as writer:
-        writer.writerow(DEPLOYMENT_COLUMNS)
-        writer.writerows(_deployment_rows(events, known))
-    with atomic_csv(folder / "media.csv") as writer:
-        writer.writerow(MEDIA_COLUMNS)
-        writer.writerows(media)
-    rows = dict(zip(run.predictions.seq_ids, run.predictions.values, strict=True))
-    observations = [
-        row for event in events for row in _observation_rows(event, rows[event.sequence.seq_id], run, unseen, threshold)
-    ]
-    with atomic_csv(folder / "observations.csv") as writer:
-        writer.writerow(OBSERVATION_COLUMNS)
-        writer.writerows(_in_order(row, OBSERVATION_COLUMNS) for row in observations)
-    package = _package(run, project, events, observations, created)
-    write_json(package, folder / "datapackage.json", ensure_ascii=False)
+    _write_table(folder / "deployments.csv", DEPLOYMENT_COLUMNS, _deployment_rows(events, known))
+    _write_table(folder / "media.csv", MEDIA_COLUMNS, media)
+    _write_table(folder / "observations.csv", OBSERVATION_COLUMNS, observations)
+    write_json(_package(source, events, observations), folder / "datapackage.json", ensure_ascii=False)
     return Written(len(events), len(observations), len(ours) - len(events))
+
+
+def _write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
+    with atomic_csv(path) as writer:
+        writer.writerow(columns)
+        writer.writerows([row.get(column) for column in columns] for row in rows)
 
 
 def _event(sequence: Sequence, site: str, zone: timezone) -> Event | None:
@@ -131,30 +137,27 @@ def _moment(image: Image, zone: timezone) -> datetime | None:
         return None
 
 
-def _deployment_rows(events: list[Event], known: Mapping[str, Deployment]) -> Iterator[list[Any]]:
+def _deployment_rows(events: list[Event], known: Mapping[str, Deployment]) -> Iterator[Row]:
     for site in sorted({event.deployment for event in events}):
         here = [event for event in events if event.deployment == site]
         deployment = known[site]
-        yield _in_order(
-            {
-                "deploymentID": site,
-                "locationName": deployment.location_name,
-                "latitude": deployment.latitude,
-                "longitude": deployment.longitude,
-                "coordinateUncertainty": deployment.coordinate_uncertainty,
-                "deploymentStart": _text(min(event.start for event in here)),
-                "deploymentEnd": _text(max(event.end for event in here)),
-                "cameraModel": deployment.camera_model,
-                "habitat": deployment.habitat,
-                "deploymentComments": "start and end are the times of the first and the last photo",
-            },
-            DEPLOYMENT_COLUMNS,
-        )
+        yield {
+            "deploymentID": site,
+            "locationName": deployment.location_name,
+            "latitude": deployment.latitude,
+            "longitude": deployment.longitude,
+            "coordinateUncertainty": deployment.coordinate_uncertainty,
+            "deploymentStart": _text(min(event.start for event in here)),
+            "deploymentEnd": _text(max(event.end for event in here)),
+            "cameraModel": deployment.camera_model,
+            "habitat": deployment.habitat,
+            "deploymentComments": "start and end are the times of the first and the last photo",
+        }
 
 
-def _media(events: list[Event], run: FinishedRun, project: Project) -> list[list[Any]]:
+def _media(events: list[Event], source: CamtrapSource) -> list[Row]:
     """A row for every photo; one that is in several sequences has one row. Raises InputError for paths, and for two places."""
-    rows: dict[str, list[Any]] = {}
+    rows: dict[str, Row] = {}
     deployments: dict[str, str] = {}
     for event in events:
         for image, moment in zip(event.sequence.images, event.moments, strict=True):
@@ -165,7 +168,7 @@ def _media(events: list[Event], run: FinishedRun, project: Project) -> list[list
                     f"(sequence {event.sequence.seq_id})"
                 )
             if path not in rows:
-                rows[path] = _media_row(path, image, moment, event, run, project)
+                rows[path] = _media_row(path, image, moment, event, source)
     return list(rows.values())
 
 
@@ -180,31 +183,26 @@ def _file_path(file_name: str) -> str:
     return path
 
 
-def _media_row(
-    path: str, image: Image, moment: datetime | None, event: Event, run: FinishedRun, project: Project
-) -> list[Any]:
+def _media_row(path: str, image: Image, moment: datetime | None, event: Event, source: CamtrapSource) -> Row:
     comments = [] if moment else ["no time of its own: that of the event"]
-    if reason := run.failures.get(image.file_name):
+    if reason := source.run.failures.get(image.file_name):
         comments.append(f"not used: {reason}")
-    return _in_order(
-        {
-            "mediaID": path,
-            "deploymentID": event.deployment,
-            "captureMethod": project.capture_method[0] if len(project.capture_method) == 1 else None,
-            "timestamp": _text(moment or event.start),
-            "filePath": path,
-            "filePublic": "false",
-            "fileName": path.rpartition("/")[2],
-            "fileMediatype": MEDIA_TYPES.get(path.rpartition(".")[2].lower(), "image/jpeg"),
-            "mediaComments": "; ".join(comments),
-        },
-        MEDIA_COLUMNS,
-    )
+    methods = source.project.capture_method
+    return {
+        "mediaID": path,
+        "deploymentID": event.deployment,
+        "captureMethod": methods[0] if len(methods) == 1 else None,
+        "timestamp": _text(moment or event.start),
+        "filePath": path,
+        "filePublic": "false",
+        "fileName": path.rpartition("/")[2],
+        "fileMediatype": MEDIA_TYPES.get(path.rpartition(".")[2].lower(), "image/jpeg"),
+        "mediaComments": "; ".join(comments),
+    }
 
 
-def _observation_rows(
-    event: Event, row: npt.NDArray[np.float64], run: FinishedRun, unseen: frozenset[str], threshold: float
-) -> Iterator[dict[str, Any]]:
+def _observation_rows(event: Event, row: npt.NDArray[np.float64], source: CamtrapSource) -> Iterator[Row]:
+    """The observations of an event, whose probabilities are float64 (C,)."""
     seq_id = event.sequence.seq_id
     common = {
         "deploymentID": event.deployment,
@@ -213,16 +211,16 @@ def _observation_rows(
         "eventEnd": _text(event.end),
         "observationLevel": "event",
         "classificationMethod": "machine",
-        "classifiedBy": run.model,
-        "observationComments": run.warning,
+        "classifiedBy": source.run.model,
+        "observationComments": source.run.warning,
     }
-    if seq_id in unseen:
+    if seq_id in source.unprocessed:
         yield {
             **common, "observationID": f"{seq_id}:unclassified", "observationType": "unclassified",
             "classificationMethod": None, "classifiedBy": None,
         }  # fmt: skip
         return
-    found = [label for label in SPECIES_LABELS if row[LABELS.index(label)] >= threshold]
+    found = [label for label in SPECIES_LABELS if row[LABELS.index(label)] >= source.threshold]
     for label in found:
         taxon = TAXA[label]
         yield {
@@ -235,7 +233,7 @@ def _observation_rows(
             "observationTags": f"label:{label}",
         }
     if not found:
-        is_blank = row[EMPTY] >= threshold
+        is_blank = row[EMPTY] >= source.threshold
         kind = "blank" if is_blank else "unknown"
         probability = f"{row[EMPTY]:.9g}" if is_blank else None
         yield {
@@ -246,9 +244,9 @@ def _observation_rows(
         }
 
 
-def _package(
-    run: FinishedRun, project: Project, events: list[Event], observations: list[dict[str, Any]], created: datetime
-) -> dict[str, Any]:
+def _package(source: CamtrapSource, events: list[Event], observations: list[Row]) -> dict[str, Any]:
+    """`datapackage.json`."""
+    project, used = source.project, {event.deployment for event in events}
     names = {row["scientificName"] for row in observations if row.get("scientificName")}
     taxa = {taxon.scientific_name: taxon for taxon in TAXA.values() if taxon.scientific_name in names}
     days = [moment.date().isoformat() for event in events for moment in (event.start, event.end)]
@@ -267,9 +265,9 @@ def _package(
     return {
         "resources": resources,
         "profile": f"{SCHEMAS}/camtrap-dp-profile.json",
-        "created": _text(created),
+        "created": _text(source.created),
         "title": project.title,
-        "description": f"Machine predictions by {run.model}.",
+        "description": f"Machine predictions by {source.run.model}.",
         "contributors": [one.model_dump(exclude_none=True) for one in project.contributors],
         "project": {
             "title": project.title,
@@ -278,7 +276,7 @@ def _package(
             "individualAnimals": project.individual_animals,
             "observationLevel": ["event"],
         },
-        "spatial": _spatial([one for one in project.deployments if one.id in {event.deployment for event in events}]),
+        "spatial": _spatial([one for one in project.deployments if one.id in used]),
         "temporal": {"start": min(days), "end": max(days)},
         "taxonomic": [
             {
@@ -303,7 +301,3 @@ def _spatial(deployments: list[Deployment]) -> dict[str, Any]:
 
 def _text(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
-
-
-def _in_order(row: Mapping[str, Any], columns: tuple[str, ...]) -> list[Any]:
-    return [row.get(column) for column in columns]

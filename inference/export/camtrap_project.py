@@ -1,14 +1,13 @@
-"""What photos cannot tell a Camera Trap Data Package: the file of `hakuna export --project`."""
+"""What a Camera Trap Data Package needs beside the photos: the file of `hakuna export --project`."""
 
 from __future__ import annotations
 
 from datetime import timedelta, timezone
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from inference.core.config_files import Strict, load_toml
+from inference.core.config_files import Strict
 
 MINUTES_PER_HOUR = 60
 MOST_OFFSET_MINUTES = 14 * MINUTES_PER_HOUR
@@ -51,7 +50,7 @@ class Deployment(Strict):
 
 
 class Project(Strict):
-    """What photos cannot tell: the file of `--project`."""
+    """What a package needs beside the photos: the file of `--project`."""
 
     title: str
     sampling_design: Literal[
@@ -71,8 +70,3 @@ class Project(Strict):
         """Time zone of the cameras' clocks."""
         hours, minutes = (int(part) for part in self.utc_offset[1:].split(":"))
         return timezone(timedelta(hours=hours, minutes=minutes) * (-1 if self.utc_offset[0] == "-" else 1))
-
-
-def read_project(path: Path) -> Project:
-    """Read the TOML file with what photos cannot tell. Raises UsageError naming the field."""
-    return load_toml("--project", path, Project)

@@ -8,7 +8,7 @@ from inference.core.labels import EMPTY, LABELS
 
 
 class Taxon(NamedTuple):
-    """A taxon, and what else the label tells."""
+    """A taxon, and what else the label implies."""
 
     scientific_name: str
     rank: str | None

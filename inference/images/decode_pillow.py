@@ -22,7 +22,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 QUARTER = 4
 SMALLEST_QUARTER = ImageSize(360, 480)
 FALLBACK_SIZE = ImageSize(384, 512)
-"""A photo whose quarter would be smaller than 360x480 becomes 384x512 (REFERENCE.md 3.1.3)."""
+"""A photo whose quarter would be smaller than 360x480 becomes 384x512."""
 JPEG_QUALITY = 75
 JPEG_SUBSAMPLING = "4:2:0"
 

@@ -28,7 +28,7 @@ def decode(data: bytes, preset: Preset) -> Pixels:
 
 
 def decode_plain(data: bytes) -> Pixels | None:
-    """Decode a plain JPEG: uint8 (H, W, 3), RGB; None where libjpeg-turbo has anything to say about the file."""
+    """Decode a plain JPEG: uint8 (H, W, 3), RGB; None where libjpeg-turbo warns about the file."""
     if plain_size(data) is None:
         return None
     try:

@@ -41,7 +41,7 @@ class Decoder:
     ----------
     pixels : whose pixels it gives: part of what the records depend on
     decode : screened files -> their quarter frames or errors; threads may share it
-    sequences_together : how many sequences it likes to get at once
+    sequences_together : how many sequences it decodes best at once
     max_workers : how many threads may use it, if it has threads of its own
     """
 
@@ -82,32 +82,30 @@ def find_decoder(name: DecoderName, n_workers: int = 1) -> Decoder:
 
 
 def decode_sequences(
-    sequences: list[Sequence],
-    storage: PhotoStorage,
-    preset: Preset,
-    n_frames: int,
-    decoder: Decoder,
+    sequences: list[Sequence], storage: PhotoStorage, preset: Preset, n_frames: int, decoder: Decoder
 ) -> list[DecodedSequence]:
     """Read and decode the first `n_frames` photos of each sequence.
 
     A photo that cannot be read is left out and the next ones move up; a photo beyond `n_frames` never moves in.
     """
-    files = [
-        [(image.file_name, read_image_file(storage, image.file_name)) for image in sequence.images[:n_frames]]
-        for sequence in sequences
+    names = [[image.file_name for image in sequence.images[:n_frames]] for sequence in sequences]
+    files = [[read_image_file(storage, name) for name in of_one] for of_one in names]
+    frames = iter(decoder.decode([data for of_one in files for data in of_one if isinstance(data, bytes)], preset))
+    return [
+        _decoded(sequence, [data if isinstance(data, FrameFailure) else next(frames) for data in of_one])
+        for sequence, of_one in zip(sequences, files, strict=True)
     ]
-    answers = iter(decoder.decode([data for photos in files for _, data in photos if isinstance(data, bytes)], preset))
-    decoded = []
-    for sequence, photos in zip(sequences, files, strict=True):
-        frames: list[Pixels] = []
-        failures: list[FrameFailure] = []
-        for file_name, data in photos:
-            answer = data if isinstance(data, FrameFailure) else next(answers)
-            if isinstance(answer, DecodeError):
-                answer = FrameFailure(file_name, FailureReason.CANNOT_DECODE, str(answer))
-            if isinstance(answer, FrameFailure):
-                failures.append(answer)
-            else:
-                frames.append(answer)
-        decoded.append(DecodedSequence(sequence, frames, tuple(failures)))
-    return decoded
+
+
+def _decoded(sequence: Sequence, photos: list[Pixels | DecodeError | FrameFailure]) -> DecodedSequence:
+    """What became of the first photos of a sequence."""
+    frames: list[Pixels] = []
+    failures: list[FrameFailure] = []
+    for image, photo in zip(sequence.images, photos, strict=False):
+        if isinstance(photo, FrameFailure):
+            failures.append(photo)
+        elif isinstance(photo, DecodeError):
+            failures.append(FrameFailure(image.file_name, FailureReason.CANNOT_DECODE, str(photo)))
+        else:
+            frames.append(photo)
+    return DecodedSequence(sequence, frames, tuple(failures))

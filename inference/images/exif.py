@@ -26,7 +26,7 @@ HEAD_BYTES = 256 << 10
 
 
 def moment_taken(head: bytes) -> datetime | None:
-    """Clock of the camera when a photo was taken; None if the photo does not say, or says nonsense.
+    """Clock of the camera when a photo was taken; None if the photo has none, or one that is no time.
 
     `head` are the first HEAD_BYTES of the file. The camera's clock has no time zone.
     """
@@ -55,21 +55,21 @@ def _exif_blocks(head: bytes) -> Iterator[bytes]:
             yield content[len(EXIF_MAGIC) :]
 
 
-def _directory(tiff: bytes, offset: int, order: Literal["little", "big"]) -> dict[int, tuple[int, bytes, int]]:
-    """Type, the four bytes of value or offset, and count of every entry that is whole, by tag."""
+def _directory(tiff: bytes, offset: int, order: Literal["little", "big"]) -> dict[int, tuple[int, bytes]]:
+    """Type and the four bytes of value or offset of every entry that is whole, by tag."""
     if not TIFF_HEADER_BYTES <= offset <= len(tiff) - 2:
         return {}
-    entries: dict[int, tuple[int, bytes, int]] = {}
+    entries: dict[int, tuple[int, bytes]] = {}
     for number in range(int.from_bytes(tiff[offset : offset + 2], order)):
         entry = tiff[offset + 2 + number * ENTRY_BYTES :][:ENTRY_BYTES]
         if len(entry) < ENTRY_BYTES:
             break
-        tag, kind, count = (int.from_bytes(entry[a:b], order) for a, b in ((0, 2), (2, 4), (4, 8)))
-        entries.setdefault(tag, (kind, entry[8:], count))
+        tag, kind = (int.from_bytes(entry[a : a + 2], order) for a in (0, 2))
+        entries.setdefault(tag, (kind, entry[8:]))
     return entries
 
 
-def _moment(tiff: bytes, entry: tuple[int, bytes, int] | None, order: Literal["little", "big"]) -> datetime | None:
+def _moment(tiff: bytes, entry: tuple[int, bytes] | None, order: Literal["little", "big"]) -> datetime | None:
     if entry is None or entry[0] != ASCII:
         return None
     match = DATETIME_SHAPE.match(tiff, int.from_bytes(entry[1], order))
@@ -77,5 +77,5 @@ def _moment(tiff: bytes, entry: tuple[int, bytes, int] | None, order: Literal["l
         return None
     try:
         return datetime.strptime(match[0].decode(), DATETIME_FORMAT)
-    except ValueError:  # 0000:00:00, as cameras say whose clock was never set
+    except ValueError:  # 0000:00:00, as cameras write whose clock was never set
         return None

@@ -78,7 +78,7 @@ def has_unknown_marker(data: bytes) -> bool:
 def without_metadata(data: bytes) -> bytes:
     """The same pixels without EXIF, profiles, comments: all that the decoding of a JPEG file does not need.
 
-    JFIF and Adobe segments stay, if they are long enough to count: they tell what the colours are.
+    JFIF and Adobe segments stay, if they are long enough to count: they define the colours.
     """
     kept = [data[: len(JPEG_MAGIC)]]
     position = len(JPEG_MAGIC)

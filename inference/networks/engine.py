@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from types import ModuleType
 
 import numpy as np
 
@@ -48,16 +49,23 @@ def find_engine(name: EngineName) -> Engine:
     has_openvino = find_spec("openvino") is not None
     if name is EngineName.AUTO:
         name = EngineName.OPENVINO if has_openvino and not GPU_DRIVER.exists() else EngineName.TENSORFLOW
+    if name is EngineName.OPENVINO and not has_openvino:
+        raise UsageError("--engine openvino: must be installed (extra cpu), got none")
+    module = _module(name)
+    if name is EngineName.TENSORFLOW:
+        module.prepare_devices()
+    return Engine(name, module.version(), module.device(), module.supports_mixed())
+
+
+def _module(name: EngineName) -> ModuleType:
+    """The module of an engine: all offer `version`, `device`, `supports_mixed` and `FrozenNetwork`."""
     if name is EngineName.OPENVINO:
-        if not has_openvino:
-            raise UsageError("--engine openvino: must be installed (extra cpu), got none")
         from inference.networks import engine_openvino
 
-        return Engine(name, engine_openvino.version(), engine_openvino.DEVICE, engine_openvino.supports_mixed())
+        return engine_openvino
     from inference.networks import engine_tensorflow
 
-    engine_tensorflow.prepare_devices()
-    return Engine(name, engine_tensorflow.version(), engine_tensorflow.device(), engine_tensorflow.supports_mixed())
+    return engine_tensorflow
 
 
 def load_networks(bundle: Bundle, engine: Engine, precision: Precision, check: Callable[[], None]) -> LoadedNetworks:
@@ -69,16 +77,9 @@ def load_networks(bundle: Bundle, engine: Engine, precision: Precision, check: C
     networks: dict[str, CallableNetwork] = {}
     for network in bundle.manifest.networks:
         check()
-        folder = bundle.path(network.folder)
         names = tuple(one.name for one in network.inputs)
-        if engine.name is EngineName.OPENVINO:
-            from inference.networks.engine_openvino import OpenVinoNetwork
-
-            networks[network.name] = OpenVinoNetwork(folder, names, mixed=mixed)
-        else:
-            from inference.networks.engine_tensorflow import TensorFlowNetwork
-
-            networks[network.name] = TensorFlowNetwork(folder, names, mixed=mixed)
+        frozen = _module(engine.name).FrozenNetwork
+        networks[network.name] = frozen(bundle.path(network.folder), names, mixed=mixed)
         _warm_up(networks[network.name], network)
     return LoadedNetworks(
         networks,

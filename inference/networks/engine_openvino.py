@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from inference.bundle.graph_check import check_operations
+from inference.bundle.graph_check import check_operations, check_signature
 from inference.bundle.manifest import OUTPUT_NAME
 from inference.core.errors import BundleError
 from inference.core.labels import N_CLASSES
@@ -27,10 +27,10 @@ DEVICE = "CPU"
 N_DIMENSIONS, N_CHANNELS = 4, 3
 
 
-class OpenVinoNetwork:
+class FrozenNetwork:
     """A frozen network in memory."""
 
-    def __init__(self, folder: Path, input_names: tuple[str, ...], *, mixed: bool) -> None:
+    def __init__(self, folder: Path, input_names: tuple[str, ...], *, mixed: bool = False) -> None:
         """Load a SavedModel. Raises BundleError where it has other operations or another signature than a network of a bundle.
 
         `mixed` multiplies in bfloat16; otherwise everything is float32.
@@ -43,10 +43,7 @@ class OpenVinoNetwork:
             raise BundleError(f"{folder}: must be a SavedModel that OpenVINO reads, got: {error}") from error
         inputs = {one.any_name: one.partial_shape for one in model.inputs}
         outputs = {name: one.partial_shape for one in model.outputs for name in one.names}
-        if set(inputs) != set(input_names) or OUTPUT_NAME not in outputs:
-            raise BundleError(
-                f"{folder}: must map {sorted(input_names)} to {OUTPUT_NAME}, got {sorted(inputs)} to {sorted(outputs)}"
-            )
+        check_signature(folder, input_names, inputs, outputs)
         for name, shape in inputs.items():
             if len(shape) != N_DIMENSIONS or shape[3] != N_CHANNELS:
                 raise BundleError(f"{folder}, input {name}: must be (?, ?, ?, 3), got {shape}")
@@ -61,6 +58,11 @@ class OpenVinoNetwork:
         """Probabilities of a batch: float32 (N, H, W, 3) by input name, RGB, 0-255 -> float32 (N, C)."""
         answers = self._compiled({name: np.ascontiguousarray(images) for name, images in inputs.items()})
         return np.array(answers[OUTPUT_NAME], dtype=np.float32)
+
+
+def device() -> str:
+    """OpenVINO runs on CPUs only here."""
+    return DEVICE
 
 
 def supports_mixed() -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from inference.bundle.graph_check import check_operations
+from inference.bundle.graph_check import check_operations, check_signature
 from inference.bundle.manifest import OUTPUT_NAME
 from inference.core.errors import BundleError, OutOfMemoryError
 from inference.core.labels import N_CLASSES
@@ -19,7 +19,7 @@ from inference.core.sequences import Probabilities
 SIGNATURE = "serving_default"
 
 
-class TensorFlowNetwork:
+class FrozenNetwork:
     """A frozen network in memory."""
 
     def __init__(self, folder: Path, input_names: tuple[str, ...], *, mixed: bool = False) -> None:
@@ -42,10 +42,7 @@ class TensorFlowNetwork:
     def _check_signature(self, folder: Path, input_names: tuple[str, ...]) -> None:
         inputs = self._function.structured_input_signature[1]
         outputs = self._function.structured_outputs
-        if set(inputs) != set(input_names) or OUTPUT_NAME not in outputs:
-            raise BundleError(
-                f"{folder}: must map {sorted(input_names)} to {OUTPUT_NAME}, got {sorted(inputs)} to {sorted(outputs)}"
-            )
+        check_signature(folder, input_names, inputs, outputs)
         for name, spec in inputs.items():
             if spec.dtype != tf.float32 or spec.shape.as_list() != [None, None, None, 3]:
                 raise BundleError(f"{folder}, input {name}: must be float32 (?, ?, ?, 3), got {spec}")

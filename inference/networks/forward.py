@@ -1,4 +1,4 @@
-"""Views of a batch of sequences -> what each network says about them, mirror images averaged in."""
+"""Views of a batch of sequences -> the outputs of each network, mirror images averaged in."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class LoadedNetworks:
 
 @dataclass(frozen=True)
 class NetworkOutputs:
-    """What the networks said about one sequence.
+    """The networks' outputs for one sequence.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The proof that a lower precision does no harm: both run on the first photos, and the answers are compared."""
+"""Whether a lower precision does no harm: both run on the first photos, and the probabilities are compared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from inference.core.sequences import Probabilities
 
 COMPARED_SEQUENCES = 16
-"""Sequences with photos that the proof runs in both precisions: about 500 passes of a network."""
+"""Sequences with photos that run in both precisions: about 500 passes of a network."""
 SMALLEST_PROBABILITY = 1e-7
 """Probabilities are clipped to [this, 1 - this] in logarithms: half a unit in the last place of float32 below one."""
 
@@ -44,7 +44,7 @@ class PrecisionComparison:
 def compare_precisions(float32: Probabilities, mixed: Probabilities, bound: float) -> PrecisionComparison:
     """Compare the final probabilities of the same sequences in both precisions, float32 (N, C)."""
     if not len(float32):
-        raise ValueError("a proof must have at least one sequence, got none")
+        raise ValueError("a comparison must have at least one sequence, got none")
     p = np.clip(float32.astype(np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     q = np.clip(mixed.astype(np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     entropy = -(p * np.log(p) + (1 - p) * np.log1p(-p))

@@ -1,4 +1,4 @@
-"""What a finished run left in its folder, for those who make something of it: exports and reports."""
+"""What a finished run left in its folder, for exports and reports."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FinishedRun:
 
     @property
     def warning(self) -> str | None:
-        """What everything that is made of the run has to say."""
+        """What everything that is made of the run must show."""
         return DEMO_WARNING if self.run["bundle"]["demo"] else None
 
     @property
@@ -73,11 +73,11 @@ def read_finished_run(folder: Path) -> FinishedRun:
     return FinishedRun(folder, read_submission(folder / SUBMISSION_NAME), failures, run)
 
 
-def unseen_sequences(run: FinishedRun, records_folder: Path | None = None) -> frozenset[str]:
-    """Sequences none of whose photos any network saw: their rows are the priors, which nobody found.
+def unprocessed_sequences(run: FinishedRun, records_folder: Path | None = None) -> frozenset[str]:
+    """Sequences none of whose photos any network has processed: their rows are the priors.
 
-    The records tell, those of `records_folder` where the run was made from them (`hakuna restack`). They are not
-    asked where `run.json` says that there are no such sequences.
+    Read from the records, those of `records_folder` where the run was made from them (`hakuna restack`); they are
+    not needed where `run.json` counts no such sequences.
     Raises CheckpointError where the records are gone, or are not those that the run was made of.
     """
     counts = run.run.get("counts", {})
@@ -91,20 +91,20 @@ def unseen_sequences(run: FinishedRun, records_folder: Path | None = None) -> fr
         return everything
     if not path.exists():
         raise CheckpointError(
-            f"{path}: must be there to tell which sequences were looked at and which have only priors; where the run was "
+            f"{path}: must be there to show which sequences were processed and which have only priors; where the run was "
             "made with `hakuna restack`, give the folder of the records with --records"
         )
     header = read_header(path)
-    # The last moment may come between a record and its row: only so many rows are real, in the order of the submission.
-    records = list(islice(((one.seq_id, _is_seen(one)) for one in read_records(path, header)), n_finished))
+    # The deadline may come between a record and its row: only so many rows are real, in the order of the submission.
+    records = list(islice(((one.seq_id, _is_processed(one)) for one in read_records(path, header)), n_finished))
     expected = len(everything) if n_finished is None else n_finished
     is_same = header.fingerprint == run.run.get("fingerprint", header.fingerprint)
     if not is_same or len(records) != expected or not everything.issuperset(seq_id for seq_id, _ in records):
         raise CheckpointError(f"{path}: must be the {expected} records that {run.folder} was made of, got others")
-    return everything - {seq_id for seq_id, is_seen in records if is_seen}
+    return everything - {seq_id for seq_id, is_processed in records if is_processed}
 
 
-def _is_seen(record: Record) -> bool:
+def _is_processed(record: Record) -> bool:
     return record.n_frames > 0 and record.effort < Effort.PRIORS
 
 

@@ -7,16 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from inference.core.files import sync_folder
+from inference.core.sequences import Probabilities
 from inference.outputs.submission import PARTIAL_NAME, SUBMISSION_NAME, write_submission
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
-    from inference.records.schema import Record
+from inference.records.schema import Record
 
 SMALLEST_INTERVAL_SECONDS = 60.0
 COST_SHARE = 0.01
@@ -24,14 +21,7 @@ COST_SHARE = 0.01
 CHUNK_ROWS = 1024
 """Records that wait for their estimate at most: 10 MB."""
 MIN_TIMED_RECORDS = 256
-"""Fewest records whose estimate tells what the second phase takes: asking 26 boosters about a few costs most for asking."""
-
-
-class Estimate(Protocol):
-    """Final probabilities of some records."""
-
-    def __call__(self, records: list[Record], /) -> Probabilities:
-        """Float32 (N, C) of N records."""
+"""Fewest records whose estimate shows what the second phase takes: with few, 26 stackers spend most of it on being called."""
 
 
 class Provisional:
@@ -43,10 +33,13 @@ class Provisional:
         seq_ids: list[str],
         labels: tuple[str, ...],
         priors: Probabilities,
-        estimate: Estimate,
+        estimate: Callable[[list[Record]], Probabilities],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin with the priors (C,) for everybody; `labels` is the order of the columns."""
+        """Begin with the priors (C,) for everybody; `labels` is the order of the columns.
+
+        `estimate` gives the final probabilities of N records, float32 (N, C).
+        """
         self._folder = folder
         self._seq_ids = seq_ids
         self._labels = labels
@@ -64,7 +57,7 @@ class Provisional:
 
     @property
     def seconds_per_record(self) -> float:
-        """What a final estimate takes; 0 until enough of them were made together to tell."""
+        """What a final estimate takes; 0 until enough of them were made together."""
         return self._measured_seconds / self._measured_records if self._measured_records else 0.0
 
     def add(self, records: list[Record]) -> None:
@@ -72,7 +65,7 @@ class Provisional:
         with self._lock:
             self._waiting += records
             if len(self._waiting) >= CHUNK_ROWS:
-                self._settle()
+                self._estimate_waiting()
 
     def write_if_due(self) -> None:
         """Write `submission.partial.csv` about once a minute, less often where that would cost more than 1 %."""
@@ -88,7 +81,7 @@ class Provisional:
         """Write `submission.partial.csv` now; returns its path."""
         path = self._folder / PARTIAL_NAME
         with self._lock:
-            self._settle()
+            self._estimate_waiting()
             chunks = (
                 (self._seq_ids[first : first + CHUNK_ROWS], self._rows[first : first + CHUNK_ROWS])
                 for first in range(0, len(self._seq_ids), CHUNK_ROWS)
@@ -104,7 +97,7 @@ class Provisional:
             sync_folder(self._folder)
             return self._n_known
 
-    def _settle(self) -> None:
+    def _estimate_waiting(self) -> None:
         """Estimate the records that came since the last time."""
         if not self._waiting:
             return
@@ -116,8 +109,3 @@ class Provisional:
         if n_records >= MIN_TIMED_RECORDS:
             self._measured_records += n_records
             self._measured_seconds += self._clock() - start
-
-
-def discard_provisional(folder: Path) -> None:
-    """Remove what was provisional: the run has a submission of its own."""
-    (folder / PARTIAL_NAME).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""`run.json`: what a run was, what it met, and the hashes that tell later whether its files are intact."""
+"""`run.json`: what a run was, what it met, and the hashes that show later whether its files are intact."""
 
 from __future__ import annotations
 
@@ -60,23 +60,29 @@ class RecordCounts:
 
     @property
     def is_degraded(self) -> bool:
-        """Whether any sequence got less than the bundle says, for lack of time."""
+        """Whether any sequence got less than full effort, for lack of time."""
         return bool(self.efforts or self.n_mixed)
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunMetadata:
     """What only the run itself knows; a repeated second phase knows less."""
 
-    plan: Plan | None = None
-    overlap: dict[str, Any] | None = None
-    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     state: RunState = field(default_factory=RunState)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    plan: Plan | None = None
     budget: float | None = None
-    neighbourhood: Neighbourhood | None = None
+    overlap: dict[str, Any] | None = None
 
 
-def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts, run: RunMetadata) -> dict[str, Any]:
+def write(
+    out: Path,
+    header: RecordsHeader,
+    bundle: Bundle,
+    counts: RecordCounts,
+    run: RunMetadata,
+    neighbourhood: Neighbourhood | None,
+) -> dict[str, Any]:
     """Write `run.json`, the last file of a run; returns its content."""
     elapsed = run.stopwatch.elapsed()
     n_done = header.n_sequences - run.state.n_kept if run.plan else header.n_sequences
@@ -103,7 +109,7 @@ def write(out: Path, header: RecordsHeader, bundle: Bundle, counts: RecordCounts
             "failed_photos": {reason.value: n for reason, n in sorted(counts.failures.items())},
             **(_plan_counts(run.plan) if run.plan else {}),
         },
-        **({"neighbours": _neighbour_facts(run.neighbourhood)} if run.neighbourhood else {}),
+        **({"neighbours": _neighbour_facts(neighbourhood)} if neighbourhood else {}),
         "degraded": counts.is_degraded,
         **({"budget": _budget_facts(run.budget, run.state)} if run.budget else {}),
         "seconds": {"elapsed": round(elapsed, 3), **run.stopwatch.seconds()},
@@ -164,7 +170,7 @@ def _neighbour_facts(neighbourhood: Neighbourhood) -> dict[str, Any]:
     return {
         "used": neighbourhood.is_used,
         "coverage_by_window": [round(share, 6) for share in neighbourhood.coverage],
-        "sequences_without_camera_or_moment": neighbourhood.n_unplaced,
+        "sequences_without_camera_or_moment": neighbourhood.n_unlocated,
     }
 
 
@@ -177,8 +183,8 @@ def _plan_counts(plan: Plan) -> dict[str, int]:
     }
 
 
-def forget(out: Path) -> None:
-    """Remove `run.json`: the records are about to change, and what it vouches for will not be theirs."""
+def invalidate(out: Path) -> None:
+    """Remove `run.json`: the records are about to change, and its hashes will not be those of their submission."""
     path = out / RUN_REPORT_NAME
     if path.exists():
         with output_errors(path):
@@ -187,9 +193,9 @@ def forget(out: Path) -> None:
 
 
 def verify(out: Path, bundle: Bundle, header: RecordsHeader) -> dict[str, Any] | None:
-    """The report of a finished run of this bundle and these records whose files are what it says; None if any differs.
+    """The report of a finished run of this bundle and these records whose files have its hashes; None if any differs.
 
-    Whoever changes the records calls `forget` before.
+    Whoever changes the records calls `invalidate` before.
     """
     try:
         report: dict[str, Any] = json.loads((out / RUN_REPORT_NAME).read_text(encoding="utf-8"))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inference.core.files import atomic_writer
 from inference.core.labels import LABELS
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Probabilities
-    from inference.records.schema import Record
+from inference.core.sequences import Probabilities
+from inference.records.schema import Record
 
 SUBMISSION_NAME = "submission.csv"
 PARTIAL_NAME = "submission.partial.csv"
@@ -56,12 +54,17 @@ def write_submission(
             raise ValueError(f"must write {n_rows} rows, got {n_written}")
 
 
-def write_failures(path: Path, records: Iterable[Record]) -> None:
-    """List every photo that could not be used: `seq_id, file_name, reason`."""
+@contextmanager
+def failures_file(path: Path) -> Iterator[Callable[[Iterable[Record]], None]]:
+    """List every photo that could not be used: `seq_id, file_name, reason`. Gives what appends those of some records."""
     with atomic_writer(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(FAILURES_COLUMNS)
-        for record in records:
-            for failure in record.failures:
-                reason = f"{failure.reason}: {failure.detail}" if failure.detail else failure.reason.value
-                writer.writerow([record.seq_id, failure.file_name, reason])
+
+        def append(records: Iterable[Record]) -> None:
+            for record in records:
+                for failure in record.failures:
+                    reason = f"{failure.reason}: {failure.detail}" if failure.detail else failure.reason.value
+                    writer.writerow([record.seq_id, failure.file_name, reason])
+
+        yield append

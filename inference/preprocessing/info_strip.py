@@ -1,6 +1,6 @@
 """The line that the camera burnt into the bottom of a photo -> black.
 
-Where it stands depends on the camera. The rules are those of the published program (REFERENCE.md 3.1.5): they look
+Where it stands depends on the camera. The rules are those of the published program: they look
 at the first frame, each at what the earlier ones left of it, and what they find is blackened in all frames.
 """
 

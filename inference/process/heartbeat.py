@@ -22,16 +22,21 @@ HEARTBEAT_SECONDS = 10.0
 
 @contextmanager
 def heartbeat(state: RunState, folder: OutputFolder, seconds: float = HEARTBEAT_SECONDS) -> Iterator[None]:
-    """Keep `status.json` no older than a few seconds, whatever the run is doing; the last one tells how it ended."""
+    """Keep `status.json` no older than a few seconds, whatever the run is doing; the last one shows how it ended."""
     stopped = threading.Event()
     path = folder.path / STATUS_NAME
 
     def beat() -> None:
         while not stopped.wait(seconds):
-            try:
-                write_status(state, path)
-            except OutputError as error:  # the run itself will meet it where it matters
-                log.warning("heartbeat", error=str(error))
+            try_to_write()
+
+    def try_to_write() -> None:
+        try:
+            write_status(state, path)
+        except (
+            OutputError
+        ) as error:  # the run meets it itself where it matters, and it must not hide what ended the run
+            log.warning("heartbeat", error=str(error))
 
     write_status(state, path)
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
@@ -48,14 +53,7 @@ def heartbeat(state: RunState, folder: OutputFolder, seconds: float = HEARTBEAT_
     finally:
         stopped.set()
         thread.join()
-        _write_last(state, path)
-
-
-def _write_last(state: RunState, path: Path) -> None:
-    try:
-        write_status(state, path)
-    except OutputError as error:  # must not hide what ended the run
-        log.warning("heartbeat", error=str(error))
+        try_to_write()
 
 
 def write_status(state: RunState, path: Path) -> None:

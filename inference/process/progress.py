@@ -7,12 +7,9 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from inference.core.errors import InterruptedRunError
-
-if TYPE_CHECKING:
-    pass
 
 FORMAT_VERSION = 1
 START_TIME_FIELD = 19
@@ -29,7 +26,17 @@ def process_start() -> float:
 
 @dataclass
 class RunState:
-    """How far a run is. The run writes it, the heartbeat reads it."""
+    """How far a run is. The run writes it, the heartbeat reads it.
+
+    Attributes
+    ----------
+    n_done, n_all : sequences that have a record, and all of them
+    n_kept : of those done, whose record an earlier run left
+    n_failures : photos that could not be used
+    n_degraded : sequences that got less than the bundle's full effort
+    started, phase_started : on the monotonic clock: the run, and its first new record
+    submission_lock : whoever takes it names the submission, the run at its end or the watchdog; never released
+    """
 
     stage: str = "starting"
     n_done: int = 0
@@ -40,8 +47,7 @@ class RunState:
     stop_signal: int | None = None
     started: float = field(default_factory=time.monotonic)
     phase_started: float | None = None
-    end: threading.Lock = field(default_factory=threading.Lock)
-    """Whoever has it gives the submission its final name: the run when it is done, or the last resort. It is kept."""
+    submission_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def seconds(self) -> float:
         """Since the run began."""

@@ -1,17 +1,18 @@
-"""Work that may hang, such as reading from a mount that has gone away: waited for, then left behind."""
+"""Work that may hang, such as reading from a mount that has gone away: waited for, then abandoned."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from concurrent.futures import Future, wait
+from typing import TypeVar
 
 from inference.core.errors import InputError
 
 Result = TypeVar("Result")
 
 MAX_HANGING = 64
-"""Threads that may hang at once. When so many reads do not come back the mount is gone: going on would only turn all
+"""Threads that may hang at once. When so many reads do not come back, the mount is gone: going on would only turn all
 that is left into failures."""
 
 
@@ -32,13 +33,17 @@ class ReadTimeout:
         self._lock = threading.Lock()
         self._n_hanging = 0
 
+    def __reduce__(self) -> tuple[type[ReadTimeout], tuple[float]]:
+        """A copy in another process waits as long, and begins with no reads that hang."""
+        return ReadTimeout, (self.seconds,)
+
     def __call__(self, work: Callable[[], Result]) -> Result:
         """The result, or error, of the work.
 
         Raises
         ------
         ReadTimeoutError
-            It takes too long; it then goes on unheeded.
+            It takes too long; the thread is abandoned.
         StorageUnavailableError
             Too many others hang already.
         """
@@ -48,55 +53,24 @@ class ReadTimeout:
                     f"photos: must be readable, but {self._n_hanging} reads hang for more than {self.seconds:g} s; "
                     "progress is saved, run again when they are"
                 )
-        attempt = _Attempt(work, self._on_late_return)
+        future: Future[Result] = Future()
         # A thread that hangs in the kernel cannot be ended; as a daemon it does not keep the program from ending.
-        threading.Thread(target=attempt.run, name="read", daemon=True).start()
-        if not attempt.wait(self.seconds):
+        threading.Thread(target=_run, args=(future, work), name="read", daemon=True).start()
+        if future not in wait([future], self.seconds).done:
             with self._lock:
                 self._n_hanging += 1
-            if attempt.leave():
+            future.add_done_callback(self._on_late_return)  # at once if it has finished in this very moment
+            if not future.done():
                 raise ReadTimeoutError(f"no answer within {self.seconds:g} s")
-            self._on_late_return()  # it finished in this very moment
-        return attempt.result()
+        return future.result()
 
-    def _on_late_return(self) -> None:
+    def _on_late_return(self, _: Future[Result]) -> None:
         with self._lock:
             self._n_hanging -= 1
 
 
-class _Attempt(Generic[Result]):
-    """One piece of work, its outcome, and whether anybody still waits for it."""
-
-    def __init__(self, work: Callable[[], Result], on_late: Callable[[], None]) -> None:
-        self._work = work
-        self._on_late = on_late
-        self._done = threading.Event()
-        self._lock = threading.Lock()
-        self._is_left = False
-        self._result: list[Result] = []
-        self._error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            self._result.append(self._work())
-        except BaseException as error:  # noqa: BLE001  # handed to whoever waits
-            self._error = error
-        with self._lock:
-            self._done.set()
-            is_left = self._is_left
-        if is_left:
-            self._on_late()
-
-    def wait(self, seconds: float) -> bool:
-        return self._done.wait(seconds)
-
-    def leave(self) -> bool:
-        """Stop waiting; False if it finished before."""
-        with self._lock:
-            self._is_left = not self._done.is_set()
-            return self._is_left
-
-    def result(self) -> Result:
-        if self._error is not None:
-            raise self._error
-        return self._result[0]
+def _run(future: Future[Result], work: Callable[[], Result]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:  # noqa: BLE001  # handed to whoever waits
+        future.set_exception(error)

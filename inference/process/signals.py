@@ -13,7 +13,7 @@ from inference.process.progress import RunState
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 WAKE_UP = signal.SIGUSR2
-"""Tells the thread that waits for signals that the run is over."""
+"""Wakes the thread that waits for signals, when the run is over."""
 GRACE_SECONDS = 6.0
 """After a signal the run stops before the next call of a network; a call that takes longer than this is cut off. Records
 are with the operating system already. Together less than the 8 s promised, and the 10 s that Docker waits."""

@@ -19,9 +19,9 @@ log = structlog.get_logger()
 FLUSH_SECONDS = 0.1
 
 
-def log_with_timeout(say: Callable[[], None]) -> None:
-    """Say something, but not for longer than a moment: nobody may read it, and a full pipe never takes it."""
-    thread = threading.Thread(target=say, daemon=True)
+def log_with_timeout(write: Callable[[], None]) -> None:
+    """Log, but wait only a moment for it: a pipe that nobody reads is full some time, and never takes more."""
+    thread = threading.Thread(target=write, daemon=True)
     thread.start()
     thread.join(FLUSH_SECONDS)
 
@@ -42,24 +42,24 @@ def watchdog(state: RunState, at_seconds: float, action: Callable[[], int]) -> I
     is_over = threading.Event()
 
     def wait() -> None:
-        if is_over.wait(max(0.0, at_seconds - state.seconds())) or not state.end.acquire(blocking=False):
+        if is_over.wait(max(0.0, at_seconds - state.seconds())) or not state.submission_lock.acquire(blocking=False):
             return
         code = HakunaError.exit_code
         try:
             code = action()
         except HakunaError as error:
-            said = str(error)
-            log_with_timeout(lambda: log.error("the last moment", error=said))  # noqa: TRY400  # said elsewhere
+            message = str(error)
+            log_with_timeout(lambda: log.error("deadline", error=message))  # noqa: TRY400  # the message is enough
             code = error.exit_code
-        except BaseException:  # noqa: BLE001  # told, and the process ends all the same
-            said = traceback.format_exc()
-            log_with_timeout(lambda: log.error("the last moment", traceback=said))  # noqa: TRY400
+        except BaseException:  # noqa: BLE001  # logged, and the process ends all the same
+            message = traceback.format_exc()
+            log_with_timeout(lambda: log.error("deadline", traceback=message))  # noqa: TRY400
         finally:
-            # Nobody may read what the run says any more: that must not keep it from ending.
+            # A full pipe that nobody reads must not keep the process from ending.
             log_with_timeout(_flush)
             os._exit(code)
 
-    thread = threading.Thread(target=wait, name="last resort", daemon=True)
+    thread = threading.Thread(target=wait, name="watchdog", daemon=True)
     thread.start()
     try:
         yield

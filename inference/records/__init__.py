@@ -1,1 +1,1 @@
-"""What the networks said about a sequence, and its checksummed line on disk. Imported by `execution`, `ensemble`, `outputs` and `run`."""
+"""The networks' outputs for a sequence, and its checksummed line on disk. Imported by `execution`, `ensemble`, `outputs` and `run`."""

@@ -29,6 +29,15 @@ FSYNC_SECONDS = 30.0
 CHUNK_RECORDS = 1024
 """Records that whoever reads many holds at a time: 7 MB of features."""
 LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
+RARE: dict[str, Any] = {
+    "n_resized": 0,
+    "has_metadata": True,
+    "effort": Effort.FULL,
+    "is_mixed": False,
+    "site": "",
+    "seconds": None,
+}
+"""What a line leaves out of a record where it is what it nearly always is."""
 HEADER_FORMAT = TypeAdapter(RecordsHeader)
 
 
@@ -45,7 +54,7 @@ class RecordWriter:
         if not keep:
             # Complete or absent: a header is never torn.
             with atomic_writer(path) as file:
-                file.write(checked_line(_header_to_json(header)).decode())
+                file.write(checked_line({"format_version": FORMAT_VERSION, **asdict(header)}).decode())
         with output_errors(path):
             self._file: IO[bytes] = path.open("r+b")
             for _ in range(keep + 1):
@@ -122,10 +131,6 @@ def content_of_line(line: bytes) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _header_to_json(header: RecordsHeader) -> dict[str, Any]:
-    return {"format_version": FORMAT_VERSION, **asdict(header)}
-
-
 def _record_to_json(record: Record) -> dict[str, Any]:
     content: dict[str, Any] = {
         "seq_id": record.seq_id,
@@ -137,48 +142,31 @@ def _record_to_json(record: Record) -> dict[str, Any]:
     }
     if record.failures:
         content["failures"] = [[failure.file_name, failure.reason, failure.detail] for failure in record.failures]
-    if record.n_resized:
-        content["n_resized"] = record.n_resized
-    if not record.has_metadata:
-        content["has_metadata"] = False
-    if record.effort:
-        content["effort"] = int(record.effort)
-    if record.is_mixed:
-        content["is_mixed"] = True
-    if record.site:
-        content["site"] = record.site
-    if record.seconds is not None:
-        content["seconds"] = record.seconds
-    return content
+    rare = {name: getattr(record, name) for name in RARE}
+    return content | {name: value for name, value in rare.items() if value != RARE[name]}
 
 
 def _record_from_json(content: dict[str, Any], n_frame_outputs: int) -> Record | None:
-    """The record of a line with the right checksum, or None if it says something else all the same."""
+    """The record of a line with the right checksum, or None if it is no record all the same."""
     try:
-        return _parsed(content, n_frame_outputs)
+        frame_outputs = _unpack(content["frame_outputs"]).reshape(content["n_frames"], n_frame_outputs, N_CLASSES)
+        return Record(
+            seq_id=content["seq_id"],
+            frame_outputs=frame_outputs,
+            sequence_outputs=_unpack(content["sequence_outputs"]).reshape(-1, N_CLASSES),
+            hour=content["hour"],
+            month=content["month"],
+            failures=tuple(
+                FrameFailure(file_name, FailureReason(reason), detail)
+                for file_name, reason, detail in content.get("failures", ())
+            ),
+            **{
+                **{name: content.get(name, usual) for name, usual in RARE.items()},
+                "effort": Effort(content.get("effort", Effort.FULL)),
+            },
+        )
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _parsed(content: dict[str, Any], n_frame_outputs: int) -> Record:
-    frame_outputs = _unpack(content["frame_outputs"]).reshape(content["n_frames"], n_frame_outputs, N_CLASSES)
-    return Record(
-        seq_id=content["seq_id"],
-        frame_outputs=frame_outputs,
-        sequence_outputs=_unpack(content["sequence_outputs"]).reshape(-1, N_CLASSES),
-        hour=content["hour"],
-        month=content["month"],
-        failures=tuple(
-            FrameFailure(file_name, FailureReason(reason), detail)
-            for file_name, reason, detail in content.get("failures", ())
-        ),
-        n_resized=content.get("n_resized", 0),
-        has_metadata=content.get("has_metadata", True),
-        effort=Effort(content.get("effort", Effort.FULL)),
-        is_mixed=content.get("is_mixed", False),
-        site=content.get("site", ""),
-        seconds=content.get("seconds"),
-    )
 
 
 def _pack(values: Probabilities) -> str:

@@ -1,4 +1,4 @@
-"""What a record is: what the networks said about one sequence, and the header of all."""
+"""What a record is: the networks' outputs for one sequence, and the header of all."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RecordsHeader:
     """What made the records."""
 
     fingerprint: dict[str, str]
-    """Everything the records depend on, each under its own name, so that a difference can be told."""
+    """Everything the records depend on, each under its own name, so that a difference can be named."""
     outputs: tuple[Output, ...]
     labels: tuple[str, ...]
     """Order of the submission's columns."""
@@ -44,7 +44,7 @@ class RecordsHeader:
     n_all: int
     """How many sequences the plan has; more than `n_sequences` in a shard."""
     precision: dict[str, Any]
-    """The precision that was used, and the figures that decided it; settled once, when the records begin."""
+    """The precision that was used, and the figures that decided it; chosen once, when the records begin."""
 
     def differences(self, other: RecordsHeader) -> list[str]:
         """What makes the two headers those of different runs, by name."""
@@ -61,7 +61,7 @@ class RecordsHeader:
 
 @dataclass(frozen=True)
 class Record:
-    """What the networks said about one sequence.
+    """The networks' outputs for one sequence.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Record:
     n_resized : frames whose size differed from the first one's
     effort : how much of the ensemble was asked; outputs that were not are NaN
     is_mixed : whether mixed precision was turned on to save time
-    site : its camera; "" where nothing tells
+    site : its camera; "" where it is not known
     seconds : its moment in seconds since 1970 by the camera's clock; None where the metadata does not know
     """
 
@@ -96,7 +96,7 @@ class Record:
 
     @property
     def is_degraded(self) -> bool:
-        """Whether it got less than the bundle says, for lack of time."""
+        """Whether it got less than the full effort, for lack of time."""
         return self.effort > Effort.FULL or self.is_mixed
 
 

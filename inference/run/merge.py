@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from inference.core.errors import CheckpointError
 from inference.core.files import output_errors, sync_folder
+from inference.core.iteration import batched
 from inference.outputs import run_report
 from inference.records.jsonl import RecordWriter, read_header, read_records
 from inference.records.schema import RECORDS_NAME, Record, RecordsHeader
@@ -44,18 +46,15 @@ def merge_records(folders: list[Path], out: Path, check: Callable[[], None] = la
         The shards belong to different runs, were made in different precisions, or leave sequences out.
     """
     parts = [_part(folder / RECORDS_NAME, check) for folder in folders]
-    first = parts[0]
+    first, whole = parts[0], _whole(parts[0].header)
     for part in parts[1:]:
-        different = replace(first.header, first=0, n_sequences=0).differences(
-            replace(part.header, first=0, n_sequences=0)
-        )
-        if part.header.precision.get("used") != first.header.precision.get("used"):
+        different = whole.differences(_whole(part.header))
+        if part.header.precision.get("used") != whole.precision.get("used"):
             different.append("used precision")
         if different:
             raise CheckpointError(
                 f"{part.path}: must belong to the same run as {first.path}, but differs in {', '.join(different)}"
             )
-    whole = replace(first.header, first=0, n_sequences=first.header.n_all)
     target = out / RECORDS_NAME
     if target.exists() and (different := whole.differences(read_header(target))):
         raise CheckpointError(
@@ -65,12 +64,9 @@ def merge_records(folders: list[Path], out: Path, check: Callable[[], None] = la
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     try:
-        writer = RecordWriter(temporary, whole)
-        try:
+        with closing(RecordWriter(temporary, whole)) as writer:
             _copy(parts, whole.n_all, writer, check)
-        finally:
-            writer.close()
-        run_report.forget(out)
+        run_report.invalidate(out)
         with output_errors(out):
             os.replace(temporary, target)
             sync_folder(out)
@@ -79,17 +75,24 @@ def merge_records(folders: list[Path], out: Path, check: Callable[[], None] = la
     return whole
 
 
+def _whole(header: RecordsHeader) -> RecordsHeader:
+    """The header of the run that a shard is of."""
+    return replace(header, first=0, n_sequences=header.n_all)
+
+
 def _part(path: Path, check: Callable[[], None]) -> Part:
     header = read_header(path)
-    n_whole = 0
-    for _ in read_records(path, header):
+    return Part(path, header, sum(1 for _ in _checked(read_records(path, header), check)))
+
+
+def _checked(records: Iterable[Record], check: Callable[[], None]) -> Iterator[Record]:
+    for record in records:
         check()
-        n_whole += 1
-    return Part(path, header, n_whole)
+        yield record
 
 
 def _copy(parts: list[Part], n_all: int, writer: RecordWriter, check: Callable[[], None]) -> None:
-    """Append every sequence once: always from the part that goes on furthest."""
+    """Append every sequence once: always from the part that reaches furthest."""
     position = 0
     while position < n_all:
         candidates = [part for part in parts if part.header.first <= position < part.end]
@@ -100,14 +103,7 @@ def _copy(parts: list[Part], n_all: int, writer: RecordWriter, check: Callable[[
                 f"to {min(following, default=n_all)}; finish or add the shard that has them"
             )
         best = max(candidates, key=lambda part: part.end)
-        waiting: list[Record] = []
         records = islice(read_records(best.path, best.header), best.n_whole)  # it may still grow
-        for index, record in enumerate(records, start=best.header.first):
-            check()
-            if index >= position:
-                waiting.append(record)
-            if len(waiting) == WRITE_BLOCK:
-                writer.append(waiting)
-                waiting = []
-        writer.append(waiting)
+        for block in batched(islice(_checked(records, check), position - best.header.first, None), WRITE_BLOCK):
+            writer.append(block)
         position = best.end

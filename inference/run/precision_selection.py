@@ -1,84 +1,83 @@
-"""Which precision the networks run in: what was asked for, if it proves itself."""
+"""Which precision the networks run in: the one that was asked for, if a comparison with float32 allows it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
 
 import structlog
 
 from inference.core.choices import Precision
-from inference.core.sequences import ViewedSequence
-from inference.networks.engine import Engine, load_networks
-from inference.networks.forward import LoadedNetworks
+from inference.core.iteration import batched
+from inference.core.sequences import Sequence
 from inference.networks.precision_check import COMPARED_SEQUENCES, PrecisionComparison, compare_precisions
-from inference.process.stopwatch import Stopwatch
-
-if TYPE_CHECKING:
-    from inference.ensemble.estimator import Estimator
-    from inference.execution.worker import Worker
-    from inference.records.schema import Record
+from inference.records.schema import Record
+from inference.run.context import RunContext
 
 log = structlog.get_logger()
 
-LOAD, PROVE = "load networks", "prove precision"
-"""Stages on the stopwatch."""
+COMPARE = "prove precision"
+"""Stage on the stopwatch."""
 
 
-def select_precision(
-    work: Worker, engine: Engine, estimator: Estimator, settled: dict[str, Any]
-) -> tuple[LoadedNetworks, dict[str, Any]]:
-    """Load the networks in the precision that was settled when the records began, or settle it now.
+def select_precision(context: RunContext) -> dict[str, Any]:
+    """Load the networks in the precision that was selected when the records began, or select it now.
 
-    Returns the networks and the figures that decided: `asked`, `used`, and the proof's.
+    Returns the figures that decided: `asked`, `used`, and those of the comparison.
     """
-    job, stopwatch = work.job, work.stopwatch
-    if settled:
-        with stopwatch(LOAD):
-            return load_networks(job.bundle, engine, Precision(settled["used"]), work.check), settled
-    settled = {"asked": job.precision.value, "used": Precision.FLOAT32.value}
-    with stopwatch(LOAD):
-        networks = load_networks(job.bundle, engine, Precision.FLOAT32, work.check)
-    if job.precision is Precision.FLOAT32:
-        return networks, settled
-    if not engine.supports_mixed:
-        log.warning("mixed precision: this device has none, using float32", engine=str(engine), device=engine.device)
-        return networks, {**settled, "reason": "not supported by the device"}
-    with stopwatch(PROVE):
-        work = replace(work, stopwatch=Stopwatch())  # what it decodes is not part of phase 1
-        viewed = work.viewed(job.sequences, work.n_workers)
-        batch = list(islice((one for one in viewed if one.n_frames), COMPARED_SEQUENCES))
-        if not batch:
-            return networks, {**settled, "reason": "no readable photo to prove it on"}
-        mixed, comparison = try_mixed(work, engine, estimator, batch, work.ask(networks, batch))
-    figures = comparison_figures(comparison)
+    executor, asked = context.executor, context.job.precision
+    if context.header.precision:
+        executor.load(Precision(context.header.precision["used"]))
+        return context.header.precision
+    figures: dict[str, Any] = {"asked": asked.value, "used": Precision.FLOAT32.value}
+    executor.load(Precision.FLOAT32)
+    if asked is Precision.FLOAT32:
+        return figures
+    facts = executor.facts
+    if not facts.supports_mixed:
+        log.warning("mixed precision: this device has none, using float32", engine=facts.engine, device=facts.device)
+        return {**figures, "reason": "not supported by the device"}
+    with context.stopwatch(COMPARE):
+        sequences, float32 = _first_with_photos(context)
+    if not float32:
+        return {**figures, "reason": "no readable photo to compare it on"}
+    comparison = compare_mixed(context, sequences, float32)
     if comparison.holds:
-        return mixed, {**settled, "used": Precision.MIXED.value, **figures}
-    with stopwatch(LOAD):
-        return load_networks(job.bundle, engine, Precision.FLOAT32, work.check), {**settled, **figures}
+        figures["used"] = Precision.MIXED.value
+    else:
+        executor.load(Precision.FLOAT32)
+    return {**figures, **comparison_figures(comparison)}
 
 
-def try_mixed(
-    work: Worker, engine: Engine, estimator: Estimator, batch: list[ViewedSequence], float32: list[Record]
-) -> tuple[LoadedNetworks, PrecisionComparison]:
-    """Ask the networks in mixed precision what they said in float32; returns those in mixed precision.
-
-    TensorFlow's precision is a setting of the process: where the proof fails the networks must be loaded again.
-    """
-    mixed = load_networks(work.job.bundle, engine, Precision.MIXED, work.check)
-    comparison = compare_precisions(
-        estimator(float32).probabilities,
-        estimator(work.ask(mixed, batch)).probabilities,
-        work.job.bundle.manifest.ensemble.max_mixed_loss_increase,
-    )
+def compare_mixed(context: RunContext, sequences: Iterable[Sequence], float32: list[Record]) -> PrecisionComparison:
+    """Compare the records of some sequences with those in mixed precision, in which the networks are loaded then."""
+    context.executor.load(Precision.MIXED)
+    with context.stopwatch(COMPARE):
+        mixed = context.executor.sample(sequences, Precision.MIXED).records
+        comparison = compare_precisions(
+            context.estimator(float32).probabilities,
+            context.estimator(mixed).probabilities,
+            context.job.bundle.manifest.ensemble.max_mixed_loss_increase,
+        )
     if comparison.holds:
-        log.info("mixed precision: proven", **comparison_figures(comparison))
+        log.info("mixed precision: holds", **comparison_figures(comparison))
     else:
         log.warning("mixed precision: does not hold, using float32", **comparison_figures(comparison))
-    return mixed, comparison
+    return comparison
 
 
 def comparison_figures(comparison: PrecisionComparison) -> dict[str, Any]:
-    """What `run.json` and the log keep of a proof."""
+    """What `run.json` and the log keep of a comparison."""
     return {"relative_loss_increase": comparison.relative_increase, **asdict(comparison)}
+
+
+def _first_with_photos(context: RunContext) -> tuple[list[Sequence], list[Record]]:
+    """The first sequences with a readable photo, as many as a comparison takes, and their records in float32."""
+    found: list[tuple[Sequence, Record]] = []
+    for part in batched(context.job.sequences, COMPARED_SEQUENCES):
+        records = context.executor.sample(part, Precision.FLOAT32).records
+        found += [(sequence, record) for sequence, record in zip(part, records, strict=True) if record.n_frames]
+        if len(found) >= COMPARED_SEQUENCES:
+            break
+    return [one for one, _ in found[:COMPARED_SEQUENCES]], [record for _, record in found[:COMPARED_SEQUENCES]]

@@ -1,4 +1,4 @@
-"""How a run tells about itself while it runs: console lines and a bar for people, JSON lines for programs."""
+"""How a run reports while it runs: console lines and a bar for people, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def configure_logging(log_format: str) -> bool:
 
 
 class _Listener:
-    """A stream whose reader may go away: what is said then is lost, and the run goes on."""
+    """A stream whose reader may go away: what is written then is lost, and the run goes on."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream

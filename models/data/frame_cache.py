@@ -121,9 +121,8 @@ class FrameCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._pack.touch()
             self._descriptor = os.open(self._pack, os.O_RDONLY | os.O_CLOEXEC)
-        has_frames = (
-            self._pack.stat().st_size > 0
-        )  # looked up first: another process makes the index before it adds frames
+        # Before a look at the index: another process makes the index first and adds frames then.
+        has_frames = self._pack.stat().st_size > 0
         with self._index_errors():
             self._rows = sqlite3.connect(self._index, timeout=BUSY_SECONDS)
             [[version]] = self._rows.execute("PRAGMA user_version")

@@ -1,4 +1,4 @@
-"""The labels of the public seasons, and which season a sequence belongs to."""
+"""Which season a sequence belongs to, and the names of the files that hold labels."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from inference.core.errors import InputError, UsageError
-from inference.core.labels import LABELS, N_CLASSES
-from inference.dataset.metadata import check_labels, csv_rows
 
 TRAIN_METADATA_NAME = "train_metadata.csv"
 TRAIN_LABELS_NAME = "train_labels.csv"
@@ -19,9 +14,6 @@ TRAIN_LABELS_NAME = "train_labels.csv"
 
 SEASON = re.compile(r"SER_(S\d+)#")
 """Public sequences are named season # site # roll # capture: `SER_S1#B04#1#1`."""
-
-Targets = npt.NDArray[np.uint8]
-"""uint8 (N, C), 0 or 1, classes in the order of LABELS."""
 
 
 def season_of(seq_id: str) -> str | None:
@@ -57,40 +49,3 @@ def ids_of_seasons(seq_ids: Iterable[str], seasons: Collection[str], where: Path
             f"{where}: must have sequences of season {missing[0]} (SER_{missing[0]}#...), got only {known or 'none'}"
         )
     return sorted(seq_id for season in set(seasons) for seq_id in found[season])
-
-
-def read_labels(path: Path, seq_ids: Collection[str]) -> Targets:
-    """Read what is seen in some sequences.
-
-    Returns
-    -------
-    uint8 (N, C), rows in the order of `seq_ids`
-
-    Raises
-    ------
-    InputError
-        A value is not 0 or 1, a sequence has two rows, or one of `seq_ids` has none.
-    """
-    position = {seq_id: row for row, seq_id in enumerate(seq_ids)}
-    targets = np.zeros((len(position), N_CLASSES), np.uint8)
-    is_found = np.zeros(len(position), np.bool_)
-    with csv_rows(path) as (header, rows):
-        if header[:1] != ["seq_id"]:
-            raise InputError(f"{path}, row 1, column 1: must be seq_id, got {header[0] if header else ''!r}")
-        check_labels(path, tuple(header[1:]))
-        columns = [header.index(label) for label in LABELS]
-        for number, row in rows:
-            at = position.get(row[0])
-            if at is None:
-                continue
-            if is_found[at]:
-                raise InputError(f"{path}, row {number}, column seq_id: must be unique, got {row[0]!r} again")
-            is_found[at] = True
-            for c, column in enumerate(columns):
-                if row[column] not in ("0", "1", "0.0", "1.0"):
-                    raise InputError(f"{path}, row {number}, column {LABELS[c]}: must be 0 or 1, got {row[column]!r}")
-                targets[at, c] = row[column][0] == "1"
-    if not is_found.all():
-        unlabelled = [seq_id for seq_id, row in position.items() if not is_found[row]]
-        raise InputError(f"{path}: must have every sequence, got {len(unlabelled)} missing: {unlabelled[:3]}")
-    return targets

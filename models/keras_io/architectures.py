@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import keras
+import tensorflow as tf
 
 from inference.core.errors import UsageError
 from inference.core.labels import N_CLASSES
-from models.spec.kinds import Head
+from inference.core.sequences import MAX_PIXEL
+from models.spec.kinds import Head, Scaling
 
 DROPOUT = 0.05
 TWO_BRANCH_FILTERS = 1024
@@ -123,6 +125,11 @@ def features_of(network: keras.Model, name: str) -> keras.Model:
             f"got {len(network.inputs)} and {len(pools)}"
         )
     return keras.Model(network.inputs[0], pools[0].input, name=name)
+
+
+def scale(pixels: tf.Tensor, scaling: Scaling) -> tf.Tensor:
+    """Pixels 0-255 -> what the network was trained on."""
+    return pixels / (MAX_PIXEL / 2) - 1.0 if scaling is Scaling.SYMMETRIC else pixels / MAX_PIXEL
 
 
 def leaf_layers(network: keras.Model) -> Iterator[keras.Layer]:

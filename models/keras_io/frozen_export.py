@@ -18,8 +18,8 @@ from inference.bundle.manifest import OUTPUT_NAME, SAVED_MODEL_NAME
 from inference.core.errors import BundleError
 from inference.core.labels import EMPTY, N_CLASSES
 from inference.core.sequences import MAX_PIXEL, ImageSize, Probabilities
+from models.keras_io.architectures import scale
 from models.keras_io.batch_norm_folding import fold_batch_norms
-from models.keras_io.scaling import scale
 from models.spec.kinds import EMPTY_CLASSES, Classes
 from models.spec.recipe import NetworkRecipe, input_name
 
@@ -119,9 +119,9 @@ def _outputs(network: keras.Model, recipe: NetworkRecipe, pixels: Sequence[tf.Te
 def max_export_error(expected: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
     """Largest difference of a frozen network's outputs from those of the Keras network it was frozen from."""
     # The frozen network is run the way a prediction runs it.
-    from inference.networks.engine_tensorflow import TensorFlowNetwork
+    from inference.networks.engine_tensorflow import FrozenNetwork
 
-    frozen = TensorFlowNetwork(folder, tuple(input_name(one.view) for one in recipe.inputs))
+    frozen = FrozenNetwork(folder, tuple(input_name(one.view) for one in recipe.inputs))
     largest = 0.0
     for size, outputs in zip(recipe.sizes, expected, strict=True):
         difference = np.abs(frozen(_check_pixels(recipe, size.as_image_size())) - outputs).max()

@@ -21,12 +21,12 @@ from inference.core.files import output_errors
 from inference.core.iteration import batched
 from inference.core.labels import N_CLASSES
 from inference.core.sequences import Probabilities
+from inference.dataset.label_tables import Targets, read_targets
 from inference.ensemble.aggregation import aggregate, blended
 from inference.ensemble.estimator import neighbourhood_of_records
 from inference.ensemble.features import stacker_features
 from inference.records.jsonl import CHUNK_RECORDS, read_header, read_records
 from inference.records.schema import RECORDS_NAME, RecordsHeader, outputs_of
-from models.data.season_labels import Targets, read_labels
 from models.spec.recipe import Recipe
 
 HALVES = 2
@@ -199,7 +199,7 @@ class _Half:
             file.write(rows)
 
     def finish(self, labels: Path) -> HalfSeason:
-        estimate, targets = np.concatenate(self._estimates), read_labels(labels, self.seq_ids)
+        estimate, targets = np.concatenate(self._estimates), read_targets(labels, self.seq_ids)
         self.digest.update(estimate.tobytes())
         self.digest.update(targets.tobytes())
         return HalfSeason(self._path, self._n_features, estimate, targets)

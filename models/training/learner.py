@@ -13,10 +13,9 @@ import tensorflow as tf
 from inference.core.errors import OutOfMemoryError
 from inference.core.labels import EMPTY, EPSILON
 from inference.core.sequences import Probabilities
+from inference.dataset.label_tables import Targets
 from models.data.batches import Batch
-from models.data.season_labels import Targets
-from models.keras_io.architectures import leaf_layers
-from models.keras_io.scaling import scale
+from models.keras_io.architectures import leaf_layers, scale
 from models.spec.kinds import EMPTY_CLASSES, Head, Scaling
 
 

@@ -23,6 +23,7 @@ from inference.core.choices import DecoderName
 from inference.core.errors import InputError, InterruptedRunError
 from inference.core.files import write_json
 from inference.core.version import hakuna_version
+from inference.dataset.label_tables import read_targets
 from inference.dataset.metadata import read_metadata
 from inference.images.decoder import Decoder, find_decoder
 from inference.networks.engine_tensorflow import prepare_devices
@@ -39,7 +40,7 @@ from models.data.batches import (
     shuffled_batches,
 )
 from models.data.frame_cache import PART_SEQUENCES, CacheKey, FrameCache
-from models.data.season_labels import ids_of_seasons, read_labels
+from models.data.season_labels import ids_of_seasons
 from models.keras_io.h5_file import save_network
 from models.spec.network_plan import NETWORK_NAME, REPORT_NAME
 from models.spec.schedule import Epoch, epochs_of
@@ -98,7 +99,7 @@ def _cached_examples(
     state.stage = "reading metadata and labels"
     sequences = read_metadata(job.metadata).sequences
     ids = [ids_of_seasons(sequences, one, job.metadata) for one in (job.training_seasons, job.validation_seasons)]
-    targets = read_labels(job.labels, ids[0] + ids[1])
+    targets = read_targets(job.labels, ids[0] + ids[1])
     state.stage = "quarter frames"
     wanted = [sequences[seq_id] for seq_id in ids[0] + ids[1]]
     photos = open_storage(job.photos, options.read_timeout)

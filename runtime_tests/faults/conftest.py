@@ -27,12 +27,22 @@ def figures(request: pytest.FixtureRequest) -> Figures:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Keep the figures of this session, if asked to."""
+    """Keep the figures of this session, if asked to. Tests that run side by side hand them to the first process."""
     path: Path | None = session.config.getoption("--faults-json")
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = json.dumps(session.config.stash.get(FIGURES, {}))
+        return
     figures = session.config.stash.get(FIGURES, {})
     if path and figures:
         command = " ".join(("pytest", *session.config.invocation_params.args))
         write_json(merged(json.loads(path.read_text()) if path.exists() else {}, figures, command), path)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the figures of one of the processes that pytest-xdist started."""
+    told = json.loads(getattr(node, "workeroutput", {}).get("figures", "{}"))
+    node.config.stash.setdefault(FIGURES, {}).update(told)
 
 
 def merged(earlier: Figures, figures: Figures, command: str) -> Figures:

@@ -56,7 +56,7 @@ def _die(*_: Any, **__: Any) -> None:
 
 def _kill(hook: str, count: int) -> None:
     from inference.ensemble.stackers import Stackers
-    from inference.networks.engine_openvino import OpenVinoNetwork
+    from inference.networks.engine_openvino import FrozenNetwork
     from inference.records.jsonl import RecordWriter
 
     replace = os.replace
@@ -74,13 +74,13 @@ def _kill(hook: str, count: int) -> None:
         _die()
 
     if hook == "load":
-        OpenVinoNetwork.__init__ = _at_call(count, OpenVinoNetwork.__init__, _die)  # type: ignore[method-assign]
+        FrozenNetwork.__init__ = _at_call(count, FrozenNetwork.__init__, _die)  # type: ignore[method-assign]
     elif hook == "batch":
-        OpenVinoNetwork.__call__ = _at_call(count, OpenVinoNetwork.__call__, _die)  # type: ignore[method-assign]
+        FrozenNetwork.__call__ = _at_call(count, FrozenNetwork.__call__, _die)  # type: ignore[method-assign]
     elif hook == "record":
         RecordWriter.append = _at_call(count, RecordWriter.append, half_a_record)  # type: ignore[method-assign]
     elif hook == "stack":
-        Stackers.restack = _at_call(count, Stackers.restack, _die)  # type: ignore[method-assign]
+        Stackers.predict = _at_call(count, Stackers.predict, _die)  # type: ignore[method-assign]
     elif hook == "rename":
         # Odd: before it. Even: after it.
         act = after_the_rename if count % 2 == 0 else _die
@@ -111,15 +111,15 @@ def _hang(every: int) -> None:
 
 
 def _slow_down(seconds: float) -> None:
-    from inference.networks.engine_openvino import OpenVinoNetwork
+    from inference.networks.engine_openvino import FrozenNetwork
 
-    original = OpenVinoNetwork.__call__
+    original = FrozenNetwork.__call__
 
-    def slow(network: OpenVinoNetwork, inputs: Any) -> Any:
+    def slow(network: FrozenNetwork, inputs: Any) -> Any:
         time.sleep(seconds)
         return original(network, inputs)
 
-    OpenVinoNetwork.__call__ = slow  # type: ignore[method-assign]
+    FrozenNetwork.__call__ = slow  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import shutil
@@ -24,6 +23,7 @@ from inference.records.schema import RECORDS_NAME, Record
 from runtime_tests.faults.conftest import Figures
 from runtime_tests.faults.damage import photos, with_scans
 from runtime_tests.running import run
+from runtime_tests.tables import rows_of
 
 SEED = 5
 SHARES = (0.01, 0.1, 0.5, 1.0)
@@ -110,8 +110,7 @@ class Season:
 def predicted(folder: Path, bundle: Bundle, out: Path) -> Season:
     """Run a season."""
     run(folder, bundle, out, batch_size=4)
-    with (folder / METADATA_NAME).open(newline="", encoding="utf-8") as file:
-        owner = {row["file_name"]: row["seq_id"] for row in csv.DictReader(file)}
+    owner = {row["file_name"]: row["seq_id"] for row in rows_of(folder / METADATA_NAME)}
     return Season(folder, out, owner)
 
 
@@ -142,8 +141,8 @@ def changed_sequences(before: Season, after: Season) -> set[str]:
 
 def listed_failures(season: Season) -> dict[str, tuple[str, str]]:
     """Sequence and reason by photo."""
-    with (season.out / FAILURES_NAME).open(newline="") as file:
-        return {row["file_name"]: (row["seq_id"], row["reason"].split(":")[0]) for row in csv.DictReader(file)}
+    rows = rows_of(season.out / FAILURES_NAME)
+    return {row["file_name"]: (row["seq_id"], row["reason"].split(":")[0]) for row in rows}
 
 
 def damaged_copy(season: Path, folder: Path, share: float, seed: int) -> dict[str, Damage]:

@@ -24,6 +24,7 @@ def record(number: int, random: np.random.Generator) -> Record:
     return Record(f"SER_S11#A01#1#{number}", frames, frames[0, :4], 12, 7, (), 0, has_metadata=True)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("n_records", [2_000, pytest.param(50_000, marks=pytest.mark.faults)])
 def test_records_cost_less_than_a_hundredth_of_a_run(
     n_records: int, tiny_bundle: Bundle, tmp_path: Path, random: np.random.Generator, figures: Figures

@@ -15,6 +15,7 @@ from inference.records.jsonl import read_header, read_records
 from runtime_tests.faults.commands import Season, predict, results
 from runtime_tests.faults.conftest import Figures
 
+pytestmark = pytest.mark.timing
 N_SEQUENCES = 12
 
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from runtime_tests.faults.conftest import FIGURES, merged, pytest_sessionfinish
+from runtime_tests.faults.conftest import FIGURES, merged, pytest_sessionfinish, pytest_testnodedown
+
+
+def test_the_first_process_has_the_figures_of_the_others(pytestconfig: pytest.Config) -> None:
+    told = {"figures": '{"a figure of a test": {"n": 1}}'}
+    pytest_testnodedown(SimpleNamespace(config=pytestconfig, workeroutput=told))
+    assert pytestconfig.stash[FIGURES].pop("a figure of a test") == {"n": 1}
 
 
 def test_figures_of_a_session_take_the_place_of_their_earlier_ones() -> None:
@@ -21,7 +28,11 @@ def test_figures_of_a_session_take_the_place_of_their_earlier_ones() -> None:
     assert both["leak"]["machine"]["cores"] > 0
 
 
-def test_figures_are_written_only_if_a_file_is_given(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+def test_figures_are_written_only_if_a_file_is_given(
+    pytestconfig: pytest.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(pytestconfig, "workeroutput", raising=False)  # as the first of several processes
+
     class Session:
         config = pytestconfig
 

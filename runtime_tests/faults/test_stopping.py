@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -15,6 +14,7 @@ import pytest
 
 from runtime_tests.faults.commands import Season, children_of, predict, results, start
 from runtime_tests.faults.conftest import Figures
+from runtime_tests.tables import rows_of
 
 SECONDS_TO_STOP = 8.0
 
@@ -76,6 +76,7 @@ def test_a_call_that_takes_too_long_is_cut_off(quick: Season, undisturbed: dict[
     assert results(tmp_path) == undisturbed
 
 
+@pytest.mark.timing
 def test_a_second_signal_ends_the_run_at_once(quick: Season, tmp_path: Path) -> None:
     process = start(quick, tmp_path, fault="slow:2")
     wait_for_status(tmp_path)
@@ -131,8 +132,7 @@ def test_reads_that_never_come_back_do_not_hang_the_run(quick: Season, tmp_path:
     code, said = predict(quick, tmp_path, "--read-timeout", "0.5s", fault="hang:10")
     seconds = time.monotonic() - begun
     assert code == 0, said
-    with (tmp_path / "failures.csv").open(newline="") as file:
-        reasons = [row["reason"] for row in csv.DictReader(file)]
+    reasons = [row["reason"] for row in rows_of(tmp_path / "failures.csv")]
     n_timed_out = reasons.count("reading took too long")
     assert n_timed_out == 3  # of 31 photos, one of which is missing and never read
     assert len((tmp_path / "submission.csv").read_text().splitlines()) == 1 + 12

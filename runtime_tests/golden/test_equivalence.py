@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,11 @@ from inference.bundle.reader import Bundle
 from inference.core.choices import DecoderName, EngineName, Precision
 from inference.networks.engine import find_engine
 from runtime_tests.running import run
+from runtime_tests.tables import probabilities
 
 pytestmark = pytest.mark.e2e
 LARGEST, MEAN, KL = 1e-5, {"dali": 1e-3, "mixed": 5e-3}, 2e-4
 """Bounds of the issue "Speed"."""
-
-
-def read_probabilities(path: Path) -> npt.NDArray[np.float64]:
-    with path.open(newline="") as file:
-        return np.array([row[1:] for row in csv.reader(file)][1:], dtype=np.float64)
 
 
 def mean_kl(expected: npt.NDArray[np.float64], got: npt.NDArray[np.float64]) -> float:
@@ -48,8 +43,8 @@ def test_submission_is_the_published_one(
         reference_case / "data", smooth_bundle, tmp_path, engine=engine, decoder=decoder, precision=precision
     )
     assert report["precision"]["used"] == precision.value
-    expected = read_probabilities(reference_case / "smooth" / "expected_submission.csv")
-    got = read_probabilities(tmp_path / "submission.csv")
+    _, expected = probabilities(reference_case / "smooth" / "expected_submission.csv", first="")
+    _, got = probabilities(tmp_path / "submission.csv")
     difference = np.abs(got - expected)
     if precision is Precision.MIXED:
         assert difference.mean() <= MEAN["mixed"]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import os
-import subprocess
-import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
 from inference.bundle.reader import Bundle
 from runtime_tests.browser import started_browser
+from runtime_tests.running import hakuna
+from runtime_tests.tables import rows_of
 
 pytestmark = pytest.mark.e2e
-HAKUNA = Path(sys.executable).parent / "hakuna"
 GENUINE = {
     f"S1/D04/D04_R6/S1_D04_R6_PICT0{first}0001.JPG": [
         f"S1/D04/D04_R6/S1_D04_R6_PICT0{first}000{k}.JPG" for k in (1, 2, 3)
@@ -35,25 +34,21 @@ def desk(reference_case: Path, quick_bundle: Bundle, tmp_path_factory: pytest.Te
          quick_bundle.folder, "--out", "results"),
         ("report", "results", "--data", data, "--metadata", "metadata.csv", "--out", "report.html"),
     ):  # fmt: skip
-        result = subprocess.run(
-            [HAKUNA, *map(str, command)], cwd=folder, capture_output=True, text=True, check=False, timeout=300
-        )
+        with chdir(folder):
+            result = hakuna(*command)
         assert result.returncode == 0, result.stderr
     return folder
 
 
 def test_genuine_bursts_are_rows_of_the_submission(desk: Path) -> None:
-    with (desk / "metadata.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(desk / "metadata.csv")
     assert len(rows) == 39
     for first, names in GENUINE.items():
         assert [row["file_name"] for row in rows if row["seq_id"] == first] == names
-    with (desk / "results" / "submission.csv").open(newline="") as file:
-        predicted = [row["seq_id"] for row in csv.DictReader(file)]
+    predicted = [row["seq_id"] for row in rows_of(desk / "results" / "submission.csv")]
     assert set(GENUINE) <= set(predicted)
     assert predicted == list(dict.fromkeys(row["seq_id"] for row in rows))
-    with (desk / "results" / "failures.csv").open(newline="") as file:
-        failed = {row["file_name"]: row["reason"] for row in csv.DictReader(file)}
+    failed = {row["file_name"]: row["reason"] for row in rows_of(desk / "results" / "failures.csv")}
     assert failed == {
         "S11/B02/B02_R1/g0001.JPG": "not a JPEG or PNG",
         "S11/B02/B02_R1/z0001.JPG": "empty file",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import cv2
@@ -16,6 +15,7 @@ from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.images.decode_pillow import decode
 from runtime_tests import naive
 from runtime_tests.running import run
+from runtime_tests.tables import rows_of
 
 
 def test_features_of_another_recipe_are_what_its_networks_say(
@@ -66,8 +66,7 @@ def test_stacked_classes_of_another_recipe_come_from_its_boosters(
 
     run(season, second_bundle, tmp_path / "out", features=tmp_path / "features.npz")
     features = np.load(tmp_path / "features.npz")
-    with (tmp_path / "out" / "submission.csv").open() as file:
-        rows = {row["seq_id"]: row for row in csv.DictReader(file)}
+    rows = {row["seq_id"]: row for row in rows_of(tmp_path / "out" / "submission.csv")}
     booster = lightgbm.Booster(model_file=str(second_assets / "boosters" / "zebra.txt"))
     expected = booster.predict(features["X"].astype(np.float64))
     got = [float(rows[seq_id]["zebra"]) for seq_id in features["seq_id"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shlex
@@ -18,6 +17,7 @@ from benchmark.scoring.log_loss import Score, score
 from inference.core.labels import CLASS_PRIORS, LABELS
 from inference.dataset.label_tables import Table, read_labels, read_submission
 from runtime_tests.models.seasons import write_seasons
+from runtime_tests.tables import rows_of
 
 pytestmark = pytest.mark.e2e
 RECIPE = Path(__file__).parent / "miniature.toml"
@@ -121,6 +121,5 @@ def test_the_submission_is_the_mean_of_both_boosters(work: Path) -> None:
     features = np.load(work / "features.npz")
     boosters = [lightgbm.Booster(model_file=str(work / f"stackers/{season}/empty.txt")) for season in ("S9", "S10")]
     expected = np.mean([booster.predict(features["X"].astype(np.float64)) for booster in boosters], axis=0)
-    with (work / "again/submission.csv").open() as file:
-        rows = {row["seq_id"]: float(row[LABELS[EMPTY]]) for row in csv.DictReader(file)}
+    rows = {row["seq_id"]: float(row[LABELS[EMPTY]]) for row in rows_of(work / "again/submission.csv")}
     np.testing.assert_allclose([rows[seq_id] for seq_id in features["seq_id"]], expected, atol=1e-7)

@@ -45,11 +45,11 @@ def time_stages(
             for path in write_plots(report, bundle.manifest, plots):
                 Console(stderr=True).print(f"plot  {path}", highlight=False)
         if baseline:
-            judged = regression_gate.judge(
+            compared = regression_gate.compare(
                 report, baseline, max_regression, lambda names: harness.time(2 * request.n_repeats, only=names)
             )
             notes = (regression_gate.other_processor(report, baseline), regression_gate.new_stages(report, baseline))
             with printing_beside(json):
-                tables.print_judged(judged, max_regression, [note for note in notes if note])
-            regression_gate.check(judged, max_regression)
+                tables.print_comparisons(compared, max_regression, [note for note in notes if note])
+            regression_gate.check(compared, max_regression)
     return report

@@ -23,7 +23,7 @@ def ablation(
     """The published solution step by step, on synthetic seasons (an hour). The folder of --cache-dir keeps what is done.
 
     Examples:
-        hakuna study ablation --cache-dir build/ablation --json benchmark/results/ladder.json --plots benchmark/results
+        hakuna study ablation --cache-dir build/ablation --json benchmark/results/ablation.json --plots benchmark/results
     """
     from json import dumps
 

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmark.ablation.direct_resize import straight_frames
+from benchmark.ablation.direct_resize import frames_with_direct_resize
 from benchmark.ablation.one_seed import seed_folder, stacked_classes
 from benchmark.ablation.plan import FULL, MINI, schedule_of
 from benchmark.ablation.report import is_clear, is_unlike, markdown, write_report
-from benchmark.ablation.steps import STEPS, TRAININGS, recipe_of, step_named
+from benchmark.ablation.steps import NETWORKS, STEPS, recipe_of, step_named
 from benchmark.ablation.study import summary
 from inference.bundle.manifest import Block, feature_names
 from inference.core.errors import UsageError
@@ -51,7 +51,7 @@ def test_every_published_step_is_there_once_with_its_recipe() -> None:
     for step in STEPS:
         recipe = recipe_of(step, ImageSize(96, 128), STACKED)
         assert {network.name for network in recipe.networks} == set(step.networks)
-        assert set(step.networks) <= {training.name for training in TRAININGS}
+        assert set(step.networks) <= {training.name for training in NETWORKS}
         assert (recipe.stacking is not None) == bool(step.sets)
         assert step.against is None or step.against in {one.number for one in STEPS}
 
@@ -100,7 +100,7 @@ def test_a_step_that_did_better_here_than_for_the_author_is_named_too() -> None:
 
 
 def test_where_every_seed_agrees_with_the_author_it_says_so() -> None:
-    """Step 3 should go down, step 8 up; the interval of neither leaves out zero."""
+    """Configuration 3 should go down, step 8 up; the interval of neither leaves out zero."""
     seeds = [
         seed_rows({"3": 0.02 - down, "8": 0.02 + up}) for down, up in ((0.001, 0.0001), (0.01, 0.001), (0.02, 0.002))
     ]
@@ -115,9 +115,9 @@ def test_table_and_plot_are_the_same_bytes_for_the_same_figures(tmp_path: Path) 
     figures = figures_of([seed_rows({"2": 0.015}), seed_rows({"2": 0.016})])
     for name in ("a", "b"):
         write_report(figures, tmp_path / name)
-    for name in ("ladder.md", "ladder.svg"):
+    for name in ("ablation.md", "ablation.svg"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    table = (tmp_path / "a" / "ladder.md").read_text()
+    table = (tmp_path / "a" / "ablation.md").read_text()
     assert table.count("\n| ") == len(STEPS) + 3
     assert "| 2 | a larger backbone | 0.01550 (0.00071) |" in table
     assert "| network | v1 |\n|---|---|\n| log loss | 0.01450 (0.00200) |" in table
@@ -133,30 +133,30 @@ def test_a_class_is_stacked_if_every_half_shows_it() -> None:
     assert stacked_classes(Table(seq_ids, values)) == ("empty",)
 
 
-def test_a_straight_frame_is_one_careless_resize(tmp_path: Path, random: np.random.Generator) -> None:
+def test_a_direct_resize_is_one_careless_resize(tmp_path: Path, random: np.random.Generator) -> None:
     photo = random.integers(0, 256, (96, 128, 3)).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "photo.png"), photo[..., ::-1])
-    [frame] = straight_frames([tmp_path / "photo.png"], ImageSize(48, 64))
+    [frame] = frames_with_direct_resize([tmp_path / "photo.png"], ImageSize(48, 64))
     # Bilinear at half the size: the mean of two by two pixels, in OpenCV's fixed point.
     blocks = photo.reshape(48, 2, 64, 2, 3).astype(float).mean(axis=(1, 3))
     np.testing.assert_allclose((frame + 1) * 127.5, blocks, atol=1.0)
     with pytest.raises(FileNotFoundError):
-        straight_frames([tmp_path / "nothing.jpg"], ImageSize(48, 64))
+        frames_with_direct_resize([tmp_path / "nothing.jpg"], ImageSize(48, 64))
 
 
-def test_straight_frames_have_no_info_strip_either(tmp_path: Path) -> None:
+def test_frames_with_direct_resize_have_no_info_strip_either(tmp_path: Path) -> None:
     """White from row 540 of 576 on is row 360 of the quarter frame (512 x 384): rows 355 on go black, 532 of the photo."""
     for name, level in (("first", 255), ("second", 90)):
         photo = np.full((576, 768, 3), 90, np.uint8)
         photo[540:] = level
         cv2.imwrite(str(tmp_path / f"{name}.png"), photo)
-    frames = straight_frames([tmp_path / "first.png", tmp_path / "second.png"], ImageSize(576, 768))
+    frames = frames_with_direct_resize([tmp_path / "first.png", tmp_path / "second.png"], ImageSize(576, 768))
     for frame in frames:  # the first one decides about all
         assert (frame[532:] == -1).all()
         np.testing.assert_allclose((frame[:532] + 1) * 127.5, 90)
 
 
-def test_a_folder_belongs_to_one_ladder(tmp_path: Path) -> None:
+def test_a_folder_belongs_to_one_study(tmp_path: Path) -> None:
     folder = seed_folder(tmp_path, FULL, 1)
     assert seed_folder(tmp_path, FULL, 1) == folder
     assert len({folder, seed_folder(tmp_path, MINI, 1), seed_folder(tmp_path, FULL, 2)}) == 3
@@ -168,7 +168,7 @@ def test_a_folder_belongs_to_one_ladder(tmp_path: Path) -> None:
 
 
 def test_the_two_branch_network_learns_less_and_slower_than_its_branches() -> None:
-    by_name = {training.name: schedule_of(training, FULL).sizes[0] for training in TRAININGS}
+    by_name = {training.name: schedule_of(training, FULL).sizes[0] for training in NETWORKS}
     assert by_name["two_branch"].epochs == FULL.branch_epochs < FULL.epochs == by_name["background"].epochs
     assert by_name["two_branch"].learning_rate == FULL.branch_learning_rate < by_name["background"].learning_rate
     assert MINI.photo_size.height > 384  # the reference resize must have something to do

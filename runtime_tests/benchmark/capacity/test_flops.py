@@ -68,7 +68,7 @@ def test_a_saved_model_without_the_signature_of_a_network_is_refused(tmp_path: P
 
 @pytest.mark.slow
 def test_operations_of_the_published_backbone_agree_with_an_independent_count() -> None:
-    """Counts of the issue and of REFERENCE.md section 3.2, in GFLOP; InceptionResNetV2 without its top."""
+    """Counted independently, in GFLOP; InceptionResNetV2 without its top."""
     import keras
 
     network = keras.applications.InceptionResNetV2(include_top=False, weights=None, input_shape=(None, None, 3))

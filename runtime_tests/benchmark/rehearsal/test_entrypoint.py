@@ -21,7 +21,7 @@ from benchmark.sandbox.supervise import catching_signals
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError
 from inference.settings.settings import FOREIGN_VARIABLES, Settings
-from runtime_tests.entrants import GOOD, WRITE_SUBMISSION, report, write_archive, write_data
+from runtime_tests.entrants import GOOD, WRITE_SUBMISSION, report, wait_for_log, write_archive, write_data
 from runtime_tests.running import HAKUNA, environment, hakuna, hakuna_here, start
 
 STDERR = 2
@@ -54,14 +54,6 @@ def log(root: Path) -> str:
 
 def accepted(root: Path) -> str:
     return (root / "submission" / "submission.csv").read_text()
-
-
-def wait_for_log(root: Path, text: str) -> None:
-    for _ in range(2000):
-        if (root / "submission" / "log.txt").exists() and text in log(root):
-            return
-        time.sleep(0.01)
-    pytest.fail(f"no {text!r} in log.txt within 20 s")
 
 
 def test_a_program_runs_where_the_contract_says_and_its_submission_comes_out(root: Path) -> None:
@@ -146,7 +138,7 @@ def test_defect_3_sigterm_reaches_python(as_process_1: bool, root: Path) -> None
             pytest.skip("needs the right to make a process namespace (root)")
         command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *command]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
-    wait_for_log(root, "ready")
+    wait_for_log(root / "submission" / "log.txt", "ready")
     begun = time.monotonic()
     target = process.pid
     if as_process_1:
@@ -183,6 +175,7 @@ def test_a_submission_that_the_archive_brings_does_not_count(root: Path) -> None
     assert "the program must write it" in log(root)
 
 
+@pytest.mark.timing
 def test_the_time_limit_ends_everything(root: Path) -> None:
     main = """
 import os, signal, subprocess, sys, time
@@ -295,7 +288,7 @@ def test_a_run_is_healthy_while_its_heart_beats(tmp_path: Path) -> None:
 def test_an_archive_that_runs_is_healthy(root: Path) -> None:
     write_archive(root / "submission" / "submission.zip", "import time\nprint('ready')\ntime.sleep(60)")
     process = start("entrypoint", "--root", root)
-    wait_for_log(root, "ready")
+    wait_for_log(root / "submission" / "log.txt", "ready")
     assert why_unhealthy(root / "submission") is None
     locked = hakuna_here("entrypoint", "--root", root)
     assert locked.returncode == 7

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.rehearsal.docker_runner import DockerImage, docker_command, find_image
+from benchmark.rehearsal.docker_runner import docker_command, why_no_docker
 from benchmark.rehearsal.entry import Entry, run_entry
 from benchmark.sandbox import sandbox
 from benchmark.sandbox.sandbox import in_process
@@ -23,9 +23,9 @@ from benchmark.scoring.log_loss import score
 from inference.bundle.reader import Bundle
 from inference.dataset.label_tables import read_labels, read_submission
 from models.bundling.pack import pack
-from runtime_tests.entrants import GOOD, WRITE_SUBMISSION, report, write_archive, write_data
+from runtime_tests.entrants import GOOD, WRITE_SUBMISSION, report, wait_for_log, write_archive, write_data
 from runtime_tests.faults.commands import children_of
-from runtime_tests.running import HAKUNA, hakuna, hakuna_here, start
+from runtime_tests.running import HAKUNA, hakuna, hakuna_here, is_running, start
 
 STDERR = 2
 
@@ -56,14 +56,6 @@ def rehearse(tmp_path: Path, main: str, *options: object, **files: str) -> tuple
 
 def log(tmp_path: Path) -> str:
     return (tmp_path / "out" / "log.txt").read_text()
-
-
-def wait_for_log(tmp_path: Path, text: str) -> None:
-    for _ in range(2000):
-        if (tmp_path / "out" / "log.txt").exists() and text in log(tmp_path):
-            return
-        time.sleep(0.01)
-    pytest.fail(f"no {text!r} in log.txt within 20 s")
 
 
 @pytest.mark.e2e
@@ -195,7 +187,7 @@ def test_a_signal_ends_the_rehearsal_and_the_program(
     main = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('ready', flush=True)\nwhile True: time.sleep(0.1); open('alive', 'w')"
     archive = write_archive(tmp_path / "submission.zip", main)
     process = start("rehearse", archive, "--data", data, "--out", tmp_path / "out", "--runner", "process")
-    wait_for_log(tmp_path, "ready")
+    wait_for_log(tmp_path / "out" / "log.txt", "ready")
     children = children_of(process.pid)
     assert children
     begun = time.monotonic()
@@ -207,17 +199,10 @@ def test_a_signal_ends_the_rehearsal_and_the_program(
     assert report(tmp_path / "out")["verdict"] == "interrupted"
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def test_a_rehearsal_that_is_killed_takes_the_program_with_it(data: Path, tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "submission.zip", "import time\nprint('ready')\ntime.sleep(60)")
     process = start("rehearse", archive, "--data", data, "--out", tmp_path / "out", "--runner", "process")
-    wait_for_log(tmp_path, "ready")
+    wait_for_log(tmp_path / "out" / "log.txt", "ready")
     family = children_of(process.pid)
     for pid in family:
         family += children_of(pid)
@@ -328,13 +313,13 @@ def test_a_container_that_dies_is_told_from_a_program_that_fails(data: Path, doc
 
 def test_an_engine_without_the_image_is_no_engine(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{docker}:{os.environ['PATH']}")
-    assert find_image("hakuna-runtime:cpu") == DockerImage("hakuna-runtime:cpu")
-    assert find_image("other:1") == "the engine has no image other:1"
+    assert why_no_docker("hakuna-runtime:cpu") is None
+    assert why_no_docker("other:1") == "the engine has no image other:1"
     (docker / "docker").write_text("#!/bin/sh\nexit 1\n")
-    assert find_image("other:1") == "no engine answers `docker info`"
+    assert why_no_docker("other:1") == "no engine answers `docker info`"
 
 
 def test_labels_elsewhere_need_not_be_hidden(data: Path, tmp_path: Path) -> None:
     entry = Entry(tmp_path / "a.zip", data, tmp_path / "out", budget=60, started=time.monotonic())
-    command = docker_command(entry, DockerImage("i"), "n", tmp_path, (tmp_path / "labels.csv",))
+    command = docker_command(entry, "i", "n", tmp_path, (tmp_path / "labels.csv",))
     assert not [value for value in command if value.startswith("/dev/null")]

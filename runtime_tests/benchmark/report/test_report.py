@@ -17,25 +17,21 @@ from benchmark.report.selection import PER_CLASS, most_and_least_confident, unce
 from benchmark.scoring.log_loss import log_losses
 from benchmark.synthetic.season import LABELS_NAME
 from inference.bundle.manifest import DEMO_WARNING
-from inference.bundle.reader import Bundle
 from inference.core.errors import InputError
 from inference.core.labels import LABELS
 from inference.dataset.label_tables import Table, read_labels
 from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.outputs.finished_run import FinishedRun, read_finished_run
 from runtime_tests.browser import axe_violations, started_browser
-from runtime_tests.running import run
 
 ENTER = "\ue007"
 """As WebDriver calls the key."""
 
 
 @pytest.fixture(scope="module")
-def finished(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+def finished(quick_prediction: Path) -> FinishedRun:
     """A run on twelve synthetic sequences, three photos of which are damaged, by a demo bundle."""
-    out = tmp_path_factory.mktemp("report") / "out"
-    run(season, quick_bundle, out)
-    return read_finished_run(out)
+    return read_finished_run(quick_prediction)
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +120,10 @@ def test_the_page_loads_nothing_from_elsewhere(finished: FinishedRun, sources: S
     assert "http" not in re.sub(r"http-equiv", "", text)
 
 
-def test_without_labels_it_shows_the_surest_and_the_least_sure(finished: FinishedRun, sources: Sources) -> None:
+def test_without_labels_it_shows_the_most_and_the_least_confident(finished: FinishedRun, sources: Sources) -> None:
     content = content_of(finished, Sources(sequences=sources.sequences, data_folder=sources.data_folder, n_sheets=8))
     assert content.score is None
-    assert content.groups[0].title == "least sure"
+    assert content.groups[0].title == "least confident"
     entropy = uncertainty(finished.predictions.values)
     least = [finished.predictions.seq_ids[row] for row in np.argsort(-entropy, kind="stable")[:2]]
     assert [sheet.seq_id for sheet in content.groups[0].sheets] == least
@@ -214,7 +210,7 @@ def test_the_worst_of_each_class_come_in_order_and_each_sequence_once(random: np
     assert f"{lost:.0%}" in choices[0].why
 
 
-def test_the_surest_of_a_class_are_those_whose_likeliest_class_it_is(random: np.random.Generator) -> None:
+def test_the_most_confident_of_a_class_are_those_whose_likeliest_class_it_is(random: np.random.Generator) -> None:
     predictions = random.random((100, 54)) ** 6
     choices = most_and_least_confident(predictions, 40)
     rows = [row for one in choices for row in one.rows]

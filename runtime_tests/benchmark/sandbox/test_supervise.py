@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.sandbox.run_log import RunLog
-from benchmark.sandbox.supervise import Outcome, Signals, catching_signals, supervise
+from benchmark.sandbox.supervise import ProcessResult, Signals, catching_signals, supervise
 from inference.core.errors import InterruptedRunError
 
 IGNORES_SIGTERM = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf'); time.sleep(60)"
@@ -42,7 +42,7 @@ def run(
     limit: float | None = 60,
     grace: float = 5,
     log_bytes: int = 1 << 20,
-) -> Outcome:
+) -> ProcessResult:
     with RunLog(folder / "log.txt", console, fresh=True, limit=log_bytes) as log:
         return supervise(
             [sys.executable, "-S", "-u", "-c", code],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from benchmark.scoring.log_loss import score
 from inference.core.errors import InputError
 from inference.core.labels import CLASS_PRIORS, LABELS
-from inference.dataset.label_tables import Table, read_labels, read_submission
+from inference.dataset.label_tables import Table
 
 
 def naive_log_loss(labels: np.ndarray, predictions: np.ndarray, epsilon: float) -> float:
@@ -51,9 +50,7 @@ def test_the_order_of_the_rows_does_not_matter(random: np.random.Generator) -> N
     submission, labels = tables(20, random)
     order = random.permutation(20)
     shuffled = Table(tuple(submission.seq_ids[row] for row in order), submission.values[order])
-    assert score(shuffled, labels) == score(submission, labels) or score(shuffled, labels).log_loss == pytest.approx(
-        score(submission, labels).log_loss, rel=1e-15
-    )
+    assert score(shuffled, labels) == score(submission, labels)
 
 
 def test_all_one_half_scores_the_logarithm_of_two() -> None:
@@ -71,90 +68,8 @@ def test_priors_score_what_the_competition_reported() -> None:
     assert entropy == pytest.approx(0.0320, abs=2e-4)
 
 
-def write(path: Path, rows: list[str], header: str = "seq_id," + ",".join(LABELS)) -> Path:
-    path.write_text("\n".join([header, *rows, ""]))
-    return path
-
-
-def row(seq_id: str, first: str = "0") -> str:
-    return ",".join([seq_id, first, *["0"] * 53])
-
-
-def test_columns_may_come_in_any_order(tmp_path: Path) -> None:
-    header = "seq_id," + ",".join(reversed(LABELS))
-    table = read_labels(write(tmp_path / "l.csv", [row("a", "1")], header))
-    assert table.values[0].tolist() == [0.0] * 53 + [1.0]
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([row("a", "x")], "row 2, column aardvark: must be a number, got 'x'"),
-        ([row("a", "")], "row 2, column aardvark: must be a number, got ''"),
-        ([row("a", "nan")], r"sequence a, column aardvark: must be in \[0, 1\], got nan"),
-        ([row("a"), row("b", "1.5")], r"sequence b, column aardvark: must be in \[0, 1\], got 1.5"),
-        ([row("a"), row("a")], "row 3, column seq_id: must be unique"),
-        (["a,0"], "row 2: must have 55 columns, got 2"),
-        ([], "at least one row"),
-    ],
-)
-def test_a_submission_that_is_none_is_refused_with_its_place(rows: list[str], message: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=message) as error:
-        read_submission(write(tmp_path / "s.csv", rows))
-    assert "s.csv" in str(error.value)
-
-
-def test_labels_must_be_zero_or_one(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="sequence a, column aardvark: must be 0 or 1, got 0.5"):
-        read_labels(write(tmp_path / "l.csv", [row("a", "0.5")]))
-
-
-@pytest.mark.parametrize("header", ["", "id,zebra", "seq_id,zebra,unicorn"])
-def test_other_columns_are_refused(header: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="row 1"):
-        read_submission(write(tmp_path / "s.csv", [], header))
-
-
 def test_other_sequences_are_refused(random: np.random.Generator) -> None:
     submission, labels = tables(5, random)
     other = Table(("x", *labels.seq_ids[1:]), labels.values)
     with pytest.raises(InputError, match=r"1 missing \['x'\] and 1 unknown \['s0'\]"):
         score(submission, other)
-
-
-def spellings(n: int, random: np.random.Generator) -> list[list[str]]:
-    """Numbers as programs and people write them: all of them a float for Python."""
-    values = random.random((n, 54)) ** 30
-    return [[random.choice([f"{v:.9g}", f"{v:.17g}", f"{v:e}", "0", "1", "1.0", "0.0"]) for v in row] for row in values]
-
-
-@pytest.mark.parametrize("extra", [[], ["0.5", ".5"], ["0.5", "+.5e0"], ["0", " 1"], ["1", "0_1"]])
-def test_numbers_are_read_as_python_reads_them(extra: list[str], tmp_path: Path, random: np.random.Generator) -> None:
-    """Ordinary files take a short cut, others (the last spelling of `extra`) do not: both end in the same numbers."""
-    rows = spellings(30, random)
-    rows[7][: len(extra)] = extra
-    path = write(tmp_path / "s.csv", [",".join([f"s{n}", *row]) for n, row in enumerate(rows)])
-    np.testing.assert_array_equal(read_submission(path).values, [[float(text) for text in row] for row in rows])
-
-
-def test_quoted_and_bare_ids_are_the_same_and_so_is_a_byte_order_mark(tmp_path: Path) -> None:
-    bare = read_labels(write(tmp_path / "a.csv", [row("a", "1"), row("b")]))
-    quoted = read_labels(write(tmp_path / "b.csv", [row('"a"', "1"), row("b")]))
-    marked = tmp_path / "c.csv"
-    marked.write_bytes(b"\xef\xbb\xbf" + (tmp_path / "a.csv").read_bytes().replace(b"\n", b"\r\n"))
-    for other in (quoted, read_labels(marked)):
-        assert other.seq_ids == bare.seq_ids == ("a", "b")
-        np.testing.assert_array_equal(other.values, bare.values)
-
-
-@pytest.mark.parametrize("value", ["null", "true", "[0]", '""', "NaN", "1e400", "9" * 400])
-def test_what_only_json_would_read_is_refused(value: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="column aardvark"):
-        read_submission(write(tmp_path / "s.csv", [row("a"), row("b", value)]))
-
-
-def test_ids_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "s.csv", [row("a")])
-    path.write_bytes(path.read_bytes().replace(b"\na,", b"\n\xff,"))
-    with pytest.raises(InputError, match="must be valid CSV in UTF-8"):
-        read_submission(path)

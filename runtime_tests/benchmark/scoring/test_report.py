@@ -13,7 +13,7 @@ import pytest
 from benchmark.scoring import bootstrap
 from benchmark.scoring import report as score_report
 from benchmark.scoring import temperature as tempering
-from benchmark.scoring.bootstrap import SEQUENCES, SITES, Clusters, clusters_of, draw, interval
+from benchmark.scoring.bootstrap import Clusters, clusters_of, interval, resample
 from benchmark.scoring.calibration import N_BINS, reliability
 from benchmark.scoring.log_loss import log_losses
 from benchmark.scoring.strata import Strata, Stratum, strata_of
@@ -37,9 +37,9 @@ def judged(random: np.random.Generator) -> tuple[Table, Table]:
 
 def test_draws_give_what_repeating_the_rows_of_the_drawn_sites_gives(random: np.random.Generator) -> None:
     codes = random.integers(0, N_SITES, 50)
-    units = Clusters(SITES, codes, N_SITES)
+    units = Clusters("sites", codes, N_SITES)
     values = random.random((50, 3))
-    draws = draw(units, 20)
+    draws = resample(units, 20)
     means = draws.means(units.sums(values))
     for times, got in zip(draws.times, means, strict=True):
         rows = [row for site in range(N_SITES) for row in np.flatnonzero(codes == site).tolist() * int(times[site])]
@@ -47,9 +47,9 @@ def test_draws_give_what_repeating_the_rows_of_the_drawn_sites_gives(random: np.
 
 
 def test_draws_are_the_same_every_time_and_as_many_as_there_are_sites() -> None:
-    units = Clusters(SITES, np.arange(5), 5)
-    np.testing.assert_array_equal(draw(units, 30).times, draw(units, 30).times)
-    assert (draw(units, 30).times.sum(axis=1) == 5).all()
+    units = Clusters("sites", np.arange(5), 5)
+    np.testing.assert_array_equal(resample(units, 30).times, resample(units, 30).times)
+    assert (resample(units, 30).times.sum(axis=1) == 5).all()
 
 
 def test_interval_lies_between_the_2_5th_and_the_97_5th_percentile() -> None:
@@ -58,9 +58,9 @@ def test_interval_lies_between_the_2_5th_and_the_97_5th_percentile() -> None:
 
 
 def test_without_sites_sequences_are_drawn_and_many_of_them_in_bags() -> None:
-    assert clusters_of(None, 10).kind == SEQUENCES
+    assert clusters_of(None, 10).kind == "sequences"
     assert clusters_of(None, 10).n_units == 10
-    assert clusters_of(Stratum(("only",), np.zeros(10, np.int64)), 10).kind == SEQUENCES
+    assert clusters_of(Stratum(("only",), np.zeros(10, np.int64)), 10).kind == "sequences"
     many = clusters_of(None, 2500)
     assert many.n_units == bootstrap.MOST_UNITS
     assert set(many.counts()) == {2.0, 3.0}
@@ -68,23 +68,23 @@ def test_without_sites_sequences_are_drawn_and_many_of_them_in_bags() -> None:
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(random: np.random.Generator) -> None:
     """120 worlds of 40 sites that differ: the true mean is 0. Drawing sequences instead would be far too sure."""
-    covered = {SITES: 0, SEQUENCES: 0}
+    covered = {"sites": 0, "sequences": 0}
     for _ in range(120):
         sites = Stratum(tuple(map(str, range(40))), np.repeat(np.arange(40), 25))
         values = (random.normal(0, 1, 40)[sites.codes] + random.normal(0, 0.5, 1000))[:, None]
-        for kind, units in ((SITES, clusters_of(sites, 1000)), (SEQUENCES, clusters_of(None, 1000))):
-            draws = draw(units, 200)
+        for kind, units in (("sites", clusters_of(sites, 1000)), ("sequences", clusters_of(None, 1000))):
+            draws = resample(units, 200)
             low, high = interval(draws.means(units.sums(values)))
             covered[kind] += bool(low[0] <= 0 <= high[0])
-    assert 0.87 < covered[SITES] / 120 < 0.995
-    assert covered[SEQUENCES] / 120 < 0.5
+    assert 0.87 < covered["sites"] / 120 < 0.995
+    assert covered["sequences"] / 120 < 0.5
 
 
 def test_intervals_of_few_sites_are_too_narrow_and_say_so(random: np.random.Generator) -> None:
     """600 worlds each, in the columns; what the constant and the documentation tell."""
     for n_sites, low, high in ((2, 0.4, 0.6), (3, 0.68, 0.83), (5, 0.8, 0.9), (20, 0.88, 0.96)):
-        units = Clusters(SITES, np.arange(n_sites), n_sites)
-        lows, highs = interval(draw(units, 1000).means(random.normal(0, 1, (n_sites, 600))))
+        units = Clusters("sites", np.arange(n_sites), n_sites)
+        lows, highs = interval(resample(units, 1000).means(random.normal(0, 1, (n_sites, 600))))
         assert low < ((lows <= 0) & (highs >= 0)).mean() < high
         warned = bootstrap.small_sample_note(units)
         assert (warned is None) == (n_sites >= 20)
@@ -94,11 +94,11 @@ def test_intervals_of_few_sites_are_too_narrow_and_say_so(random: np.random.Gene
 def test_very_many_sites_are_drawn_in_bags_that_cut_none_in_two() -> None:
     codes = np.repeat(np.arange(7000), 3)
     units = clusters_of(Stratum(tuple(map(str, range(7000))), codes), len(codes))
-    assert (units.kind, units.n_units) == (SITES, bootstrap.MOST_SITES)
+    assert (units.kind, units.n_units) == ("sites", bootstrap.MOST_SITES)
     bags = units.codes.reshape(7000, 3)
     assert (bags == bags[:, :1]).all()
     assert set(units.counts()) == {6.0, 9.0}
-    assert draw(units).times.nbytes < 50e6
+    assert resample(units).times.nbytes < 50e6
 
 
 def naive_reliability(p: list[float], y: list[float]) -> tuple[list[tuple[int, float, float]], float]:
@@ -232,7 +232,7 @@ def test_public_ids_tell_season_and_site_and_a_list_of_sites_wins(tmp_path: Path
     path = tmp_path / "sites.csv"
     path.write_text("site,seq_id\nnorth,SER_S1#B04#1#1\nsouth,SER_S10#U09#2#7\n,S2#B04#1#1\n")
     assert names(strata_of(ids, None, path).groups["site"]) == ["north", "south", "B04"]
-    with pytest.raises(InputError, match=r"must tell the site of every sequence, got 1 missing \['S3#A#1#1'\]"):
+    with pytest.raises(InputError, match=r"must hold the site of every sequence, got 1 missing \['S3#A#1#1'\]"):
         strata_of((*ids, "S3#A#1#1"), None, path)
     assert strata_of(("ABCFN", "x"), None).groups == {}
     path = tmp_path / "metadata.csv"
@@ -260,7 +260,7 @@ def test_clipping_and_temperature_are_scored_as_a_loop_would_on_the_other_half(j
     predictions = judged[0].values.astype(np.float32).astype(np.float64)
     truth = judged[1].values.copy()
     truth[:6, :] = 1 - truth[:6, :]  # far too sure of themselves
-    units = Clusters(SITES, np.arange(300) % N_SITES, N_SITES)
+    units = Clusters("sites", np.arange(300) % N_SITES, N_SITES)
     folds = tempering.study(predictions, truth, log_losses(predictions, truth), units, 1e-15)
     assert sum(fold.n_sequences for fold in folds) == 300
     order = np.random.default_rng(tempering.SPLIT_SEED).permutation(N_SITES)
@@ -302,11 +302,11 @@ def test_calibrated_predictions_are_left_alone(random: np.random.Generator) -> N
 
 def test_the_metric_s_own_clipping_applies_to_what_is_tried(judged: tuple[Table, Table]) -> None:
     predictions, truth = judged[0].values, judged[1].values
-    units = Clusters(SITES, np.arange(300) % N_SITES, N_SITES)
+    units = Clusters("sites", np.arange(300) % N_SITES, N_SITES)
     for fold in tempering.study(predictions, truth, log_losses(predictions, truth, 0.1), units, 0.1):
         assert fold.epsilon == 0
         assert fold.clipped == pytest.approx(fold.as_it_is, rel=1e-12)
-    assert tempering.study(predictions, truth, predictions, Clusters(SITES, np.zeros(300, np.int64), 1), 1e-15) == []
+    assert tempering.study(predictions, truth, predictions, Clusters("sites", np.zeros(300, np.int64), 1), 1e-15) == []
 
 
 def test_a_submission_is_no_better_than_itself(judged: tuple[Table, Table]) -> None:

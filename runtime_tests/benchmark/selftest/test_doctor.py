@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmark.selftest import convolution, doctor, golden_prediction
-from benchmark.selftest.doctor import Card, Check, Outcome
+from benchmark.selftest.doctor import Card, Check, CheckResult
 from inference.core.choices import EngineName
 from runtime_tests.running import hakuna
 
@@ -25,7 +25,7 @@ PYTHON = (3, 11)
 
 def failures(packages: dict[str, str], python: tuple[int, ...] = PYTHON) -> dict[str, str]:
     checks = doctor.check_versions(packages, python)
-    return {check.name: check.found for check in checks if check.outcome is Outcome.FAILED}
+    return {check.name: check.found for check in checks if check.outcome is CheckResult.FAILED}
 
 
 def test_versions_that_run_on_a_v100_are_in_order() -> None:
@@ -63,24 +63,24 @@ def test_tensorflow_built_for_cuda_13_is_refused() -> None:
     good, bad = doctor.check_build({"cuda_version": "12.5.1"}), doctor.check_build({"cuda_version": "13.0"})
     assert good is not None
     assert bad is not None
-    assert (good.outcome, bad.outcome) == (Outcome.OK, Outcome.FAILED)
+    assert (good.outcome, bad.outcome) == (CheckResult.OK, CheckResult.FAILED)
     assert "13.0, must be 12" in bad.found
 
 
 @pytest.mark.parametrize(
     ("card", "cudnn", "outcome"),
     [
-        (Card("Tesla V100-SXM2-16GB"), "9.3.0.75", Outcome.OK),
-        (Card("Tesla V100-SXM2-16GB"), "9.10.2.21", Outcome.OK),
-        (Card("Tesla V100-SXM2-16GB"), "9.11.0.98", Outcome.FAILED),
-        (Card("NVIDIA TITAN V"), "9.28.0", Outcome.FAILED),
-        (Card("some name", (7, 0)), "10.0", Outcome.FAILED),
+        (Card("Tesla V100-SXM2-16GB"), "9.3.0.75", CheckResult.OK),
+        (Card("Tesla V100-SXM2-16GB"), "9.10.2.21", CheckResult.OK),
+        (Card("Tesla V100-SXM2-16GB"), "9.11.0.98", CheckResult.FAILED),
+        (Card("NVIDIA TITAN V"), "9.28.0", CheckResult.FAILED),
+        (Card("some name", (7, 0)), "10.0", CheckResult.FAILED),
         (Card("NVIDIA A100-SXM4-40GB", (8, 0)), "9.28.0", None),
         (Card("Tesla V100-PCIE"), None, None),
     ],
 )
 def test_a_volta_card_with_a_cudnn_that_dropped_it_is_refused_by_name(
-    card: Card, cudnn: str | None, outcome: Outcome | None
+    card: Card, cudnn: str | None, outcome: CheckResult | None
 ) -> None:
     installed = {"nvidia-cudnn-cu12": cudnn} if cudnn else {}
     checks = {check.name: check for check in doctor.check_cards([card], installed, gpu=False, usable=True)}
@@ -90,24 +90,24 @@ def test_a_volta_card_with_a_cudnn_that_dropped_it_is_refused_by_name(
     check = checks["cuDNN for Volta"]
     assert check.outcome is outcome
     assert f"must be at most 9.10 for {card.name}: 9.11 dropped every sm_70 kernel" in check.found
-    assert doctor.exit_code([check]) == (10 if outcome is Outcome.FAILED else 0)
+    assert doctor.exit_code([check]) == (10 if outcome is CheckResult.FAILED else 0)
 
 
 def test_a_gpu_that_is_asked_for_must_have_run_a_convolution() -> None:
     [check] = doctor.check_cards([], {}, gpu=True, usable=False)
-    assert (check.outcome, doctor.exit_code([check])) == (Outcome.FAILED, 10)
+    assert (check.outcome, doctor.exit_code([check])) == (CheckResult.FAILED, 10)
     assert "no card, must be there and run a convolution in TensorFlow" in check.found
     [check] = doctor.check_cards([], {}, gpu=False, usable=False)
-    assert check.outcome is Outcome.SKIPPED
+    assert check.outcome is CheckResult.SKIPPED
     [check] = doctor.check_cards([Card("A100", (8, 0))], {}, gpu=True, usable=True)
-    assert check.outcome is Outcome.OK
+    assert check.outcome is CheckResult.OK
 
 
 def test_the_exit_code_is_the_most_telling_one() -> None:
     def failed(code: int) -> Check:
-        return Check("x", Outcome.FAILED, "", code)
+        return Check("x", CheckResult.FAILED, "", code)
 
-    assert doctor.exit_code([Check("x", Outcome.OK, "", 5), Check("x", Outcome.SKIPPED, "", 10)]) == 0
+    assert doctor.exit_code([Check("x", CheckResult.OK, "", 5), Check("x", CheckResult.SKIPPED, "", 10)]) == 0
     assert doctor.exit_code([failed(1)]) == 1
     assert doctor.exit_code([failed(1), failed(5), failed(4)]) == 4
     assert doctor.exit_code([failed(5), failed(1)]) == 5
@@ -120,7 +120,7 @@ def test_a_device_that_is_off_by_anything_or_dies_is_refused() -> None:
         {"device": "GPU", "name": "a card", "largest_difference": 0.5},
     ]
     checks = list(doctor.convolution_checks(EngineName.TENSORFLOW, facts, "died of SIGABRT: no kernel image"))
-    assert [check.outcome for check in checks] == [Outcome.OK, Outcome.FAILED, Outcome.FAILED]
+    assert [check.outcome for check in checks] == [CheckResult.OK, CheckResult.FAILED, CheckResult.FAILED]
     assert "a card, must be exact, largest difference 0.5" in checks[1].found
     assert "died of SIGABRT" in checks[2].found
 
@@ -129,7 +129,7 @@ def test_a_prediction_that_is_off_or_does_not_come_is_code_4() -> None:
     facts = [{"engine": "openvino", "largest_difference": 1e-3}]
     engines = [EngineName.OPENVINO, EngineName.TENSORFLOW]
     checks = list(doctor.golden_checks(engines, facts, "failed: ImportError"))
-    assert [check.outcome for check in checks] == [Outcome.FAILED, Outcome.FAILED]
+    assert [check.outcome for check in checks] == [CheckResult.FAILED, CheckResult.FAILED]
     assert "largest difference 1.0e-03, must be at most 2e-06" in checks[0].found
     assert checks[1].found == "failed: ImportError"
     assert doctor.exit_code(checks) == 4
@@ -137,11 +137,11 @@ def test_a_prediction_that_is_off_or_does_not_come_is_code_4() -> None:
 
 def test_folders_are_written_to(tmp_path: Path) -> None:
     check = doctor.check_folder("output", tmp_path)
-    assert check.outcome is Outcome.OK
+    assert check.outcome is CheckResult.OK
     assert list(tmp_path.iterdir()) == []
     for path, message in ((tmp_path / "nowhere", "must be a folder"), (Path("/proc"), "/proc: must be writable")):
         check = doctor.check_folder("output", path)
-        assert (check.outcome, check.exit_code) == (Outcome.FAILED, 5)
+        assert (check.outcome, check.exit_code) == (CheckResult.FAILED, 5)
         assert message in check.found
 
 
@@ -160,10 +160,11 @@ def test_a_child_that_dies_is_told_with_its_last_words(tmp_path: Path, monkeypat
 
 def test_the_expected_convolution_is_that_of_its_definition() -> None:
     image, kernel = convolution.IMAGE, convolution.KERNEL
-    answer = convolution.naive_convolution(image, kernel)
+    answer = convolution.expected_convolution(image, kernel)
     assert answer.shape == (1, 5, 6, 4)
-    windows = np.lib.stride_tricks.sliding_window_view(image[0], (3, 3, 3))  # (5, 6, 1, 3, 3, 3)
-    assert np.array_equal(answer[0], np.einsum("rcxhwi,hwio->rco", windows, kernel))
+    for row, column, k in np.ndindex(5, 6, 4):
+        patch = image[0, row : row + 3, column : column + 3]
+        assert answer[0, row, column, k] == (patch * kernel[..., k]).sum()
     assert np.abs(answer).max() > 50  # a device that answers nothing does not pass
 
 
@@ -197,7 +198,10 @@ def test_the_doctor_says_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     from benchmark.cli.app import app
 
-    checks = [Check("pillow", Outcome.FAILED, "12, must be >= 13"), Check("output folder", Outcome.FAILED, "x", 5)]
+    checks = [
+        Check("pillow", CheckResult.FAILED, "12, must be >= 13"),
+        Check("output folder", CheckResult.FAILED, "x", 5),
+    ]
     monkeypatch.setattr(doctor, "examine", lambda **_: checks)
     result = CliRunner().invoke(app, ["doctor", "--scratch", str(tmp_path)])
     assert result.exit_code == 5

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from benchmark.cli.app import app
-from benchmark.studies import neighbourhood_speed
+from benchmark.studies.neighbourhood_speed import measure_neighbours
 
 
-def test_the_figures_tell_seconds_memory_and_coverage_of_each_window(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    measure = neighbourhood_speed.measure_neighbours
-    monkeypatch.setattr(neighbourhood_speed, "measure_neighbours", lambda command: measure(command, 20_000))
-    path = tmp_path / "neighbours.json"
-    done = CliRunner().invoke(app, ["study", "neighbourhood", "--json", str(path)])
-    assert done.exit_code == 0, done.output
-    figures = json.loads(path.read_text())
+def test_the_figures_tell_seconds_memory_and_coverage_of_each_window() -> None:
+    figures = json.loads(json.dumps(measure_neighbours("hakuna study neighbourhood", 20_000)))
     assert figures["sequences"] == 20_000
     assert [one["windows_seconds"] for one in figures["windows"]] == [[10], [60], [300], [60, 300]]
     for one in figures["windows"]:

@@ -11,6 +11,7 @@ import pytest
 from benchmark.studies import scaling
 from benchmark.studies.scaling import Run, fit, growth, measure_scaling, plot, write_metadata
 from benchmark.synthetic.season import write_season
+from benchmark.timing.harness import PredictError
 from inference.core.sequences import ImageSize
 from inference.dataset.metadata import read_metadata
 
@@ -53,7 +54,7 @@ def test_runs_are_measured_in_processes_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_run_that_fails_is_no_measurement(tmp_path: Path) -> None:
-    with pytest.raises(scaling.RunFailedError, match="a run of 7 sequences must end with 0, got 4"):
+    with pytest.raises(PredictError, match="hakuna predict: must end with 0, got 4"):
         scaling._run(tmp_path, tmp_path / "no_bundle", tmp_path / "out", 7)
 
 

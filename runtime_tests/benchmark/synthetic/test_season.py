@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
@@ -22,7 +21,7 @@ from typer.testing import CliRunner
 
 from benchmark.cli.app import app
 from benchmark.synthetic.info_strips import Strip, burn_in
-from benchmark.synthetic.plan import plan_bursts
+from benchmark.synthetic.plan import DrawnBurst, plan_rolls
 from benchmark.synthetic.season import SeasonOptions, draw_burst, encode, write_season, write_seasons
 from benchmark.synthetic.species import SEEN_ONCE, SPECIES
 from inference.core.errors import InputError, UsageError
@@ -32,14 +31,20 @@ from inference.core.sequences import ImageSize
 from inference.dataset.label_tables import read_labels
 from inference.dataset.metadata import plan_sequences, read_metadata, read_submission_format
 from inference.preprocessing.info_strip import find_strip
+from runtime_tests.tables import rows_of
 
 SIZE = ImageSize(240, 320)
+
+
+def plan_bursts(n_sequences: int, n_cameras: int, seed: int) -> list[DrawnBurst]:
+    return [burst for roll in plan_rolls(n_sequences, n_cameras, seed) for burst in roll]
 
 
 def hashes(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)]
 )
@@ -142,8 +147,7 @@ def test_damage_is_listed_and_hits_only_the_files_that_are(tmp_path: Path) -> No
     for name, share in (("whole", 0.0), ("damaged", 0.3)):
         write_seasons(tmp_path / name, (1,), SeasonOptions(20, 2, SIZE, seed=2, damaged_share=share))
     whole, damaged = hashes(tmp_path / "whole"), hashes(tmp_path / "damaged")
-    with (tmp_path / "damaged" / "damaged.csv").open() as file:
-        listed = {row["file_name"]: row["damage"] for row in csv.DictReader(file)}
+    listed = {row["file_name"]: row["damage"] for row in rows_of(tmp_path / "damaged" / "damaged.csv")}
     assert set(listed.values()) == {"truncated", "not a photo", "empty", "missing"}
     assert {name for name in whole if damaged.get(name) != whole[name]} == set(listed)
     for name, damage in listed.items():

@@ -17,9 +17,8 @@ from inference.bundle.graph_check import ALLOWED_OPERATIONS, check_networks, che
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import EngineName, Precision
 from inference.core.errors import BundleError
+from inference.networks import engine_openvino, engine_tensorflow
 from inference.networks.engine import find_engine, load_networks
-from inference.networks.engine_openvino import OpenVinoNetwork
-from inference.networks.engine_tensorflow import TensorFlowNetwork
 from models.bundling.import_assets import import_assets
 from models.spec.recipe import load_recipe
 from runtime_tests.conftest import SECOND_RECIPE
@@ -131,8 +130,8 @@ def test_the_hostile_networks_would_have_run_and_harmless_ones_pass(tmp_path: Pa
     write_network(tmp_path / "good", tmp_path / "canary", lambda probabilities, _: probabilities)
     check_operations(tmp_path / "good")
     answers = [
-        TensorFlowNetwork(tmp_path / "good", ("images",))({"images": pixels}),
-        OpenVinoNetwork(tmp_path / "good", ("images",), mixed=False)({"images": pixels}),
+        engine_tensorflow.FrozenNetwork(tmp_path / "good", ("images",))({"images": pixels}),
+        engine_openvino.FrozenNetwork(tmp_path / "good", ("images",))({"images": pixels}),
     ]
     np.testing.assert_allclose(answers[0], answers[1], rtol=0, atol=1e-6)
     for change in (writes, calls_python):

@@ -10,7 +10,7 @@ from inference.bundle.reader import Bundle
 SMALL, LARGE = 360 * 480, 384 * 512
 FULL = {("v1", 360, True), ("v1", 384, True), ("v2", 360, True), ("v2", 384, True), ("v3", 384, True)}
 WHOLE = {("background", 360, False), ("background", 384, False), ("two_branch", 360, False), ("two_branch", 384, False)}
-"""The published ensemble (REFERENCE.md section 3.2): network, height, mirrored."""
+"""The published ensemble: network, height, mirrored."""
 
 
 def asked(bundle: Bundle, effort: Effort, *, flip_tta: bool = True) -> set[tuple[str, int, bool]]:

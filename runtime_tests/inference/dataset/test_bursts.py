@@ -161,3 +161,21 @@ def test_genuine_bursts_of_the_reference_case_are_grouped_as_the_competition_had
     assert len(got & together) >= 14
     for burst in got:
         assert any(burst <= names for names in together), burst
+
+
+def test_where_exactly_half_of_the_photos_are_of_a_series_of_their_own_names_still_count() -> None:
+    photos = [at("IMG_1", 0), at("IMG_2", 4), at("a_1", 2), at("b_1", 900)]
+    assert grouped(photos) == [["IMG_1", "IMG_2"], ["a_1"], ["b_1"]]
+    assert grouped([*photos, at("c_1", 1800)]) == [["IMG_1", "a_1", "IMG_2"], ["b_1"], ["c_1"]]
+
+
+def test_a_counter_does_not_roll_over_back_in_time() -> None:
+    photos = [at("IMG_9998", 10), at("IMG_9999", 11), at("IMG_0001", 9), at("IMG_0002", 900)]
+    assert grouped(photos) == [["IMG_0001"], ["IMG_0002"], ["IMG_9998", "IMG_9999"]]
+
+
+def test_in_the_order_of_time_photos_without_one_come_last() -> None:
+    [burst] = group_bursts(
+        [IndexedPhoto(name, "cam", moment, "s1", False) for name, moment in (("a", None), ("b", START))]
+    )
+    assert [photo.file_name for photo in burst.photos] == ["b", "a"]

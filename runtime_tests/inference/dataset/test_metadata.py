@@ -163,3 +163,10 @@ def test_of_duplicate_rows_the_earliest_readable_datetime_counts(first: str, tmp
     for rows in (f"a,{first},x.jpg\na,2019-01-05 03:00:00,x.jpg\n", f"a,2019-01-05 03:00:00,x.jpg\na,{first},x.jpg\n"):
         sequences = read_metadata(write(tmp_path / "m.csv", HEADER + rows)).sequences
         assert sequences["a"].images == (Image("x.jpg", "2019-01-05 03:00:00"),)
+
+
+def test_a_sequence_is_of_one_site(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.csv"
+    path.write_text("seq_id,datetime,file_name,site\na,,1.jpg,hill\nb,,2.jpg,lake\na,,3.jpg,lake\n")
+    with pytest.raises(InputError, match="row 4, column site: must be the same in all rows .* got 'lake' after 'hill'"):
+        read_metadata(path)

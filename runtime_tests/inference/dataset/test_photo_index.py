@@ -16,7 +16,7 @@ from inference.core.errors import InputError
 from inference.core.labels import LABELS
 from inference.dataset.bursts import group_bursts
 from inference.dataset.metadata import plan_sequences, read_metadata, read_sites, read_submission_format
-from inference.dataset.photo_index import find_photos, read_coco, remarks, write_metadata, write_submission_format
+from inference.dataset.photo_index import find_photos, read_coco, warnings, write_metadata, write_submission_format
 
 
 def write_photo(path: Path, moment: str | None = None) -> None:
@@ -95,8 +95,8 @@ def test_links_to_folders_and_unreadable_folders_are_counted(tmp_path: Path, mon
     found = find_photos(card)
     assert [photo.file_name for photo in found.photos] == ["hill/a.jpg"]
     assert found.left_out == {"links to folders: their photos lie elsewhere": 2, "folders that cannot be read": 1}
-    assert remarks(found, group_bursts(found.photos)) == [
-        "1 photos do not say when they were taken: a burst each",
+    assert warnings(found, group_bursts(found.photos)) == [
+        "1 photos have no time: a burst each",
         "left out: 1 folders that cannot be read",
         "left out: 2 links to folders: their photos lie elsewhere",
     ]
@@ -116,8 +116,8 @@ def test_what_is_not_looked_at_and_what_is_looked_at_in_another_order_is_told(tm
     for number in range(8, 13):
         write_photo(tmp_path / f"IMG_{number}.JPG", f"2021:04:11 20:43:{number:02d}")
     found = find_photos(tmp_path)
-    first, second = remarks(found, group_bursts(found.photos))
-    assert "not looked at: 2 photos" in first
+    first, second = warnings(found, group_bursts(found.photos))
+    assert "not used: 2 photos" in first
     assert "1 bursts are longer (up to 5 photos): --max-photos 3" in first
     assert "1 bursts: predict takes photos in the order of their names as text" in second
 
@@ -162,8 +162,8 @@ def test_coco_times_with_an_offset_get_one_clock_and_those_of_an_unset_clock_are
     ]
     bursts = group_bursts(found.photos)
     assert [len(burst.photos) for burst in bursts] == [3, 1]
-    assert remarks(found, bursts) == [
-        "1 photos do not say when they were taken: a burst each",
+    assert warnings(found, bursts) == [
+        "1 photos have no time: a burst each",
         "times with an offset from UTC were converted to UTC+03:00",
     ]
 
@@ -234,4 +234,4 @@ def test_photos_that_are_links_to_elsewhere_are_told(tmp_path: Path) -> None:
     (tmp_path / "card" / "c.jpg").symlink_to(tmp_path / "elsewhere.jpg")
     found = find_photos(tmp_path / "card")
     assert found.n_outside == 1
-    assert any("1 photos are links that lead out of the folder" in line for line in remarks(found, []))
+    assert any("1 photos are links that lead out of the folder" in line for line in warnings(found, []))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from benchmark.capacity.projection import manifest_of
+from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
 from inference.core.labels import LABELS, N_CLASSES
-from inference.ensemble.aggregation import aggregate
+from inference.ensemble.aggregation import aggregate, blended
 from inference.ensemble.features import stacker_features
 from inference.records.schema import Record
+from models.spec.recipe import load_recipe
 
 
 def record(n_frames: int, n_outputs: int, n_sequence: int, random: np.random.Generator) -> Record:
@@ -78,6 +82,31 @@ def test_probabilities_of_one_stay_probabilities(tiny_bundle: Bundle, random: np
     np.testing.assert_allclose(estimate, 1, rtol=1e-7)
 
 
+@pytest.mark.parametrize("recipe_name", ["row5_mean", "row5_median"])
+@pytest.mark.parametrize("n_seen", [0, 1])
+def test_blends_leave_out_what_there_was_no_time_for(
+    recipe_name: str, n_seen: int, random: np.random.Generator
+) -> None:
+    """Under a budget networks on whole sequences answer at one size or not at all; the rest of their outputs is NaN."""
+    manifest = manifest_of(load_recipe(recipe_name))
+    assert manifest.ensemble.blends
+    n_frame = sum(len(network.sizes) for network in manifest.frame_networks)
+    n_sequence = sum(len(network.sizes) for network in manifest.sequence_networks)
+    one = replace(record(3, n_frame, n_sequence, random), effort=Effort.ONE_SIZE if n_seen else Effort.FIRST_NETWORK)
+    first = 0
+    for network in manifest.sequence_networks:
+        one.sequence_outputs[first + n_seen : first + len(network.sizes)] = np.nan
+        first += len(network.sizes)
+    one.frame_outputs[:, 1:] = np.nan
+    aggregated = aggregate([one], manifest)
+    found = blended(aggregated, manifest)
+    assert np.isfinite(found).all()
+    if not n_seen:  # each network on whole sequences stands in with the estimate
+        np.testing.assert_allclose(found, aggregated.estimate, rtol=1e-6)
+    else:
+        assert (found != aggregated.estimate).any()
+
+
 def test_result_does_not_depend_on_the_chunk(records: list[Record], tiny_bundle: Bundle) -> None:
     whole = aggregate(records, tiny_bundle.manifest)
     for row, one in enumerate(records):
@@ -91,7 +120,7 @@ def test_a_sequence_without_frames_is_refused(tiny_bundle: Bundle, random: np.ra
 
 
 def test_features_are_in_the_published_order(records: list[Record], tiny_bundle: Bundle) -> None:
-    """REFERENCE.md section 3.4, block by block; 41 classes each."""
+    """The published program's order, block by block; 41 classes each."""
     manifest = tiny_bundle.manifest
     stacking = manifest.ensemble.stacking
     assert stacking

@@ -23,7 +23,7 @@ from inference.ensemble import booster_probe, booster_probe_child
 from inference.ensemble.booster_probe import BoosterProbe, probe_boosters, start_probe
 from inference.ensemble.stackers import Stackers
 from runtime_tests.damage import rewrite_manifest
-from runtime_tests.running import run
+from runtime_tests.running import is_running, run
 
 
 @pytest.fixture
@@ -44,15 +44,15 @@ def replace_child(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -
 
 
 def test_good_boosters_are_tried_once_in_a_process(second_bundle: Bundle) -> None:
-    trial = start_probe(second_bundle)
-    assert trial is not None
-    trial.wait()
+    probe = start_probe(second_bundle)
+    assert probe is not None
+    probe.wait()
     started = time.monotonic()
-    trial.wait()
+    probe.wait()
     probe_boosters(second_bundle)
     assert time.monotonic() - started < 0.1
-    assert start_probe(second_bundle) is trial
-    assert not trial.has_failed
+    assert start_probe(second_bundle) is probe
+    assert not probe.has_failed
 
 
 def test_a_bundle_without_stackers_needs_no_child(second_bundle: Bundle) -> None:
@@ -145,8 +145,8 @@ def test_a_booster_that_answers_with_anything_but_probabilities_is_refused(
     lines = os.open(os.devnull, os.O_WRONLY)
     for answer in (np.nan, 1.5, -0.1):
         monkeypatch.setattr(booster_probe_child, "load_booster", lambda *_, answer=answer: Strange(answer))
-        with pytest.raises(BundleError, match="must answer with probabilities"):
-            booster_probe_child.answer_with_every_booster(second_bundle.folder, second_bundle.id, lines)
+        with pytest.raises(BundleError, match="must give probabilities"):
+            booster_probe_child.predict_with_every_booster(second_bundle.folder, second_bundle.id, lines)
     os.close(lines)
 
 
@@ -155,10 +155,13 @@ def test_a_booster_that_answers_with_anything_but_probabilities_is_refused(
     [
         (
             "os.kill(os.getpid(), signal.SIGSEGV)",
-            "zebra.txt: must be .*, but the process that tried it died of SIGSEGV",
+            "zebra.txt: must be .*, but the process that loaded it died of SIGSEGV",
         ),
-        ("os.abort()", "zebra.txt: must be .*, but the process that tried it died of SIGABRT"),
-        ("print('out of luck', file=sys.stderr); os._exit(3)", "ended with code 3, its last words: out of luck"),
+        ("os.abort()", "zebra.txt: must be .*, but the process that loaded it died of SIGABRT"),
+        (
+            "print('out of luck', file=sys.stderr); os._exit(3)",
+            "ended with code 3, the end of its error output: out of luck",
+        ),
         ("time.sleep(60)", "zebra.txt: must be .*, but got no answer within 0.5 s"),
         ("while True: pass", "zebra.txt: must be .*, but got no answer within 0.5 s"),
     ],
@@ -167,31 +170,33 @@ def test_a_booster_that_its_child_dies_of_or_hangs_over_is_refused_by_name(
     program: str, message: str, second_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_child(monkeypatch, tmp_path, f"tell(booster='empty.txt')\ntell(booster='zebra.txt')\n{program}")
-    trial = BoosterProbe(second_bundle, seconds_a_booster=0.5 if "0.5 s" in message else 30.0)
+    probe = BoosterProbe(second_bundle, seconds_a_booster=0.5 if "0.5 s" in message else 30.0)
     if "0.5 s" in message:
         time.sleep(1.0)  # the start of Python is not what is timed here
     for _ in range(2):
         with pytest.raises(BundleError, match=message) as error:
-            trial.wait()
+            probe.wait()
         assert error.value.exit_code == 4
-    assert trial.has_failed
+    assert probe.has_failed
 
 
 def test_a_child_that_fails_before_the_first_booster_is_our_error_and_not_the_bundles(
     second_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_child(monkeypatch, tmp_path, "raise ImportError('no such library')")
-    with pytest.raises(HakunaError, match="must be tried in a child process, .* ImportError: no such library") as error:
+    with pytest.raises(
+        HakunaError, match="must be loaded in a child process, .* ImportError: no such library"
+    ) as error:
         BoosterProbe(second_bundle).wait()
     assert error.value.exit_code == 1
 
 
-def test_a_trial_that_is_stopped_ends_its_child_and_proves_nothing(second_bundle: Bundle) -> None:
-    trial = BoosterProbe(second_bundle)
-    trial.stop()
-    trial.stop()
+def test_a_probe_that_is_stopped_ends_its_child_and_proves_nothing(second_bundle: Bundle) -> None:
+    probe = BoosterProbe(second_bundle)
+    probe.stop()
+    probe.stop()
     with pytest.raises(HakunaError, match="stopped before its end"):
-        trial.wait()
+        probe.wait()
 
 
 def test_the_child_ends_with_its_parent_and_is_out_of_reach_of_its_terminal(
@@ -199,22 +204,22 @@ def test_the_child_ends_with_its_parent_and_is_out_of_reach_of_its_terminal(
 ) -> None:
     """The parent is killed while LightGBM never comes back: the real child, with a booster that takes for ever."""
     program = """
-        from inference import booster_child
+        from inference.ensemble import booster_probe_child
         def for_ever(*_):
             tell(pid=os.getpid(), session=os.getsid(0))
             while True: pass
-        booster_child.read_booster = for_ever
-        booster_child.main()
+        booster_probe_child.read_booster = for_ever
+        booster_probe_child.main()
     """
     replace_child(monkeypatch, tmp_path, program)
     parent = """
         import sys
         from pathlib import Path
-        from inference import booster_trial
-        from inference.bundle import open_bundle
-        booster_trial.CHILD_MODULE = "other_child"
-        trial = booster_trial.BoosterProbe(open_bundle(Path(sys.argv[1])))
-        print(trial._child.pid, flush=True)
+        from inference.ensemble import booster_probe
+        from inference.bundle.reader import open_bundle
+        booster_probe.CHILD_MODULE = "other_child"
+        probe = booster_probe.BoosterProbe(open_bundle(Path(sys.argv[1])))
+        print(probe._child.pid, flush=True)
         import time
         time.sleep(60)
     """
@@ -237,17 +242,9 @@ def test_the_child_ends_with_its_parent_and_is_out_of_reach_of_its_terminal(
     pytest.fail("the child outlived its parent by 5 s")
 
 
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in ("Z", "X")
-
-
 def test_messages_of_the_child_are_json_lines(second_bundle: Bundle) -> None:
     read, write = os.pipe()
-    booster_probe_child.answer_with_every_booster(second_bundle.folder, second_bundle.id, write)
+    booster_probe_child.predict_with_every_booster(second_bundle.folder, second_bundle.id, write)
     os.close(write)
     with os.fdopen(read) as lines:
         named = [json.loads(line)["booster"] for line in lines]

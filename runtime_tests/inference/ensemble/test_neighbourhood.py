@@ -21,10 +21,9 @@ from inference.dataset.metadata import read_metadata
 from inference.ensemble import neighbourhood as module
 from inference.ensemble.neighbourhood import MOST_SEQUENCES, neighbour_means, neighbourhood_means
 from inference.records.jsonl import RecordWriter, read_header, read_records
-from models.bundling.import_assets import import_assets
-from models.bundling.untrained import write_untrained_assets
 from models.spec.recipe import Recipe, StackingRecipe, load_recipe
-from runtime_tests.conftest import SECOND_RECIPE
+from runtime_tests.conftest import SECOND_RECIPE, random_assets
+from runtime_tests.kept import kept_bundle
 from runtime_tests.running import run
 
 WINDOWS = (1, 10, 300)
@@ -35,7 +34,7 @@ TOLERANCE = 2.0**-40 + 2.0**-24
 def naive(
     scores: npt.NDArray[np.float32], moments: list[int], sites: list[int], windows: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """REFERENCE.md section 3, row 9, word by word: all other cameras within so many seconds."""
+    """The published description, word by word: all other cameras within so many seconds."""
     means = np.full((len(scores), len(windows), scores.shape[1]), np.nan)
     counts = np.zeros((len(scores), len(windows)), np.int64)
     for i in range(len(scores)):
@@ -130,7 +129,7 @@ def test_sparse_neighbours_are_not_used_and_coverage_is_told() -> None:
     moments, sites = np.array([0, 5, 900, 0]), np.array([0, 1, 0, -1])
     options = NeighbourOptions(windows_seconds=(1, 10), min_coverage=0.5, missing=-0.01)
     found = neighbourhood_means(scores, moments, sites, options)
-    assert (found.is_used, found.coverage, found.n_unplaced) == (True, (0.0, 0.5), 1)
+    assert (found.is_used, found.coverage, found.n_unlocated) == (True, (0.0, 0.5), 1)
     assert np.isfinite(found.means[:2, 1]).all()
     sparse = neighbourhood_means(scores, moments, sites, options.model_copy(update={"min_coverage": 0.51}))
     assert (sparse.is_used, sparse.coverage) == (False, (0.0, 0.5))
@@ -153,10 +152,16 @@ def recipe_with_neighbours(min_coverage: float = 0.1) -> Recipe:
 
 @pytest.fixture(scope="module")
 def neighbour_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("neighbours")
     recipe = recipe_with_neighbours()
-    write_untrained_assets(folder / "assets", recipe, seed=6)
-    return import_assets(folder / "assets", recipe, folder / "bundle", demo=True)
+    assets = random_assets("neighbours", recipe, 6, tmp_path_factory)
+    return kept_bundle("neighbours", assets, recipe, tmp_path_factory.mktemp("kept"), demo=True)
+
+
+@pytest.fixture(scope="module")
+def neighbour_run(season: Path, neighbour_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("neighbour_run")
+    run(season, neighbour_bundle, out)
+    return out
 
 
 def rewrite_records(source: Path, target: Path, changes: list[dict[str, Any]]) -> None:
@@ -179,12 +184,12 @@ def second_phase(records: Path, bundle: Bundle, out: Path) -> dict[str, npt.NDAr
         return dict(file)
 
 
-def test_a_recipe_turns_them_on(season: Path, neighbour_bundle: Bundle, tmp_path: Path) -> None:
-    report = run(season, neighbour_bundle, tmp_path / "run")
+def test_a_recipe_turns_them_on(neighbour_run: Path, neighbour_bundle: Bundle, tmp_path: Path) -> None:
+    report = json.loads((neighbour_run / "run.json").read_text())
     assert set(report["neighbours"]) == {"used", "coverage_by_window", "sequences_without_camera_or_moment"}
     n_sequences = report["counts"]["sequences"]
     at_once: list[dict[str, Any]] = [{"site": f"C{k % 3}", "seconds": 10 * k} for k in range(n_sequences)]
-    rewrite_records(tmp_path / "run", tmp_path / "together", at_once)
+    rewrite_records(neighbour_run, tmp_path / "together", at_once)
     features = second_phase(tmp_path / "together", neighbour_bundle, tmp_path / "out")
     told = json.loads((tmp_path / "out" / "run.json").read_text())["neighbours"]
     assert told["used"]
@@ -207,10 +212,12 @@ def test_a_recipe_turns_them_on(season: Path, neighbour_bundle: Bundle, tmp_path
     np.testing.assert_allclose(features["X"][:, first : first + 104], expected, rtol=0, atol=1e-7)
 
 
-def test_an_anonymised_test_set_falls_back_and_says_so(season: Path, neighbour_bundle: Bundle, tmp_path: Path) -> None:
-    report = run(season, neighbour_bundle, tmp_path / "run")
+def test_an_anonymised_test_set_falls_back_and_says_so(
+    neighbour_run: Path, neighbour_bundle: Bundle, tmp_path: Path
+) -> None:
+    report = json.loads((neighbour_run / "run.json").read_text())
     n_sequences = report["counts"]["sequences"]
-    rewrite_records(tmp_path / "run", tmp_path / "nowhere", [{"site": ""}] * n_sequences)
+    rewrite_records(neighbour_run, tmp_path / "nowhere", [{"site": ""}] * n_sequences)
     features = second_phase(tmp_path / "nowhere", neighbour_bundle, tmp_path / "out")
     told = json.loads((tmp_path / "out" / "run.json").read_text())["neighbours"]
     assert told == {

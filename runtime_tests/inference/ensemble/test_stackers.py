@@ -24,7 +24,7 @@ def test_a_stacked_class_is_the_mean_of_its_boosters(
     features = random.uniform(0, 1, (7, 822))
     estimate = random.uniform(0, 1, (7, N_CLASSES)).astype(np.float32)
     before = estimate.copy()
-    stacked = Stackers(tiny_bundle, stacking).restack(estimate, features)
+    stacked = Stackers(tiny_bundle, stacking).predict(estimate, features)
     np.testing.assert_array_equal(estimate, before)
     for c, label in enumerate(LABELS):
         expected = estimate[:, c]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.bundle.passes import Effort
-from inference.execution.deadline import MARGIN_SHARE, WINDOW_BATCHES, Batch, DeadlinePolicy
+from inference.core.choices import Precision
+from inference.execution.deadline import DeadlinePolicy, NoDeadline, Step
+from inference.execution.throughput import GPU_LOAD, MARGIN_SHARE, BatchTiming, MeasuredThroughput
 
 COSTS = {
     Effort.FULL: 36.0,
@@ -18,19 +22,24 @@ COSTS = {
     Effort.PRIORS: 0.0,
 }
 """By hand: 5 outputs of 3 frames, 3 of them large, mirrored, and 2 + 4 passes on the whole sequence."""
+NOTHING_YET = BatchTiming((0,) * 10, Effort.FULL, 0.0, 0.0, 0.0)
 
 
-def measured(budget: float, effort: Effort = Effort.FULL, **changes: float) -> DeadlinePolicy:
-    """A pace that knows 10 sequences, which took 36 s in the networks at full effort: a second a unit of cost."""
-    pace = DeadlinePolicy(budget, COSTS)
-    cost = 10 * COSTS[effort]
-    facts = {"network_seconds": cost, "photo_seconds": 0.0} | changes
-    pace.observe(Batch(n_sequences=10, cost=cost, full_cost=360.0, **facts))
-    return pace
+def unmeasured(budget: float, *, load_seconds: float = math.inf) -> DeadlinePolicy:
+    costs = {(effort, n_frames): cost * (n_frames == 3) for effort, cost in COSTS.items() for n_frames in (0, 3)}
+    return DeadlinePolicy(budget, MeasuredThroughput(costs, GPU_LOAD), load_seconds=load_seconds)
+
+
+def measured(budget: float, *, postprocess: float = 0.0, load_seconds: float = math.inf) -> DeadlinePolicy:
+    """A policy that knows 10 sequences, which took 36 s each in the networks at full effort: a second a unit of cost."""
+    policy = unmeasured(budget, load_seconds=load_seconds)
+    policy.observe(BatchTiming((3,) * 10, Effort.FULL, 360.0, 0.0, 0.0), postprocess)
+    return policy
 
 
 def test_enough_time_means_full_effort() -> None:
-    assert measured(36 * 100 / (1 - MARGIN_SHARE) + 1).effort_for(100, 100, 8, 0.0) is Effort.FULL
+    step = measured(36 * 100 / (1 - MARGIN_SHARE) + 1).next_step(100, 100, 8, 0.0)
+    assert step == Step(8, Effort.FULL, Precision.FLOAT32)
 
 
 @pytest.mark.parametrize("effort", [Effort.NO_LARGE_TTA, Effort.NO_TTA, Effort.ONE_SIZE, Effort.FIRST_NETWORK])
@@ -41,57 +50,64 @@ def test_the_most_effort_that_fits_is_chosen(effort: Effort) -> None:
     assert measured(too_little).effort_for(100, 100, 8, 0.0) == min(effort + 1, Effort.FIRST_NETWORK)
 
 
-def test_rates_measured_at_little_effort_say_what_more_would_cost() -> None:
-    pace = measured(1e6, Effort.ONE_SIZE)
-    assert pace.seconds_per_sequence(Effort.FULL) == pytest.approx(36.0)
-    assert pace.seconds_per_sequence(Effort.FIRST_NETWORK) == pytest.approx(3.0)
-
-
-def test_photos_that_are_slower_than_the_networks_decide() -> None:
-    pace = measured(1e6, photo_seconds=400.0)
-    assert pace.seconds_per_sequence(Effort.FULL) == pytest.approx(40.0)
-    assert pace.seconds_per_sequence(Effort.FIRST_NETWORK) == pytest.approx(40.0)
-
-
 def test_the_second_phase_is_part_of_the_plan() -> None:
-    pace = measured(36 * 100 / (1 - MARGIN_SHARE) + 1)
-    pace.postprocess_seconds_per_sequence = 1.0
-    assert pace.effort_for(100, 100, 8, 0.0) is Effort.NO_LARGE_TTA
+    policy = measured(36 * 100 / (1 - MARGIN_SHARE) + 1, postprocess=1.0)
+    assert policy.effort_for(100, 100, 8, 0.0) is Effort.NO_LARGE_TTA
 
 
 def test_a_wild_guess_about_the_second_phase_does_not_take_all_the_time() -> None:
-    pace = measured(10_000.0)
-    pace.postprocess_seconds_per_sequence = 1e6
-    assert pace.effort_for(100, 100, 8, 0.0) is Effort.FULL  # 3600 s of the 7500 s that are left
+    policy = measured(10_000.0, postprocess=1e6)
+    assert policy.effort_for(100, 100, 8, 0.0) is Effort.FULL  # 3600 s of the 7500 s that are left
 
 
 def test_no_time_for_another_batch_of_the_cheapest_network_means_priors() -> None:
-    pace = measured(100.0)
-    assert pace.effort_for(100, 100, 8, 95 - 8 * 3 - 1) is Effort.FIRST_NETWORK
-    assert pace.effort_for(100, 100, 8, 95 - 8 * 3 + 1) is Effort.PRIORS
+    policy = measured(100.0)
+    assert policy.effort_for(100, 100, 8, 95 - 8 * 3 - 1) is Effort.FIRST_NETWORK
+    assert policy.effort_for(100, 100, 8, 95 - 8 * 3 + 1) is Effort.PRIORS
 
 
 def test_before_anything_was_measured_effort_is_full_until_the_time_is_over() -> None:
-    pace = DeadlinePolicy(100.0, COSTS)
-    assert pace.effort_for(10**6, 10**6, 8, 90.0) is Effort.FULL
-    assert pace.effort_for(10**6, 10**6, 8, 95.1) is Effort.PRIORS
+    policy = unmeasured(100.0)
+    assert policy.next_step(10**6, 10**6, 8, 90.0) == Step(1, Effort.FULL, Precision.FLOAT32)
+    policy.observe(NOTHING_YET, 0.0)  # a batch without a readable photo measures nothing
+    assert policy.next_step(10**6, 10**6, 8, 90.0).n_sequences == 1
+    assert policy.next_step(10**6, 10**6, 8, 95.1).effort is Effort.PRIORS
 
 
 def test_more_effort_comes_back_only_with_slack() -> None:
-    pace = measured(36 * 100 / (1 - MARGIN_SHARE))
-    assert pace.effort_for(101, 101, 8, 0.0) is Effort.NO_LARGE_TTA
-    assert pace.effort_for(99, 101, 8, 0.0) is Effort.NO_LARGE_TTA
-    assert pace.effort_for(89, 101, 8, 0.0) is Effort.FULL
+    policy = measured(36 * 100 / (1 - MARGIN_SHARE))
+    assert policy.next_step(101, 101, 8, 0.0).effort is Effort.NO_LARGE_TTA
+    assert policy.next_step(99, 101, 8, 0.0).effort is Effort.NO_LARGE_TTA
+    assert policy.next_step(89, 101, 8, 0.0).effort is Effort.FULL
 
 
-def test_old_batches_are_forgotten() -> None:
-    pace = measured(1e6)
-    for _ in range(WINDOW_BATCHES):
-        pace.observe(Batch(10, 360.0, 360.0, 720.0, 0.0))
-    assert pace.seconds_per_sequence(Effort.FULL) == pytest.approx(72.0)
-    pace.forget()
-    assert not pace.is_measured
-    assert pace.effort is Effort.FULL
+def test_mixed_precision_is_tried_once_before_anything_is_left_out() -> None:
+    policy = measured(100 * COSTS[Effort.NO_TTA] / (1 - MARGIN_SHARE) + 1, load_seconds=5.0)
+    assert policy.next_step(100, 100, 8, 0.0) == Step(8, Effort.FULL, Precision.FLOAT32, tries_mixed=True)
+    assert policy.next_step(100, 100, 8, 0.0) == Step(8, Effort.NO_TTA, Precision.FLOAT32)
+
+
+def test_mixed_precision_is_not_tried_where_loading_takes_more_than_a_tenth_of_the_time_left() -> None:
+    policy = measured(1000.0, load_seconds=91.0)
+    assert policy.next_step(100, 100, 8, 100.0).tries_mixed is False  # 900 s are left
+    assert measured(1000.0, load_seconds=89.0).next_step(100, 100, 8, 100.0).tries_mixed is True
+    assert measured(1000.0, load_seconds=1.0).next_step(10**6, 10**6, 8, 940.0) == Step(
+        8, Effort.PRIORS, Precision.FLOAT32
+    )
+
+
+def test_after_mixed_precision_was_adopted_measuring_begins_again_at_full_effort() -> None:
+    policy = measured(100 * COSTS[Effort.NO_TTA] / (1 - MARGIN_SHARE) + 1)
+    assert policy.next_step(100, 100, 8, 0.0).effort is Effort.NO_TTA
+    policy.adopt_mixed()
+    assert policy.effort is Effort.FULL
+    assert policy.next_step(100, 100, 8, 0.0) == Step(1, Effort.FULL, Precision.MIXED, is_mixed=True)
+
+
+def test_a_run_without_a_budget_is_never_short_of_time() -> None:
+    policy = NoDeadline(Precision.MIXED)
+    policy.observe(BatchTiming((3,) * 10, Effort.FULL, 1e9, 1e9, 1e9), 1e9)
+    assert policy.next_step(10**9, 10**9, 8, 1e12) == Step(8, Effort.FULL, Precision.MIXED)
 
 
 @given(st.floats(1, 1e5), st.floats(0, 1e5), st.integers(1, 10**6), st.integers(1, 64))
@@ -103,4 +119,4 @@ def test_less_time_never_means_more_effort(budget: float, now: float, n_left: in
 
 def test_a_budget_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="must be positive, got 0"):
-        DeadlinePolicy(0, COSTS)
+        unmeasured(0)

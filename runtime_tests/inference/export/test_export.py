@@ -24,6 +24,7 @@ from inference.export.export import _sites, export
 from inference.export.taxonomy import SPECIES_LABELS, TAXA
 from runtime_tests import camtrap_dp
 from runtime_tests.exports import PROJECT, camtrap, copied, failures, megadetector
+from runtime_tests.tables import rows_of
 from runtime_tests.tools import TOOLS, require
 
 VALIDATE = """
@@ -107,8 +108,7 @@ def test_below_the_threshold_megadetector_sees_nothing(finished: Path, season: P
 def test_long_csv_has_a_row_for_every_label_from_the_threshold_on(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "long.csv"
     assert DEMO_WARNING in export(finished, ExportFormat.LONG_CSV, out, None, 0.03, None)
-    with out.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(out)
     submission = read_submission(finished / "submission.csv")
     expected = {
         (seq_id, label, value)
@@ -217,8 +217,7 @@ def test_without_any_species_an_event_is_blank_or_unknown(
 def test_sequences_without_a_time_are_left_out_and_counted_and_sites_of_the_metadata_are_deployments(
     finished: Path, season: Path, project: Path, tmp_path: Path
 ) -> None:
-    with (season / METADATA_NAME).open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(season / METADATA_NAME)
     first = rows[0]["seq_id"]
     changed = tmp_path / "metadata.csv"
     with changed.open("w", newline="") as file:
@@ -249,8 +248,7 @@ def test_deployments_are_cameras_and_not_the_folders_that_they_make() -> None:
 
 def with_rows(season: Path, path: Path, change: Callable[[dict[str, str]], list[dict[str, str]]]) -> Path:
     """The metadata of the season with other rows in the place of each."""
-    with (season / METADATA_NAME).open(newline="") as file:
-        rows = [changed for row in csv.DictReader(file) for changed in change(row)]
+    rows = [changed for row in rows_of(season / METADATA_NAME) for changed in change(row)]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -350,6 +348,18 @@ def test_a_project_that_is_none_is_refused(
     project.write_text(PROJECT.replace(replaced, by))
     with pytest.raises(UsageError, match=f"--project.*{message}"):
         camtrap(finished, season / METADATA_NAME, project, tmp_path / "package")
+
+
+def test_thresholds_that_are_not_given(finished: Path, season: Path, project: Path, tmp_path: Path) -> None:
+    """A list begins at 0.01, an observation, which is a statement, at 0.5."""
+    metadata = season / METADATA_NAME
+    observations = [
+        camtrap(finished, metadata, project, tmp_path / f"package {threshold}", threshold)[2]["observations"]
+        for threshold in (None, 0.5, 0.01)
+    ]
+    assert observations[0] == observations[1] != observations[2]
+    lists = [megadetector(finished, season, tmp_path / "list.json", threshold) for threshold in (None, 0.01, 0.5)]
+    assert lists[0] == lists[1] != lists[2]
 
 
 def test_what_is_missing_is_told(finished: Path, season: Path, tmp_path: Path) -> None:

@@ -20,13 +20,14 @@ from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequence
 from inference.ensemble.estimator import Estimator, priors_row
 from inference.export.export import export
 from inference.outputs import run_report
-from inference.outputs.finished_run import read_finished_run, unseen_sequences
+from inference.outputs.finished_run import read_finished_run, unprocessed_sequences
 from inference.outputs.provisional import Provisional
 from inference.process.progress import RunState
 from inference.records.jsonl import RecordWriter, read_header, read_records
 from inference.run.records_to_submission import records_to_submission
 from runtime_tests.exports import PROJECT, camtrap, copied, megadetector
 from runtime_tests.running import job_for, run_job
+from runtime_tests.tables import rows_of
 
 N_FINISHED = 5
 
@@ -84,7 +85,7 @@ def test_priors_of_a_run_that_its_budget_ended_are_no_findings(
             assert (row["classifiedBy"], row["classificationProbability"], row["scientificName"]) == ("", "", "")
     assert {seq_id for seq_id, found in kinds.items() if found == {"unclassified"}} == unseen
     assert {seq_id for seq_id, found in kinds.items() if "unclassified" not in found} == seen
-    assert any(line.startswith(f"{len(unseen)} sequences were not looked at") for line in told)
+    assert any(line.startswith(f"{len(unseen)} sequences were not processed") for line in told)
 
     images = megadetector(out_of_time, season, tmp_path / "results.json")["images"]
     by_file = {image["file"]: image for image in images}
@@ -98,7 +99,7 @@ def test_priors_of_a_run_that_its_budget_ended_are_no_findings(
     told = export(out_of_time, ExportFormat.LONG_CSV, long, None, None, None)
     with long.open(newline="") as file:
         assert {row["seq_id"] for row in csv.DictReader(file)} == seen
-    assert told[1].startswith(f"{len(unseen)} sequences were not looked at")
+    assert told[1].startswith(f"{len(unseen)} sequences were not processed")
     assert told[1].endswith("left out")
     assert told[2].endswith(f"rows of {len(seen)} sequences -> {long}")
 
@@ -106,17 +107,17 @@ def test_priors_of_a_run_that_its_budget_ended_are_no_findings(
 def test_the_report_counts_and_shows_only_what_a_network_saw(out_of_time: Path, season: Path) -> None:
     finished = read_finished_run(out_of_time)
     content = content_of(finished, Sources(sequences=read_metadata(season / METADATA_NAME).sequences))
-    unseen = unseen_sequences(finished)
+    unseen = unprocessed_sequences(finished)
     rows = [row for row, seq_id in enumerate(finished.predictions.seq_ids) if seq_id not in unseen]
-    assert (content.n_sequences, content.n_unseen) == (12, 12 - len(rows))
+    assert (content.n_sequences, content.n_unprocessed) == (12, 12 - len(rows))
     assert len(rows) == N_FINISHED
     for one in content.expected:
         values = finished.predictions.values[rows, LABELS.index(one.label)].tolist()
         assert one.n_expected == pytest.approx(sum(values))
     assert {sheet.seq_id for group in content.groups for sheet in group.sheets}.isdisjoint(unseen)
-    assert "7 sequences that no network saw" in render(content)
+    assert "7 sequences that were not processed" in render(content)
     (out_of_time / "records.jsonl").unlink()
-    assert content_of(finished, Sources()).n_unseen == 0, "nobody can tell"
+    assert content_of(finished, Sources()).n_unprocessed == 0, "nobody can tell"
 
 
 def test_a_run_that_ended_before_any_sequence_found_nothing(
@@ -131,8 +132,8 @@ def test_a_run_that_ended_before_any_sequence_found_nothing(
     assert {row["observationType"] for row in tables["observations"]} == {"unclassified"}
     assert len(tables["observations"]) == 12
     content = content_of(read_finished_run(out_of_time), Sources())
-    assert (content.n_unseen, content.groups) == (12, ())
-    assert "12 sequences that no network saw" in render(content)
+    assert (content.n_unprocessed, content.groups) == (12, ())
+    assert "12 sequences that were not processed" in render(content)
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +141,7 @@ def blind(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathF
     """A finished run, and its metadata, that found none of the four photos of its first sequence."""
     folder = tmp_path_factory.mktemp("blind")
     metadata = folder / "metadata.csv"
-    with (season / METADATA_NAME).open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(season / METADATA_NAME)
     first = rows[0]["seq_id"]
     gone = [{**rows[0], "file_name": f"S1/B01/B01_R1/gone{number}.JPG"} for number in range(4)]
     with metadata.open("w", newline="") as file:
@@ -165,8 +165,7 @@ def test_a_sequence_all_of_whose_photos_failed_is_no_finding(
         image = images[f"S1/B01/B01_R1/gone{number}.JPG"]
         assert (image["failure"], image["detections"]) == (reason, None)
     export(out, ExportFormat.LONG_CSV, tmp_path / "long.csv", None, 0.0, None)
-    with (tmp_path / "long.csv").open(newline="") as file:
-        told = {row["seq_id"] for row in csv.DictReader(file)}
+    told = {row["seq_id"] for row in rows_of(tmp_path / "long.csv")}
     assert first not in told
     assert len(told) == 11
     _, _, tables = camtrap(out, metadata, project, tmp_path / "package")
@@ -179,7 +178,7 @@ def test_a_run_made_from_records_elsewhere_is_exported_with_them(
 ) -> None:
     (records, metadata), out = blind, tmp_path / "again"
     records_to_submission(records, Estimator(quick_bundle), out)
-    with pytest.raises(CheckpointError, match=r"records\.jsonl: must be there to tell .* --records"):
+    with pytest.raises(CheckpointError, match=r"records\.jsonl: must be there to show .* --records"):
         camtrap(out, metadata, project, tmp_path / "package")
     with pytest.raises(CheckpointError, match="must be the 12 records that .* got others"):
         export(out, ExportFormat.LONG_CSV, tmp_path / "long.csv", None, None, None, out_of_time)

@@ -84,3 +84,26 @@ def test_real_photos_have_the_time_that_pillow_reads(reference_case: Path) -> No
         assert moment_taken(path.read_bytes()[:HEAD_BYTES]) == expected, path.name
         n_dated += expected is not None
     assert n_dated == 34
+
+
+def with_entries(*entries: tuple[int, bytes]) -> bytes:
+    """A JPEG whose first directory has tags `CHANGED` of these types and texts, in this order."""
+    texts = [text + b"\0" for _, text in entries]
+    first = 8 + 2 + 12 * len(entries) + 4
+    places = [first + sum(map(len, texts[:n])) for n in range(len(entries))]
+    directory = b"".join(
+        struct.pack("<HHII", CHANGED, kind, len(text), place)
+        for (kind, _), text, place in zip(entries, texts, places, strict=True)
+    )
+    tiff = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + directory + bytes(4) + b"".join(texts)
+    block = b"Exif\0\0" + tiff
+    return b"\xff\xd8\xff\xe1" + struct.pack(">H", 2 + len(block)) + block + photo()[2:]
+
+
+def test_only_a_text_is_a_time_and_the_first_of_two_entries_counts() -> None:
+    text, undefined = 2, 7
+    assert moment_taken(with_entries((text, EARLY.encode()))) == datetime(2010, 8, 19, 18, 24, 57)
+    assert moment_taken(with_entries((undefined, EARLY.encode()))) is None
+    assert moment_taken(with_entries((text, EARLY.encode()), (text, LATE.encode()))) == datetime(
+        2010, 8, 19, 18, 24, 57
+    )

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from inference.core.sequences import FailureReason, FrameFailure
-from inference.images.reading import read_image_file, refuse_header
+from inference.images.reading import MAX_PIXELS, read_image_file, refuse_header
 from inference.storage.local import LocalFolder
 from inference.storage.memory import MemoryStorage
 
@@ -83,3 +83,17 @@ def test_every_odd_file_is_screened_without_an_error(shared: Path) -> None:
     refused = {reason(odd, name) for name in names}
     assert FailureReason.TOO_MANY_PIXELS in refused
     assert FailureReason.TOO_MANY_SCANS in refused
+
+
+def test_the_last_header_of_a_png_counts() -> None:
+    bomb, header = bytearray(png()[8:33]), png()[8:33]
+    bomb[8:16] = (10_000).to_bytes(4, "big") * 2
+    assert refuse_header(png()[:8] + header + bomb + png()[33:]) is FailureReason.TOO_MANY_PIXELS
+    assert refuse_header(png()[:8] + bomb + header + png()[33:]) is None
+
+
+def test_the_limit_of_the_pixels_itself_is_allowed() -> None:
+    flat = bytearray(png())
+    for height, refused in ((10_000, None), (10_001, FailureReason.TOO_MANY_PIXELS)):
+        flat[16:24] = (MAX_PIXELS // 10_000).to_bytes(4, "big") + height.to_bytes(4, "big")
+        assert refuse_header(bytes(flat)) is refused

@@ -2,52 +2,64 @@
 
 from __future__ import annotations
 
-import csv
+import inspect
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from inference.bundle.reader import Bundle
 from inference.core.choices import DecoderName, EngineName, Precision
-from inference.core.errors import CheckpointError, UsageError
+from inference.core.errors import UsageError
 from inference.networks import engine as engines
-from inference.networks.engine import Engine, find_engine
-from inference.run import precision_selection, resume
+from inference.networks import engine_openvino, engine_tensorflow
+from inference.networks.engine import find_engine
 from runtime_tests.running import run
+from runtime_tests.tables import probabilities
 
 FILES = ("submission.csv", "failures.csv")
 
 
-def probabilities(out: Path) -> npt.NDArray[np.float64]:
-    with (out / "submission.csv").open(newline="") as file:
-        return np.array([row[1:] for row in csv.reader(file)][1:], dtype=np.float64)
-
-
 @pytest.fixture(scope="module")
-def plain(season: Path, tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plain(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """TensorFlow, float32, Pillow: what everything else is compared with."""
     out = tmp_path_factory.mktemp("plain")
-    run(season, tiny_bundle, out, engine=EngineName.TENSORFLOW, decoder=DecoderName.PILLOW)
+    run(season, quick_bundle, out, engine=EngineName.TENSORFLOW, decoder=DecoderName.PILLOW)
     return out
 
 
 @pytest.mark.parametrize("decoder", [DecoderName.PILLOW, DecoderName.FAST, DecoderName.DALI])
 @pytest.mark.parametrize("engine", [EngineName.TENSORFLOW, EngineName.OPENVINO])
 def test_float32_answers_agree(
-    engine: EngineName, decoder: DecoderName, plain: Path, season: Path, tiny_bundle: Bundle, tmp_path: Path
+    engine: EngineName, decoder: DecoderName, plain: Path, season: Path, quick_bundle: Bundle, tmp_path: Path
 ) -> None:
-    report = run(season, tiny_bundle, tmp_path, engine=engine, decoder=decoder)
+    report = run(season, quick_bundle, tmp_path, engine=engine, decoder=decoder)
     assert report["fingerprint"]["engine"].startswith(f"{engine.value} 2")
     assert report["precision"] == {"asked": "float32", "used": "float32"}
-    np.testing.assert_allclose(probabilities(tmp_path), probabilities(plain), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        probabilities(tmp_path / "submission.csv")[1], probabilities(plain / "submission.csv")[1], rtol=0, atol=1e-5
+    )
     assert (tmp_path / "failures.csv").read_bytes() == (plain / "failures.csv").read_bytes()
     if engine is EngineName.TENSORFLOW:
         assert (tmp_path / "submission.csv").read_bytes() == (plain / "submission.csv").read_bytes()
+
+
+def test_engines_offer_the_same_names() -> None:
+    """`engine.py` uses either without knowing which; only TensorFlow has devices to prepare."""
+    modules = (engine_openvino, engine_tensorflow)
+    public = [
+        {name for name, value in vars(module).items()
+         if name[0] != "_" and getattr(value, "__module__", None) == module.__name__}
+        for module in modules
+    ]  # fmt: skip
+    assert public[0] == {"FrozenNetwork", "device", "supports_mixed", "version"}
+    assert public[1] - public[0] == {"prepare_devices"}
+    for name in public[0]:
+        assert len({str(inspect.signature(getattr(module, name))) for module in modules}) == 1, name
+    assert {type(module.device()) for module in modules} == {type(module.version()) for module in modules} == {str}
+    assert {type(module.supports_mixed()) for module in modules} == {bool}
 
 
 def with_bound(bundle: Bundle, bound: float) -> Bundle:
@@ -65,74 +77,43 @@ def needs_mixed() -> None:
 
 @pytest.mark.usefixtures("needs_mixed")
 def test_mixed_precision_that_proves_itself_is_used(
-    plain: Path, season: Path, tiny_bundle: Bundle, tmp_path: Path
+    plain: Path, season: Path, quick_bundle: Bundle, tmp_path: Path
 ) -> None:
-    report = run(season, with_bound(tiny_bundle, 0.05), tmp_path, precision=Precision.MIXED)
+    report = run(season, with_bound(quick_bundle, 0.05), tmp_path, precision=Precision.MIXED)
     precision = report["precision"]
     assert (precision["asked"], precision["used"]) == ("mixed", "mixed")
     assert 0 < precision["relative_loss_increase"] <= precision["bound"] == 0.05
-    difference = np.abs(probabilities(tmp_path) - probabilities(plain))
+    difference = np.abs(probabilities(tmp_path / "submission.csv")[1] - probabilities(plain / "submission.csv")[1])
     assert 0 < difference.mean() <= 5e-3
 
 
 @pytest.mark.usefixtures("needs_mixed")
 def test_mixed_precision_that_fails_its_proof_falls_back_to_float32(
-    season: Path, tiny_bundle: Bundle, tmp_path: Path
+    season: Path, quick_bundle: Bundle, tmp_path: Path
 ) -> None:
-    report = run(season, with_bound(tiny_bundle, 1e-12), tmp_path / "fallen", precision=Precision.MIXED)
+    report = run(season, with_bound(quick_bundle, 1e-12), tmp_path / "fallen", precision=Precision.MIXED)
     assert (report["precision"]["asked"], report["precision"]["used"]) == ("mixed", "float32")
     assert report["precision"]["relative_loss_increase"] > 1e-12
-    run(season, tiny_bundle, tmp_path / "float32")
+    run(season, quick_bundle, tmp_path / "float32")
     for name in FILES:
         assert (tmp_path / "fallen" / name).read_bytes() == (tmp_path / "float32" / name).read_bytes()
 
 
-def test_mixed_precision_of_one_network_in_tensorflow_is_nothing_to_another(tiny_bundle: Bundle) -> None:
+def test_mixed_precision_of_one_network_in_tensorflow_is_nothing_to_another(quick_bundle: Bundle) -> None:
     engine = find_engine(EngineName.TENSORFLOW)
     if not engine.supports_mixed:
         pytest.skip("needs a device that multiplies in half precision")
-    from inference.networks.engine_tensorflow import TensorFlowNetwork
+    from inference.networks.engine_tensorflow import FrozenNetwork
 
-    network = tiny_bundle.manifest.networks[0]
-    folder, names = tiny_bundle.folder / network.folder, tuple(one.name for one in network.inputs)
+    network = quick_bundle.manifest.networks[0]
+    folder, names = quick_bundle.folder / network.folder, tuple(one.name for one in network.inputs)
     images = np.random.default_rng(1).uniform(0, 255, (4, 96, 128, 3)).astype(np.float32)
-    exact = TensorFlowNetwork(folder, names)
+    exact = FrozenNetwork(folder, names)
     before = exact({names[0]: images})
-    mixed = TensorFlowNetwork(folder, names, mixed=True)
+    mixed = FrozenNetwork(folder, names, mixed=True)
     assert 0 < np.abs(mixed({names[0]: images}) - before).max() < 0.05
     np.testing.assert_array_equal(exact({names[0]: images}), before)
-    np.testing.assert_array_equal(TensorFlowNetwork(folder, names)({names[0]: images}), before)
-
-
-@pytest.mark.usefixtures("needs_mixed")
-def test_a_continued_run_keeps_the_precision_that_was_settled(
-    season: Path, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundle = with_bound(tiny_bundle, 0.05)
-    run(season, bundle, tmp_path, precision=Precision.MIXED, batch_size=2)
-    whole = {name: (tmp_path / name).read_bytes() for name in ("records.jsonl", "submission.csv")}
-    (tmp_path / "records.jsonl").write_bytes(whole["records.jsonl"][: len(whole["records.jsonl"]) // 2])
-
-    def no_second_proof(*_: Any) -> None:
-        raise AssertionError("a settled precision must not be proven again")
-
-    monkeypatch.setattr(precision_selection, "compare_precisions", no_second_proof)
-    run(season, bundle, tmp_path, precision=Precision.MIXED, batch_size=2)
-    assert {name: (tmp_path / name).read_bytes() for name in whole} == whole
-    with pytest.raises(CheckpointError, match="differs in precision"):
-        run(season, bundle, tmp_path)
-
-
-def test_a_device_without_mixed_precision_uses_float32_and_says_so(
-    season: Path, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def without_mixed(name: EngineName) -> Engine:
-        engine = find_engine(name)
-        return Engine(engine.name, engine.version, engine.device, supports_mixed=False)
-
-    monkeypatch.setattr(resume, "find_engine", without_mixed)
-    report = run(season, tiny_bundle, tmp_path, precision=Precision.MIXED)
-    assert report["precision"] == {"asked": "mixed", "used": "float32", "reason": "not supported by the device"}
+    np.testing.assert_array_equal(FrozenNetwork(folder, names)({names[0]: images}), before)
 
 
 def missing(absent: str) -> Callable[[str], object]:

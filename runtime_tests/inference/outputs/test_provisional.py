@@ -9,7 +9,7 @@ import numpy as np
 
 from inference.core.labels import CLASS_PRIORS, LABELS, N_CLASSES
 from inference.ensemble.estimator import priors_row
-from inference.outputs.provisional import CHUNK_ROWS, SMALLEST_INTERVAL_SECONDS, Provisional, discard_provisional
+from inference.outputs.provisional import CHUNK_ROWS, SMALLEST_INTERVAL_SECONDS, Provisional
 from inference.records.schema import Record
 
 NO_ANSWERS = np.empty((0, 1, N_CLASSES), np.float32)
@@ -74,8 +74,6 @@ def test_it_is_written_about_once_a_minute(tmp_path: Path) -> None:
     clock.now += 1
     one.write_if_due()
     assert path.exists()
-    discard_provisional(tmp_path)
-    assert not path.exists()
 
 
 def test_slow_writing_is_done_less_often(tmp_path: Path) -> None:

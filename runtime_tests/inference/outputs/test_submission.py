@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from inference.core.errors import OutputError
 from inference.core.labels import LABELS, N_CLASSES
 from inference.core.sequences import FailureReason, FrameFailure
-from inference.outputs.submission import write_failures, write_submission
+from inference.outputs.submission import failures_file, write_submission
 from inference.records.schema import Record
 
 probabilities = hnp.arrays(
@@ -72,7 +72,8 @@ def test_failures_are_listed_with_their_reason(tmp_path: Path) -> None:
     )
     empty = np.empty((0, 1, N_CLASSES), np.float32)
     record = Record("s1", empty, empty[:, 0], 1, 1, failures, 0, has_metadata=True)
-    write_failures(tmp_path / "failures.csv", [record])
+    with failures_file(tmp_path / "failures.csv") as append:
+        append([record])
     with (tmp_path / "failures.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [
             ["seq_id", "file_name", "reason"],

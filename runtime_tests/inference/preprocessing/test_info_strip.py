@@ -1,4 +1,4 @@
-"""The burnt-in line, against the rules of REFERENCE.md 3.1.5 written out line by line in `naive.black_out`."""
+"""The burnt-in line, against the rules of the published program written out line by line in `naive.black_out`."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from inference.core.errors import InterruptedRunError, LockedError, OutputError
 from inference.process.heartbeat import heartbeat
 from inference.process.lock import locked
 from inference.process.progress import RunState
+from inference.process.watchdog import watchdog
 
 
 def status(folder: Path) -> dict[str, object]:
@@ -44,21 +45,42 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None
 
 
 def test_the_heartbeat_tells_how_far_the_run_is_and_how_it_ended(tmp_path: Path) -> None:
-    state = RunState(n_all=10)
+    state = RunState(n_all=10_000)
     with locked(tmp_path) as folder, heartbeat(state, folder, seconds=0.02):
         assert status(tmp_path)["stage"] == "starting"
-        state.stage, state.n_done, state.n_failures, state.n_degraded = "photos to records", 4, 2, 1
-        state.phase_started = time.monotonic() - 2.0
+        state.stage, state.n_done, state.n_failures, state.n_degraded = "photos to records", 4000, 2, 1
+        state.phase_started = time.monotonic() - 2000.0
         for _ in range(200):
-            if status(tmp_path)["done"] == 4:
+            if status(tmp_path)["done"] == 4000:
                 break
             time.sleep(0.02)
         beat = status(tmp_path)
-        assert (beat["total"], beat["failed_photos"], beat["degraded_sequences"]) == (10, 2, 1)
-        assert beat["sequences_per_second"] == pytest.approx(2.0, rel=0.5)
-        assert beat["eta_seconds"] == pytest.approx(3, abs=3)
+        assert (beat["total"], beat["failed_photos"], beat["degraded_sequences"]) == (10_000, 2, 1)
+        assert beat["sequences_per_second"] == pytest.approx(2.0, rel=0.01)
+        assert beat["eta_seconds"] == pytest.approx(3000, rel=0.01)
     assert status(tmp_path)["stage"] == "complete"
     assert not [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
+
+
+def test_records_of_an_earlier_run_do_not_count_for_the_rate() -> None:
+    state = RunState(n_all=100, n_kept=60, n_done=80)
+    state.phase_started = time.monotonic() - 10.0
+    status = state.as_status()
+    assert status["kept_from_earlier_run"] == 60
+    assert status["sequences_per_second"] == pytest.approx(2.0, rel=0.02)
+    assert status["eta_seconds"] == pytest.approx(10, abs=1)
+
+
+def test_the_watchdog_leaves_a_submission_that_is_being_finished_alone() -> None:
+    state, has_acted = RunState(), threading.Event()
+
+    def act() -> int:
+        has_acted.set()
+        return 7
+
+    state.submission_lock.acquire()
+    with watchdog(state, 0.01, act):
+        assert not has_acted.wait(0.2)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +111,8 @@ def test_a_budget_counts_from_the_start_of_the_process() -> None:
 
 SIGNALLED = """
 import os, signal, sys, threading, time
-from inference.run_state import RunState, graceful_shutdown
+from inference.process.progress import RunState
+from inference.process.signals import graceful_shutdown
 
 state = RunState()
 try:
@@ -128,8 +151,9 @@ def test_an_interrupted_run_exits_as_a_program_that_the_signal_ended() -> None:
 
 LAST_RESORT = """
 import sys, time
-from inference.domain import OutputError
-from inference.run_state import RunState, watchdog, log_with_timeout
+from inference.core.errors import OutputError
+from inference.process.progress import RunState
+from inference.process.watchdog import log_with_timeout, watchdog
 
 def act():
     if sys.argv[1] == "mute":
@@ -138,7 +162,10 @@ def act():
         return 7
     raise OutputError("no room") if sys.argv[1] == "output" else ValueError("a bug")
 
-with watchdog(RunState(), float(sys.argv[2]), act):
+state = RunState()
+if sys.argv[1] == "finishing":
+    state.end.acquire()
+with watchdog(state, float(sys.argv[2]), act):
     time.sleep(float(sys.argv[3]))
 print("came to its end")
 """
@@ -153,6 +180,7 @@ print("came to its end")
         ("output", 0.2, 30, 5, "no room"),
         ("bug", 0.2, 30, 1, "ValueError: a bug"),
         ("mute", 0.2, 30, 7, ""),  # nobody takes what it says
+        ("finishing", 0.1, 0.5, 0, "came to its end"),  # the run is giving its submission the name
     ],
 )
 def test_the_last_resort_ends_the_process_unless_the_run_was_faster(

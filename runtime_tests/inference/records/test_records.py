@@ -81,6 +81,29 @@ def test_a_torn_tail_is_not_read_and_is_replaced(path: Path, records: list[Recor
         assert path.read_bytes() == whole
 
 
+def test_nothing_is_left_behind_what_is_written_after_the_records_that_are_kept(
+    path: Path, records: list[Record]
+) -> None:
+    (whole, empty, _), first_lines = records, path.read_bytes().splitlines(keepends=True)[:2]
+    writer = RecordWriter(path, HEADER, keep=1)
+    writer.append([empty])  # shorter than what was there
+    writer.close()
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert lines[:2] == first_lines
+    assert len(lines) == 3
+    for got, expected in zip(read_records(path, HEADER), (whole, empty), strict=True):
+        assert_equal(got, expected)
+
+
+def test_appended_records_are_with_the_operating_system_at_once(tmp_path: Path, records: list[Record]) -> None:
+    path = tmp_path / "records.jsonl"
+    writer = RecordWriter(path, HEADER)
+    for n_appended, one in enumerate(records, start=1):
+        writer.append([one])
+        assert n_whole_records(path) == n_appended
+    writer.close()
+
+
 def test_a_damaged_record_ends_what_is_trusted(path: Path) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[damaged.index(b"\n") + 300] ^= 1
@@ -101,3 +124,23 @@ def test_a_file_that_holds_no_records_is_refused(content: bytes, tmp_path: Path)
 def test_missing_records_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="No such file"):
         read_header(tmp_path / "records.jsonl")
+
+
+def test_what_is_behind_the_records_that_are_kept_is_gone(path: Path, records: list[Record]) -> None:
+    """The new record is shorter than the two that it takes the place of."""
+    end_of_first = path.read_bytes().index(b"\n", path.read_bytes().index(b"\n") + 1) + 1
+    writer = RecordWriter(path, HEADER, keep=1)
+    writer.append(records[1:2])
+    writer.close()
+    content = path.read_bytes()
+    assert content.count(b"\n") == 3
+    assert content[end_of_first:].index(b"\n") == len(content) - end_of_first - 1
+    assert n_whole_records(path) == 2
+
+
+def test_a_record_is_with_the_operating_system_as_soon_as_it_is_appended(tmp_path: Path, records: list[Record]) -> None:
+    writer = RecordWriter(tmp_path / "records.jsonl", HEADER)
+    for number, one in enumerate(records, start=1):
+        writer.append([one])
+        assert n_whole_records(tmp_path / "records.jsonl") == number
+    writer.close()

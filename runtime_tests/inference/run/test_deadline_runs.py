@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,21 @@ import pytest
 
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
-from inference.core.choices import EngineName
+from inference.core.choices import Precision
 from inference.core.errors import TooManyFailuresError
 from inference.core.labels import CLASS_PRIORS, LABELS
 from inference.core.sequences import FailureReason, FrameFailure
+from inference.ensemble.estimator import Estimator
 from inference.execution.deadline import DeadlinePolicy
 from inference.execution.job import RunOptions
-from inference.networks.engine import find_engine
+from inference.outputs.run_report import RunMetadata
+from inference.process.progress import RunState
 from inference.records.jsonl import RecordWriter, read_header, read_records
 from inference.records.schema import Record
-from inference.run import resume
+from inference.run.records_to_submission import records_to_submission
 from runtime_tests.running import job_for, run, run_job
+from runtime_tests.stand_in_engine import StandInEngine
+from runtime_tests.tables import submission_rows
 
 STACKED = LABELS.index("zebra")
 BUDGET = 3600.0
@@ -36,24 +38,16 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> list[Effort]:
     """Efforts of the batches to come; the last one stays. Mixed precision is not tried."""
     efforts = [Effort.FULL]
 
-    def next_effort(pace: DeadlinePolicy, *_: Any) -> Effort:
-        pace._effort = efforts.pop(0) if len(efforts) > 1 else efforts[0]
-        return pace._effort
-
-    monkeypatch.setattr(DeadlinePolicy, "effort_for", next_effort)
-    monkeypatch.setattr(resume, "find_engine", lambda name: replace(find_engine(name), supports_mixed=False))
+    monkeypatch.setattr(DeadlinePolicy, "effort_for", lambda *_: efforts.pop(0) if len(efforts) > 1 else efforts[0])
     return efforts
 
 
-@pytest.fixture(scope="module")
-def full(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("full")
-    run(season, quick_bundle, out)
-    return out
-
-
-def hurried(season: Path, bundle: Bundle, out: Path) -> dict[str, Any]:
-    return run_job(job_for(season, bundle), out, RunOptions(n_workers=2, batch_size=4, budget=BUDGET))
+def within_budget(
+    season: Path, bundle: Bundle, out: Path, engine: StandInEngine | None = None, **changes: Any
+) -> dict[str, Any]:
+    options = RunOptions(n_workers=2, batch_size=4, budget=BUDGET)
+    job = replace(job_for(season, bundle), **changes)
+    return run_job(job, out, options, executor_for=engine or StandInEngine(supports_mixed=False))
 
 
 def records_of(out: Path) -> list[Record]:
@@ -62,20 +56,20 @@ def records_of(out: Path) -> list[Record]:
 
 
 def submission(out: Path) -> dict[str, np.ndarray]:
-    with (out / "submission.csv").open(newline="") as file:
-        return {row[0]: np.array(row[1:], np.float32) for row in list(csv.reader(file))[1:]}
+    """As it was before it became text: float32."""
+    return {seq_id: row.astype(np.float32) for seq_id, row in submission_rows(out / "submission.csv").items()}
 
 
 @pytest.mark.parametrize("effort", [Effort.NO_LARGE_TTA, Effort.NO_TTA, Effort.ONE_SIZE, Effort.FIRST_NETWORK])
 def test_every_effort_gives_the_estimate_of_what_was_asked(
-    effort: Effort, season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+    effort: Effort, season: Path, quick_bundle: Bundle, quick_prediction: Path, forced: list[Effort], tmp_path: Path
 ) -> None:
     forced[:] = [effort]
-    report = hurried(season, quick_bundle, tmp_path)
+    report = within_budget(season, quick_bundle, tmp_path)
     assert report["degraded"] is True
-    n_seen = sum(record.n_frames > 0 for record in records_of(full))
+    n_seen = sum(record.n_frames > 0 for record in records_of(quick_prediction))
     assert report["counts"]["sequences_by_effort"] == {effort.label: 12}
-    rows, full_rows = submission(tmp_path), submission(full)
+    rows, full_rows = submission(tmp_path), submission(quick_prediction)
     changed = [seq_id for seq_id in rows if (rows[seq_id] != full_rows[seq_id]).any()]
     assert len(changed) == n_seen
     for record in records_of(tmp_path):
@@ -100,10 +94,10 @@ def quick_stacked(bundle: Bundle) -> set[str]:
 
 
 def test_effort_can_change_from_batch_to_batch_and_end_in_priors(
-    season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, forced: list[Effort], tmp_path: Path
 ) -> None:
     forced[:] = [Effort.FULL, Effort.NO_TTA, Effort.ONE_SIZE, Effort.ONE_SIZE, Effort.PRIORS]
-    report = hurried(season, quick_bundle, tmp_path)
+    report = within_budget(season, quick_bundle, tmp_path)
     efforts = [record.effort for record in records_of(tmp_path)]
     # Single sequences until one of them tells what they take, then up to the next multiple of the batch size, 4.
     assert efforts == [Effort.FULL, Effort.NO_TTA] + [Effort.ONE_SIZE] * 6 + [Effort.PRIORS] * 4
@@ -112,46 +106,46 @@ def test_effort_can_change_from_batch_to_batch_and_end_in_priors(
     priors = np.array(list(CLASS_PRIORS.values()), np.float32)
     for record in records_of(tmp_path)[8:]:
         np.testing.assert_array_equal(rows[record.seq_id], priors)
-    first = records_of(full)[0].seq_id
-    np.testing.assert_array_equal(rows[first], submission(full)[first])
+    first = records_of(quick_prediction)[0].seq_id
+    np.testing.assert_array_equal(rows[first], submission(quick_prediction)[first])
     assert json.loads((tmp_path / "run.json").read_text())["budget"]["seconds"] == BUDGET
 
 
 def test_sequences_that_nobody_looked_at_are_done_when_there_is_time(
-    season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, forced: list[Effort], tmp_path: Path
 ) -> None:
     forced[:] = [Effort.FULL, Effort.FULL, Effort.FULL, Effort.PRIORS]
-    assert hurried(season, quick_bundle, tmp_path)["counts"]["sequences_by_effort"] == {"priors": 8}
+    assert within_budget(season, quick_bundle, tmp_path)["counts"]["sequences_by_effort"] == {"priors": 8}
     report = run(season, quick_bundle, tmp_path)
     assert report["sequences_kept_from_earlier_run"] == 4 - 4 % 8
-    assert (tmp_path / "submission.csv").read_bytes() == (full / "submission.csv").read_bytes()
+    assert (tmp_path / "submission.csv").read_bytes() == (quick_prediction / "submission.csv").read_bytes()
 
 
 def test_a_run_with_a_budget_that_goes_on_counts_what_was_kept_as_real(
-    season: Path, quick_bundle: Bundle, full: Path, forced: list[Effort], tmp_path: Path
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, forced: list[Effort], tmp_path: Path
 ) -> None:
-    whole = (full / "records.jsonl").read_bytes().splitlines(keepends=True)
+    whole = (quick_prediction / "records.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "records.jsonl").write_bytes(b"".join(whole[: 1 + 8]))
     forced[:] = [Effort.PRIORS]
-    report = hurried(season, quick_bundle, tmp_path)
+    report = within_budget(season, quick_bundle, tmp_path)
     assert report["counts"]["sequences_by_effort"] == {"priors": 4}
-    rows, full_rows = submission(tmp_path), submission(full)
+    rows, full_rows = submission(tmp_path), submission(quick_prediction)
     same = [seq_id for seq_id in rows if (rows[seq_id] == full_rows[seq_id]).all()]
     assert len(same) >= 8
 
 
 def test_sequences_whose_photos_the_disk_did_not_give_are_tried_again(
-    season: Path, quick_bundle: Bundle, full: Path, tmp_path: Path
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "records.jsonl"
-    header, records = read_header(full / "records.jsonl"), records_of(full)
+    header, records = read_header(quick_prediction / "records.jsonl"), records_of(quick_prediction)
     trouble = (FrameFailure("x.jpg", FailureReason.TIMED_OUT),)
     writer = RecordWriter(path, header)
     writer.append([*records[:8], *(replace(record, failures=trouble) for record in records[8:10])])
     writer.close()
     report = run(season, quick_bundle, tmp_path)
     assert report["sequences_kept_from_earlier_run"] == 8
-    assert path.read_bytes() == (full / "records.jsonl").read_bytes()
+    assert path.read_bytes() == (quick_prediction / "records.jsonl").read_bytes()
 
 
 def test_an_error_under_a_budget_leaves_the_best_so_far_unless_there_is_an_older_submission(
@@ -162,12 +156,20 @@ def test_an_error_under_a_budget_leaves_the_best_so_far_unless_there_is_an_older
 
     monkeypatch.setattr("inference.run.pipeline.photos_to_records", breaks)
     with pytest.raises(RuntimeError, match="fell off the bus"):
-        hurried(season, quick_bundle, tmp_path)
+        within_budget(season, quick_bundle, tmp_path)
     assert len(submission(tmp_path)) == 12
     (tmp_path / "submission.csv").write_bytes(b"an older one")
     with pytest.raises(RuntimeError, match="fell off the bus"):
-        hurried(season, quick_bundle, tmp_path)
+        within_budget(season, quick_bundle, tmp_path)
     assert (tmp_path / "submission.csv").read_bytes() == b"an older one"
+
+
+def test_the_last_resort_is_kept_from_a_submission_that_is_being_finished(
+    quick_prediction: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    state = RunState()
+    records_to_submission(quick_prediction, Estimator(quick_bundle), tmp_path, run=RunMetadata(state=state))
+    assert not state.submission_lock.acquire(blocking=False)
 
 
 def test_features_leave_out_what_the_stackers_do_not_expect(
@@ -175,53 +177,71 @@ def test_features_leave_out_what_the_stackers_do_not_expect(
 ) -> None:
     forced[:] = [Effort.FULL, Effort.NO_TTA, Effort.FIRST_NETWORK]
     options = RunOptions(batch_size=4, budget=BUDGET, features_path=tmp_path / "features.npz")
-    run_job(job_for(season, quick_bundle), tmp_path / "out", options)
+    engine = StandInEngine(supports_mixed=False)
+    run_job(job_for(season, quick_bundle), tmp_path / "out", options, executor_for=engine)
     features = np.load(tmp_path / "features.npz")
     expected = [one.seq_id for one in records_of(tmp_path / "out") if one.n_frames and one.effort <= Effort.NO_TTA]
     assert features["seq_id"].tolist() == expected
     assert np.isfinite(features["X"]).all()
 
 
+def with_bound(bundle: Bundle, bound: float) -> Bundle:
+    """The bundle, accepting mixed precision up to a bound."""
+    ensemble = bundle.manifest.ensemble.model_copy(update={"max_mixed_loss_increase": bound})
+    return Bundle(bundle.folder, bundle.manifest.model_copy(update={"ensemble": ensemble}), bundle.id)
+
+
 @pytest.fixture
-def tries_mixed(quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Bundle]:
-    """Runs whose second batch is short of time, with a bundle that accepts mixed precision up to a bound."""
-    if not find_engine(EngineName.AUTO).supports_mixed:
-        pytest.skip("this processor has no bfloat16")
+def second_batch_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second batch is short of time; five sequences decide about mixed precision."""
     wanted = itertools.chain([Effort.FULL, Effort.NO_TTA], itertools.repeat(Effort.FULL))
     monkeypatch.setattr(DeadlinePolicy, "effort_for", lambda *_: next(wanted))
-
-    def bundle(bound: float) -> Bundle:
-        manifest = quick_bundle.manifest
-        ensemble = manifest.ensemble.model_copy(update={"max_mixed_loss_increase": bound})
-        return Bundle(quick_bundle.folder, manifest.model_copy(update={"ensemble": ensemble}), quick_bundle.id)
-
-    return bundle
-
-
-def test_before_anything_is_left_out_mixed_precision_is_tried(
-    season: Path,
-    full: Path,
-    tries_mixed: Callable[[float], Bundle],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
     monkeypatch.setattr("inference.run.photos_to_records.COMPARED_SEQUENCES", 5)
-    report = hurried(season, tries_mixed(0.5), tmp_path)
+
+
+FLOAT32, MIXED = Precision.FLOAT32, Precision.MIXED
+
+
+@pytest.mark.usefixtures("second_batch_is_late")
+def test_before_anything_is_left_out_mixed_precision_is_tried(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    engine = StandInEngine()
+    report = within_budget(season, with_bound(quick_bundle, 0.5), tmp_path, engine)
+    assert engine.loaded == [FLOAT32, MIXED]
     assert [record.is_mixed for record in records_of(tmp_path)] == [False] * 6 + [True] * 6
     assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 6
     assert report["degraded"] is True
-    rows, full_rows = submission(tmp_path), submission(full)
-    for number, record in enumerate(records_of(tmp_path)):
-        difference = np.abs(rows[record.seq_id] - full_rows[record.seq_id]).max()
-        assert difference == 0 if number < 6 else difference < 0.05
+    rows, full_rows = submission(tmp_path), submission(quick_prediction)
+    for record, exact in zip(records_of(tmp_path), records_of(quick_prediction), strict=True):
+        if not record.is_mixed or not record.n_frames:
+            np.testing.assert_array_equal(rows[record.seq_id], full_rows[record.seq_id])
+        else:
+            assert 0 < np.abs(record.frame_outputs - exact.frame_outputs).max() <= engine.noise + 1e-6
 
 
-def test_mixed_precision_that_does_not_prove_itself_is_not_used_to_save_time(
-    season: Path, full: Path, tries_mixed: Callable[[float], Bundle], tmp_path: Path
+@pytest.mark.usefixtures("second_batch_is_late")
+@pytest.mark.parametrize(("bound", "has_memory"), [(1e-300, True), (0.5, False)])
+def test_mixed_precision_that_does_not_hold_or_fit_is_not_used_to_save_time(
+    bound: float, has_memory: bool, season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
 ) -> None:
-    report = hurried(season, tries_mixed(1e-300), tmp_path)
+    engine = StandInEngine(has_memory=has_memory)
+    report = within_budget(season, with_bound(quick_bundle, bound), tmp_path, engine)
+    assert engine.loaded == [FLOAT32, MIXED, FLOAT32]
     assert report["degraded"] is False
-    assert (tmp_path / "submission.csv").read_bytes() == (full / "submission.csv").read_bytes()
+    assert (tmp_path / "submission.csv").read_bytes() == (quick_prediction / "submission.csv").read_bytes()
+
+
+@pytest.mark.usefixtures("second_batch_is_late")
+def test_a_run_in_mixed_precision_has_no_other_to_save_time_with(
+    season: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    engine = StandInEngine()
+    report = within_budget(season, with_bound(quick_bundle, 0.5), tmp_path, engine, precision=MIXED)
+    assert engine.loaded == [FLOAT32, MIXED]
+    assert report["precision"]["used"] == "mixed"
+    assert report["counts"]["sequences_by_effort"] == {"no tta": 3}  # the rest of the second batch
+    assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 0
 
 
 def test_too_many_failures_write_nothing_over_a_good_submission(

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from inference.bundle.reader import Bundle
+from inference.core.choices import REFERENCE_PIXELS, DecoderName
 from inference.core.errors import CheckpointError, InputError, TooManyFailuresError
 from inference.core.sequences import FailureReason, FrameFailure
-from inference.execution.job import RunOptions
+from inference.ensemble.estimator import Estimator
+from inference.execution.executor import Executor
+from inference.execution.job import Job, RunOptions
+from inference.outputs.run_report import RunMetadata
 from inference.process.lock import locked
 from inference.process.progress import RunState
+from inference.records import jsonl
 from inference.records.jsonl import RecordWriter, read_header, read_records
 from inference.run import pipeline
-from runtime_tests.running import ignore_progress, job_for, run, run_job
+from inference.run.records_to_submission import records_to_submission
+from runtime_tests.running import copy_of, ignore_progress, job_for, run, run_job
+from runtime_tests.tables import rows_of
 
 NAMES = ("records.jsonl", "submission.csv", "failures.csv")
 
@@ -33,8 +40,8 @@ def data(season: Path, tmp_path: Path) -> Path:
 
 
 def missing_photo(data: Path) -> Path:
-    with (data / "test_metadata.csv").open(newline="") as file:
-        [path] = [path for row in csv.DictReader(file) if not (path := data / row["file_name"]).exists()]
+    rows = rows_of(data / "test_metadata.csv")
+    [path] = [path for row in rows if not (path := data / row["file_name"]).exists()]
     return path
 
 
@@ -47,7 +54,9 @@ def mend(data: Path) -> None:
     shutil.copy(max(data.glob("S1/*/*/*.JPG"), key=lambda path: path.stat().st_size), missing_photo(data))
 
 
-def test_a_folder_without_any_of_the_photos_is_refused(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_folder_without_any_of_the_photos_is_refused(
+    data: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
     job = replace(job_for(data, quick_bundle), photos=str(tmp_path / "wrong"))
     n_photos = job.n_photos
     with pytest.raises(
@@ -57,8 +66,7 @@ def test_a_folder_without_any_of_the_photos_is_refused(data: Path, quick_bundle:
     assert not (tmp_path / "out" / "submission.csv").exists()
     # The corrected command starts as if nothing had been.
     run(data, quick_bundle, tmp_path / "out")
-    run(data, quick_bundle, tmp_path / "other")
-    assert contents(tmp_path / "out") == contents(tmp_path / "other")
+    assert contents(tmp_path / "out") == contents(quick_prediction)
 
 
 def test_a_single_photo_is_enough(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
@@ -71,13 +79,14 @@ def test_a_single_photo_is_enough(data: Path, quick_bundle: Bundle, tmp_path: Pa
 def test_a_format_of_other_metadata_is_refused(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
     path = data / "submission_format.csv"
     path.write_text(path.read_text().replace("SER_S1#", "SER_S9#"))
-    with pytest.raises(InputError, match="must tell of sequences of the submission format, got none of its 12"):
+    with pytest.raises(InputError, match="must have sequences of the submission format, got none of its 12"):
         run(data, quick_bundle, tmp_path / "out")
 
 
-def test_a_complete_run_says_that_missing_photos_have_come(data: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    run(data, quick_bundle, out)
+def test_a_complete_run_says_that_missing_photos_have_come(
+    data: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    out = copy_of(quick_prediction, tmp_path / "out")
     before = contents(out)
     mend(data)
     with capture_logs() as logs:
@@ -122,11 +131,10 @@ def killed_before_the_submission(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_submission_of_other_records_is_not_called_complete(
-    season: Path, quick_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(season, quick_bundle, tmp_path / "plain", flip_tta=False)
-    out = tmp_path / "out"
-    run(season, quick_bundle, out)
+    out = copy_of(quick_prediction, tmp_path / "out")
     with monkeypatch.context() as patch:
         killed_before_the_submission(patch)
         with pytest.raises(Killed):
@@ -137,14 +145,34 @@ def test_a_submission_of_other_records_is_not_called_complete(
 
 
 def test_a_report_of_another_run_does_not_vouch_for_the_submission(
-    season: Path, quick_bundle: Bundle, tmp_path: Path
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
 ) -> None:
-    run(season, quick_bundle, tmp_path)
+    copy_of(quick_prediction, tmp_path)
     report = json.loads((tmp_path / "run.json").read_text())
     report["fingerprint"]["flip TTA"] = "off"
     (tmp_path / "run.json").write_text(json.dumps(report))
     run(season, quick_bundle, tmp_path)
     assert json.loads((tmp_path / "run.json").read_text())["fingerprint"]["flip TTA"] == "on"
+
+
+def test_a_run_that_has_its_submission_keeps_the_lock_on_it(
+    quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    state = RunState()
+    shutil.copy(quick_prediction / "records.jsonl", tmp_path)
+    records_to_submission(tmp_path, Estimator(quick_bundle), tmp_path, run=RunMetadata(state))
+    assert (tmp_path / "submission.csv").read_bytes() == (quick_prediction / "submission.csv").read_bytes()
+    assert state.submission_lock.locked()
+
+
+def test_records_that_are_torn_make_no_submission(quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path) -> None:
+    lines = (quick_prediction / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_bytes(b"".join(lines[:-1]) + lines[-1][:-9])
+    state = RunState()
+    with pytest.raises(CheckpointError, match="must have 12 whole records, got 11; run predict to the end first"):
+        records_to_submission(tmp_path, Estimator(quick_bundle), tmp_path / "out", run=RunMetadata(state))
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not state.submission_lock.locked()
 
 
 def test_a_provisional_submission_of_an_earlier_run_goes(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
@@ -188,16 +216,20 @@ def test_a_resume_goes_back_to_where_the_disk_went_away(
     assert report["sequences_kept_from_earlier_run"] == kept
 
 
-def test_other_sequences_are_not_called_another_shard(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
-    run(season, quick_bundle, tmp_path)
+def test_other_sequences_are_not_called_another_shard(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    copy_of(quick_prediction, tmp_path)
     job = job_for(season, quick_bundle)
     fewer = replace(job, plan=replace(job.plan, sequences=job.plan.sequences[:5]))
     with pytest.raises(CheckpointError, match="differs in metadata and submission format, number of sequences;"):
         run_job(fewer, tmp_path)
 
 
-def test_a_signal_is_heard_while_old_records_are_read(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
-    run(season, quick_bundle, tmp_path)
+def test_a_signal_is_heard_while_old_records_are_read(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    copy_of(quick_prediction, tmp_path)
     state = RunState(stop_signal=signal.SIGTERM)
     with locked(tmp_path) as out, pytest.raises(Exception, match="SIGTERM: stopped"):
         pipeline.predict(job_for(season, quick_bundle), out, RunOptions(), ignore_progress, state)
@@ -210,3 +242,66 @@ def test_a_name_below_a_file_is_missing(data: Path, quick_bundle: Bundle, tmp_pa
     report = run(data, quick_bundle, tmp_path / "out")
     assert report["counts"]["failed_photos"]["missing"] == 2
     assert os.path.exists(data / name)
+
+
+def test_a_finished_run_whose_last_sequences_have_no_metadata_is_complete(
+    data: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    path = data / "test_metadata.csv"
+    last = job_for(data, quick_bundle).sequences[-1].seq_id
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if last not in line))
+    run(data, quick_bundle, tmp_path / "out")
+    before = (tmp_path / "out" / "records.jsonl").stat().st_mtime_ns
+    with capture_logs() as logs:
+        run(data, quick_bundle, tmp_path / "out")
+    assert any("already complete" in log["event"] for log in logs)
+    assert (tmp_path / "out" / "records.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_continued_run_reads_the_old_records_twice(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (quick_prediction / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_bytes(b"".join(lines[:9]))
+    n_parsed = 0
+    parse = jsonl.content_of_line
+
+    def counted(line: bytes) -> dict[str, Any] | None:
+        nonlocal n_parsed
+        n_parsed += b'"seq_id"' in line
+        return parse(line)
+
+    monkeypatch.setattr(jsonl, "content_of_line", counted)
+    run(season, quick_bundle, tmp_path)
+    n_passes_of_phase_2 = 1 + bool(quick_bundle.manifest.ensemble.stacking.neighbours)  # type: ignore[union-attr]
+    assert n_parsed == 8 + 12 * n_passes_of_phase_2
+
+
+@pytest.mark.parametrize(
+    ("pixels", "decoder"),
+    [
+        (REFERENCE_PIXELS, DecoderName.FAST),
+        ("dali 1.53 cpu", DecoderName.DALI),
+        ("of a decoder to come", DecoderName.AUTO),
+    ],
+)
+def test_the_pixels_of_the_records_decide_which_decoder_continues_them(
+    pixels: str,
+    decoder: DecoderName,
+    season: Path,
+    quick_bundle: Bundle,
+    quick_prediction: Path,
+    tmp_path: Path,
+) -> None:
+    header = read_header(quick_prediction / "records.jsonl")
+    header = replace(header, fingerprint=header.fingerprint | {"pixels": pixels})
+    RecordWriter(tmp_path / "records.jsonl", header).close()
+    asked = []
+
+    def executor_for(job: Job, *_: Any) -> Executor:
+        asked.append((job.engine.value, job.decoder))
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run_job(job_for(season, quick_bundle), tmp_path, executor_for=executor_for)
+    assert asked == [(header.fingerprint["engine"].split()[0], decoder)]

@@ -15,7 +15,7 @@ from inference.core.errors import BundleError
 from inference.core.files import sha256_of_file
 from inference.core.labels import EMPTY, LABELS, N_CLASSES
 from inference.ensemble.aggregation import aggregate, blended
-from inference.networks.engine_tensorflow import TensorFlowNetwork
+from inference.networks.engine_tensorflow import FrozenNetwork
 from inference.records.schema import Record
 from models.bundling.build import build_bundle, found_networks
 from models.keras_io.architectures import backbone, single_view_network
@@ -168,7 +168,7 @@ def test_a_network_that_only_tells_empty_sequences_has_a_say_in_empty_alone(
     single_view_network(backbone("tiny", "frames")).save(tmp_path / "insres_480_360.h5")
     bundle = build_bundle(recipe, tmp_path, None, tmp_path / "bundle")
     images = random.uniform(0, 255, (3, 48, 64, 3)).astype(np.float32)
-    answers = TensorFlowNetwork(bundle.path("networks/background"), ("background",))({"background": images})
+    answers = FrozenNetwork(bundle.path("networks/background"), ("background",))({"background": images})
     np.testing.assert_allclose(answers[:, EMPTY], np.asarray(teller(images / 255))[:, 1], atol=1e-6)
     assert not np.delete(answers, EMPTY, axis=1).any()
     teller.save(tmp_path / "insres_480_360.h5")

@@ -20,11 +20,10 @@ import pytest
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.errors import BundleError
 from inference.core.files import sha256_of_file
-from inference.networks.engine_tensorflow import TensorFlowNetwork
+from inference.networks.engine_tensorflow import FrozenNetwork
 from models.bundling import import_assets as importing
 from models.bundling.import_assets import import_assets, run_in_child
-from models.keras_io import frozen_export
-from models.keras_io import scaling as scaling_module
+from models.keras_io import architectures, frozen_export
 from models.keras_io.frozen_export import export_frozen, keras_outputs, max_export_error
 from models.keras_io.h5_file import load_keras_network
 from models.spec.recipe import Recipe, load_recipe
@@ -56,7 +55,7 @@ def test_frozen_networks_answer_as_their_sources(second_bundle: Bundle, second_a
         pixels = np.random.default_rng(1).uniform(0, 255, (3, 61, 83, 3)).astype(np.float32)
         scaled = pixels / 255 if entry.inputs[0].scaling == "unit" else pixels / 127.5 - 1
         expected = source.predict(scaled, verbose=0)
-        np.testing.assert_allclose(TensorFlowNetwork(folder, (name,))({name: pixels}), expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(FrozenNetwork(folder, (name,))({name: pixels}), expected, rtol=0, atol=1e-6)
 
 
 def test_the_largest_difference_is_kept(second_bundle: Bundle) -> None:
@@ -86,13 +85,12 @@ def test_provenance_names_every_source_with_its_hash(second_bundle: Bundle, seco
 def test_a_frozen_network_that_differs_too_much_fails_and_leaves_nothing(
     assets: Path, second: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_scale = scaling_module.scale
     calls = []
 
     def wrong_in_the_graph(pixels: Any, scaling: Any) -> Any:
         calls.append(1)
         # The first call builds the graph; the later ones feed the source network.
-        return real_scale(pixels, scaling) * (1.01 if len(calls) == 1 else 1.0)
+        return architectures.scale(pixels, scaling) * (1.01 if len(calls) == 1 else 1.0)
 
     monkeypatch.setattr(frozen_export, "scale", wrong_in_the_graph)
     with pytest.raises(BundleError, match=r"network small \(small.h5\): frozen and source must agree within 0.0001"):
@@ -196,9 +194,9 @@ def test_an_existing_folder_is_not_overwritten(second_bundle: Bundle, assets: Pa
 def test_a_graph_with_another_signature_is_refused(second_bundle: Bundle) -> None:
     folder = second_bundle.path("networks/small")
     with pytest.raises(BundleError, match=r"must map \['background', 'mean'\] to probabilities, got \['images'\]"):
-        TensorFlowNetwork(folder, ("background", "mean"))
+        FrozenNetwork(folder, ("background", "mean"))
     with pytest.raises(BundleError, match="must be a SavedModel"):
-        TensorFlowNetwork(second_bundle.path("stackers"), ("images",))
+        FrozenNetwork(second_bundle.path("stackers"), ("images",))
 
 
 @pytest.mark.slow  # each network starts a TensorFlow of its own

@@ -35,6 +35,9 @@ def randomise(network: keras.Model, seed: int) -> None:
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([random.uniform(0.2, 3, weight.shape) for weight in layer.get_weights()])
+        elif isinstance(layer, keras.layers.Conv2D) and layer.use_bias:  # Keras begins with zeros
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel, random.uniform(-2, 2, bias.shape)])
 
 
 @pytest.mark.parametrize("has_scale", [False, True])

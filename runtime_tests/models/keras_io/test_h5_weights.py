@@ -15,7 +15,7 @@ import pytest
 from inference.bundle.manifest import Size
 from inference.core.errors import BundleError
 from inference.core.sequences import View
-from inference.networks.engine_tensorflow import TensorFlowNetwork
+from inference.networks.engine_tensorflow import FrozenNetwork
 from models.bundling.import_assets import import_assets
 from models.keras_io.architectures import backbone, early_fusion_network, single_view_network, two_branch_network
 from models.keras_io.h5_file import load_keras_network, load_network
@@ -223,7 +223,7 @@ def test_a_whole_ensemble_of_old_files_becomes_a_bundle(
         write_keras2(sources[network.name], assets / network.file, tmp_path / "canary")
     bundle = import_assets(assets, recipe, tmp_path / "bundle", demo=True)
     pixels = (images[0] + 1) * 127.5
-    frozen = TensorFlowNetwork(bundle.path("networks/large"), ("images",))
+    frozen = FrozenNetwork(bundle.path("networks/large"), ("images",))
     np.testing.assert_allclose(frozen({"images": pixels}), sources["large"](pixels / 127.5 - 1), rtol=0, atol=1e-6)
     assert not (tmp_path / "canary").exists()
 

@@ -21,6 +21,7 @@ from inference.core.choices import DecoderName, Preset
 from inference.core.errors import CheckpointError, InterruptedRunError, UsageError
 from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize, View
+from inference.dataset.label_tables import read_targets
 from inference.dataset.metadata import read_metadata
 from inference.images.decode_pillow import decode
 from inference.images.decoder import find_decoder
@@ -38,7 +39,6 @@ from models.data.batches import (
     shuffled_batches,
 )
 from models.data.frame_cache import CachedFrame, CacheKey, FrameCache
-from models.data.season_labels import read_labels
 from models.spec.kinds import Classes, NetworkKind
 from models.spec.network_plan import NetworkPlan, check_plan
 from models.spec.schedule import load_schedule
@@ -89,7 +89,7 @@ def cache(seasons: Path) -> Iterator[FrameCache]:
 
 def examples(seasons: Path, cache: FrameCache, views: tuple[View, ...]) -> Examples:
     ids = sorted(read_metadata(seasons / "train_metadata.csv").sequences)
-    return examples_of(ids, read_labels(seasons / "train_labels.csv", ids), cache, views)
+    return examples_of(ids, read_targets(seasons / "train_labels.csv", ids), cache, views)
 
 
 def command(seasons: Path, out: Path, *more: object, code: tuple[str, ...] = ("-m", "hakuna")) -> list[str]:
@@ -164,6 +164,7 @@ def undisturbed(seasons: Path) -> Path:
     return out
 
 
+@pytest.mark.e2e
 def test_stopped_killed_and_resumed_it_ends_in_the_same_weights(
     seasons: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +197,7 @@ def read_position(out: Path) -> dict:
         return json.loads(str(content["about"]))["position"]
 
 
+@pytest.mark.e2e
 def test_a_training_that_learnt_its_last_epoch_ends_in_the_same_files_again(
     seasons: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inference.bundle.reader import Bundle
-from inference.execution.job import RunOptions
-from inference.run.dry_run import reason_not_to_run
-
-HAKUNA = Path(sys.executable).parent / "hakuna"
+from inference.core.errors import HakunaError
+from inference.execution.job import Job, RunOptions
+from inference.process.progress import RunState
+from inference.run.plan import plan, reason_not_to_run
+from runtime_tests.running import hakuna, job_for, run
 
 
 def dry_run(season: Path, bundle: Bundle, out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
-    command = [HAKUNA, "plan", season, "--bundle", bundle.folder, "--out", out, "--json", *options]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=300)
+    """`hakuna plan`."""
+    done = hakuna("plan", season, "--bundle", bundle.folder, "--out", out, "--json", *options)
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+
+def dry_run_here(job: Job, out: Path, options: RunOptions) -> tuple[int, dict[str, Any], str]:
+    """The same in this process, counted from now."""
+    try:
+        found = plan(job, out, options, RunState())
+    except HakunaError as error:
+        return error.exit_code, {}, str(error)
+    refused = reason_not_to_run(found, out, options)
+    return (refused.exit_code, found, str(refused)) if refused else (0, found, "")
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +62,6 @@ def test_it_projects_the_time_of_every_effort(figures: dict[str, Any]) -> None:
 
 
 def test_it_knows_disk_and_memory(figures: dict[str, Any], season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
-    from runtime_tests.running import run
-
     run(season, quick_bundle, tmp_path)
     used = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert used <= figures["disk_bytes_needed"] <= 3 * used
@@ -62,14 +70,15 @@ def test_it_knows_disk_and_memory(figures: dict[str, Any], season: Path, quick_b
 
 
 def test_a_budget_that_does_not_fit_is_exit_11(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
-    code, found, said = dry_run(season, quick_bundle, tmp_path / "out", "--budget", "0.01s")  # no machine can
+    options = RunOptions(n_workers=2, budget=0.01)  # no machine can
+    code, found, said = dry_run_here(job_for(season, quick_bundle), tmp_path / "out", options)
     assert code == 11
     assert found["fits"] is False
     assert "--budget 0.01 s: must be enough for every sequence at full effort" in said
 
 
 def test_without_a_budget_it_says_how_long_and_not_whether(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
-    code, found, _ = dry_run(season, quick_bundle, tmp_path / "out")
+    code, found, _ = dry_run_here(job_for(season, quick_bundle), tmp_path / "out", RunOptions(n_workers=2))
     assert (code, found["fits"], found["budget_seconds"]) == (0, None, None)
 
 
@@ -77,13 +86,14 @@ def test_it_ends_as_the_run_would(season: Path, quick_bundle: Bundle, quick_pred
     code, found, said = dry_run(season, quick_bundle, tmp_path / "out", "--max-failures", "0%")
     assert (code, found["problems"]) == (9, {"missing": 1})
     assert "photos: at most 0% may fail, 0 of" in said
-    code, found, said = dry_run(season, quick_bundle, quick_prediction, "--no-tta")
+    job, options = job_for(season, quick_bundle), RunOptions(n_workers=2)
+    code, found, said = dry_run_here(replace(job, flip_tta=False), quick_prediction, options)
     assert (code, found) == (8, {})
     assert "must belong to this run, but differs in flip TTA" in said
-    code, found, said = dry_run(season, quick_bundle, quick_prediction)
+    code, found, said = dry_run_here(job, quick_prediction, options)
     assert (code, found["sequences_kept_from_earlier_run"]) == (0, 12), said
     (tmp_path / "file").touch()
-    code, found, said = dry_run(season, quick_bundle, tmp_path / "file" / "out")
+    code, found, said = dry_run_here(job, tmp_path / "file" / "out", options)
     assert (code, found["output_is_writable"]) == (5, False)
     assert "out must be writable" in said
 

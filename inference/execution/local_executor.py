@@ -1,0 +1,115 @@
+"""The executor of a single machine: threads that decode ahead of the networks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
+from itertools import islice
+from typing import Any, cast
+
+from inference.bundle.passes import Effort
+from inference.bundle.reader import Bundle
+from inference.core.choices import Precision
+from inference.core.sequences import Sequence, ViewedSequence
+from inference.execution.executor import LOAD, NETWORKS, PHASE, WAIT, Block, ExecutorFacts
+from inference.execution.job import Job, RunOptions
+from inference.execution.throughput import BatchTiming
+from inference.execution.worker import Worker
+from inference.images.decoder import find_decoder
+from inference.networks.engine import Engine, find_engine, load_networks
+from inference.networks.forward import LoadedNetworks
+from inference.process.stopwatch import Stopwatch
+
+Load = Callable[[Bundle, Engine, Precision, Callable[[], None]], LoadedNetworks]
+"""As `networks.engine.load_networks`."""
+
+
+def local_executor(job: Job, options: RunOptions, stopwatch: Stopwatch, check: Callable[[], None]) -> LocalExecutor:
+    """The executor of this machine, with the engine and the decoder of the job.
+
+    `check` is called often and raises if the run has to stop.
+    Raises UsageError or UnusableGpuError where engine or decoder are not there.
+    """
+    engine = find_engine(job.engine)
+    return LocalExecutor(Worker(job, options, find_decoder(job.decoder, options.n_workers), stopwatch), engine, check)
+
+
+class LocalExecutor:
+    """Runs a worker in this process; see `Executor`."""
+
+    def __init__(self, worker: Worker, engine: Engine, check: Callable[[], None], load: Load = load_networks) -> None:
+        """Nothing is loaded or decoded yet."""
+        decoder = worker.decoder
+        self.facts = ExecutorFacts(
+            str(engine), engine.device, decoder.name.value, decoder.pixels, engine.supports_mixed
+        )
+        self._worker = worker
+        self._engine = engine
+        self._check = check
+        self._load = load
+        self._networks: LoadedNetworks | None = None
+        self._precision: Precision | None = None
+        self._is_warm = False
+        self._prepared: Generator[ViewedSequence] | None = None
+        self._position = 0
+
+    def load(self, precision: Precision) -> None:
+        """Load the networks in a precision, unless they are; the others go before, so that memory holds one set."""
+        if precision is self._precision:
+            return
+        self._networks, self._precision = None, None
+        with self._worker.stopwatch(LOAD):
+            self._networks = self._load(self._worker.job.bundle, self._engine, precision, self._check)
+        self._precision, self._is_warm = precision, False
+
+    def next_records(self, first: int, n_sequences: int, effort: Effort, precision: Precision) -> Block:
+        """Records of the next sequences."""
+        self.load(precision)
+        if self._prepared is None or first != self._position:
+            self.close()
+            sequences = islice(self._worker.job.sequences, first, None)
+            self._prepared = cast("Generator[ViewedSequence]", self._worker.prepared(sequences))
+        start = time.perf_counter()
+        with self._worker.stopwatch(WAIT):
+            batch = list(islice(self._prepared, n_sequences))
+        wait_seconds = time.perf_counter() - start
+        self._position = first + len(batch)
+        return self._block(batch, effort, len(batch) * self._worker.photo_seconds_per_sequence(), wait_seconds)
+
+    def sample(self, sequences: Iterable[Sequence], precision: Precision) -> Block:
+        """Records of any sequences at full effort."""
+        self.load(precision)
+        self.close()  # one set of threads at a time uses the decoder
+        apart = replace(self._worker, stopwatch=Stopwatch())  # what it decodes is not part of phase 1
+        batch = list(apart.prepared(sequences))
+        return self._block(batch, Effort.FULL, apart.photo_seconds(), apart.photo_seconds())
+
+    def overlap(self) -> dict[str, Any]:
+        """How long networks and decoding waited for each other, and which of them held up the other."""
+        seconds = self._worker.stopwatch.seconds()
+        networks_waited = seconds.get(WAIT, 0.0)
+        workers_waited = seconds.get(PHASE, 0.0) - self._worker.photo_seconds()
+        return {
+            "workers": self._worker.n_workers,
+            "networks_waited_seconds": networks_waited,
+            "each_worker_waited_seconds": round(max(0.0, workers_waited), 3),
+            "bottleneck": "networks" if networks_waited < workers_waited else "photos",
+        }
+
+    def close(self) -> None:
+        """Stop decoding ahead."""
+        if self._prepared is not None:
+            self._prepared.close()
+            self._prepared = None
+
+    def _block(self, batch: list[ViewedSequence], effort: Effort, photo_seconds: float, wait_seconds: float) -> Block:
+        if self._networks is None:
+            raise RuntimeError("networks must be loaded")
+        start = time.perf_counter()
+        with self._worker.stopwatch(NETWORKS):
+            records = self._worker.predict(self._networks, batch, effort)
+        frames = tuple(viewed.n_frames for viewed in batch)
+        timing = BatchTiming(frames, effort, time.perf_counter() - start, photo_seconds, wait_seconds)
+        was_warm, self._is_warm = self._is_warm, self._is_warm or any(frames)
+        return Block(records, timing, was_warm)

@@ -1,0 +1,54 @@
+"""What the parts of a run share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inference.ensemble.estimator import Estimator
+from inference.execution.executor import Executor
+from inference.execution.job import Job, RunOptions
+from inference.outputs.provisional import Provisional
+from inference.outputs.run_report import RunMetadata
+from inference.process.progress import RunState
+from inference.process.stopwatch import Stopwatch
+from inference.records.schema import RECORDS_NAME, RecordsHeader
+
+Progress = Callable[[int, int], None]
+"""Called with the number of sequences done and of all."""
+ExecutorFactory = Callable[[Job, RunOptions, Stopwatch, Callable[[], None]], Executor]
+"""Makes the executor of a job; as `local_executor`."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A run: what it computes, where to, by whom, and what it keeps up to date meanwhile.
+
+    Attributes
+    ----------
+    out : folder that this run alone writes to
+    header : of the records that this run makes
+    provisional : the submission that is complete at any moment; None without a budget, and for a shard
+    """
+
+    job: Job
+    options: RunOptions
+    out: Path
+    header: RecordsHeader
+    executor: Executor
+    estimator: Estimator
+    state: RunState
+    stopwatch: Stopwatch
+    on_progress: Progress
+    provisional: Provisional | None = None
+
+    @property
+    def records_path(self) -> Path:
+        """Where the records are."""
+        return self.out / RECORDS_NAME
+
+    def metadata(self, overlap: dict[str, Any] | None = None) -> RunMetadata:
+        """What `run.json` keeps of this run."""
+        return RunMetadata(self.state, self.stopwatch, self.job.plan, self.options.budget, overlap)

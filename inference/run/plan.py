@@ -1,0 +1,163 @@
+"""What a run would meet and take, found out without touching anything."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from inference.bundle.passes import Effort
+from inference.core.choices import Precision
+from inference.core.errors import DoesNotFitError, HakunaError, OutputError, TooManyFailuresError
+from inference.core.sequences import Sequence
+from inference.dataset.input_check import check_any_photo, summarise_input
+from inference.ensemble.estimator import Estimator
+from inference.execution.job import Job, RunOptions
+from inference.execution.local_executor import local_executor
+from inference.execution.throughput import MeasuredThroughput, fits, run_seconds
+from inference.process.progress import RunState
+from inference.process.stopwatch import Stopwatch
+from inference.records.jsonl import CHUNK_RECORDS
+from inference.run.context import ExecutorFactory, RunContext
+from inference.run.precision_selection import select_precision
+from inference.run.records_to_submission import check_features_path
+from inference.run.resume import resume_point
+
+MEASURED_BATCHES = 3
+"""Batches that the rates are measured on, after one that warms up; taken evenly from all sequences."""
+RECORD_BYTES_PER_OUTPUT = 4 * 54 * 4 / 3
+"""54 float32 in base64."""
+RECORD_BYTES = 200
+"""Everything else in a record."""
+ROW_BYTES = 54 * 13 + 30
+"""A row of the submission: 54 numbers of at most 12 characters and a comma, and its `seq_id`."""
+ROW_COPIES = 3
+"""The submission, its temporary file, and the provisional one."""
+MEMORY_BYTES_PER_SEQUENCE = 2_000
+"""Metadata of three photos and a provisional row, as measured with a million rows of metadata."""
+INPUT_CHECK, MEASURE, ESTIMATE = "input check", "measure", "estimate"
+"""Stages on the stopwatch; a run does none of them at its start."""
+
+
+def plan(
+    job: Job, out: Path, options: RunOptions, state: RunState, executor_for: ExecutorFactory = local_executor
+) -> dict[str, Any]:
+    """Look at the files, measure a few batches, and project the run; returns figures ready for JSON.
+
+    `fits` is None without a budget, and where no photo could be read to measure with.
+    """
+    stopwatch = Stopwatch()
+    check_features_path(options.features_path, job.bundle.manifest)
+    start = resume_point(job, out, options, state, stopwatch, executor_for)
+    context = RunContext(
+        job, options, out, start.header, start.executor, Estimator(job.bundle), state, stopwatch, lambda *_: None
+    )
+    n_frames, n_left = job.bundle.manifest.n_frames, state.n_all - state.n_done
+    storage = job.storage(options.read_timeout)
+    if not start.is_complete:
+        check_any_photo(job.plan.sequences, storage, n_frames, state.check)
+    with stopwatch(INPUT_CHECK):
+        summary = summarise_input(job.sequences, storage, n_frames)
+    precision = Precision(select_precision(context)["used"])
+    context.estimator.load()
+    with stopwatch(MEASURE):
+        throughput = _measured(context, precision)
+    startup, seconds = _projected(context, throughput)
+    is_known = throughput.is_measured or not n_left
+    # Where the outputs would go: the folder, or the first above it that is there.
+    folder = next(one for one in (out.absolute(), *out.absolute().parents) if one.exists())
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # a run keeps them
+    needed, free = _disk_bytes(job, n_left), shutil.disk_usage(folder).free
+    return {
+        "sequences": state.n_all,
+        "sequences_kept_from_earlier_run": state.n_kept,
+        "photos": summary.n_photos,
+        "photo_bytes": summary.n_bytes,
+        "problems": {reason.value: n for reason, n in sorted(summary.problems.items())},
+        "engine": context.executor.facts.engine,
+        "device": context.executor.facts.device,
+        "decoder": context.executor.facts.decoder,
+        "precision": precision.value,
+        "disk_bytes_needed": needed,
+        "disk_bytes_free": free,
+        "disk_is_enough": needed <= free,
+        "output_is_writable": folder.is_dir() and os.access(folder, os.W_OK | os.X_OK),
+        "memory_bytes": peak_bytes + state.n_all * MEMORY_BYTES_PER_SEQUENCE,
+        "startup_seconds": round(startup, 3),
+        "seconds_per_sequence": round(throughput.seconds_per_sequence(Effort.FULL), 4),
+        "projected_seconds": seconds,
+        "budget_seconds": options.budget,
+        "fits": fits(seconds[Effort.FULL.label], options.budget) if options.budget and is_known else None,
+    }
+
+
+def reason_not_to_run(figures: dict[str, Any], out: Path, options: RunOptions) -> HakunaError | None:
+    """How the run would end other than well, as far as the figures of `plan` show; the gravest of several."""
+    if not figures["output_is_writable"]:
+        return OutputError(f"{out} must be writable, got: it is not")
+    if not figures["disk_is_enough"]:
+        return OutputError(
+            f"{out} must have room for about {figures['disk_bytes_needed']} bytes, got {figures['disk_bytes_free']} free"
+        )
+    n_failing, n_allowed = sum(figures["problems"].values()), options.allowed_failures(figures["photos"])
+    if n_failing > n_allowed:
+        return TooManyFailuresError(
+            f"photos: at most {100 * options.max_failures:g}% may fail, {n_allowed} of {figures['photos']}, "
+            f"got {n_failing} that cannot be used: {figures['problems']}"
+        )
+    if figures["fits"] is False:
+        return DoesNotFitError(
+            f"--budget {options.budget:g} s: must be enough for every sequence at full effort, "
+            f"got a projection of {figures['projected_seconds']['full']:g} s"
+        )
+    return None
+
+
+def _measured(context: RunContext, precision: Precision) -> MeasuredThroughput:
+    """Run a few batches, photos first and then networks, and put what a record's estimate takes on the stopwatch."""
+    throughput = MeasuredThroughput(context.job.costs, context.executor.facts.network_load)
+    for number, sequences in enumerate(_samples(context.job.sequences, context.options.batch_size)):
+        block = context.executor.sample(sequences, precision)
+        together = (block.records * -(-CHUNK_RECORDS // len(sequences)))[:CHUNK_RECORDS]  # as the second phase does
+        if not number:
+            context.estimator(together)
+            continue  # the first one warms up
+        throughput.observe(block.timing)
+        with context.stopwatch(ESTIMATE, len(together)):
+            context.estimator(together)
+    return throughput
+
+
+def _projected(context: RunContext, throughput: MeasuredThroughput) -> tuple[float, dict[str, float]]:
+    """Seconds of the run's start, and of the whole run by effort."""
+    state, spent = context.state, context.stopwatch.seconds()
+    startup = state.seconds() - spent[INPUT_CHECK] - spent[MEASURE]
+    finish = context.stopwatch.seconds_per_item(ESTIMATE)
+    seconds = {}
+    for effort in Effort:
+        if effort != Effort.PRIORS:
+            each = throughput.seconds_per_sequence(effort)
+            whole = run_seconds(startup, state.n_all - state.n_done, each, state.n_all, finish)
+            seconds[effort.label] = round(whole, 3)
+    return startup, seconds
+
+
+def _samples(sequences: tuple[Sequence, ...], batch_size: int) -> list[list[Sequence]]:
+    """Batches evenly from all sequences; the first one twice, for warming up."""
+    if not sequences:
+        return []
+    n_batches = min(MEASURED_BATCHES, -(-len(sequences) // batch_size))
+    starts = [len(sequences) * number // n_batches for number in range(n_batches)]
+    batches = [list(islice(sequences, start, start + batch_size)) for start in starts]
+    return [batches[0], *batches]
+
+
+def _disk_bytes(job: Job, n_left: int) -> int:
+    """Bytes that the outputs need beside what is there."""
+    manifest = job.bundle.manifest
+    n_outputs = sum(len(one.sizes) * (manifest.n_frames if one.per_frame else 1) for one in manifest.networks)
+    record = RECORD_BYTES + RECORD_BYTES_PER_OUTPUT * n_outputs
+    return int(n_left * record + len(job.sequences) * ROW_COPIES * ROW_BYTES)

@@ -1,0 +1,74 @@
+"""Which precision a run uses, on every processor: the engine is a stand-in whose mixed precision adds noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.bundle.reader import Bundle
+from inference.core.choices import Precision
+from inference.core.errors import CheckpointError
+from inference.execution.job import RunOptions
+from runtime_tests.running import job_for, run_job
+from runtime_tests.stand_in_engine import StandInEngine
+
+FLOAT32, MIXED = Precision.FLOAT32, Precision.MIXED
+
+
+def predict(
+    season: Path, bundle: Bundle, out: Path, engine: StandInEngine, precision: Precision = MIXED, bound: float = 0.5
+) -> dict[str, Any]:
+    ensemble = bundle.manifest.ensemble.model_copy(update={"max_mixed_loss_increase": bound})
+    bundle = Bundle(bundle.folder, bundle.manifest.model_copy(update={"ensemble": ensemble}), bundle.id)
+    job = replace(job_for(season, bundle), precision=precision)
+    return run_job(job, out, RunOptions(n_workers=2, batch_size=2), executor_for=engine)
+
+
+def test_mixed_precision_that_holds_is_used(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    engine = StandInEngine()
+    report = predict(season, quick_bundle, tmp_path, engine)
+    precision = report["precision"]
+    assert (precision["asked"], precision["used"], precision["n_sequences"]) == ("mixed", "mixed", 12)
+    assert 0 < precision["relative_loss_increase"] <= precision["bound"] == 0.5
+    assert engine.loaded == [FLOAT32, MIXED]
+    assert report["degraded"] is False
+    assert (tmp_path / "submission.csv").read_bytes() != (quick_prediction / "submission.csv").read_bytes()
+
+
+def test_mixed_precision_that_does_not_hold_leaves_float32(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    engine = StandInEngine()
+    report = predict(season, quick_bundle, tmp_path, engine, bound=1e-12)
+    assert (report["precision"]["asked"], report["precision"]["used"]) == ("mixed", "float32")
+    assert report["precision"]["relative_loss_increase"] > 1e-12
+    assert engine.loaded == [FLOAT32, MIXED, FLOAT32]
+    assert (tmp_path / "submission.csv").read_bytes() == (quick_prediction / "submission.csv").read_bytes()
+
+
+def test_a_device_without_mixed_precision_uses_float32_and_reports_it(
+    season: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    engine = StandInEngine(supports_mixed=False)
+    report = predict(season, quick_bundle, tmp_path, engine)
+    assert report["precision"] == {"asked": "mixed", "used": "float32", "reason": "not supported by the device"}
+    assert engine.loaded == [FLOAT32]
+
+
+def test_a_continued_run_keeps_the_precision_that_was_selected(
+    season: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    predict(season, quick_bundle, tmp_path, StandInEngine())
+    whole = {name: (tmp_path / name).read_bytes() for name in ("records.jsonl", "submission.csv")}
+    (tmp_path / "records.jsonl").write_bytes(whole["records.jsonl"][: len(whole["records.jsonl"]) // 2])
+    engine = StandInEngine()
+    predict(season, quick_bundle, tmp_path, engine)
+    assert engine.loaded == [MIXED], "nothing is compared again"
+    assert {name: (tmp_path / name).read_bytes() for name in whole} == whole
+    with pytest.raises(CheckpointError, match="differs in precision"):
+        predict(season, quick_bundle, tmp_path, StandInEngine(), precision=FLOAT32)

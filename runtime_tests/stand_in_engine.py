@@ -1,0 +1,65 @@
+"""An engine for tests that has mixed precision on every processor: the real networks, with noise added to their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.bundle.reader import Bundle
+from inference.core.choices import Precision
+from inference.core.errors import OutOfMemoryError
+from inference.execution.job import Job, RunOptions
+from inference.execution.local_executor import LocalExecutor
+from inference.execution.worker import Worker
+from inference.images.decoder import find_decoder
+from inference.networks.engine import Engine, find_engine, load_networks
+from inference.networks.forward import CallableNetwork, LoadedNetworks
+from inference.process.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from inference.core.sequences import Probabilities
+
+
+@dataclass
+class StandInEngine:
+    """Makes executors whose engine has mixed precision, or none; as `local_executor`.
+
+    Attributes
+    ----------
+    noise : largest difference of a probability in mixed precision, the same for the same images
+    has_memory : False where networks in mixed precision do not fit
+    loaded : precisions in the order in which they were loaded
+    """
+
+    supports_mixed: bool = True
+    noise: float = 0.01
+    has_memory: bool = True
+    loaded: list[Precision] = field(default_factory=list)
+
+    def __call__(self, job: Job, options: RunOptions, stopwatch: Stopwatch, check: Callable[[], None]) -> LocalExecutor:
+        """The executor of a job."""
+        engine = replace(find_engine(job.engine), supports_mixed=self.supports_mixed)
+        worker = Worker(job, options, find_decoder(job.decoder, options.n_workers), stopwatch)
+        return LocalExecutor(worker, engine, check, self.load)
+
+    def load(self, bundle: Bundle, engine: Engine, precision: Precision, check: Callable[[], None]) -> LoadedNetworks:
+        """As `load_networks`."""
+        self.loaded.append(precision)
+        networks = load_networks(bundle, engine, Precision.FLOAT32, check)
+        if precision is Precision.FLOAT32:
+            return networks
+        if not self.has_memory:
+            raise OutOfMemoryError("mixed precision: no room")
+        return replace(networks, by_name={name: self._noisy(one) for name, one in networks.by_name.items()})
+
+    def _noisy(self, network: CallableNetwork) -> CallableNetwork:
+        def call(inputs: Mapping[str, npt.NDArray[np.float32]], /) -> Probabilities:
+            exact = network(inputs)
+            brightness = np.sum([one.mean(axis=(1, 2, 3)) for one in inputs.values()], axis=0)
+            return np.clip(exact + self.noise * np.sin(brightness)[:, None], 0, 1).astype(np.float32)
+
+        return call
