@@ -95,7 +95,7 @@ def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
 
 HAKUNA_COMMAND = typer.main.get_command(app)
 COMMANDS = dict(commands(HAKUNA_COMMAND))
-HEAVY = ["tensorflow", "keras", "openvino", "nvidia", "lightgbm", "cv2", "PIL", "matplotlib", "jinja2"]
+HEAVY = ["tensorflow", "keras", "openvino", "nvidia", "lightgbm", "cv2", "matplotlib", "jinja2"]
 PROBE = f"""
 import resource, sys, hakuna
 try:
