@@ -7,7 +7,7 @@ DEV := $(BIN)/.dev-installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Where a timing run keeps its figures, and what it is compared with.
 BENCH_JSON ?= build/bench.json
-LADDER_JSON ?= build/ladder_mini.json
+ABLATION_JSON ?= build/ablation_mini.json
 BENCH_BASELINE ?= benchmark/results/baseline.json
 # The commit whose code the baseline timed, and a folder for that code.
 BENCH_COMMIT = $(shell git log -1 --format=%H -- $(BENCH_BASELINE))
@@ -15,7 +15,7 @@ BENCH_OLD := build/baseline
 # Settings of today, which the code of another day may not know and would refuse.
 NO_SETTINGS = $(addprefix -u ,$(shell env | sed -n 's/^\(HAKUNA_[A-Z_]*\)=.*/\1/p'))
 
-.PHONY: help demo test test-e2e test-timing test-faults test-container test-slow faults ladder-mini bench bench-side-by-side test-tools check format docs lock lock-check audit image release-check clean
+.PHONY: help demo test test-e2e test-timing test-faults test-container test-slow faults ablation-mini bench bench-side-by-side test-tools check format docs lock lock-check audit image release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -72,19 +72,21 @@ faults: $(DEV)  ## Run the fault tests with their full counts, keep the figures 
 	$(BIN)/python -m pytest runtime_tests/faults -m "not slow and not faults" --faults-json=benchmark/results/faults.json
 	$(BIN)/python -m pytest runtime_tests -m faults --faults-json=benchmark/results/faults.json
 
-ladder-mini: $(DEV)  ## Climb the ladder once, as small as it works
-	$(BIN)/hakuna bench --ladder --mini --json $(LADDER_JSON)
+ablation-mini: $(DEV)  ## Run the ablation study once, as small as it works
+	$(BIN)/hakuna study ablation --mini --json $(ABLATION_JSON)
 
 bench: $(DEV)  ## Time every stage, compare with the committed baseline, if need be side by side (1 minute, 3 side by side)
-	$(BIN)/hakuna bench --short --compare $(BENCH_BASELINE) --json $(BENCH_JSON) || \
+	$(BIN)/hakuna bench stages --quick --compare $(BENCH_BASELINE) --json $(BENCH_JSON) || \
 	{ test $$? -eq 11 && $(MAKE) bench-side-by-side; }
 
+# The code of another day is called with its own options: before `bench` had sub-commands, that was `bench --short`.
 bench-side-by-side: $(DEV)  ## Time the code of the baseline's commit here, compare with that: for another kind of machine
 	@test "$$(git rev-parse --is-shallow-repository)" = false || { echo "needs the whole history: git fetch --unshallow"; exit 2; }
 	rm -rf $(BENCH_OLD) && mkdir -p $(BENCH_OLD)
 	git archive $(BENCH_COMMIT) | tar -x -C $(BENCH_OLD)
-	cd $(BENCH_OLD) && env $(NO_SETTINGS) PYTHONPATH=. $(abspath $(BIN))/hakuna bench --short --json bench.json
-	$(BIN)/hakuna bench --short --compare $(BENCH_OLD)/bench.json --json $(BENCH_JSON)
+	cd $(BENCH_OLD) && old() { env $(NO_SETTINGS) PYTHONPATH=. $(abspath $(BIN))/hakuna bench "$$@" --json bench.json; } && \
+	{ old stages --quick || old --short; }
+	$(BIN)/hakuna bench stages --quick --compare $(BENCH_OLD)/bench.json --json $(BENCH_JSON)
 
 check: $(DEV)  ## Lint, types, import contracts
 	$(BIN)/ruff check .
@@ -96,8 +98,8 @@ format: $(DEV)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(DEV)  ## Make the page of every verb from the command line itself
-	$(BIN)/python -m benchmark.cli.reference_pages docs/verbs
+docs: $(DEV)  ## Make the page of commands from the command line itself
+	$(BIN)/python -m typer benchmark.cli.app utils docs --name hakuna --title Commands | tr -d '\b' > docs/commands.md
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 lock: $(DEV)  ## Renew the locked requirement sets

@@ -14,9 +14,9 @@ from typing import Any
 from unittest import mock
 
 import hakuna as command
+from inference.api.jobs import build_job
 from inference.bundle.reader import Bundle
-from inference.core.choices import DecoderName, EngineName, Precision, Preset
-from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
+from inference.core.choices import DecoderName, EngineName, Precision
 from inference.execution.job import Job, RunOptions
 from inference.execution.local_executor import local_executor
 from inference.process.lock import locked
@@ -75,13 +75,7 @@ def hakuna_here(*arguments: object, **variables: str) -> subprocess.CompletedPro
 
 def job_for(data: Path, bundle: Bundle, *, flip_tta: bool = True) -> Job:
     """What `hakuna predict DATA --bundle BUNDLE` computes."""
-    return Job(
-        photos=str(data),
-        plan=plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME)),
-        bundle=bundle,
-        preset=Preset(bundle.manifest.ensemble.preprocessing),
-        flip_tta=flip_tta,
-    )
+    return build_job(data, bundle, flip_tta=flip_tta)
 
 
 def run(

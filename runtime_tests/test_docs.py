@@ -1,4 +1,4 @@
-"""The documentation: its commands run, its links lead somewhere, and the pages of the verbs are those of the verbs."""
+"""The documentation: its commands run, its links lead somewhere, and the page of commands is that of the command line."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import typer.cli
 from PIL import Image
 from pydantic import BaseModel
+from typer.testing import CliRunner
 
 from benchmark.ablation.report import markdown
 from benchmark.ablation.steps import STEPS
-from benchmark.cli import reference_pages
 from benchmark.synthetic.season import LABELS_NAME
 from inference.bundle.manifest import Manifest
 from inference.bundle.reader import Bundle
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 MADE_WITH_THE_FIGURES = {ROOT / "benchmark" / "results" / "index.html"}
-"""`hakuna bench --history` makes it, whenever figures are committed."""
+"""`hakuna bench page` makes it, whenever figures are committed."""
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -60,11 +61,10 @@ def test_the_table_of_the_ablation_study_is_that_of_the_figures() -> None:
     assert f"took {figures['seconds'] / 60:.0f} minutes" in (ROOT / "README.md").read_text()
 
 
-def test_pages_of_the_verbs_are_those_of_the_command_line() -> None:
-    made = reference_pages.pages()
-    assert {page.name for page in (ROOT / "docs" / "verbs").glob("*.md")} == set(made)
-    for name, text in made.items():
-        assert (ROOT / "docs" / "verbs" / name).read_text() == text, f"{name}: must be made anew with `make docs`"
+def test_the_page_of_commands_is_that_of_the_command_line() -> None:
+    words = ["benchmark.cli.app", "utils", "docs", "--name", "hakuna", "--title", "Commands"]
+    made = CliRunner().invoke(typer.cli.app, words).output.replace("\b", "")
+    assert (ROOT / "docs" / "commands.md").read_text() == made, "must be made anew with `make docs`"
 
 
 def keys(model: type[BaseModel]) -> set[str]:

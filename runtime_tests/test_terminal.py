@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from benchmark.cli import reference_pages
+from benchmark.cli.app import PANELS
 from inference.bundle.reader import Bundle
 from runtime_tests.running import hakuna_here
 
@@ -50,9 +50,12 @@ def test_bash_completes_verbs_and_options(words: str, expected: str) -> None:
     assert completed.split() == [expected]
 
 
-def test_the_first_sentence_of_every_verb_is_in_the_list_of_verbs() -> None:
-    listed = " ".join(told("--help", COLUMNS="200").split())
-    for name in reference_pages.pages():
-        verb = name.removesuffix(".md")
-        if "-" not in verb and name != reference_pages.INDEX_NAME:
-            assert verb in listed
+def test_commands_are_listed_in_panels_and_studies_are_hidden() -> None:
+    shown = told("--help", COLUMNS="200")
+    assert "study" not in shown
+    panels = dict(re.findall(r"^(\w+):\n((?:  .*\n)+)", shown, re.MULTILINE))
+    del panels["Options"]
+    assert list(panels) == list(PANELS)
+    for panel, commands in PANELS.items():
+        listed = [line.split()[0] for line in panels[panel].splitlines()]
+        assert [command.__name__ for command in commands] == [one for one in listed if one not in {"bundle", "bench"}]

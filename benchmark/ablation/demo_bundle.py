@@ -33,7 +33,7 @@ def make_demo_bundle(work: Path, out: Path, command: str, n_workers: int) -> Bun
     Raises UsageError where the folder is there, or the bundle is too large for git.
     """
     if out.exists():
-        raise UsageError(f"--demo-bundle {out}: must not exist yet")
+        raise UsageError(f"--out {out}: must not exist yet")
     [seed] = PLAN.seeds
     folder = seed_folder(work, PLAN, seed)
     labels = prepare(folder, PLAN, seed, n_workers, STEP.networks)
@@ -46,7 +46,7 @@ def make_demo_bundle(work: Path, out: Path, command: str, n_workers: int) -> Bun
     n_bytes = sum(path.stat().st_size for path in bundle.folder.rglob("*") if path.is_file())
     if n_bytes > MOST_BYTES:
         shutil.rmtree(out)
-        raise UsageError(f"--demo-bundle {out}: must have at most {MOST_BYTES} bytes, got {n_bytes}")
+        raise UsageError(f"--out {out}: must have at most {MOST_BYTES} bytes, got {n_bytes}")
     template = environment(Path(__file__).parent).get_template("demo_bundle.md.j2")
     with atomic_writer(out / PROVENANCE_NAME) as file:
         file.write(template.render(vars(PLAN), seed=seed, stacked=", ".join(stacked), command=command) + "\n")

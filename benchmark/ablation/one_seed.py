@@ -28,6 +28,7 @@ from benchmark.ablation.plan import (
 from benchmark.ablation.steps import NETWORKS, PRESET, STEPS, Configuration, TrainedNetwork, recipe_of
 from benchmark.scoring.log_loss import score
 from benchmark.synthetic.season import Role, SeasonOptions, write_seasons
+from inference.api.jobs import build_job, run_job
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import Preset
 from inference.core.errors import UsageError
@@ -36,11 +37,10 @@ from inference.core.labels import CLASS_PRIORS, EMPTY, LABELS
 from inference.core.version import hakuna_version
 from inference.dataset.label_tables import Table, read_labels, read_submission
 from inference.dataset.metadata import Metadata, plan_sequences, read_metadata
-from inference.execution.job import Job, RunOptions
+from inference.execution.job import RunOptions
 from inference.outputs.submission import SUBMISSION_NAME
 from inference.process.lock import locked
 from inference.process.progress import RunState
-from inference.run.pipeline import predict
 from models.bundling.build import build_bundle
 from models.data.season_labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, season_of
 from models.spec.network_plan import NETWORK_NAME, REPORT_NAME, NetworkPlan
@@ -72,7 +72,7 @@ def seed_folder(work: Path, plan: AblationSize, seed: int) -> Path:
     different = [name for name in mine if found.get(name) != mine[name]]
     if different:
         raise UsageError(
-            f"--work {folder}: must be of this study, differs in {', '.join(different)}; choose another folder"
+            f"--cache-dir {folder}: must be of this study, differs in {', '.join(different)}; choose another folder"
         )
     return folder
 
@@ -216,15 +216,10 @@ def _predict(
 
 def _run(data: Path, seasons: Iterable[str], bundle: Bundle, out: Path, n_workers: int, *, flip_tta: bool) -> None:
     """`hakuna predict` on some seasons."""
-    job = Job(
-        photos=str(data),
-        plan=plan_sequences(_sequences(data, seasons), None),
-        bundle=bundle,
-        preset=Preset(PRESET),
-        flip_tta=flip_tta,
-    )
-    with locked(out) as output:
-        predict(job, output, RunOptions(n_workers=n_workers, batch_size=BATCH_SEQUENCES), lambda _done, _all: None)
+    metadata = data / TRAIN_METADATA_NAME
+    every = build_job(data, bundle, metadata=metadata, submission_format="none", flip_tta=flip_tta, resize=PRESET)
+    job = replace(every, plan=plan_sequences(_sequences(data, seasons), None))
+    run_job(job, out, RunOptions(n_workers=n_workers, batch_size=BATCH_SEQUENCES))
 
 
 def _sequences(data: Path, seasons: Iterable[str]) -> Metadata:

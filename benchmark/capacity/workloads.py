@@ -54,4 +54,4 @@ class Workload(Strict):
 
 def load_workload(name_or_path: str) -> Workload:
     """Read a workload of the project by name, or any by path. Raises UsageError."""
-    return load_toml("--workload", name_or_path, Workload, folder=WORKLOADS_FOLDER)
+    return load_toml("WORKLOAD", name_or_path, Workload, folder=WORKLOADS_FOLDER)

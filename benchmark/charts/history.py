@@ -19,7 +19,7 @@ from inference.core.errors import UsageError
 from inference.core.files import atomic_writer
 
 PAGE_NAME = "index.html"
-COMMAND = "hakuna bench --history benchmark/results"
+COMMAND = "hakuna bench page benchmark/results"
 ORIGIN = frozenset({"date", "machine", "command", "what"})
 """Facts about where figures come from, which are shown above them."""
 TEMPLATE_NAME = "history.html.j2"
@@ -33,7 +33,7 @@ def write_page(folder: Path) -> Path:
     """Draw every JSON file of a folder into its index.html. Raises UsageError where there is none."""
     files = sorted(folder.glob("*.json"))
     if not files:
-        raise UsageError(f"--history {folder}: must hold JSON files, got none")
+        raise UsageError(f"FOLDER {folder}: must hold JSON files, got none")
     template = environment(Path(__file__).parent).get_template(TEMPLATE_NAME)
     page = folder / PAGE_NAME
     with atomic_writer(page) as file:

@@ -5,27 +5,60 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from importlib.metadata import version
-from typing import Annotated
+from itertools import zip_longest
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from benchmark.cli import doctor, rehearse, report, score, synth
-from benchmark.cli.bench import app as app_module
-from inference.cli import export, merge, metadata, predict
+from benchmark.cli.bench import app as bench
+from benchmark.cli.bench import study
+from inference.cli import export, metadata, predict
+from inference.cli.options import help_of
 from inference.core.errors import HakunaError
+from inference.settings.environment import set_library_defaults
 from models.cli import bundle, pack, stack, train
 
+PANELS = {
+    "Classify": (predict.predict, predict.plan, predict.restack, predict.merge, metadata.metadata, export.export),
+    "Evaluate": (score.score, report.report, synth.synth, synth.demo),
+    "Competition": (pack.pack, rehearse.rehearse),
+    "Models": (train.train, stack.stack),
+    "Operate": (doctor.doctor, rehearse.entrypoint, rehearse.health),
+}
+
+
+class Panels(TyperGroup):
+    """Lists commands in panels. Typer's own would import rich, which doubles the time that --help takes."""
+
+    def format_commands(self, _: Any, formatter: Any) -> None:
+        """Write a section a panel."""
+        for panel in PANELS:
+            commands = {
+                name: one for name, one in self.commands.items() if getattr(one, "rich_help_panel", None) == panel
+            }
+            limit = formatter.width - 6 - max(map(len, self.commands))
+            with formatter.section(panel):
+                formatter.write_dl([(name, one.get_short_help_str(limit)) for name, one in commands.items()])
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """`--json` without a file is `--json -`."""
+        words = []
+        for word, following in zip_longest(args, args[1:], fillvalue="--"):
+            words += [word, "-"] if word == "--json" and following.startswith("--") else [word]
+        return super().parse_args(ctx, words)
+
+
 app = typer.Typer(
-    name="hakuna",
-    no_args_is_help=True,
-    rich_markup_mode=None,  # importing rich would double the time that --help takes
-    pretty_exceptions_enable=False,
+    name="hakuna", cls=Panels, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 
 
-def _tell_version(is_wanted: bool) -> None:
+def _print_version(is_wanted: bool) -> None:
     if is_wanted:
+        from importlib.metadata import version
+
         typer.echo(f"hakuna {version('hakuna-runtime')}")
         raise typer.Exit
 
@@ -34,38 +67,28 @@ def _tell_version(is_wanted: bool) -> None:
 def hakuna(
     _: Annotated[
         bool,
-        typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit."),
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit."),
     ] = False,
 ) -> None:
     """Hakuna Runtime: batch inference for camera-trap photos."""
 
 
-app.command()(predict.predict)
-app.command()(merge.merge)
-app.command()(pack.pack)
-app.command()(metadata.metadata)
-app.command()(export.export)
-app.command()(score.score)
-app.command()(report.report)
-app.command()(synth.synth)
-app.command()(synth.demo)
-app.command()(app_module.bench)
-app.command()(rehearse.rehearse)
-app.command()(rehearse.entrypoint)
-app.command()(rehearse.health)
-app.command()(doctor.doctor)
-app.command()(train.train)
-app.command()(stack.stack)
-app.add_typer(bundle.app, name="bundle")
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(help=help_of(command), rich_help_panel=panel)(command)
+app.add_typer(bundle.app, name="bundle", rich_help_panel="Models")
+app.add_typer(bench.app, name="bench", rich_help_panel="Operate")
+app.add_typer(study.app, name="study", hidden=True)
 
 
 def main() -> None:
-    """Run the command; the exit code is that of RELIABILITY.md."""
+    """Run the command; every HakunaError becomes its exit code and one line."""
+    set_library_defaults()
     _open_standard_streams()
     try:
-        app()
+        app(prog_name="hakuna")
     except HakunaError as error:
-        with suppress(OSError):  # nobody may listen any more; the exit code still tells
+        with suppress(OSError):  # nobody may listen any more; the exit code still reports it
             typer.echo(f"hakuna: {error}", err=True)
         sys.exit(error.exit_code)
 

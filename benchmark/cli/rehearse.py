@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from benchmark.sandbox.contract import Runner
+from inference.cli.options import JsonTarget, Labels
+from inference.cli.printing import show_or_write
 
 if TYPE_CHECKING:
     from benchmark.rehearsal.entry import EntryReport
@@ -14,40 +18,29 @@ if TYPE_CHECKING:
 SHOWN_DIGITS = 6
 
 
-class RunnerName(StrEnum):
-    """Runners on the command line."""
-
-    AUTO = "auto"
-    DOCKER = "docker"
-    PROCESS = "process"
-
-
 def rehearse(
     archive: Annotated[Path, typer.Argument(help="submission.zip with a main.py at its root.")],
     data: Annotated[Path, typer.Option(help="Folder with photos, test_metadata.csv and submission_format.csv.")],
-    labels: Annotated[Path | None, typer.Option(help="CSV with seq_id and 54 columns of 0 and 1: score it.")] = None,
+    labels: Labels = None,
     budget: Annotated[str | None, typer.Option(help="Time limit such as 8h or 90m, unpacking included.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for submission.csv, log.txt and rehearsal.json.")] = Path(
         "rehearsal"
     ),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also keep the report in this file.")] = None,
-    runner: Annotated[RunnerName, typer.Option(help="auto: Docker if there is an engine with the image.")] = (
-        RunnerName.AUTO
-    ),
+    json: JsonTarget = None,
+    runner: Annotated[Runner, typer.Option(help="auto: Docker if there is an engine with the image.")] = Runner.AUTO,
     image: Annotated[str | None, typer.Option(help="Image for Docker.")] = None,
 ) -> None:
-    """Run an entrant's archive as the competition would: no network, read-only data, a time limit, a strict check.
+    """Run a participant's archive as the competition would: no network, read-only data, a time limit, a strict check.
 
     Exit codes: 12 archive or submission invalid, 13 past the time limit, 14 the program failed.
 
-    Example: hakuna rehearse submission.zip --data DATA --labels labels.csv --budget 8h
+    Examples:
+        hakuna rehearse submission.zip --data DATA --labels labels.csv --budget 8h
     """
     from benchmark.rehearsal.entry import Entry
-    from benchmark.rehearsal.rehearse import Runner
     from benchmark.rehearsal.rehearse import rehearse as run
     from benchmark.rehearsal.settings import load_contract_settings
     from benchmark.sandbox.supervise import catching_signals
-    from inference.core.files import write_json
     from inference.process.progress import process_start
 
     settings = load_contract_settings(budget=budget, image=image)
@@ -56,14 +49,12 @@ def rehearse(
         report = run(
             entry,
             labels=labels,
-            runner=Runner(runner.value),
+            runner=runner,
             image=settings.image,
             scratch=settings.scratch,
             signals=signals,
         )
-    if json_file:
-        write_json(report.as_json(), json_file)
-    _print_report(report)
+    show_or_write(dumps(report.as_json(), indent=1), json, lambda: _print_report(report))
     raise typer.Exit(report.exit_code)
 
 
@@ -72,7 +63,8 @@ def entrypoint(
 ) -> None:
     """What the container runs: ROOT/submission/submission.zip if it is there, else a prediction with ROOT/models.
 
-    Example: hakuna entrypoint --root /inference
+    Examples:
+        hakuna entrypoint --root /inference
     """
     from benchmark.sandbox.supervise import catching_signals
 
@@ -98,7 +90,8 @@ def health(
 ) -> None:
     """Exit with 0 if the run that writes to a folder is alive or has ended well, with 1 if not.
 
-    Example: hakuna health --folder /inference/submission
+    Examples:
+        hakuna health --folder /inference/submission
     """
     from benchmark.rehearsal.health import why_unhealthy
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from inference.cli.options import Labels, Run
 from inference.core.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Output folder of a finished run.")],
+    run: Run,
     out: Annotated[Path, typer.Option(help="HTML file to write.")],
-    labels: Annotated[Path | None, typer.Option(help="CSV with seq_id and 54 columns of 0 and 1.")] = None,
+    labels: Labels = None,
     data: Annotated[Path | None, typer.Option(help="Folder with the photos: pictures on the contact sheets.")] = None,
     metadata: Annotated[
         Path | None, typer.Option(help="Metadata of the photos; default DATA/test_metadata.csv.")
@@ -26,33 +24,29 @@ def report(
 ) -> None:
     """Make one HTML page of a run: score, classes, calibration, time, failures, and the sequences worth a look.
 
-    The page needs nothing but itself. Without labels it shows the surest and the least sure sequences.
+    The page needs nothing but itself. Without labels it shows the most and the least confident sequences.
 
     Examples:
         hakuna report results --data /data --labels labels.csv --out report.html
-
         hakuna report results --data /media/card --metadata metadata.csv --out report.html
     """
-    from benchmark.report.content import Sources
-    from benchmark.report.page import write_report
     from inference.dataset.label_tables import read_labels
     from inference.dataset.metadata import METADATA_NAME, read_metadata
     from inference.outputs.finished_run import check_nothing_is_lost, read_finished_run
-    from inference.settings.settings import load_settings
 
     metadata_path = metadata or (data / METADATA_NAME if data else None)
     check_nothing_is_lost(out, run, labels, metadata_path)
     if data and not os.path.isdir(data):
         raise InputError(f"--data {data}: must be the folder with the photos")
-    sources = Sources(
-        labels=read_labels(labels) if labels else None,
-        sequences=read_metadata(metadata_path).sequences if metadata_path else None,
-        data_folder=data,
-        metadata_path=metadata_path,
-        n_sheets=sheets,
-        n_workers=load_settings().workers,
-    )
-    page = write_report(read_finished_run(run), sources, out)
+    truth = read_labels(labels) if labels else None
+    sequences = read_metadata(metadata_path).sequences if metadata_path else None
+    finished = read_finished_run(run)
+    from benchmark.report.content import Sources
+    from benchmark.report.page import write_report
+    from inference.settings.settings import load_settings
+
+    sources = Sources(truth, sequences, data, metadata_path, sheets, load_settings().workers)
+    page = write_report(finished, sources, out)
     n_sheets = sum(len(group.sheets) for group in page.groups)
     if page.warning:
         typer.echo(page.warning)

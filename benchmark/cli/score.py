@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    pass
+from inference.cli.options import JsonTarget
+from inference.cli.printing import show_or_write
 
 
 def score(
     submission: Annotated[Path, typer.Argument(help="submission.csv")],
     labels: Annotated[Path, typer.Argument(help="CSV with seq_id and 54 columns of 0 and 1.")],
-    against: Annotated[
+    compare: Annotated[
         Path | None, typer.Option(help="Another submission: difference with its interval, by class, and who gains.")
     ] = None,
     metadata: Annotated[
@@ -27,32 +27,19 @@ def score(
         float, typer.Option(min=1e-15, max=0.49, help="Clip probabilities to [eps, 1 - eps]; 1e-15 to 0.49.")
     ] = 1e-15,
     resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Draws of the bootstrap over sites.")] = 2000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON (schema_version 1) instead of tables.")] = False,
+    json: JsonTarget = None,
 ) -> None:
     """Score a submission: mean log loss with its interval, by class and by site, and how far probabilities can be trusted.
 
     Examples:
         hakuna score results/submission.csv labels.csv
-
         hakuna score results/submission.csv labels.csv --metadata test_metadata.csv --json
-
-        hakuna score results/submission.csv labels.csv --against baseline/submission.csv
+        hakuna score results/submission.csv labels.csv --compare baseline/submission.csv
     """
-    from benchmark.scoring import report as score_report
-    from benchmark.scoring.strata import strata_of
+    from benchmark.scoring import files
     from benchmark.scoring.tables import print_report
-    from inference.dataset.label_tables import read_labels, read_submission
 
-    truth = read_labels(labels)
-    report = score_report.report(
-        read_submission(submission),
-        truth,
-        strata_of(truth.seq_ids, metadata, sites),
-        against=read_submission(against) if against else None,
-        epsilon=epsilon,
-        n_resamples=resamples,
+    report = files.score(
+        submission, labels, compare=compare, metadata=metadata, sites=sites, epsilon=epsilon, resamples=resamples
     )
-    if as_json:
-        typer.echo(report.model_dump_json(indent=1))
-    else:
-        print_report(report)
+    show_or_write(report.model_dump_json(indent=1), json, lambda: print_report(report))

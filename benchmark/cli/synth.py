@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+import re
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from inference.cli.options import Workers
 from inference.core.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
-import re
-import time
-from typing import TYPE_CHECKING
-
 from inference.core.sequences import ImageSize
-from inference.settings.units import share_of
+
+SHEET_PHOTOS = 36
+LARGEST_SIDE = 8192
+SMALLEST_SIDE = 48
 
 
 def demo(
@@ -27,7 +25,8 @@ def demo(
 ) -> None:
     """Make an unseen synthetic season, predict it with small trained networks, score, report. No internet, under two minutes.
 
-    Example: hakuna demo --out demo
+    Examples:
+        hakuna demo --out demo
     """
     from benchmark.scoring.tables import print_score
     from benchmark.selftest.demo import run_demo
@@ -36,8 +35,7 @@ def demo(
     from inference.settings.settings import load_settings
 
     settings = load_settings()
-    human = configure_logging(settings.log_format)
-    with progress_for(human) as on_progress:
+    with progress_for(configure_logging(settings.log_format)) as on_progress:
         files = run_demo(out, n_sequences=sequences, seed=seed, n_workers=settings.workers, on_progress=on_progress)
     print_score(files.score, most=8)
     typer.echo(f"photos and labels  {files.data}")
@@ -45,13 +43,6 @@ def demo(
     typer.echo(f"submission         {files.out / 'submission.csv'}")
     typer.echo(f"report             {files.report}")
     typer.echo(DEMO_WARNING)
-
-
-class SeasonRole(StrEnum):
-    """Whose files a synthetic season is written as."""
-
-    TRAIN = "train"
-    TEST = "test"
 
 
 def synth(
@@ -62,90 +53,49 @@ def synth(
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH: 1536x2048 and 1920x2560 as real ones, less for tests.")] = (
         "480x640"
     ),
-    role: Annotated[SeasonRole, typer.Option(help="Write train_*.csv, or test_*.csv with a submission format.")] = (
-        SeasonRole.TEST
-    ),
+    role: Annotated[
+        Literal["train", "test"], typer.Option(help="Write train_*.csv, or test_*.csv with a submission format.")
+    ] = "test",
     damaged: Annotated[str, typer.Option(help="Share of the photos that are damaged or missing: 1%.")] = "0%",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other cameras and animals.")] = 1,
-    workers: Annotated[int | None, typer.Option(help="Processes that draw; default: one per core.")] = None,
+    workers: Workers = None,
     contact_sheet: Annotated[Path | None, typer.Option(help="Also draw a page of photos: a .png or .jpg.")] = None,
-    beside: Annotated[Path | None, typer.Option(help="Folder of real photos to show on that page too.")] = None,
+    compare_with: Annotated[Path | None, typer.Option(help="Folder of real photos to show on that page too.")] = None,
 ) -> None:
     """Make synthetic seasons in the competition's format. The same seed gives the same bytes.
 
     Examples:
         hakuna synth seasons --seasons 1-10 --role train --sequences 500 --workers 2
-
         hakuna synth season11 --seasons 11 --size 1536x2048 --damaged 1% --contact-sheet sheet.png
     """
-    from benchmark.synthetic.contact_sheet import check_contact_sheet
     from inference.settings.settings import load_settings
 
-    settings = load_settings(workers=workers)
-    if contact_sheet:
-        check_contact_sheet(contact_sheet, beside)
-    make_seasons(
-        out,
-        seasons=parse_seasons(seasons),
-        n_sequences=sequences,
-        n_cameras=cameras,
-        size=parse_size(size),
-        role=role.value,
-        damaged_share=parse_share(damaged),
-        seed=seed,
-        n_workers=settings.workers,
-    )
-    if contact_sheet:
-        draw_sheet(out, contact_sheet, seed, beside)
-
-
-SHEET_PHOTOS = 36
-LARGEST_SIDE = 8192
-SMALLEST_SIDE = 48
-
-
-def make_seasons(
-    out: Path,
-    *,
-    seasons: tuple[int, ...],
-    n_sequences: int,
-    n_cameras: int,
-    size: ImageSize,
-    role: str,
-    damaged_share: float,
-    seed: int,
-    n_workers: int,
-) -> None:
-    """Write seasons into a new folder and say how long that took. Raises UsageError where it is not new."""
+    numbers, photo_size, damaged_share = parse_seasons(seasons), parse_size(size), parse_share(damaged)
+    n_workers = load_settings(workers=workers).workers
+    if out.exists():
+        raise UsageError(f"OUT {out}: must not exist yet; without tables it is what an interrupted run left, delete it")
     from rich.console import Console
     from rich.progress import Progress
 
+    from benchmark.synthetic.contact_sheet import check_contact_sheet, write_contact_sheet
     from benchmark.synthetic.season import Role, SeasonOptions, write_seasons
 
-    if out.exists():
-        raise UsageError(f"OUT {out}: must not exist yet; without tables it is what an interrupted run left, delete it")
-    options = SeasonOptions(n_sequences, n_cameras, size, seed, damaged_share, Role(role))
+    if contact_sheet:
+        check_contact_sheet(contact_sheet, compare_with)
+    options = SeasonOptions(sequences, cameras, photo_size, seed, damaged_share, Role(role))
     start = time.perf_counter()
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("sequences", total=n_sequences * len(seasons))
-        write_seasons(out, seasons, options, n_workers, lambda n_done: progress.advance(bar, n_done))
+        bar = progress.add_task("sequences", total=sequences * len(numbers))
+        write_seasons(out, numbers, options, n_workers, lambda n_done: progress.advance(bar, n_done))
     seconds = time.perf_counter() - start
     sizes = [path.stat().st_size for path in out.rglob("*.JPG")]
-    Console().print(
-        f"{len(sizes)} photos of {size}, {sum(sizes) / max(1, len(sizes)) / 1000:.0f} kB each on average, "
-        f"{len(sizes) / seconds:.1f} photos a second -> {out}",
-        highlight=False,
+    typer.echo(
+        f"{len(sizes)} photos of {photo_size}, {sum(sizes) / max(1, len(sizes)) / 1000:.0f} kB each on average, "
+        f"{len(sizes) / seconds:.1f} photos a second -> {out}"
     )
-
-
-def draw_sheet(season: Path, page: Path, seed: int, beside: Path | None) -> None:
-    """Draw a page of a season's photos."""
-    from rich.console import Console
-
-    from benchmark.synthetic.contact_sheet import write_contact_sheet
-
-    n_tiles = write_contact_sheet(season, page, SHEET_PHOTOS, seed, beside)
-    Console().print(f"{n_tiles} photos -> {page}", highlight=False)
+    if contact_sheet:
+        n_tiles = write_contact_sheet(out, contact_sheet, SHEET_PHOTOS, seed, compare_with)
+        typer.echo(f"{n_tiles} photos -> {contact_sheet}")
 
 
 def parse_seasons(text: str) -> tuple[int, ...]:
@@ -175,6 +125,8 @@ def parse_size(text: str) -> ImageSize:
 
 def parse_share(text: str) -> float:
     """`1%` or `0.01`. Raises UsageError."""
+    from inference.settings.units import share_of
+
     try:
         share = float(str(share_of(text)))
     except ValueError:

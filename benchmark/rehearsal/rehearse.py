@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 
 from benchmark.rehearsal.docker_runner import run_in_docker, why_no_docker
 from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, Verdict, run_entry
+from benchmark.sandbox.contract import Runner
 from benchmark.sandbox.sandbox import in_process
 from benchmark.sandbox.supervise import Signals
 from benchmark.scoring.log_loss import score
@@ -17,15 +17,6 @@ from inference.dataset.label_tables import read_labels, read_submission
 from inference.outputs.submission import SUBMISSION_NAME
 
 STDERR = 2
-
-
-class Runner(StrEnum):
-    """What keeps the participant's program to the rules."""
-
-    AUTO = "auto"
-    """Docker if there is an engine with the image, else a process."""
-    DOCKER = "docker"
-    PROCESS = "process"
 
 
 def rehearse(

@@ -31,3 +31,12 @@ class Rule(StrEnum):
     PRIVILEGES = "no privileges"
     LABELS = "the labels are out of sight"
     MEMORY = "memory limit"
+
+
+class Runner(StrEnum):
+    """What keeps the participant's program to the rules."""
+
+    AUTO = "auto"
+    """Docker if there is an engine with the image, else a process."""
+    DOCKER = "docker"
+    PROCESS = "process"

@@ -10,19 +10,17 @@ from benchmark.report.content import Sources
 from benchmark.report.page import write_report
 from benchmark.scoring.log_loss import Score, score
 from benchmark.synthetic.season import LABELS_NAME, SeasonOptions, write_seasons
+from inference.api.arguments import Progress
+from inference.api.jobs import build_job, run_job
 from inference.bundle.reader import open_bundle
-from inference.core.choices import Preset
 from inference.core.errors import UsageError
 from inference.core.files import output_errors
 from inference.core.sequences import ImageSize
 from inference.dataset.label_tables import read_labels, read_submission
-from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
-from inference.execution.job import Job, RunOptions
+from inference.dataset.metadata import METADATA_NAME, read_metadata
+from inference.execution.job import RunOptions
 from inference.outputs.finished_run import read_finished_run
 from inference.outputs.submission import SUBMISSION_NAME
-from inference.process.lock import locked
-from inference.run.context import Progress
-from inference.run.pipeline import predict
 
 PHOTO_SIZE = ImageSize(480, 640)
 N_CAMERAS = 5
@@ -69,19 +67,11 @@ def run_demo(
     data, out = folder / "data", folder / "out"
     write_seasons(data, (UNSEEN_SEASON,), SeasonOptions(n_sequences, N_CAMERAS, PHOTO_SIZE, seed), n_workers)
     bundle = open_bundle(bundle_folder)
-    metadata = read_metadata(data / METADATA_NAME)
-    job = Job(
-        photos=str(data),
-        plan=plan_sequences(metadata, read_submission_format(data / FORMAT_NAME)),
-        bundle=bundle,
-        preset=Preset(bundle.manifest.ensemble.preprocessing),
-    )
-    with locked(out) as output:
-        predict(job, output, RunOptions(n_workers=n_workers), on_progress)
+    run_job(build_job(data, bundle), out, RunOptions(n_workers=n_workers), on_progress)
     labels = read_labels(data / LABELS_NAME)
     sources = Sources(
         labels=labels,
-        sequences=metadata.sequences,
+        sequences=read_metadata(data / METADATA_NAME).sequences,
         data_folder=data,
         metadata_path=data / METADATA_NAME,
         n_workers=n_workers,

@@ -16,21 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from inference.api.jobs import build_job, run_job
 from inference.bundle.reader import Bundle
-from inference.core.choices import EngineName, Preset
+from inference.core.choices import EngineName
 from inference.core.labels import CLASS_PRIORS, LABELS
-from inference.dataset.metadata import (
-    FORMAT_NAME,
-    METADATA_COLUMNS,
-    METADATA_NAME,
-    plan_sequences,
-    read_metadata,
-    read_submission_format,
-)
-from inference.execution.job import Job, RunOptions
+from inference.dataset.metadata import FORMAT_NAME, METADATA_COLUMNS, METADATA_NAME
 from inference.outputs.submission import SUBMISSION_NAME
-from inference.process.lock import locked
-from inference.run.pipeline import predict
 from models.bundling.import_assets import import_assets
 from models.spec.recipe import Recipe
 
@@ -111,10 +102,7 @@ def write_bundle(folder: Path, assets: Path) -> Bundle:
 
 def largest_difference(data: Path, bundle: Bundle, out: Path, engine: EngineName) -> float:
     """Of a prediction's submission from what must come out."""
-    plan = plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME))
-    job = Job(photos=str(data), plan=plan, bundle=bundle, preset=Preset.QUARTER, engine=engine)
-    with locked(out) as folder:
-        predict(job, folder, RunOptions(), lambda _, __: None)
+    run_job(build_job(data, bundle, engine=engine), out)
     with (out / SUBMISSION_NAME).open(newline="", encoding="utf-8") as file:
         rows = {row.pop("seq_id"): row for row in csv.DictReader(file)}
     expected = {SEQUENCE: expected_answer(), WITHOUT_PHOTO: list(CLASS_PRIORS.values())}

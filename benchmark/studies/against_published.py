@@ -11,15 +11,13 @@ import numpy as np
 
 from benchmark.provenance import origin
 from benchmark.studies.published_program import PublishedRun, run_published
-from inference.bundle.reader import Bundle, open_bundle
-from inference.core.choices import Precision, Preset
-from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
+from inference.api.jobs import build_job, run_job
+from inference.bundle.reader import Bundle
+from inference.core.choices import Precision
 from inference.execution.executor import LOAD
 from inference.execution.job import Job, RunOptions
-from inference.process.lock import locked
 from inference.records.jsonl import read_header, read_records
 from inference.records.schema import RECORDS_NAME, Record, outputs_of
-from inference.run.pipeline import predict
 from inference.run.precision_selection import COMPARE
 from inference.settings.logs import LoggedProgress
 from models.bundling.import_assets import import_assets
@@ -39,19 +37,17 @@ def compare(data: Path, *, recipe_name: str, application: str, work: Path, comma
     device has none or its answers differed too much.
     """
     recipe = load_recipe(recipe_name)
-    plan = plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME))
     assets, bundle_folder = work / "assets", work / "bundle"
     if not bundle_folder.exists():
         write_untrained_assets(assets, recipe, SEED, application)
         import_assets(assets, recipe, bundle_folder, demo=True)
-    bundle = open_bundle(bundle_folder)
-    job = Job(str(data), plan, bundle, Preset(recipe.ensemble.preprocessing))
+    job = build_job(data, bundle_folder)
     float32 = _run_ours(job, work / "out_float32")
     mixed = _run_ours(replace(job, precision=Precision.MIXED), work / "out_mixed")
-    published = run_published(data, plan.sequences, assets, recipe)
+    published = run_published(data, job.plan.sequences, assets, recipe)
     return {
         "application": application,
-        "sequences": len(plan.sequences),
+        "sequences": len(job.plan.sequences),
         "frames": float32.report["counts"]["frames"],
         "published": {
             "startup_seconds": round(published.startup_seconds, 1),
@@ -107,9 +103,8 @@ class OurRun:
 
 
 def _run_ours(job: Job, out: Path) -> OurRun:
-    with locked(out) as output:
-        options = RunOptions(n_workers=len(os.sched_getaffinity(0)), fresh=True)
-        report = predict(job, output, options, LoggedProgress())
+    options = RunOptions(n_workers=len(os.sched_getaffinity(0)), fresh=True)
+    report = run_job(job, out, options, LoggedProgress())
     path = out / RECORDS_NAME
     records = [record for record in read_records(path, read_header(path)) if record.n_frames]
     return OurRun(report, records, _n_passes(records, job.bundle))

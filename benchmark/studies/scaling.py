@@ -165,7 +165,7 @@ def plot(figures: dict[str, Any], path: Path) -> None:
 
 def _run(data: Path, bundle: Path, out: Path, n_sequences: int) -> Run:
     metadata = _metadata_path(data, n_sequences)
-    options = ("--fresh", "--metadata", metadata, "--format", "none", "--batch-size", BATCH_SIZE)
+    options = ("--restart", "--metadata", metadata, "--format", "none", "--batch-size", BATCH_SIZE)
     needed = run_predict(data, bundle, out, *options)
     run = Run(n_sequences, round(needed.seconds, 3), round(needed.cpu_seconds, 3), round(needed.peak_mb, 1))
     log.info("measured a run", **asdict(run))

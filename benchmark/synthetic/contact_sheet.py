@@ -49,7 +49,7 @@ def check_contact_sheet(page: Path, beside: Path | None) -> None:
     if page.suffix.lower() not in PHOTO_SUFFIXES:
         raise UsageError(f"--contact-sheet {page}: must end in {', '.join(sorted(PHOTO_SUFFIXES))}")
     if beside and len(found := _photos(beside)) < COLUMNS // 2:
-        raise InputError(f"--beside {beside}: must hold at least {COLUMNS // 2} photos, got {len(found)}")
+        raise InputError(f"--compare-with {beside}: must hold at least {COLUMNS // 2} photos, got {len(found)}")
 
 
 def _photos(folder: Path) -> list[Path]:

@@ -97,7 +97,7 @@ def other_processor(now: BenchReport, baseline: BenchReport) -> str | None:
     )
     return (
         f"the baseline comes from {before}, this run from {this_run}: ratios of networks differ between "
-        "processors whatever the code does; a baseline of this machine compares better (hakuna bench --json)"
+        "processors whatever the code does; a baseline of this machine compares better (hakuna bench stages --json)"
     )
 
 

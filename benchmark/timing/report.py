@@ -1,4 +1,4 @@
-"""What `hakuna bench --json` writes: the schema, and reading it back."""
+"""What `hakuna bench stages --json` writes: the schema, and reading it back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from benchmark.timing.measure import Group, Spread, Unit
 from inference.core.config_files import Strict, first_problem
 from inference.core.errors import UsageError
-from inference.core.files import atomic_writer
 from inference.networks.forward import MAX_CALL_IMAGES
 
 SCHEMA_VERSION = 1
@@ -98,12 +97,6 @@ class BenchReport(Strict):
         return [one for one in self.stages if one.group == group]
 
 
-def write_report(report: BenchReport, path: Path) -> None:
-    """Keep a report."""
-    with atomic_writer(path) as file:
-        file.write(report.model_dump_json(indent=1, exclude_none=True) + "\n")
-
-
 def read_report(path: Path) -> BenchReport:
     """Read a report back. Raises UsageError."""
     try:
@@ -112,5 +105,5 @@ def read_report(path: Path) -> BenchReport:
         raise UsageError(f"{path}: must be a readable report, got: {error.strerror or error}") from error
     except ValidationError as error:
         raise UsageError(
-            f"{path}: must be a report of `hakuna bench` with schema {SCHEMA_VERSION}, got: {first_problem(error)}"
+            f"{path}: must be a report of `hakuna bench stages` with schema {SCHEMA_VERSION}, got: {first_problem(error)}"
         ) from error

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.timing.measure import Stage
 from benchmark.timing.reference_kernels import Kernel
+from inference.api.jobs import build_job
 from inference.bundle.passes import Effort, Pass, passes_for
 from inference.bundle.reader import Bundle
-from inference.core.choices import Precision, Preset
+from inference.core.choices import Precision
 from inference.core.errors import UsageError
 from inference.core.iteration import batched
 from inference.core.sequences import FrameFailure, ImageSize, Sequence, ViewedSequence
-from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, plan_sequences, read_metadata, read_submission_format
 from inference.ensemble.estimator import Estimator
-from inference.execution.job import Job, RunOptions
+from inference.execution.job import RunOptions
 from inference.execution.local_executor import LocalExecutor
 from inference.execution.worker import Worker
 from inference.images.decode_pillow import quarter_size
@@ -72,15 +72,14 @@ def set_up(
     data: Path, bundle: Bundle, options: RunOptions, folder: Path, precisions: tuple[Precision, ...]
 ) -> TimingScene:
     """Read the metadata, load the networks and the stackers."""
-    plan = plan_sequences(read_metadata(data / METADATA_NAME), read_submission_format(data / FORMAT_NAME))
-    job = Job(str(data), plan, bundle, Preset(bundle.manifest.ensemble.preprocessing))
+    job = build_job(data, bundle)
     engine, decoder = find_engine(job.engine), find_decoder(job.decoder, options.n_workers)
     estimator = Estimator(bundle)
     work = Worker(job, options, decoder, Stopwatch())
     wanted = [one for one in precisions if one is Precision.FLOAT32 or engine.supports_mixed]
     networks = {one: load_networks(bundle, engine, one, lambda: None) for one in wanted}
     estimator.load()
-    return TimingScene(work, engine, estimator, networks, _by_size(work, plan.sequences), folder)
+    return TimingScene(work, engine, estimator, networks, _by_size(work, job.plan.sequences), folder)
 
 
 def all_stages(scene: TimingScene, images_per_call: tuple[int, ...]) -> list[Stage]:

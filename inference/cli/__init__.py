@@ -1,1 +1,1 @@
-"""One module a command: options in, `inference.api` called, results printed. Only `benchmark.cli` imports this room."""
+"""One module a command: options in, `inference.api` called, results printed. Options and sessions are shared with `models.cli` and `benchmark.cli`."""

@@ -3,51 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from inference import api
+from inference.cli import options
 from inference.core.choices import ExportFormat
-from inference.core.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Output folder of a finished run.")],
+    run: options.Run,
     target: Annotated[ExportFormat, typer.Option("--format", help="Format to write.")],
     out: Annotated[Path, typer.Option(help="File to write; with camtrap-dp a folder.")],
     metadata: Annotated[Path | None, typer.Option(help="Metadata of the run; not needed for long-csv.")] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Smallest probability that is told; default 0.01, camtrap-dp 0.5."),
+        typer.Option(min=0.0, max=1.0, help="Smallest probability that is listed; default 0.01, camtrap-dp 0.5."),
     ] = None,
     project: Annotated[
-        Path | None, typer.Option(help="TOML file with what photos cannot tell; needed for camtrap-dp.")
+        Path | None, typer.Option(help="TOML file with what photos cannot show; needed for camtrap-dp.")
     ] = None,
     records: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the run's records, where `predict --from-records` made it; default: RUN."),
+        Path | None, typer.Option(help="Folder of the run's records, where `hakuna restack` made it; default: RUN.")
     ] = None,
 ) -> None:
     """Write what a run found in a format of other programs: MegaDetector 1.6, Camtrap DP 1.0.2, or a long CSV.
 
-    Exports of a demo model say so. Sequences that nobody looked at (no time, or no photo could be used) have only
-    the priors: they are left out (long-csv), failures (megadetector) or `unclassified` (camtrap-dp).
+    Exports of a demo model carry a warning. Sequences that nobody looked at (no time, or no photo could be used) have
+    only the priors: they are left out (long-csv), failures (megadetector) or `unclassified` (camtrap-dp).
 
     Examples:
         hakuna export results --format long-csv --out results.csv --threshold 0.1
-
         hakuna export results --format megadetector --metadata metadata.csv --out results.json
-
         hakuna export results --format camtrap-dp --metadata metadata.csv --project project.toml --out package
     """
-    from inference.export import export as exporting
-
-    if target is not ExportFormat.LONG_CSV and metadata is None:
-        raise UsageError(f"--metadata: must be given with --format {target}")
-    if (target is ExportFormat.CAMTRAP_DP) != (project is not None):
-        raise UsageError("--project: must be given with --format camtrap-dp, and only then")
-    for line in exporting.export(run, target, out, metadata, threshold, project, records):
+    for line in api.export(
+        run, out, target=target, metadata=metadata, threshold=threshold, project=project, records=records
+    ):
         typer.echo(line)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from inference.core.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 FORMAT_FILE = "submission_format.csv"
 
@@ -26,7 +23,7 @@ def metadata(
             help="Submission format to write; default: submission_format.csv beside OUT, where there is none yet.",
         ),
     ] = None,
-    gap: Annotated[
+    burst_gap: Annotated[
         float | None,
         typer.Option(min=0.0, help="Longest time, in seconds, between two photos of one burst; default 5."),
     ] = None,
@@ -39,15 +36,13 @@ def metadata(
 ) -> None:
     """Make the metadata of a folder of photos: the camera's clock from EXIF, bursts by camera folder and time.
 
-    Photos of a camera belong together while each follows the one before it within --gap; cameras number their photos,
-    so names tell the order, and times where names do not number. A photo without a time is a burst of its own.
+    Photos of a camera belong together while each follows the one before it within --burst-gap. Cameras number their
+    photos, so names give the order, and times where names have no numbers. A photo without a time is a burst of its own.
 
     Examples:
         hakuna metadata /media/card --out metadata.csv
-
         hakuna metadata /media/card --out metadata.csv --max-photos 3
-
-        hakuna metadata annotations.json --out metadata.csv --gap 60
+        hakuna metadata annotations.json --out metadata.csv --burst-gap 60
     """
     from inference.dataset import bursts, photo_index
 
@@ -60,7 +55,7 @@ def metadata(
             f"{format_path}: must not be there yet; --format OTHER.csv writes elsewhere, --format {format_path} writes over it"
         )
     found = photo_index.find_photos(photos) if os.path.isdir(photos) else photo_index.read_coco(photos)
-    made = bursts.group_bursts(found.photos, bursts.GAP_SECONDS if gap is None else gap, max_photos)
+    made = bursts.group_bursts(found.photos, bursts.GAP_SECONDS if burst_gap is None else burst_gap, max_photos)
     photo_index.write_submission_format(format_path, made)
     photo_index.write_metadata(out, made)
     n_sites = len({photo.site for photo in found.photos})

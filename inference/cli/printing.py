@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from enum import StrEnum
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+STDOUT = Path("-")
+"""As the target of `--json`."""
 
 
-class LogFormat(StrEnum):
-    """Names of the log formats on the command line."""
+def show_or_write(text: str, target: Path | None, show: Callable[[], None]) -> None:
+    """Show figures to people, and write them as JSON where `--json` says; with `-` only that. Raises OutputError."""
+    if target == STDOUT:
+        sys.stdout.write(f"{text}\n")
+        return
+    show()
+    if target:
+        from inference.core.files import atomic_writer, output_errors
 
-    AUTO = "auto"
-    CONSOLE = "console"
-    JSON = "json"
+        with output_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_writer(target) as file:
+            file.write(f"{text}\n")
+
+
+def printing_beside(target: Path | None) -> AbstractContextManager[object]:
+    """Where anything else is printed meanwhile: with `--json -` to standard error."""
+    return redirect_stdout(sys.stderr) if target == STDOUT else nullcontext()
 
 
 def print_figures(figures: dict[str, Any]) -> None:
@@ -31,9 +44,9 @@ def print_figures(figures: dict[str, Any]) -> None:
     Console().print(table)
 
 
-def print_summary(report: dict[str, Any], out: Path, human: bool) -> None:
+def print_summary(report: dict[str, Any], out: Path, is_human: bool) -> None:
     """Print what a run came to, for a person."""
-    if not human:
+    if not is_human:
         return
     with suppress(OSError, SystemExit):  # rich ends the program where nobody reads: the run is complete all the same
         _print_counts(report, out)

@@ -64,3 +64,12 @@ class ExportFormat(StrEnum):
     MEGADETECTOR = "megadetector"
     CAMTRAP_DP = "camtrap-dp"
     LONG_CSV = "long-csv"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    AUTO = "auto"
+    """Console lines on a terminal, JSON lines elsewhere."""
+    CONSOLE = "console"
+    JSON = "json"

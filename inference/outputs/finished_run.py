@@ -76,7 +76,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
 def unprocessed_sequences(run: FinishedRun, records_folder: Path | None = None) -> frozenset[str]:
     """Sequences none of whose photos any network has processed: their rows are the priors.
 
-    Read from the records, those of `records_folder` where the run was made from them (`predict --from-records`); they are
+    Read from the records, those of `records_folder` where the run was made from them (`hakuna restack`); they are
     not needed where `run.json` counts no such sequences.
     Raises CheckpointError where the records are gone, or are not those that the run was made of.
     """
@@ -92,7 +92,7 @@ def unprocessed_sequences(run: FinishedRun, records_folder: Path | None = None) 
     if not path.exists():
         raise CheckpointError(
             f"{path}: must be there to show which sequences were processed and which have only priors; where the run was "
-            "made with --from-records, give the folder of the records with --records"
+            "made with `hakuna restack`, give the folder of the records with --records"
         )
     header = read_header(path)
     # The deadline may come between a record and its row: only so many rows are real, in the order of the submission.

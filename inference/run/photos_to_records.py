@@ -125,6 +125,6 @@ def check_failures(job: Job, options: RunOptions, state: RunState) -> None:
         raise TooManyFailuresError(
             f"photos: at most {100 * options.max_failures:g}% may fail, {n_allowed} of {job.n_photos}, got "
             f"{state.n_failures} failures in {state.n_done} of {state.n_all} sequences; records are kept, no submission is "
-            "written. The same command continues where photos that were missing are there by now; --fresh looks at every "
+            "written. The same command continues where photos that were missing are there by now; --restart looks at every "
             "photo again"
         )

@@ -58,7 +58,9 @@ def predict(
     check_failures(job, options, state)
     if start.is_complete:
         if start.n_recovered:
-            log.warning("photos that were missing are there by now; --fresh predicts them too", count=start.n_recovered)
+            log.warning(
+                "photos that were missing are there by now; --restart predicts them too", count=start.n_recovered
+            )
         if options.features_path is None and (report := run_report.verify(out.path, job.bundle, start.header)):
             figures = {"sequences": state.n_all, "degraded": state.n_degraded}
             log.info("already complete, verified, nothing changed", out=str(out.path), **figures)
@@ -143,7 +145,7 @@ def _end_now(context: RunContext, budget: float) -> int:
     n_real = context.provisional.make_final()
     if context.records_path.exists():
         with failures_file(context.out / FAILURES_NAME) as append:
-            # With --fresh, records of an earlier run may still be there.
+            # With --restart, records of an earlier run may still be there.
             append(islice(read_records(context.records_path, context.header), state.n_done))
     run_report.write_out_of_time(context.out, context.job.bundle, n_real, state, budget)
     over = "time budget: over, the best submission so far is final"

@@ -89,7 +89,7 @@ def resume_point(
     if different := header.differences(existing):
         raise CheckpointError(
             f"{path}: must belong to this run, but differs in {', '.join(different)}; "
-            "choose another --out, or --fresh to start over"
+            "choose another --out, or --restart to start over"
         )
     n_recovered = _count_completed(path, header, job, options, state)
     return ResumePoint(executor, header, state.n_done == state.n_all, n_recovered)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inference.core.choices import DEFAULT_BATCH_SIZE, DEFAULT_READ_TIMEOUT, DecoderName, EngineName, Precision
+from inference.core.choices import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_READ_TIMEOUT,
+    DecoderName,
+    EngineName,
+    LogFormat,
+    Precision,
+)
 from inference.core.config_files import first_problem
 from inference.core.errors import UsageError
 from inference.settings.units import LONGEST_SECONDS, Seconds, Share
@@ -42,7 +49,7 @@ class Settings(BaseModel):
     """Share of the photos that may fail, or a text such as `5%`; with more there is no submission."""
     read_timeout: Seconds = Field(default=DEFAULT_READ_TIMEOUT, gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)
     """Seconds after which the reading of a photo is given up."""
-    log_format: Literal["auto", "console", "json"] = "auto"
+    log_format: LogFormat = LogFormat.AUTO
     """Console lines on a terminal, JSON lines elsewhere, unless told."""
 
 

@@ -25,16 +25,24 @@ BUDGET_VARIABLE = "HAKUNA_BUDGET"
 def main() -> int:
     """Predict; returns the exit code."""
     sys.path.insert(0, str(HERE / SOURCES_FOLDER))
-    from inference.cli.predict import predict
+    from inference import api
+    from inference.cli.session import session
     from inference.core.errors import HakunaError
+    from inference.settings.environment import set_library_defaults
+    from inference.settings.logs import LoggedProgress
 
+    set_library_defaults()
+    budget = None if BUDGET_VARIABLE in os.environ else BUDGET
     try:
-        predict(
-            data=Path(DATA_FOLDER),
-            bundle=HERE / BUNDLE_FOLDER,
-            out=Path.cwd(),
-            budget=None if BUDGET_VARIABLE in os.environ else BUDGET,
-        )
+        with session() as run:
+            api.predict(
+                DATA_FOLDER,
+                HERE / BUNDLE_FOLDER,
+                Path.cwd(),
+                budget=budget,
+                on_progress=LoggedProgress(),
+                state=run.state,
+            )
     except HakunaError as error:
         sys.stderr.write(f"hakuna: {error}\n")
         return error.exit_code

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from inference.cli.options import help_of
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, check and show model bundles.")
 
 
-@app.command("import")
 def import_(
     assets: Annotated[Path, typer.Argument(help="Folder with the .h5 networks and booster folders.")],
     recipe: Annotated[str, typer.Option(help="Name of a recipe of the project, or path of a .toml file.")],
@@ -18,18 +19,20 @@ def import_(
 ) -> None:
     """Freeze Keras networks and boosters into a bundle, and prove that they still answer the same.
 
-    Example: hakuna bundle import assets --recipe third_place --out bundles/third_place
+    Examples:
+        hakuna bundle import assets --recipe third_place --out bundles/third_place
     """
-    from inference.settings.logs import configure_logging
-    from models.bundling.import_assets import import_assets
     from models.spec.recipe import load_recipe
 
+    loaded = load_recipe(recipe)
+    from inference.settings.logs import configure_logging
+    from models.bundling.import_assets import import_assets
+
     configure_logging("auto")
-    bundle = import_assets(assets, load_recipe(recipe), out)
+    bundle = import_assets(assets, loaded, out)
     typer.echo(f"bundle {bundle.manifest.name} {bundle.id[:12]} -> {out}")
 
 
-@app.command()
 def build(
     recipe: Annotated[str, typer.Option(help="Name of a recipe of the project, or path of a .toml file.")],
     networks: Annotated[
@@ -43,22 +46,25 @@ def build(
 ) -> None:
     """Put trained networks and stackers together to a bundle. Without stackers it makes their training records.
 
-    Example: hakuna bundle build --recipe third_place --networks runs --stackers stackers --out bundles/mine
+    Examples:
+        hakuna bundle build --recipe third_place --networks runs --stackers stackers --out bundles/mine
     """
-    from inference.settings.logs import configure_logging
-    from models.bundling.build import build_bundle
     from models.spec.recipe import load_recipe
 
+    loaded = load_recipe(recipe)
+    from inference.settings.logs import configure_logging
+    from models.bundling.build import build_bundle
+
     configure_logging("auto")
-    bundle = build_bundle(load_recipe(recipe), networks, stackers, out)
+    bundle = build_bundle(loaded, networks, stackers, out)
     typer.echo(f"bundle {bundle.manifest.name} {bundle.id[:12]} -> {out}")
 
 
-@app.command()
 def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:
     """Check every file of a bundle against its manifest, the operations of its networks and the text of its boosters.
 
-    Example: hakuna bundle verify bundles/third_place
+    Examples:
+        hakuna bundle verify bundles/third_place
     """
     from inference.bundle.graph_check import check_networks
     from inference.bundle.reader import open_bundle
@@ -70,12 +76,16 @@ def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]
     typer.echo(f"{bundle}: intact, {len(opened.manifest.files)} files, bundle {opened.id[:12]}")
 
 
-@app.command()
 def show(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:
-    """Tell what is in a bundle.
+    """Show what is in a bundle.
 
-    Example: hakuna bundle show bundles/third_place
+    Examples:
+        hakuna bundle show bundles/third_place
     """
     from models.cli.tables import show_bundle
 
     show_bundle(bundle)
+
+
+for command in (import_, build, verify, show):
+    app.command(command.__name__.rstrip("_"), help=help_of(command))(command)

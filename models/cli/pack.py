@@ -14,7 +14,8 @@ def pack(
 ) -> None:
     """Pack a bundle and the program that runs it into an archive for the competition. The same bundle, the same bytes.
 
-    Example: hakuna pack --bundle bundles/third_place --out submission.zip
+    Examples:
+        hakuna pack --bundle bundles/third_place --out submission.zip
     """
     from inference.bundle.reader import open_bundle
     from models.bundling.pack import pack as write_archive

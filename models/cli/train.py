@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from inference.cli.options import Restart, Workers
+from inference.cli.session import session
 from inference.core.choices import Preset
+from inference.core.errors import InputError
 from models.spec.kinds import DEFAULT_SCHEDULES, Classes, Head, NetworkKind, Scaling
 
 SECONDS_PER_MINUTE = 60
@@ -39,71 +42,58 @@ def train(
     ),
     classes: Annotated[Classes, typer.Option(help="All classes, or only whether a sequence is empty.")] = Classes.ALL,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Another seed, another network.")] = 1,
-    preset: Annotated[Preset, typer.Option(help="Reference resize; must be that of the bundle.")] = Preset.QUARTER,
+    resize: Annotated[Preset, typer.Option(help="Reference resize; must be that of the bundle.")] = Preset.QUARTER,
     metadata: Annotated[Path | None, typer.Option(help="Metadata; default DATA/train_metadata.csv.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Labels; default DATA/train_labels.csv.")] = None,
-    cache: Annotated[
+    cache_dir: Annotated[
         Path | None, typer.Option(help="Where quarter frames are kept, 0.4 MB each; default: 'frames' beside OUT.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that make images; default: one per core.")] = None,
+    workers: Workers = None,
     checkpoint_minutes: Annotated[float, typer.Option(min=0.0, help="Most minutes between two checkpoints.")] = 10.0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over in a folder that has a checkpoint.")] = False,
+    restart: Restart = False,
 ) -> None:
     """Train a network of the ensemble from labelled seasons, killed and continued as often as need be.
 
-    Example: hakuna train frames /seasons --train S1,S2,S3 --valid S9 --out runs/v1 --weights notop.h5
+    Examples:
+        hakuna train frames /seasons --train S1,S2,S3 --valid S9 --out runs/v1 --weights notop.h5
     """
     from inference.process.lock import locked
-    from inference.process.progress import RunState
     from inference.process.read_timeout import ReadTimeout
-    from inference.process.signals import graceful_shutdown
-    from inference.settings.logs import configure_logging
     from inference.settings.settings import load_settings
+    from models.data.season_labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, check_disjoint, parse_seasons
+    from models.spec.network_plan import NETWORK_NAME, NetworkPlan, check_plan
+    from models.spec.schedule import load_schedule
+    from models.training.job import CACHE_NAME, TrainingJob, TrainingOptions
 
     settings = load_settings(workers=workers)
-    configure_logging(settings.log_format)
-    state = RunState()
-    with locked(out) as folder, graceful_shutdown(state):
-        # What makes no sense is told before TensorFlow is imported, which takes seconds.
-        from models.data.season_labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, check_disjoint, parse_seasons
-        from models.spec.network_plan import NETWORK_NAME, NetworkPlan, check_plan
-        from models.spec.schedule import load_schedule
+    plan = NetworkPlan(network, backbone, head, classes, background_scaling, weights, background_network, mean_network)
+    check_plan(plan)
+    training_seasons, validation_seasons = parse_seasons("--train", training), parse_seasons("--valid", validation)
+    check_disjoint(training_seasons, validation_seasons)
+    job = TrainingJob(
+        plan=plan,
+        schedule=load_schedule(schedule or DEFAULT_SCHEDULES[network]),
+        photos=str(data),
+        metadata=metadata or data / TRAIN_METADATA_NAME,
+        labels=labels or data / TRAIN_LABELS_NAME,
+        training_seasons=training_seasons,
+        validation_seasons=validation_seasons,
+        preset=resize,
+        seed=seed,
+    )
+    options = TrainingOptions(
+        n_workers=settings.workers,
+        cache_folder=cache_dir or out.parent / CACHE_NAME,
+        checkpoint_seconds=SECONDS_PER_MINUTE * checkpoint_minutes,
+        fresh=restart,
+        read_timeout=ReadTimeout(settings.read_timeout),
+    )
+    for path in (job.metadata, job.labels):
+        if not path.exists():
+            raise InputError(f"{path}: must be a readable CSV file, got none")
+    with session() as run, locked(out) as folder:
+        from models.training.train import train as train_network  # TensorFlow: seconds
 
-        plan = NetworkPlan(
-            kind=network,
-            backbone=backbone,
-            head=head,
-            classes=classes,
-            background_scaling=background_scaling,
-            weights=weights,
-            background=background_network,
-            mean=mean_network,
-        )
-        check_plan(plan)
-        seasons = parse_seasons("--train", training), parse_seasons("--valid", validation)
-        check_disjoint(*seasons)
-        settled = load_schedule(schedule or DEFAULT_SCHEDULES[network])
-        from models.training import job as job_module
-        from models.training import train as train_module
-
-        job = job_module.TrainingJob(
-            plan=plan,
-            schedule=settled,
-            photos=str(data),
-            metadata=metadata or data / TRAIN_METADATA_NAME,
-            labels=labels or data / TRAIN_LABELS_NAME,
-            training_seasons=seasons[0],
-            validation_seasons=seasons[1],
-            preset=preset,
-            seed=seed,
-        )
-        options = job_module.TrainingOptions(
-            n_workers=settings.workers,
-            cache_folder=cache or out.parent / job_module.CACHE_NAME,
-            checkpoint_seconds=SECONDS_PER_MINUTE * checkpoint_minutes,
-            fresh=fresh,
-            read_timeout=ReadTimeout(settings.read_timeout),
-        )
-        report = train_module.train(job, folder, options, state)
+        report = train_network(job, folder, options, run.state)
     loss = report["last_epoch"]["validation_log_loss"]
     typer.echo(f"{out / NETWORK_NAME}: validation log loss {loss:.6f}")

@@ -254,7 +254,7 @@ def _earlier_results(out: Path, fingerprint: dict[str, Any], *, fresh: bool) -> 
             log.warning("report of an earlier run", file=str(path), error=repr(error))
             return {}
         raise CheckpointError(
-            f"{path}: must be the report of an earlier run, got: {error!r}; --fresh starts over"
+            f"{path}: must be the report of an earlier run, got: {error!r}; --restart starts over"
         ) from error
     return {
         one.label: one

@@ -86,14 +86,14 @@ def read_checkpoint(folder: Path, fingerprint: dict[str, str]) -> Checkpoint | N
             about = json.loads(str(content["about"]))
             arrays = {name: content[name] for name in content.files if name != "about"}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: must be a checkpoint, got: {error}; --fresh starts over") from error
+        raise CheckpointError(f"{path}: must be a checkpoint, got: {error}; --restart starts over") from error
     if about["format_version"] != FORMAT_VERSION:
         raise CheckpointError(f"{path}: must have format {FORMAT_VERSION}, got {about['format_version']}")
     found = about["fingerprint"]
     different = sorted(name for name in fingerprint.keys() | found.keys() if fingerprint.get(name) != found.get(name))
     if different:
         raise CheckpointError(
-            f"{path}: must be that of the same training, but these differ: {', '.join(different)}; --fresh starts over"
+            f"{path}: must be that of the same training, but these differ: {', '.join(different)}; --restart starts over"
         )
     n_variables = sum(name.startswith("variable_") for name in arrays)
     return Checkpoint(

@@ -18,6 +18,7 @@ from runtime_tests.container.service import DATA, MODELS, SUBMISSION, Mounts, Se
 pytestmark = pytest.mark.container
 
 PREDICT = ("predict", DATA, "--bundle", MODELS, "--out", SUBMISSION)
+PLAN = ("plan", *PREDICT[1:])
 ANSWER = "open('submission.csv', 'w').write(open('data/submission_format.csv').read())\n"
 SIGNALLED = {130: "INT", 143: "TERM"}
 
@@ -80,7 +81,7 @@ def output_not_writable(scene: Scene) -> Ending:
 def degraded(scene: Scene) -> Ending:
     mounts = replace(scene.mounts(), data=scene.many_photos)
     slow = ("--cpus", "0.5")  # no machine does it in time
-    return run(scene, mounts, *PREDICT, "--budget", "14s", "--strict", "--batch-size", "1", options=slow)
+    return run(scene, mounts, *PREDICT, "--budget", "14s", "--fail-if-degraded", "--batch-size", "1", options=slow)
 
 
 def in_use(scene: Scene) -> Ending:
@@ -107,7 +108,7 @@ def no_gpu(scene: Scene) -> Ending:
 
 
 def does_not_fit(scene: Scene) -> Ending:
-    return run(scene, replace(scene.mounts(), data=scene.many_photos), *PREDICT, "--dry-run", "--budget", "1s")
+    return run(scene, replace(scene.mounts(), data=scene.many_photos), *PLAN, "--budget", "1s")
 
 
 def entry(scene: Scene, program: str, *, member: str = "main.py", budget: str = "1m") -> Ending:
@@ -161,7 +162,7 @@ CASES: list[tuple[int, Callable[[Scene], Ending], str]] = [
     (5, output_not_writable, "user 1000 may write to"),
     (6, degraded, "budget"),
     (7, in_use, "must not be in use, but another run writes to it"),
-    (8, anothers_records, "--fresh"),
+    (8, anothers_records, "--restart"),
     (9, too_many_failures, "at most 1% may fail"),
     (10, no_gpu, "GPU"),
     (11, does_not_fit, "--budget 1 s: must be enough"),

@@ -35,7 +35,7 @@ def is_prior(row: np.ndarray) -> bool:
 
 
 def test_a_generous_budget_changes_nothing(quick: Season, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
-    code, said = predict(quick, tmp_path, "--budget", "1h", "--strict")
+    code, said = predict(quick, tmp_path, "--budget", "1h", "--fail-if-degraded")
     assert code == 0, said
     assert results(tmp_path) == undisturbed
     assert not (tmp_path / "submission.partial.csv").exists()
@@ -50,7 +50,7 @@ def test_half_the_time_that_is_needed_degrades_but_is_complete_in_time(
     # Some 28 calls of networks for each of 6 batches at full effort, 0.25 s each, and the start: 44 s or more.
     budget = 24
     start = time.monotonic()
-    code, said = predict(quick, tmp_path, "--budget", f"{budget}s", "--strict", fault="slow:0.25")
+    code, said = predict(quick, tmp_path, "--budget", f"{budget}s", "--fail-if-degraded", fault="slow:0.25")
     seconds = time.monotonic() - start
     assert code == 6, said
     assert seconds < budget
@@ -91,7 +91,7 @@ def test_hardly_any_time_means_priors_and_says_so(quick: Season, tmp_path: Path,
 def test_a_run_that_ran_out_of_time_goes_on_when_there_is_more(
     quick: Season, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    code, _ = predict(quick, tmp_path, "--budget", "10s", "--strict", fault="slow:60")
+    code, _ = predict(quick, tmp_path, "--budget", "10s", "--fail-if-degraded", fault="slow:60")
     assert code == 6
     code, said = predict(quick, tmp_path)
     assert code == 0, said

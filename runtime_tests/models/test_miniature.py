@@ -36,10 +36,10 @@ learning_rate = 5e-3
 """
 ONE_PROCESS = """
 import json, sys
-import hakuna
+from benchmark.cli.app import app
 for words in json.load(sys.stdin):
     print("hakuna", *words, file=sys.stderr)
-    hakuna.app(words, standalone_mode=False)
+    app(words, standalone_mode=False)
 """
 """All commands in one process: TensorFlow is imported once."""
 
@@ -54,10 +54,10 @@ bundle build --recipe miniature.toml --networks runs --out unstacked
 predict data/S9 --bundle unstacked --no-tta --out records/S9
 predict data/S10 --bundle unstacked --no-tta --out records/S10
 stack --train S9 --valid S10 --records records --recipe miniature.toml --labels data/train_labels.csv \
-    --out stackers/S9 --reverse-out stackers/S10
+    --out stackers/S9 --swap-out stackers/S10
 bundle build --recipe miniature.toml --networks runs --stackers stackers --out stacked
 predict data/S11 --bundle stacked --out out
-predict --from-records out --bundle stacked --out again --features features.npz
+restack out --bundle stacked --out again --features features.npz
 """
 """Whether a sequence is empty is told by the background; the other networks only have to take part."""
 

@@ -1,188 +1,179 @@
-"""`hakuna bench`."""
+"""`hakuna bench`: a sub-command for each question about time. What makes no sense is refused before heavy imports."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from benchmark.cli.bench.request import BACKBONE, HarnessRequest, command_line, show_figures, working_in
 from inference.bundle.passes import Effort
+from inference.cli.options import JsonTarget, help_of
 from inference.core.choices import Precision
 from inference.core.errors import UsageError
 
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Time stages, project workloads, compare.")
 
-class Against(StrEnum):
-    """What ours is timed against."""
-
-    PUBLISHED = "published"
-    """The whole prediction against the published program's way of working."""
-    PILLOW = "pillow"
-    """Every decoder against Pillow, on one core."""
-
-
-class EnsembleName(StrEnum):
-    """Ensembles on the command line: the order in which a run short of time degrades."""
-
-    FULL = "full"
-    NO_LARGE_TTA = "no-large-tta"
-    NO_TTA = "no-tta"
-    ONE_SIZE = "one-size"
-    FIRST_NETWORK = "first-network"
-
-
-def bench(
-    data: Annotated[
-        Path | None,
-        typer.Argument(help="Folder with photos, test_metadata.csv and submission_format.csv; default: drawn photos."),
-    ] = None,
-    against: Annotated[
-        Against | None, typer.Option(help="Side by side with the published program's way of working, or with Pillow.")
-    ] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Model bundle; default: untrained networks.")] = None,
-    application: Annotated[
-        str | None,
-        typer.Option(
-            help="Backbone of untrained networks: 'tiny' (default for timings here), or one in keras.applications "
-            "(default elsewhere: InceptionResNetV2)."
-        ),
-    ] = None,
-    recipe: Annotated[str, typer.Option(help="Ensemble to run.")] = "third_place",
-    workload: Annotated[str | None, typer.Option(help="Project this workload: season11, ... or a .toml file.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Exit with 11 if the workload does not fit: 8h, 90m.")] = None,
-    device_profile: Annotated[
-        str | None, typer.Option(help="Project on a device that is not here: v100, a100 or a .toml file.")
-    ] = None,
-    ensemble: Annotated[
-        EnsembleName, typer.Option(help="What has to fit: everything, or what a run short of time falls back to.")
-    ] = EnsembleName.FULL,
-    precision: Annotated[Precision, typer.Option(help="What has to fit.")] = Precision.FLOAT32,
-    short: Annotated[bool, typer.Option("--short", help="Few repeats, float32 only, one size of photos: for CI.")] = (
-        False
+ENSEMBLES = {one.label.replace(" ", "-"): one for one in Effort if one is not Effort.PRIORS}
+"""In the order in which a run short of time degrades."""
+Photos = Annotated[
+    Path,
+    typer.Argument(
+        exists=True, file_okay=False, help="Folder with photos, test_metadata.csv and submission_format.csv."
     ),
-    repeats: Annotated[int | None, typer.Option(min=1, help="Repeats of every stage; default 9, 7 with --short.")] = (
-        None
+]
+OptionalPhotos = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[DATA]", exists=True, file_okay=False, help="Folder with photos and CSV files; default: drawn photos."
     ),
+]
+Bundle = Annotated[Path | None, typer.Option(help="Model bundle; default: untrained networks.")]
+Backbone = Annotated[
+    str | None, typer.Option(help="Backbone of untrained networks: 'tiny', or one in keras.applications.")
+]
+Recipe = Annotated[str, typer.Option(help="Ensemble to run.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Few repeats, float32 only, one size of photos: for CI.")]
+Repeats = Annotated[int | None, typer.Option(min=1, help="Repeats of every stage; default 9, 7 with --quick.")]
+Plots = Annotated[Path | None, typer.Option(help="Write plots (SVG) into this folder; needs Matplotlib.")]
+CacheDir = Annotated[
+    Path | None, typer.Option(help="Keep networks, bundle and photos in this folder, and use them again.")
+]
+
+
+def stages(
+    data: OptionalPhotos = None,
+    bundle: Bundle = None,
+    backbone: Backbone = None,
+    recipe: Recipe = "third_place",
+    quick: Quick = False,
+    repeats: Repeats = None,
     compare: Annotated[Path | None, typer.Option(help="Exit with 11 if a stage is slower than in this report.")] = None,
     max_regression: Annotated[
-        float, typer.Option(min=1.0, help="How many times slower, relative to its calibration kernel.")
+        float, typer.Option(min=1.0, help="How many times slower, relative to its reference kernel.")
     ] = 1.3,
-    plots: Annotated[Path | None, typer.Option(help="Write plots (SVG) into this folder; needs Matplotlib.")] = None,
-    scaling: Annotated[
-        bool, typer.Option("--scaling", help="Time and memory of whole runs of 100 to 10,000 synthetic sequences.")
-    ] = False,
-    validate: Annotated[
-        int | None, typer.Option(min=10, metavar="SEQUENCES", help="Project three workloads, run them, compare.")
-    ] = None,
-    try_gate: Annotated[
-        bool, typer.Option("--try-gate", help="Try --compare with slowed stages and on a busy machine.")
-    ] = False,
-    ladder: Annotated[
-        bool, typer.Option("--ladder", help="The published solution step by step, on synthetic seasons (an hour).")
-    ] = False,
-    mini: Annotated[bool, typer.Option("--mini", help="With --ladder: one seed, as small as it works.")] = False,
-    demo_bundle: Annotated[
-        Path | None, typer.Option(help="Train the demo bundle on synthetic seasons, into this folder.")
-    ] = None,
-    neighbours: Annotated[
-        bool, typer.Option("--neighbours", help="Time finding the neighbours of every public sequence, and its memory.")
-    ] = False,
-    history: Annotated[
-        Path | None, typer.Option(help="Draw all figures of this folder into its index.html; needs Matplotlib.")
-    ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Keep the figures in this file.")] = None,
-    work: Annotated[
-        Path | None, typer.Option(help="Keep networks, bundle and photos in this folder, and use them again.")
-    ] = None,
-    training: Annotated[
-        bool, typer.Option("--training", help="Images per second of training, of its input and of its steps.")
-    ] = False,
+    plots: Plots = None,
+    json: JsonTarget = None,
+    cache_dir: CacheDir = None,
 ) -> None:
-    """Time every stage of a run; project a workload; tell what has become slower, or does not fit (exit 11).
+    """Time every stage of a run. With --compare, exit 11 if one has become slower.
 
     Examples:
-        hakuna bench --bundle bundles/third_place --json bench.json --plots plots
-
-        hakuna bench --short --compare benchmark/results/baseline.json --max-regression 1.3
-
-        hakuna bench --workload season11 --budget 8h --device-profile v100 --precision mixed
-
-        hakuna bench /data --against published --json benchmark/results/against_published.json
-
-        hakuna bench --training --json benchmark/results/training.json
-
-        hakuna bench --scaling --json benchmark/results/scaling.json --plots benchmark/results
+        hakuna bench stages --bundle bundles/third_place --json bench.json --plots plots
+        hakuna bench stages --quick --compare benchmark/results/baseline.json --max-regression 1.3
     """
-    from inference.settings.logs import configure_logging
+    from benchmark.timing.report import read_report
 
-    configure_logging("auto")
-    if (budget or device_profile) and not workload:
-        raise UsageError("--budget, --device-profile: must come with --workload")
-    if mini and not ladder:
-        raise UsageError("--mini: must come with --ladder")
-    from benchmark.cli.bench import planning, studies, timing
-    from benchmark.cli.bench import request as request_module
+    baseline = read_report(compare) if compare else None
+    from benchmark.cli.bench.stages import time_stages
 
-    request = request_module.BenchRequest(
-        data=data,
-        bundle=bundle,
-        application=application,
-        recipe=recipe,
-        short=short,
-        repeats=repeats,
-        work=work,
-        json_file=json_file,
-        command=_command_line(),
-    )
+    request = HarnessRequest(data, bundle, backbone, recipe, quick, repeats, cache_dir)
+    time_stages(request, plots, baseline, max_regression, json)
 
-    def time_against() -> object:
-        is_pillow = against is Against.PILLOW
-        return studies.time_decoders(request) if is_pillow else studies.time_against_published(request)
 
-    def project() -> None:
-        chosen = Effort[ensemble.name]
-        planning.project_workload(request, str(workload), _seconds(budget), device_profile, chosen, precision)
-
-    modes: dict[str, tuple[bool, Callable[[], object]]] = {
-        "--against": (against is not None, time_against),
-        "--workload": (workload is not None, project),
-        "--scaling": (scaling, lambda: studies.time_scaling(request, plots)),
-        "--validate": (validate is not None, lambda: planning.validate_projections(request, validate or 0)),
-        "--try-gate": (try_gate, lambda: timing.try_gate(request)),
-        "--ladder": (ladder, lambda: studies.run_ablation_study(request, plots, mini=mini)),
-        "--demo-bundle": (
-            demo_bundle is not None,
-            lambda: studies.train_demo_bundle(request, demo_bundle or Path()),
+def project(
+    workload: Annotated[str, typer.Argument(help="Workload: season11, ... or a .toml file.")],
+    data: OptionalPhotos = None,
+    budget: Annotated[str | None, typer.Option(help="Exit with 11 if the workload does not fit: 8h, 90m.")] = None,
+    device_profile: Annotated[
+        str | None, typer.Option(help="A device that is not here: v100, a100 or a .toml file; default: this machine.")
+    ] = None,
+    ensemble: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(ENSEMBLES), help="What has to fit: all, or what a run short of time falls back to."
         ),
-        "--training": (training, lambda: studies.time_training(request)),
-        "--neighbours": (neighbours, lambda: studies.time_neighbours(request)),
-        "--history": (history is not None, lambda: planning.draw_history(history or Path())),
-        "--compare": (compare is not None, lambda: timing.time_stages(request, plots, compare, max_regression)),
-    }
-    given = [name for name, (is_given, _) in modes.items() if is_given]
-    if len(given) > 1:
-        raise UsageError(f"{', '.join(given)}: at most one of them must be given")
-    modes[given[0] if given else "--compare"][1]()
+    ] = "full",
+    precision: Annotated[Precision, typer.Option(help="What has to fit.")] = Precision.FLOAT32,
+    bundle: Bundle = None,
+    backbone: Backbone = None,
+    recipe: Recipe = "third_place",
+    quick: Quick = False,
+    repeats: Repeats = None,
+    json: JsonTarget = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Project how long a workload takes, here (stages are timed first) or on a device that is described.
+
+    Examples:
+        hakuna bench project season11 --budget 8h --device-profile v100 --precision mixed
+    """
+    from benchmark.capacity.device_profiles import load_profile
+    from benchmark.capacity.workloads import load_workload
+    from inference.settings.settings import load_settings
+
+    seconds = load_settings(budget=budget).budget if budget else None
+    if ensemble not in ENSEMBLES:
+        raise UsageError(f"--ensemble: must be one of {', '.join(ENSEMBLES)}, got {ensemble!r}")
+    chosen, profile = load_workload(workload), load_profile(device_profile) if device_profile else None
+    from benchmark.cli.bench.projection import Question, project_workload
+
+    request = HarnessRequest(data, bundle, backbone, recipe, quick, repeats, cache_dir)
+    project_workload(request, Question(chosen, profile, seconds, ENSEMBLES[ensemble], precision), json)
 
 
-def _seconds(budget: str | None) -> float | None:
-    """A duration of the command line in seconds. Raises UsageError."""
-    from inference.settings.units import seconds_of
+def validate(
+    sequences: Annotated[int, typer.Option(min=10, help="Sequences of each workload.")] = 200,
+    bundle: Bundle = None,
+    backbone: Backbone = None,
+    repeats: Repeats = None,
+    json: JsonTarget = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Project three workloads, run them, compare.
 
-    try:
-        seconds = seconds_of(budget)
-    except ValueError as error:
-        raise UsageError(f"--budget: {error}, got {budget!r}") from error
-    return float(str(seconds)) if seconds else None
+    Examples:
+        hakuna bench validate --sequences 200 --json benchmark/results/projection_validation.json
+    """
+    from benchmark.cli.bench.projection import validate_projections
+
+    request = HarnessRequest(bundle=bundle, backbone=backbone, repeats=repeats, cache_dir=cache_dir)
+    validate_projections(request, sequences, json)
 
 
-def _command_line() -> str:
-    """The command as a reader can repeat it: folders of this machine are left out."""
-    words = ["hakuna"]
-    for word in sys.argv[1:]:
-        path = Path(word)
-        words.append(path.name if path.is_absolute() else word)
-    return " ".join(words)
+def decoders(data: Photos, json: JsonTarget = None) -> None:
+    """Time every decoder beside Pillow, on one core, and compare their pixels.
+
+    Examples:
+        hakuna bench decoders /data --json benchmark/results/decoders.json
+    """
+    from benchmark.studies.decoders import compare_decoders
+
+    show_figures(compare_decoders(data, command_line()), json)
+
+
+def published(
+    data: Photos,
+    backbone: Backbone = None,
+    recipe: Recipe = "third_place",
+    json: JsonTarget = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Time the whole prediction side by side with the published program's way of working.
+
+    Examples:
+        hakuna bench published /data --json benchmark/results/against_published.json
+    """
+    from benchmark.studies.against_published import compare
+
+    with working_in(cache_dir) as work:
+        figures = compare(data, recipe_name=recipe, application=backbone or BACKBONE, work=work, command=command_line())
+    show_figures(figures, json)
+
+
+def page(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder with figures, as JSON files.")],
+) -> None:
+    """Draw all figures of a folder into its index.html; needs Matplotlib.
+
+    Examples:
+        hakuna bench page benchmark/results
+    """
+    from benchmark.charts.history import write_page
+
+    typer.echo(f"page  {write_page(folder)}")
+
+
+for command in (stages, project, validate, decoders, published, page):
+    app.command(help=help_of(command))(command)

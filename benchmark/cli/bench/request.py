@@ -1,9 +1,9 @@
-"""What all `hakuna bench` commands share."""
+"""What `hakuna bench` and `study` commands share; importing it costs nothing heavy."""
 
 from __future__ import annotations
 
 import json
-import logging
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,107 +11,55 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import structlog
-from rich.console import Console
-from rich.progress import Progress
+from inference.cli.printing import show_or_write
 
-from benchmark.timing.harness import Harness, default_sizes, n_workers
-from benchmark.timing.repeated_season import write_repeated_season
-from benchmark.timing.stages import set_up
-from inference.bundle.reader import Bundle, open_bundle
-from inference.core.choices import Precision
-from inference.core.errors import UsageError
-from inference.core.files import write_json
-from inference.execution.job import RunOptions
-from models.bundling.import_assets import import_assets
-from models.bundling.untrained import write_untrained_assets
-from models.keras_io.architectures import TINY
-from models.spec.recipe import load_recipe
-
-SHORT_REPEATS, REPEATS = 7, 9
+QUICK_REPEATS, REPEATS = 7, 9
 STARTUP_REPEATS = 2
-SHORT_IMAGES = (2, 16)
+QUICK_IMAGES = (2, 16)
 BACKBONE = "InceptionResNetV2"
-SEED = 1
 
 
 @dataclass(frozen=True)
-class BenchRequest:
-    """What the command line asked for."""
+class HarnessRequest:
+    """What to time: options of the command line."""
 
-    data: Path | None
-    bundle: Path | None
-    application: str | None
-    recipe: str
-    short: bool
-    repeats: int | None
-    work: Path | None
-    json_file: Path | None
-    command: str
+    data: Path | None = None
+    bundle: Path | None = None
+    backbone: str | None = None
+    recipe: str = "third_place"
+    quick: bool = False
+    repeats: int | None = None
+    cache_dir: Path | None = None
 
     @property
     def n_repeats(self) -> int:
         """Repeats of every stage."""
-        return self.repeats or (SHORT_REPEATS if self.short else REPEATS)
+        return self.repeats or (QUICK_REPEATS if self.quick else REPEATS)
 
 
-def photos_of(request: BenchRequest) -> Path:
-    """The folder of photos. Raises UsageError where none was given."""
-    if request.data is None:
-        raise UsageError("DATA: must be given with --against")
-    return request.data
+def command_line() -> str:
+    """The command as a reader can repeat it: folders of this machine are left out."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return " ".join(["hakuna", *words])
 
 
-def show_figures(figures: dict[str, Any], json_file: Path | None) -> dict[str, Any]:
-    """Print figures as JSON, and keep them."""
-    Console().print_json(json.dumps(figures))
-    if json_file:
-        write_json(figures, with_parent_folder(json_file))
-    return figures
+def show_figures(figures: dict[str, Any], target: Path | None) -> None:
+    """Print figures as JSON, and keep them where `--json` names a file."""
+    from rich.console import Console
 
-
-def make_harness(
-    request: BenchRequest,
-    work: Path,
-    images_per_call: tuple[int, ...],
-    sizes: list[tuple[Any, int]] | None = None,
-    precisions: tuple[Precision, ...] | None = None,
-) -> Harness:
-    """Networks and photos, off the clock."""
-    data = request.data or work / "photos"
-    if not request.data and not data.exists():
-        write_repeated_season(data, sizes or default_sizes(short=request.short), SEED)
-    stages_folder = Path(tempfile.mkdtemp(prefix="stages-", dir=work))
-    wanted = precisions or ((Precision.FLOAT32,) if request.short else tuple(Precision))
-    scene = set_up(data, _bundle(request, work), RunOptions(n_workers=n_workers()), stages_folder, wanted)
-    return Harness.of(scene, images_per_call, request.command)
-
-
-def _bundle(request: BenchRequest, work: Path) -> Bundle:
-    """The bundle that is asked for, or an untrained one."""
-    if request.bundle:
-        return open_bundle(request.bundle)
-    application = request.application or TINY
-    folder, assets = work / f"bundle_{request.recipe}_{application}", work / f"assets_{request.recipe}_{application}"
-    if folder.exists():
-        return open_bundle(folder)
-    recipe = load_recipe(request.recipe)
-    write_untrained_assets(assets, recipe, SEED, application)
-    return import_assets(assets, recipe, folder, demo=True)
-
-
-def with_parent_folder(path: Path) -> Path:
-    """The path, whose folder is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    text = json.dumps(figures, indent=1)
+    show_or_write(text, target, lambda: Console().print_json(text))
 
 
 @contextmanager
-def work_folder(work: Path | None) -> Iterator[Path]:
-    """The folder that was given, or a temporary one."""
-    if work:
-        work.mkdir(parents=True, exist_ok=True)
-        yield work
+def working_in(cache_dir: Path | None) -> Iterator[Path]:
+    """Begin to log; the folder that was given, or a temporary one."""
+    from inference.settings.logs import configure_logging
+
+    configure_logging("auto")
+    if cache_dir:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        yield cache_dir
         return
     with tempfile.TemporaryDirectory(prefix="hakuna-bench-") as temporary:
         yield Path(temporary)
@@ -119,7 +67,11 @@ def work_folder(work: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def quiet_logs() -> Iterator[None]:
-    """What a single run tells would be told a thousand times."""
+    """What a single run logs would be logged a thousand times."""
+    import logging
+
+    import structlog
+
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     try:
@@ -131,6 +83,9 @@ def quiet_logs() -> Iterator[None]:
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None]]:
     """A bar of rounds on standard error."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("rounds", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,4 +1,4 @@
-"""The parts of the ablation study; a run with `--mini` runs the whole."""
+"""The study's parts; `make ablation-mini` runs the whole."""
 
 from __future__ import annotations
 

@@ -71,5 +71,5 @@ def test_the_demo_bundle_is_small_marked_and_tells_where_it_comes_from() -> None
     assert sum(path.stat().st_size for path in BUNDLE_FOLDER.parent.rglob("*") if path.is_file()) <= MOST_BYTES
     assert open_bundle(BUNDLE_FOLDER).manifest.demo
     provenance = (BUNDLE_FOLDER.parent / "README.md").read_text()
-    assert "hakuna bench --demo-bundle" in provenance
+    assert "hakuna study demo-bundle" in provenance
     assert "not for" in provenance

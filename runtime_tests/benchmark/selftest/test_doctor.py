@@ -196,14 +196,14 @@ def test_this_machine_is_in_order(tmp_path: Path) -> None:
 def test_the_doctor_says_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
-    import hakuna as command
+    from benchmark.cli.app import app
 
     checks = [
         Check("pillow", CheckResult.FAILED, "12, must be >= 13"),
         Check("output folder", CheckResult.FAILED, "x", 5),
     ]
     monkeypatch.setattr(doctor, "examine", lambda **_: checks)
-    result = CliRunner().invoke(command.app, ["doctor", "--scratch", str(tmp_path)])
+    result = CliRunner().invoke(app, ["doctor", "--scratch", str(tmp_path)])
     assert result.exit_code == 5
     assert "hakuna: doctor: pillow, output folder" in result.output
     assert "12, must be >= 13" in result.output

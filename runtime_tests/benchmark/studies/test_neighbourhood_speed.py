@@ -11,7 +11,7 @@ from benchmark.studies.neighbourhood_speed import measure_neighbours
 
 
 def test_the_figures_tell_seconds_memory_and_coverage_of_each_window() -> None:
-    figures = json.loads(json.dumps(measure_neighbours("hakuna bench", 20_000)))
+    figures = json.loads(json.dumps(measure_neighbours("hakuna study neighbourhood", 20_000)))
     assert figures["sequences"] == 20_000
     assert [one["windows_seconds"] for one in figures["windows"]] == [[10], [60], [300], [60, 300]]
     for one in figures["windows"]:

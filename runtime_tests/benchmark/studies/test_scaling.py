@@ -39,7 +39,7 @@ def test_many_sequences_share_few_photos(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_runs_are_measured_in_processes_of_their_own(tmp_path: Path) -> None:
-    figures = measure_scaling(tmp_path, "hakuna bench --scaling", counts=(2, 5), repeats=1)
+    figures = measure_scaling(tmp_path, "hakuna study scaling", counts=(2, 5), repeats=1)
     assert [run["sequences"] for run in figures["runs"]] == [2, 5]
     for run in figures["runs"]:
         assert run["cpu_seconds"] > 0

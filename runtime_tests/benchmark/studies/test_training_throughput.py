@@ -26,14 +26,14 @@ def test_input_steps_and_both_together_are_measured(tmp_path: Path) -> None:
     figures = measure_training(
         tmp_path,
         n_workers=2,
-        command="hakuna bench --training",
+        command="hakuna study training",
         application="tiny",
         n_sequences=8,
         repeats=2,
         photo_size=ImageSize(96, 128),
     )
     rates, spread = figures["images_per_second"], figures["spread"]
-    assert figures["command"] == "hakuna bench --training"
+    assert figures["command"] == "hakuna study training"
     assert list(rates) == ["input", "steps", "training"]
     for name, rate in rates.items():
         assert 0 < spread[name][0] <= rate <= spread[name][1]

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-import hakuna
+from benchmark.cli.app import app
 from benchmark.synthetic.info_strips import Strip, burn_in
 from benchmark.synthetic.plan import DrawnBurst, plan_rolls
 from benchmark.synthetic.season import SeasonOptions, draw_burst, encode, write_season, write_seasons
@@ -207,14 +207,14 @@ def test_the_command_makes_a_season_and_a_page(tmp_path: Path) -> None:
         Image.new("RGB", (64, 48)).save(real / f"{number}.jpg")
     words = ["synth", str(out), "--seasons", "1-2,11", "--sequences", "8", "--cameras", "2", "--size", "120x160"]
     done = CliRunner().invoke(
-        hakuna.app, [*words, "--role", "train", "--workers", "1", "--contact-sheet", str(sheet), "--beside", str(real)]
+        app, [*words, "--role", "train", "--workers", "1", "--contact-sheet", str(sheet), "--compare-with", str(real)]
     )
     assert done.exit_code == 0, done.output
     labels = read_labels(out / "train_labels.csv")
     assert [seq_id.split("#")[0] for seq_id in labels.seq_ids] == ["SER_S1"] * 8 + ["SER_S2"] * 8 + ["SER_S11"] * 8
     with Image.open(sheet) as page:
         assert page.width == 6 * 320
-    again = CliRunner().invoke(hakuna.app, words)
+    again = CliRunner().invoke(app, words)
     assert isinstance(again.exception, UsageError)
 
 
@@ -222,13 +222,13 @@ def test_the_command_makes_a_season_and_a_page(tmp_path: Path) -> None:
     ("words", "error", "message"),
     [
         (["--contact-sheet", "page.gif"], UsageError, "must end in .jpeg, .jpg, .png"),
-        (["--contact-sheet", "page.png", "--beside", "nothing"], InputError, "at least 3 photos, got 0"),
+        (["--contact-sheet", "page.png", "--compare-with", "nothing"], InputError, "at least 3 photos, got 0"),
     ],
 )
 def test_a_page_that_could_not_be_written_is_refused_before_anything_is_drawn(
     words: list[str], error: type[Exception], message: str, tmp_path: Path
 ) -> None:
-    done = CliRunner().invoke(hakuna.app, ["synth", str(tmp_path / "out"), *words])
+    done = CliRunner().invoke(app, ["synth", str(tmp_path / "out"), *words])
     assert isinstance(done.exception, error)
     assert message in str(done.exception)
     assert not (tmp_path / "out").exists()
@@ -247,7 +247,7 @@ def test_a_page_that_could_not_be_written_is_refused_before_anything_is_drawn(
     ],
 )
 def test_the_command_refuses_what_it_cannot_make(option: str, value: str, message: str, tmp_path: Path) -> None:
-    done = CliRunner().invoke(hakuna.app, ["synth", str(tmp_path / "out"), option, value])
+    done = CliRunner().invoke(app, ["synth", str(tmp_path / "out"), option, value])
     assert isinstance(done.exception, UsageError)
     assert message in str(done.exception)
     assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ from benchmark.studies import gate_experiments
 from benchmark.timing import measure, reference_kernels, regression_gate
 from benchmark.timing.measure import Spread, Stage, interleave, spread
 from benchmark.timing.reference_kernels import Kernel
-from benchmark.timing.report import BenchReport, read_report, write_report
+from benchmark.timing.report import BenchReport, read_report
 from inference.core.errors import DoesNotFitError, UsageError
 
 LEAST_WORK_SECONDS = 5e-4
@@ -200,7 +200,7 @@ def test_a_stage_slowed_on_purpose_is_found_in_process(monkeypatch: pytest.Monke
 
 
 def test_a_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    write_report(report(QUIET), tmp_path / "report.json")
+    (tmp_path / "report.json").write_text(report(QUIET).model_dump_json(exclude_none=True))
     assert read_report(tmp_path / "report.json") == report(QUIET)
 
 
@@ -208,7 +208,7 @@ def test_a_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "must be a readable report, got: No such file"),
-        ("{", "must be a report of `hakuna bench` with schema 1"),
+        ("{", "must be a report of `hakuna bench stages` with schema 1"),
         ('{"schema_version": 2}', "schema_version"),
     ],
 )

@@ -19,8 +19,8 @@ from runtime_tests.running import hakuna, job_for, run
 
 
 def dry_run(season: Path, bundle: Bundle, out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
-    """`hakuna predict --dry-run`."""
-    done = hakuna("predict", season, "--bundle", bundle.folder, "--out", out, "--dry-run", *options)
+    """`hakuna plan`."""
+    done = hakuna("plan", season, "--bundle", bundle.folder, "--out", out, "--json", *options)
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
 

@@ -91,7 +91,7 @@ def test_a_complete_run_says_that_missing_photos_have_come(
     mend(data)
     with capture_logs() as logs:
         run(data, quick_bundle, out)
-    told = [log for log in logs if "--fresh predicts them too" in log["event"]]
+    told = [log for log in logs if "--restart predicts them too" in log["event"]]
     assert [log["count"] for log in told] == [1]
     assert contents(out) == before
 
@@ -104,7 +104,7 @@ def test_after_too_many_failures_the_same_command_goes_on_with_what_was_mended(
         RunOptions(n_workers=2, batch_size=1, max_failures=1.5 / job_for(data, quick_bundle).n_photos),
     )
     for _ in range(2):
-        with pytest.raises(TooManyFailuresError, match="--fresh looks at every photo again"):
+        with pytest.raises(TooManyFailuresError, match="--restart looks at every photo again"):
             run_job(job_for(data, quick_bundle), out, options)
     mend(data)
     report = run_job(job_for(data, quick_bundle), out, options)

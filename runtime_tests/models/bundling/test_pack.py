@@ -112,3 +112,16 @@ def test_main_says_what_is_wrong_and_ends_with_the_code_of_the_prediction(quick_
     assert result.returncode == 3
     assert "test_metadata.csv: must be a readable CSV file" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_an_archive_predicts_without_typer_and_rich(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    pack(quick_bundle, tmp_path / "submission.zip")
+    with zipfile.ZipFile(tmp_path / "submission.zip") as archive:
+        archive.extractall(tmp_path / "work")  # our own
+    (tmp_path / "work" / "data").symlink_to(season)
+    blocked = "import runpy, sys; sys.modules['typer'] = sys.modules['rich'] = None; runpy.run_path('main.py', run_name='__main__')"
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-P", "-c", blocked], cwd=tmp_path / "work", env=variables, check=True)
+    assert (tmp_path / "work" / "submission.csv").read_bytes() == (quick_prediction / "submission.csv").read_bytes()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import hakuna
+from benchmark.cli.app import app
 from inference.bundle.manifest import feature_names
 from inference.core.errors import BundleError, LockedError, UsageError
 from inference.ensemble.stackers import check_feature_names
@@ -70,11 +70,11 @@ def test_imported_boosters_without_names_are_taken_by_position(random: np.random
 
 def test_both_ways_need_folders_of_their_own_that_nobody_else_writes_to(tmp_path: Path) -> None:
     words = ["stack", "--train", "S9", "--valid", "S10", "--records", str(tmp_path), "--labels", "labels.csv"]
-    words += ["--recipe", "third_place", "--out", str(tmp_path / "out"), "--reverse-out"]
-    same = CliRunner().invoke(hakuna.app, [*words, str(tmp_path / "out" / ".." / "out")])
+    words += ["--recipe", "third_place", "--out", str(tmp_path / "out"), "--swap-out"]
+    same = CliRunner().invoke(app, [*words, str(tmp_path / "out" / ".." / "out")])
     assert isinstance(same.exception, UsageError)
-    assert "--out, --reverse-out: must be different folders" in str(same.exception)
+    assert "--out, --swap-out: must be different folders" in str(same.exception)
     with locked(tmp_path / "reverse"):
-        held = CliRunner().invoke(hakuna.app, [*words, str(tmp_path / "reverse")])
+        held = CliRunner().invoke(app, [*words, str(tmp_path / "reverse")])
     assert isinstance(held.exception, LockedError)
     assert "reverse: must not be in use" in str(held.exception)

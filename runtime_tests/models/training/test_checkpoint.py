@@ -38,7 +38,7 @@ def test_a_checkpoint_without_room_leaves_the_old_one_and_says_only_that(tmp_pat
 @pytest.mark.parametrize("content", [b"", b"PK no archive", b"\x00" * 1000])
 def test_a_damaged_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT_NAME).write_bytes(content)
-    with pytest.raises(CheckpointError, match="must be a checkpoint, got: .*; --fresh starts over"):
+    with pytest.raises(CheckpointError, match="must be a checkpoint, got: .*; --restart starts over"):
         read_checkpoint(tmp_path, {})
     (tmp_path / CHECKPOINT_NAME).unlink()
     assert read_checkpoint(tmp_path, {}) is None

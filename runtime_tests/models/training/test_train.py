@@ -260,7 +260,7 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_difference(undistu
     assert found
     assert found.position.epoch == 5
     assert found.optimizer
-    with pytest.raises(CheckpointError, match="these differ: preprocessing, seed; --fresh starts over"):
+    with pytest.raises(CheckpointError, match="these differ: preprocessing, seed; --restart starts over"):
         read_checkpoint(undisturbed, {**fingerprint, "seed": "2", "preprocessing": "quarter+jpeg"})
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hakuna import app
+from benchmark.cli.app import app
 from inference.core.choices import Preset
 from inference.core.errors import OutputError, UsageError
 from inference.process.lock import locked

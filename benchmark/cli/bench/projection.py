@@ -1,0 +1,134 @@
+"""`hakuna bench project` and `validate`."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+from benchmark.capacity.device_profiles import Profile
+from benchmark.capacity.flops import bundle_operations, recipe_operations
+from benchmark.capacity.projection import ENSEMBLES, LOW, MEASURED, Projection, manifest_of, profile_table, project
+from benchmark.capacity.rates import measured_rates
+from benchmark.capacity.validation import IMAGES_PER_CALL, TIMED_SIZES, validate
+from benchmark.capacity.workloads import Workload
+from benchmark.charts import tables
+from benchmark.cli.bench.request import (
+    BACKBONE,
+    STARTUP_REPEATS,
+    HarnessRequest,
+    command_line,
+    quiet_logs,
+    show_figures,
+    working_in,
+)
+from benchmark.cli.bench.setup import make_harness
+from benchmark.cli.bench.stages import time_stages
+from benchmark.provenance import origin
+from benchmark.timing.harness import time_startup
+from inference.bundle.passes import Effort
+from inference.bundle.reader import open_bundle
+from inference.cli.printing import printing_beside, show_or_write
+from inference.core.choices import Precision
+from inference.core.errors import DoesNotFitError, UsageError
+from models.spec.recipe import load_recipe
+
+
+@dataclass(frozen=True)
+class Question:
+    """What has to fit into how many seconds, on which device (None: this machine)."""
+
+    workload: Workload
+    profile: Profile | None
+    budget: float | None
+    ensemble: Effort
+    precision: Precision
+
+
+def project_workload(request: HarnessRequest, question: Question, json: Path | None = None) -> None:
+    """Project a workload for every ensemble. Raises DoesNotFitError where the one that is asked for does not fit."""
+    workload, budget, precision = question.workload, question.budget, question.precision
+    if question.profile:
+        projections = _on_profile(request, workload, question.profile)
+        device, shown, level = question.profile.name, f"{question.profile.name} (not measured)", LOW
+    else:
+        with printing_beside(json):
+            projections = _on_this_machine(request, workload)
+        device, shown, level = "this machine", "this machine, from the rates above", MEASURED
+    wanted = (question.ensemble, precision, level)
+    chosen = next((one for one in projections if (one.ensemble, one.precision, one.level) == wanted), None)
+    if chosen is None:
+        raise UsageError(f"--precision {precision.value}: must be one that this machine has")
+
+    def show() -> None:
+        if question.profile:
+            tables.print_assumptions(question.profile)
+        tables.print_projections(workload, projections, budget, shown)
+
+    show_or_write(dumps(_figures(workload, projections, budget, device), indent=1), json, show)
+    if budget and not chosen.fits(budget):
+        fitting = [one for one in projections if one.level == level and one.fits(budget)]
+        best = min(fitting, key=lambda one: (one.ensemble, one.precision is Precision.MIXED), default=None)
+        instead = f"; {best.ensemble.label} in {best.precision.value} would fit" if best else "; nothing would fit"
+        raise DoesNotFitError(
+            f"--budget {tables.duration(budget)}: must be enough for {workload.name}, {chosen.ensemble.label} in "
+            f"{precision.value} on {device} ({level}), got a projection of {tables.duration(chosen.seconds)}{instead}"
+        )
+
+
+def _on_profile(request: HarnessRequest, workload: Workload, profile: Profile) -> list[Projection]:
+    if request.bundle:
+        bundle = open_bundle(request.bundle)
+        return profile_table(workload, bundle.manifest, profile, bundle_operations(bundle))
+    recipe = load_recipe(request.recipe)
+    return profile_table(
+        workload, manifest_of(recipe), profile, recipe_operations(recipe, request.backbone or BACKBONE)
+    )
+
+
+def _on_this_machine(request: HarnessRequest, workload: Workload) -> list[Projection]:
+    report = time_stages(request)
+    manifest = open_bundle(request.bundle).manifest if request.bundle else manifest_of(load_recipe(request.recipe))
+    timed = [one for one in Precision if any(stage.precision == one.value for stage in report.stages)]
+    return [
+        project(workload, manifest, measured_rates(report, one), ensemble=ensemble, precision=one, level=MEASURED)
+        for one in timed
+        for ensemble in ENSEMBLES
+    ]
+
+
+def _figures(workload: Workload, projections: list[Projection], budget: float | None, device: str) -> dict[str, Any]:
+    return {
+        "what": f"projection of {workload.name} on {device}: not measured",
+        **origin(command_line()),
+        "workload": workload.model_dump(mode="json"),
+        "budget_seconds": budget,
+        "projections": [
+            {
+                "ensemble": one.ensemble.label,
+                "precision": one.precision.value,
+                "level": one.level,
+                "hours": round(one.seconds / tables.HOUR, 3),
+                "fits": one.fits(budget) if budget else None,
+            }
+            for one in projections
+        ],
+    }
+
+
+def validate_projections(request: HarnessRequest, n_sequences: int, json: Path | None = None) -> None:
+    """Predicted against real time of three workloads."""
+    with working_in(request.cache_dir) as work, quiet_logs():
+        harness = make_harness(request, work, IMAGES_PER_CALL, sizes=TIMED_SIZES, precisions=(Precision.FLOAT32,))
+        bundle = harness.scene.bundle
+        figures = validate(
+            harness,
+            bundle,
+            Path(tempfile.mkdtemp(dir=work)),
+            n_sequences=n_sequences,
+            repeats=request.n_repeats,
+            time_startup=lambda: time_startup(bundle, Path(tempfile.mkdtemp(dir=work)), STARTUP_REPEATS),
+        )
+    show_figures(figures, json)

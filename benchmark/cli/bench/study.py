@@ -1,0 +1,122 @@
+"""`hakuna study`: what developers run for committed figures and the demo bundle. Hidden from the list of commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.bench.app import Backbone, CacheDir, Plots, Quick, Repeats
+from benchmark.cli.bench.request import QUICK_IMAGES, HarnessRequest, command_line, quiet_logs, show_figures, working_in
+from inference.cli.options import JsonTarget, help_of
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Studies behind committed figures.")
+
+
+def ablation(
+    mini: Annotated[bool, typer.Option("--mini", help="One seed, as small as it works.")] = False,
+    plots: Plots = None,
+    json: JsonTarget = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """The published solution step by step, on synthetic seasons (an hour). The folder of --cache-dir keeps what is done.
+
+    Examples:
+        hakuna study ablation --cache-dir build/ablation --json benchmark/results/ablation.json --plots benchmark/results
+    """
+    from json import dumps
+
+    from benchmark.ablation.plan import FULL, MINI
+    from benchmark.ablation.report import markdown, write_report
+    from benchmark.ablation.study import run_ablation
+    from benchmark.timing.harness import n_workers
+    from inference.cli.printing import show_or_write
+
+    with working_in(cache_dir) as work:
+        figures = run_ablation(work, MINI if mini else FULL, n_workers(), command_line())
+    show_or_write(dumps(figures, indent=1), json, lambda: typer.echo(markdown(figures)))
+    if plots:
+        write_report(figures, plots)
+
+
+def demo_bundle(
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle; must not exist.")],
+    cache_dir: CacheDir = None,
+) -> None:
+    """Train the bundle of `hakuna demo` on synthetic seasons.
+
+    Examples:
+        hakuna study demo-bundle --out models/demo --cache-dir build/demo-bundle
+    """
+    from benchmark.ablation.demo_bundle import make_demo_bundle
+    from benchmark.timing.harness import n_workers
+
+    with working_in(cache_dir) as work:
+        bundle = make_demo_bundle(work, out, command_line(), n_workers())
+    typer.echo(f"bundle {bundle.id[:12]} -> {bundle.folder}")
+
+
+def gate_experiments(
+    quick: Quick = False,
+    repeats: Repeats = None,
+    json: JsonTarget = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Try `bench stages --compare` with slowed stages and on a busy machine.
+
+    Examples:
+        hakuna study gate-experiments --quick --json benchmark/results/gate_experiments.json
+    """
+    from benchmark.cli.bench.setup import make_harness
+    from benchmark.studies.gate_experiments import run_experiments
+
+    request = HarnessRequest(quick=quick, repeats=repeats, cache_dir=cache_dir)
+    with working_in(cache_dir) as work, quiet_logs():
+        figures = run_experiments(make_harness(request, work, QUICK_IMAGES), request.n_repeats)
+    show_figures(figures, json)
+
+
+def neighbourhood(json: JsonTarget = None) -> None:
+    """Time finding the neighbours of every public sequence, and its memory.
+
+    Examples:
+        hakuna study neighbourhood --json benchmark/results/neighbours.json
+    """
+    from benchmark.studies.neighbourhood_speed import measure_neighbours
+
+    show_figures(measure_neighbours(command_line()), json)
+
+
+def scaling(plots: Plots = None, json: JsonTarget = None, cache_dir: CacheDir = None) -> None:
+    """Time and memory of whole runs of 100 to 10,000 synthetic sequences.
+
+    Examples:
+        hakuna study scaling --json benchmark/results/scaling.json --plots benchmark/results
+    """
+    from benchmark.studies.scaling import measure_scaling, plot
+
+    with working_in(cache_dir) as work:
+        figures = measure_scaling(work, command_line())
+    show_figures(figures, json)
+    if plots:
+        plots.mkdir(parents=True, exist_ok=True)
+        plot(figures, plots / "scaling.svg")
+
+
+def training(backbone: Backbone = None, json: JsonTarget = None, cache_dir: CacheDir = None) -> None:
+    """Images per second of training, of its input and of its steps.
+
+    Examples:
+        hakuna study training --json benchmark/results/training.json
+    """
+    from benchmark.studies.training_throughput import APPLICATION, measure_training
+    from benchmark.timing.harness import n_workers
+
+    with working_in(cache_dir) as work:
+        figures = measure_training(work, n_workers(), command_line(), backbone or APPLICATION)
+    show_figures(figures, json)
+
+
+for command in (ablation, demo_bundle, gate_experiments, neighbourhood, scaling, training):
+    app.command(help=help_of(command))(command)

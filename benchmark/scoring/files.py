@@ -1,0 +1,55 @@
+"""A submission file judged by a labels file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from benchmark.scoring.bootstrap import N_RESAMPLES
+from benchmark.scoring.report import ScoreReport, report
+from benchmark.scoring.strata import strata_of
+from inference.core.labels import EPSILON
+from inference.dataset.label_tables import read_labels, read_submission
+
+StrPath = str | os.PathLike[str]
+
+
+def score(
+    submission: StrPath,
+    labels: StrPath,
+    *,
+    compare: StrPath | None = None,
+    metadata: StrPath | None = None,
+    sites: StrPath | None = None,
+    epsilon: float = EPSILON,
+    resamples: int = N_RESAMPLES,
+) -> ScoreReport:
+    """Score a submission: mean log loss with its interval, by class and by site, calibration, headline figures.
+
+    Parameters
+    ----------
+    submission : CSV file with `seq_id` and a probability (0-1) for each of the 54 labels
+    labels : CSV file with `seq_id` and 54 columns of 0 and 1
+    compare : another submission: the difference with its interval
+    metadata : CSV file of the photos: scores by hour, day and night, number of frames
+    sites : CSV file with `seq_id` and `site`; default: from public ids, else from folders of photos
+    epsilon : probabilities are clipped to [epsilon, 1 - epsilon]
+    resamples : draws of the bootstrap over sites
+
+    Raises
+    ------
+    InputError
+        A file is missing or damaged, or the submission does not have the sequences of the labels.
+
+    Examples
+    --------
+    >>> result = score("season/test_labels.csv", "season/test_labels.csv", metadata="season/test_metadata.csv")
+    >>> result.n_sequences, round(result.log_loss, 6)
+    (12, 0.0)
+    """
+    truth = read_labels(Path(labels))
+    strata = strata_of(truth.seq_ids, Path(metadata) if metadata else None, Path(sites) if sites else None)
+    other = read_submission(Path(compare)) if compare else None
+    return report(
+        read_submission(Path(submission)), truth, strata, against=other, epsilon=epsilon, n_resamples=resamples
+    )

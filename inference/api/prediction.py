@@ -1,0 +1,193 @@
+"""Photos -> submission, and what that would take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from inference.api.arguments import Progress, StrPath
+from inference.api.jobs import build_job, ignore_progress, run_options
+from inference.core.choices import DecoderName, EngineName, Precision, Preset
+from inference.core.errors import DegradedError, HakunaError
+from inference.process.progress import RunState
+
+
+def predict(
+    photos: StrPath,
+    bundle: StrPath,
+    out: StrPath,
+    *,
+    metadata: StrPath | None = None,
+    submission_format: StrPath | None = None,
+    features: StrPath | None = None,
+    flip_tta: bool = True,
+    resize: Preset | str | None = None,
+    restart: bool = False,
+    workers: int | None = None,
+    batch_size: int | None = None,
+    decoder: DecoderName | str | None = None,
+    engine: EngineName | str | None = None,
+    precision: Precision | str | None = None,
+    budget: float | str | None = None,
+    fail_if_degraded: bool = False,
+    max_failures: float | str | None = None,
+    read_timeout: float | str | None = None,
+    shard: str | None = None,
+    on_progress: Progress | None = None,
+    state: RunState | None = None,
+) -> dict[str, Any]:
+    """Predict every sequence of a folder of photos and write `submission.csv`, as `hakuna predict` does.
+
+    Records of the same run that are in `out` are kept, a finished run is verified and left alone.
+
+    Parameters
+    ----------
+    photos : folder with the photos and, unless given below, the CSV files
+    bundle : folder of the model bundle
+    out : output folder, made if need be; one run at a time writes to it
+    metadata : CSV file; default `test_metadata.csv` in `photos`
+    submission_format : CSV file; default `submission_format.csv` in `photos`; "none": every sequence of the metadata
+    features : also write the stackers' matrix to this .npz file
+    flip_tta : average with mirror images; False makes training features of stackers
+    resize : reference resize, "quarter" or "quarter+jpeg"; default: the bundle's
+    restart : start over where `out` has records
+    workers : threads that read and decode photos, 1 to 256; default: one per core
+    batch_size : sequences that go through the networks together, 1 to 1024; default 8; does not change the result
+    decoder : "auto", "pillow", "fast" or "dali"
+    engine : "auto", "tensorflow" or "openvino"
+    precision : "float32" or "mixed", which is used only if it proves itself at the start
+    budget : seconds from now, or a text such as "8h", within which a submission must exist. A run that is still busy at
+        the last moment gives the best submission so far its final name and then **ends the process**
+    fail_if_degraded : raise DegradedError (exit code 6) where the budget was too short for everything
+    max_failures : share of the photos that may fail, 0 to 1, or a text such as "5%"; default 1
+    read_timeout : seconds, or a text, after which reading a photo is given up; default 60
+    shard : "I/N": only the I-th of N parts of the sequences; leaves records for `merge`, no submission
+    on_progress : called after every batch
+    state : how far the run is; setting its `stop_signal` in another thread stops the run with progress saved
+
+    Returns
+    -------
+    The content of `run.json`.
+
+    Raises
+    ------
+    UsageError
+        An argument makes no sense.
+    InputError
+        Photos, metadata or submission format are missing or damaged.
+    BundleError, OutputError, LockedError, CheckpointError, TooManyFailuresError, UnusableGpuError
+        See `inference.core.errors`.
+
+    Examples
+    --------
+    >>> report = predict("season", "bundle", "results", workers=2)
+    >>> report["counts"]["sequences"]
+    12
+    """
+    from inference.process.lock import locked
+    from inference.settings.settings import load_settings
+
+    settings = load_settings(
+        workers=workers,
+        batch_size=batch_size,
+        decoder=decoder,
+        engine=engine,
+        precision=precision,
+        budget=budget,
+        max_failures=max_failures,
+        read_timeout=read_timeout,
+    )
+    options = run_options(settings, restart=restart, features=features, fail_if_degraded=fail_if_degraded)
+    state = state or RunState()
+    with locked(Path(out)) as folder:
+        job = build_job(
+            photos,
+            bundle,
+            metadata=metadata,
+            submission_format=submission_format,
+            flip_tta=flip_tta,
+            resize=resize,
+            shard=shard,
+            decoder=settings.decoder,
+            engine=settings.engine,
+            precision=settings.precision,
+        )
+        from inference.run import pipeline
+
+        report = pipeline.predict(job, folder, options, on_progress or ignore_progress, state)
+    if fail_if_degraded and report["degraded"]:
+        raise DegradedError(f"{out}: must not be degraded, but the time budget was too short; see run.json")
+    return report
+
+
+def plan(
+    photos: StrPath,
+    bundle: StrPath,
+    out: StrPath,
+    *,
+    metadata: StrPath | None = None,
+    submission_format: StrPath | None = None,
+    features: StrPath | None = None,
+    flip_tta: bool = True,
+    resize: Preset | str | None = None,
+    restart: bool = False,
+    workers: int | None = None,
+    batch_size: int | None = None,
+    decoder: DecoderName | str | None = None,
+    engine: EngineName | str | None = None,
+    precision: Precision | str | None = None,
+    budget: float | str | None = None,
+    max_failures: float | str | None = None,
+    read_timeout: float | str | None = None,
+    shard: str | None = None,
+    state: RunState | None = None,
+) -> tuple[dict[str, Any], HakunaError | None]:
+    """Estimate what `predict` with the same arguments would meet and take, and touch nothing.
+
+    Every file is looked at, and a few batches are measured.
+
+    Returns
+    -------
+    Figures (seconds, bytes, counts) that are ready for JSON, and the error with which the run would end: OutputError,
+    TooManyFailuresError or DoesNotFitError; None where nothing stands against it.
+
+    Raises
+    ------
+    HakunaError
+        What `predict` would raise at its start.
+
+    Examples
+    --------
+    >>> figures, problem = plan("season", "bundle", "results", budget="8h", workers=2)
+    >>> figures["sequences"], figures["fits"], problem
+    (12, True, None)
+    """
+    from inference.settings.settings import load_settings
+
+    settings = load_settings(
+        workers=workers,
+        batch_size=batch_size,
+        decoder=decoder,
+        engine=engine,
+        precision=precision,
+        budget=budget,
+        max_failures=max_failures,
+        read_timeout=read_timeout,
+    )
+    options = run_options(settings, restart=restart, features=features)
+    job = build_job(
+        photos,
+        bundle,
+        metadata=metadata,
+        submission_format=submission_format,
+        flip_tta=flip_tta,
+        resize=resize,
+        shard=shard,
+        decoder=settings.decoder,
+        engine=settings.engine,
+        precision=settings.precision,
+    )
+    from inference.run import plan as planning
+
+    figures = planning.plan(job, Path(out), options, state or RunState())
+    return figures, planning.reason_not_to_run(figures, Path(out), options)

@@ -1,0 +1,104 @@
+"""Records -> submission: of an earlier run, or of shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from inference.api.arguments import StrPath, optional_path
+from inference.api.results import open_bundle
+from inference.process.progress import RunState
+
+
+def restack(
+    run: StrPath, bundle: StrPath, out: StrPath, *, features: StrPath | None = None, state: RunState | None = None
+) -> dict[str, Any]:
+    """Repeat aggregation and stacking on the records of an earlier run: no photo, no network.
+
+    Parameters
+    ----------
+    run : folder with the records
+    bundle : folder of the model bundle; it must have the networks that the records were made with
+    out : output folder of the new submission; may be `run`
+    features : also write the stackers' matrix to this .npz file
+    state : see `predict`
+
+    Returns
+    -------
+    The content of `run.json`.
+
+    Raises
+    ------
+    CheckpointError
+        There are no records, or those of other networks.
+    BundleError, OutputError, LockedError
+        See `inference.core.errors`.
+
+    Examples
+    --------
+    >>> report = predict("season", "bundle", "results", workers=2)
+    >>> restack("results", "bundle", "again")["files"] == report["files"]
+    True
+    """
+    from inference.process.lock import locked
+
+    with locked(Path(out)):
+        return _second_phase(run, bundle, out, features, state or RunState())
+
+
+def merge(
+    shards: Iterable[StrPath],
+    bundle: StrPath,
+    out: StrPath,
+    *,
+    features: StrPath | None = None,
+    state: RunState | None = None,
+) -> dict[str, Any]:
+    """Join the records of shards and write the submission: the bytes of a run that was not cut.
+
+    Parameters
+    ----------
+    shards : output folders of `predict(..., shard="I/N")`, in any order; some may be there twice
+    bundle : folder of the model bundle that they were made with
+    out : output folder of the whole run
+    features : also write the stackers' matrix to this .npz file
+    state : see `predict`
+
+    Returns
+    -------
+    The content of `run.json`.
+
+    Raises
+    ------
+    CheckpointError
+        The shards belong to different runs, or leave sequences out.
+    BundleError, OutputError, LockedError
+        See `inference.core.errors`.
+
+    Examples
+    --------
+    >>> for number in (1, 2):
+    ...     part = predict("season", "bundle", f"part{number}", shard=f"{number}/2", workers=2)
+    >>> merge(["part2", "part1"], "bundle", "whole")["counts"]["sequences"]
+    12
+    """
+    from inference.process.lock import locked
+    from inference.run.merge import merge_records
+
+    state = state or RunState()
+    with locked(Path(out)):
+        merge_records([Path(one) for one in shards], Path(out), state.check)
+        return _second_phase(out, bundle, out, features, state)
+
+
+def _second_phase(
+    records: StrPath, bundle: StrPath, out: StrPath, features: StrPath | None, state: RunState
+) -> dict[str, Any]:
+    opened = open_bundle(bundle)
+    from inference.ensemble.estimator import Estimator
+    from inference.outputs.run_report import RunMetadata
+    from inference.run.records_to_submission import records_to_submission
+
+    facts = RunMetadata(state=state)
+    return records_to_submission(Path(records), Estimator(opened), Path(out), optional_path(features), facts)
