@@ -1,7 +1,5 @@
 """A console whose tables keep their columns in logs."""
 
-from __future__ import annotations
-
 from rich.console import Console
 from rich.table import Table
 

@@ -1,7 +1,5 @@
 """The machine that a figure comes from."""
 
-from __future__ import annotations
-
 import os
 import platform
 from datetime import UTC, datetime

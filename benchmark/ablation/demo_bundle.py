@@ -1,7 +1,5 @@
 """The demo bundle: small networks of the ablation study with few stackers, small enough for git, and where it comes from."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The ablation study with one seed."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """How large the ablation study is."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from benchmark.ablation.steps import TrainedNetwork

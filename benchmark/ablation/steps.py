@@ -1,7 +1,5 @@
 """The steps of the published solution as recipes of small networks."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The ablation study: all steps over several seeds."""
 
-from __future__ import annotations
-
 import statistics
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A device that is not there: what it could do at best, and what share of that is believed, with the reason."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal, Self
 

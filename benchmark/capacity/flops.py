@@ -3,8 +3,6 @@
 A multiply-add counts as two operations. Counted are convolutions and matrix products, which are nearly everything.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 `inference.execution.throughput` puts the parts together, as it does for a run with a budget.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 

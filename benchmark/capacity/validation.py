@@ -1,7 +1,5 @@
 """Are projections right? Three workloads are projected and run; the figures are committed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

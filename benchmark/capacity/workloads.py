@@ -1,7 +1,5 @@
 """What there is to do: how many sequences, with how many photos, of which size."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal, Self
 

@@ -1,7 +1,5 @@
 """The committed figures as one page that needs nothing but itself."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 Lines differ by marker and dash as well as by colour (Okabe and Ito's, which colour-blind people tell apart).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Colours and the frame that all plots share."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

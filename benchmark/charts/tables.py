@@ -1,7 +1,5 @@
 """Figures as tables for people."""
 
-from __future__ import annotations
-
 from rich.table import Table
 
 from benchmark.capacity.device_profiles import Assumption, Profile

@@ -1,7 +1,5 @@
 """The command `hakuna`: puts the commands of the three packages together."""
 
-from __future__ import annotations
-
 import os
 import sys
 from contextlib import suppress

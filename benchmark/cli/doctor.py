@@ -1,19 +1,15 @@
 """`hakuna doctor`."""
 
-from __future__ import annotations
-
 import tempfile
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from benchmark.selftest.doctor import Check
 from inference.cli.options import JsonTarget
 from inference.cli.printing import show_or_write
-
-if TYPE_CHECKING:  # it would load NumPy
-    from benchmark.selftest.doctor import Check
 
 
 def doctor(

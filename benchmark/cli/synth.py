@@ -1,7 +1,5 @@
 """`hakuna synth` and `hakuna demo`."""
 
-from __future__ import annotations
-
 import re
 import time
 from pathlib import Path

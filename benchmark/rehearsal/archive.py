@@ -1,7 +1,5 @@
 """A participant's archive: checked before anything is written, then unpacked to disk member by member."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat

@@ -1,7 +1,5 @@
 """The contract's container, by the machine's Docker engine, with every protection it has."""
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

@@ -1,7 +1,5 @@
 """A participant's archive under the competition's contract: check, unpack, run, check the submission, report."""
 
-from __future__ import annotations
-
 import time
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """What the container runs, decided by what is mounted: a prediction with the bundle, or a participant's archive."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Whether a run is alive: its heartbeat is young and it has not failed."""
 
-from __future__ import annotations
-
 import json
 import time
 from pathlib import Path

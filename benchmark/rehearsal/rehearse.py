@@ -1,7 +1,5 @@
 """`hakuna rehearse`: a participant's archive under the competition's contract on this machine, timed, checked and scored."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

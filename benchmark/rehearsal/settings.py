@@ -1,7 +1,5 @@
 """Operational settings of the contract's runner: the container's environment, or the command line of a rehearsal."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Whether a submission is one: the rows and columns of the format, in its order, every number finite and in [0, 1]."""
 
-from __future__ import annotations
-
 import csv
 import os
 import stat

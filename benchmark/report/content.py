@@ -1,7 +1,5 @@
 """A finished run -> what the page shows of it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What is to be shown -> one HTML file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape

@@ -1,7 +1,5 @@
 """What the networks saw of a sequence, as small pictures: its frames, what stays, what moves."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Iterator

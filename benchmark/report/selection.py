@@ -1,7 +1,5 @@
 """Which sequences are worth a look: the worst of each class, or without labels the most and the least confident."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice

@@ -1,7 +1,5 @@
 """The competition's contract: its names, its time limit, its rules."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A Python interpreter for participants' programs: all packages of this one, but not our own."""
 
-from __future__ import annotations
-
 import os
 import site
 import sys

@@ -1,7 +1,5 @@
 """The processes that a program started."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 from collections.abc import Iterator, Mapping

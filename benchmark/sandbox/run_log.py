@@ -1,7 +1,5 @@
 """The log of a program, limited in size."""
 
-from __future__ import annotations
-
 import os
 import threading
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where a participant's program runs, and what keeps it there."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

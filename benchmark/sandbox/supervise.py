@@ -1,7 +1,5 @@
 """One program under supervision: all its output is kept, its time ends, and nothing that it started outlives it."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -5,8 +5,6 @@ sequences. Every statistic here is a mean over sequences, so a draw needs only e
 is ever copied.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Calibration: of the sequences that got 0.3 for zebra, does three tenths show one?"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

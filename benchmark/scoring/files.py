@@ -1,7 +1,5 @@
 """A submission file judged by a labels file."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

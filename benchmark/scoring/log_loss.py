@@ -1,7 +1,5 @@
 """The competition's metric: mean over classes of the binary log loss, and what each class contributes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Everything that `hakuna score` can tell of a submission, as one document with a schema that stays."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

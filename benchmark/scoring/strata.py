@@ -1,7 +1,5 @@
 """Where and when each sequence was taken: what scores are broken down by, and what the bootstrap draws."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ fitted on half of the sites and scored on the other half, then the other way rou
 that it was chosen on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

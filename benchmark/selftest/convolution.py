@@ -4,8 +4,6 @@ A process of its own, as libraries that do not fit a card end the process that c
 each device. All numbers are small and whole, so every device must answer exactly.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import sys

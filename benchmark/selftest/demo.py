@@ -1,7 +1,5 @@
 """A whole run from nothing: an unseen synthetic season, the demo bundle, a prediction, its score and its report."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import dataclass
 from pathlib import Path

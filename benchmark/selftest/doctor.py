@@ -1,7 +1,5 @@
 """`hakuna doctor`: whether this machine can do what runs need, found out by doing it."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

@@ -5,8 +5,6 @@ worked out with a pencil. It prints a line of JSON for each engine. Nothing of t
 expectation.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import math

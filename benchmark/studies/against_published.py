@@ -1,7 +1,5 @@
 """Ours against the published program's way of working: both in one run, on the same photos and the same networks."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -6,7 +6,7 @@ import os
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +14,11 @@ from benchmark.provenance import origin
 from benchmark.timing.measure import elapsed
 from inference.core.choices import DecoderName, Preset
 from inference.core.errors import UsageError
-from inference.core.sequences import FrameFailure
+from inference.core.sequences import FrameFailure, Pixels
 from inference.images.decode_pillow import DecodeError
 from inference.images.decoder import Decoder, find_decoder, has_dali
 from inference.images.reading import read_image_file
 from inference.storage.local import LocalFolder
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
 
 DECODERS = (DecoderName.PILLOW, DecoderName.FAST, DecoderName.DALI)
 PHOTOS = 48

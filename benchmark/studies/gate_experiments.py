@@ -1,7 +1,5 @@
 """Does the regression gate tell a slow stage from a busy machine? Experiments whose figures are committed."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator

@@ -1,7 +1,5 @@
 """How fast, and in how much memory, the neighbours of every public sequence are found."""
 
-from __future__ import annotations
-
 import multiprocessing
 import re
 import time

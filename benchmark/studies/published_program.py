@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from inference.core.choices import DecoderName, Preset
 from inference.core.iteration import batched
-from inference.core.sequences import ImageSize, Sequence, View, ViewKey
+from inference.core.sequences import ImageSize, Probabilities, Sequence, View, ViewKey
 from inference.images.decoder import decode_sequences, find_decoder
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import make_views, same_size
@@ -28,8 +28,6 @@ from models.spec.recipe import InputRecipe, Recipe
 
 if TYPE_CHECKING:
     import keras
-
-    from inference.core.sequences import Probabilities
 
 N_READERS = 3
 BATCH = 16

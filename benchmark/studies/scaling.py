@@ -4,8 +4,6 @@ The published ensemble's outputs and stackers, but tiny networks on small views,
 is measured is everything around the networks, start, reading, queues, records, aggregation, stackers, submission.
 """
 
-from __future__ import annotations
-
 import csv
 import statistics
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Whether training waits for its photos: images a second of the input pipeline, of the steps, and of both together."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Animals from the side: drawn in the middle of a small picture, then laid into the photo."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace

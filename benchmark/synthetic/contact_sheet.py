@@ -1,7 +1,5 @@
 """Many photos on one page, so that a person can look at a season; real ones beside it, if there are any."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

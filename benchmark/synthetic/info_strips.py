@@ -1,7 +1,5 @@
 """The line that cameras burn into the bottom of their photos: several makes, several looks."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from enum import StrEnum
 

@@ -4,8 +4,6 @@ Most bursts are empty. The others belong to visits: some animals of a species co
 several times, and often reach the camera next to it seconds to minutes later.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """What a camera always sees, and what light, wind and night make of it."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import cache

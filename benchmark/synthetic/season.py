@@ -5,8 +5,6 @@ others animals walk from frame to frame, and often reach the next camera minutes
 real cameras do it. The same seed gives the same bytes, whatever the number of workers.
 """
 
-from __future__ import annotations
-
 import csv
 import math
 import multiprocessing

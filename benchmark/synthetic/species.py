@@ -1,7 +1,5 @@
 """What the 53 species look like from the side, how they live, and how often they come by."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from enum import StrEnum

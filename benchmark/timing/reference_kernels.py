@@ -3,8 +3,6 @@
 Nothing of the project runs in here, so only the machine, its load and its libraries change what it takes.
 """
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Callable

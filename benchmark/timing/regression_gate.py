@@ -1,7 +1,5 @@
 """Has anything become slower? Compared by ratios to reference kernels, so that the machine's own speed drops out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Photos to time with: a few are drawn, and many sequences show them, so that a long season costs little to make."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What `hakuna bench stages --json` writes: the schema, and reading it back."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -1,13 +1,11 @@
 """The parts of a run as stages that can be repeated, made of the very functions that a run is made of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.timing.measure import Stage
 from benchmark.timing.reference_kernels import Kernel
@@ -17,7 +15,7 @@ from inference.bundle.reader import Bundle
 from inference.core.choices import Precision
 from inference.core.errors import UsageError
 from inference.core.iteration import batched
-from inference.core.sequences import FrameFailure, ImageSize, Sequence, ViewedSequence
+from inference.core.sequences import FrameFailure, ImageSize, Pixels, Sequence, ViewedSequence
 from inference.ensemble.estimator import Estimator
 from inference.execution.job import RunOptions
 from inference.execution.local_executor import LocalExecutor
@@ -36,9 +34,6 @@ from inference.records.jsonl import RecordWriter
 from inference.records.schema import RECORDS_NAME, Record
 from inference.run.records_to_submission import records_to_submission
 from inference.run.resume import records_header
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels
 
 FRAMES = (1, 3)
 """Numbers of frames that are timed; two lie in between."""

@@ -1,7 +1,5 @@
 """What arguments may be."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from enum import StrEnum

@@ -1,19 +1,15 @@
 """From paths to a job, and from a job to its results. Programs of this project that need a job get it here."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from inference.api.arguments import Progress, StrPath, choice, optional_path
+from inference.bundle.reader import Bundle
 from inference.core.choices import DecoderName, EngineName, Precision, Preset
 from inference.core.errors import InputError
-
-if TYPE_CHECKING:  # these would load NumPy and pydantic
-    from inference.bundle.reader import Bundle
-    from inference.execution.job import Job, RunOptions
-    from inference.settings.settings import Settings
+from inference.execution.job import Job, RunOptions
+from inference.settings.settings import Settings
 
 EVERY_SEQUENCE = "none"
 """As a submission format: every sequence of the metadata."""

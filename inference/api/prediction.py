@@ -1,7 +1,5 @@
 """Photos -> submission, and what that would take."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Records -> submission: of an earlier run, or of shards."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ LightGBM 4.7 reads a model text without looking: a child that is not there, a ci
 does not fit ends in SIGSEGV, SIGABRT, an endless loop or silently fewer trees. Nothing of that can be caught.
 """
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The trees of a LightGBM text file: every array read and checked."""
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 A SavedModel is a program. Its operations are read here without TensorFlow, before any engine sees the file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path

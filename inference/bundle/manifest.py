@@ -1,7 +1,5 @@
 """The manifest of a model bundle: what the science is, which files carry it, and whether they are intact."""
 
-from __future__ import annotations
-
 import json
 from enum import StrEnum
 from pathlib import PurePosixPath

@@ -1,7 +1,5 @@
 """Opening a bundle: the manifest is read, every file is verified."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import stat

@@ -1,7 +1,5 @@
 """Arguments and options that several commands have: they mean the same in each."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`hakuna predict`, `plan`, `restack` and `merge`."""
 
-from __future__ import annotations
-
 from json import dumps
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """What a command sets up around its work: the log, signals that end it in order, a bar."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Names that command lines, settings and bundles choose from."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What is read from files as data: one strict model, one reader of TOML, one form of its errors."""
 
-from __future__ import annotations
-
 import reprlib
 import tomllib
 from pathlib import Path

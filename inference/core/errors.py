@@ -1,7 +1,5 @@
 """One error a cause, each with its exit code."""
 
-from __future__ import annotations
-
 SIGNAL_EXIT_BASE = 128
 """Exit code of a program that a signal ended, less the signal's number."""
 

@@ -1,7 +1,5 @@
 """Files that are either absent, old or complete, and their hashes."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Iterating in batches, and ahead of the consumer."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor

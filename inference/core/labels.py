@@ -1,7 +1,5 @@
 """The 54 labels and their priors."""
 
-from __future__ import annotations
-
 CLASS_PRIORS: dict[str, float] = {
     "aardvark": 0.000310,
     "aardwolf": 0.000171,

@@ -1,7 +1,5 @@
 """Photos of a camera -> bursts: those that were taken together, in the order in which they were taken."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Which camera a folder of photos belongs to: the one rule for `metadata`, `export` and `score`."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """What the photos of a job look like from outside: their folder entries, nothing is opened."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """CSV files of one number per sequence and class: submissions and labels, as arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice

@@ -1,7 +1,5 @@
 """The competition's CSV files -> sequences, whatever the order of their rows."""
 
-from __future__ import annotations
-
 import csv
 import re
 import sys

@@ -1,7 +1,5 @@
 """Photos as they come from the field -> bursts: a folder of memory cards, or a COCO Camera Traps file."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Records -> one estimate a sequence, by medians over networks and sizes and a weighted mean over frames."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 `start_probe` returns at once and `wait` at its end, so that it runs while the networks are loaded.
 """
 
-from __future__ import annotations
-
 import atexit
 import json
 import os

@@ -3,8 +3,6 @@
 It may die at any moment: that is what it is for.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import resource

@@ -1,7 +1,5 @@
 """The LightGBM stackers: features -> better estimates for the common classes."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import sys

@@ -1,7 +1,5 @@
 """The deadline: what was measured decides how much effort, and which precision, the sequences that are left get."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Where records are computed: the seam between the driver of a run and whoever does the work."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol

@@ -1,23 +1,18 @@
 """What to compute, how to run it, and the header of the records that it leaves."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from inference.bundle.passes import Effort, passes_for, relative_cost
+from inference.bundle.reader import Bundle
 from inference.core.choices import DEFAULT_BATCH_SIZE, DEFAULT_READ_TIMEOUT, DecoderName, EngineName, Precision, Preset
 from inference.core.errors import UsageError
 from inference.core.sequences import Sequence
+from inference.dataset.metadata import Plan
 from inference.process.read_timeout import ReadTimeout
 from inference.storage.opening import TimedStorage, open_storage
-
-if TYPE_CHECKING:
-    from inference.bundle.reader import Bundle
-    from inference.dataset.metadata import Plan
 
 ROUNDING = 1e-6
 """Of a photo: far more than a float errs with a billion of them."""

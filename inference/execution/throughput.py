@@ -5,8 +5,6 @@ cores: a call of a network that competes with decoding waits for its slowest thr
 networks, alone, leave some of each core idle (benchmark/results/projection_validation.json).
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Sequences -> views, ahead of the networks; views -> records."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 

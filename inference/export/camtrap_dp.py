@@ -1,7 +1,5 @@
 """Finished runs as a Camera Trap Data Package: Camtrap DP 1.0.2, observations of events."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a Camera Trap Data Package needs beside the photos: the file of `hakuna export --project`."""
 
-from __future__ import annotations
-
 from datetime import timedelta, timezone
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """`hakuna export`: a finished run and its metadata -> a file or folder for other programs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path

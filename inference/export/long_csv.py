@@ -1,7 +1,5 @@
 """One row a sequence and label, as CSV."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the 53 species labels are called by science: the finest taxon of which a label is certain."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from inference.core.labels import EMPTY, LABELS

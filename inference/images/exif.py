@@ -1,7 +1,5 @@
 """When a JPEG photo was taken, from its first few kilobytes: all that is needed of EXIF, without a decoder."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The segments of a JPEG file, as Pillow and libjpeg step through them: what it announces, without decoding it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """A photo of a storage -> bytes that are safe to hand to a decoder."""
 
-from __future__ import annotations
-
 from inference.core.sequences import FailureReason, FrameFailure
 from inference.images import jpeg
 from inference.storage.interface import PhotoStorage

@@ -8,8 +8,6 @@ Both directions are one function along the first axis, each row of which holds a
 the photo is turned, one strip of rows after the other, so that its channels need not be split.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import lru_cache

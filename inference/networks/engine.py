@@ -1,7 +1,5 @@
 """Which engine runs the networks, and in which precision."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """One frozen SavedModel -> a callable, with TensorFlow. The only module of `inference` that imports it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path

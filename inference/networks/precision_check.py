@@ -1,7 +1,5 @@
 """Whether a lower precision does no harm: both run on the first photos, and the probabilities are compared."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a finished run left in its folder, for exports and reports."""
 
-from __future__ import annotations
-
 import csv
 import json
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The best submission so far: complete at any moment, finished sequences real, the others with the priors."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time

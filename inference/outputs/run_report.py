@@ -1,7 +1,5 @@
 """`run.json`: what a run was, what it met, and the hashes that show later whether its files are intact."""
 
-from __future__ import annotations
-
 import json
 import platform
 from collections import Counter

@@ -1,7 +1,5 @@
 """The submission: checked, in one fixed number format, and under its name only when it is complete."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

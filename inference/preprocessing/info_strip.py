@@ -4,8 +4,6 @@ Where it stands depends on the camera. The rules are those of the published prog
 at the first frame, each at what the earlier ones left of it, and what they find is blackened in all frames.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

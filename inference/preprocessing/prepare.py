@@ -1,7 +1,5 @@
 """Sequences -> what the networks are given."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 

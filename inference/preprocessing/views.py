@@ -1,7 +1,5 @@
 """Quarter frames -> what the networks look at: frames, their mean, and what moved between them."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import TypeVar
 

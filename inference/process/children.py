@@ -1,7 +1,5 @@
 """Processes that we start to share work with."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import threading

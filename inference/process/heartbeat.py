@@ -1,7 +1,5 @@
 """`status.json`, written anew every few seconds."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

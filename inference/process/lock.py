@@ -1,7 +1,5 @@
 """One run a folder."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 from collections.abc import Iterator

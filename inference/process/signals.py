@@ -1,7 +1,5 @@
 """Signals end a run in order."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -1,7 +1,5 @@
 """Seconds per stage, added up over threads."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import defaultdict

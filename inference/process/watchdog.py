@@ -1,7 +1,5 @@
 """The deadline holds whatever the run is doing."""
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

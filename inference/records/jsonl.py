@@ -1,7 +1,5 @@
 """Records as checksummed lines of a file."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

@@ -1,7 +1,5 @@
 """What the parts of a run share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The records of shards -> the records of one run."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing

@@ -1,7 +1,5 @@
 """Phase 1: every photo is read once, every network sees what exists, every sequence leaves one record."""
 
-from __future__ import annotations
-
 import math
 import time
 from contextlib import closing

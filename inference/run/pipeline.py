@@ -1,7 +1,5 @@
 """The order of things: photos -> records (phase 1), records -> submission (phase 2)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace

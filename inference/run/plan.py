@@ -1,7 +1,5 @@
 """What a run would meet and take, found out without touching anything."""
 
-from __future__ import annotations
-
 import os
 import resource
 import shutil

@@ -1,7 +1,5 @@
 """Which precision the networks run in: the one that was asked for, if a comparison with float32 allows it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any

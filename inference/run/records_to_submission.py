@@ -1,7 +1,5 @@
 """Phase 2: records -> aggregation -> (neighbours) -> stackers -> submission."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack

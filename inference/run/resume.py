@@ -1,7 +1,5 @@
 """What an earlier run left in the output folder: whose it is, and how much of it stays."""
 
-from __future__ import annotations
-
 import hashlib
 from array import array
 from collections.abc import Callable

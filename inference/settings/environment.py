@@ -1,7 +1,5 @@
 """What libraries read from the environment when they are imported. Set by main programs, never by an import."""
 
-from __future__ import annotations
-
 import os
 
 DEFAULTS = {

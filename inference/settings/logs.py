@@ -1,7 +1,5 @@
 """How a run reports while it runs: console lines and a bar for people, JSON lines for programs."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -1,7 +1,5 @@
 """Operational settings: how to run, never what to compute. The science is in the bundle."""
 
-from __future__ import annotations
-
 import os
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """The seam for photos: what a place where photos lie offers, whatever kind of place it is."""
 
-from __future__ import annotations
-
 from typing import NamedTuple, Protocol
 
 from inference.core.sequences import FailureReason, FrameFailure

@@ -1,7 +1,5 @@
 """Photos in a folder of this machine: safe paths, folder entries, regular files."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Photos in memory: a double for tests of whatever reads photos. No folder and no mount is needed to make one fail."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Collection, Mapping
 

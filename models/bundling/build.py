@@ -1,7 +1,5 @@
 """Trained networks and stackers of this project -> a bundle."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

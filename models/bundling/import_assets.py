@@ -1,7 +1,5 @@
 """Keras networks and LightGBM boosters under the names of a recipe -> a bundle, whole and checked, or nothing."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import shutil

@@ -1,7 +1,5 @@
 """A model bundle -> an archive in the competition's format that runs with nothing but the runtime's packages."""
 
-from __future__ import annotations
-
 import hashlib
 import stat
 import zipfile

@@ -3,8 +3,6 @@
 The archive brings the program and the model bundle; everything else is in the runtime.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

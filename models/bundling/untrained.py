@@ -3,8 +3,6 @@
 Their predictions scatter around the class priors and mean nothing; a bundle made of them is marked as a demo.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import keras

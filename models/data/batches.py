@@ -1,7 +1,5 @@
 """Sequences of the training seasons -> batches of network inputs, through the pipeline's own views."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from dataclasses import dataclass
 

@@ -8,8 +8,6 @@ that was missing, was repaired or belongs to another data set is never taken for
 Frames are cached before the info strip is blackened and before anything depends on a network.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os
@@ -21,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import structlog
@@ -31,14 +29,11 @@ from inference.core.choices import Preset
 from inference.core.errors import CheckpointError, InputError, LockedError, OutputError
 from inference.core.files import output_errors
 from inference.core.iteration import batched, prefetch
-from inference.core.sequences import IO_FAILURES, FailureReason, FrameFailure
+from inference.core.sequences import IO_FAILURES, FailureReason, FrameFailure, Pixels, Sequence
 from inference.images.decoder import DecodedSequence, Decoder, decode_sequences
 from inference.process.lock import locked
 from inference.storage.interface import Entry
 from inference.storage.opening import TimedStorage
-
-if TYPE_CHECKING:
-    from inference.core.sequences import Pixels, Sequence
 
 log = structlog.get_logger()
 

@@ -1,7 +1,5 @@
 """Which season a sequence belongs to, and the names of the files that hold labels."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The networks of the published ensemble and of its earlier steps: fully convolutional, any height and width."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import keras

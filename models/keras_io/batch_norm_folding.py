@@ -4,8 +4,6 @@ Keras writes a batch normalisation as `x * s + (offset - mean * s)` with `s = sc
 that fold this by themselves do so in float32; those that do not go over every activation twice more.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """A Keras network -> a frozen SavedModel that takes pixels as they are, and the proof that it is the same network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any

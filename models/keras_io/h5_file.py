@@ -1,7 +1,5 @@
 """A Keras `.h5` file -> the network in it, without ever running code that the file brings along."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterator

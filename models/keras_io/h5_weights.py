@@ -5,8 +5,6 @@ marshalled Python bytecode) is never read: the architecture is rebuilt, and the 
 position and shape.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The kinds of networks, of their outputs and of their pixels; importing them costs nothing."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 from inference.core.labels import LABELS

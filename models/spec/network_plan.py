@@ -1,7 +1,5 @@
 """A network to train, checked before Keras is imported, which takes seconds."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

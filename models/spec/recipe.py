@@ -1,7 +1,5 @@
 """An ensemble as data: networks, their views and sizes, and how their outputs become one estimate."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Literal, Self

@@ -1,7 +1,5 @@
 """A training schedule as data: growing sizes, staged unfreezing, falling learning rates -> a flat list of epochs."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

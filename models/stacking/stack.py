@@ -1,7 +1,5 @@
 """`hakuna stack`: two seasons of records -> the stackers of one set, or of both; a process for each class, kept when done."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -3,8 +3,6 @@
 The parameters are those of the published program.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

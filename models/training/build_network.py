@@ -1,7 +1,5 @@
 """A plan -> the network it describes, with the weights it starts from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import keras

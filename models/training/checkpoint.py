@@ -1,7 +1,5 @@
 """How far a training is, on disk: weights, optimizer, random state, position and history in one file, whole or absent."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from dataclasses import dataclass, field

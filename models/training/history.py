@@ -1,7 +1,5 @@
 """How a training goes: one line an epoch in `history.jsonl`, the same for TensorBoard, and the time to go in the log."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What to train and how, without TensorFlow."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 

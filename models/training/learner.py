@@ -1,7 +1,5 @@
 """A network that learns: one step, its outputs, which layers are trainable."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

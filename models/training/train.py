@@ -4,8 +4,6 @@ Killed at any moment, the same command goes on from the last checkpoint, and on 
 nothing had happened: order, mirroring and dropout depend on the seed and the position alone.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import time

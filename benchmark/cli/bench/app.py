@@ -1,7 +1,5 @@
 """`hakuna bench`: a sub-command for each question about time. What makes no sense is refused before heavy imports."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`hakuna bench project` and `validate`."""
 
-from __future__ import annotations
-
 import tempfile
 from dataclasses import dataclass
 from json import dumps

@@ -1,7 +1,5 @@
 """What `hakuna bench` and `study` commands share; importing it costs nothing heavy."""
 
-from __future__ import annotations
-
 import json
 import sys
 import tempfile

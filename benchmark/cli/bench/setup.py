@@ -1,7 +1,5 @@
 """Networks and photos to time, off the clock."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`hakuna bench stages`: timing, and the regression gate."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from rich.console import Console

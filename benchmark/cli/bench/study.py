@@ -1,7 +1,5 @@
 """`hakuna study`: what developers run for committed figures and the demo bundle. Hidden from the list of commands."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
