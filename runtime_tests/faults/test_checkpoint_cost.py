@@ -15,7 +15,7 @@ from inference.records.schema import Record, RecordsHeader, outputs_of
 from runtime_tests.faults.conftest import Figures
 
 SECONDS_PER_SEQUENCE = 0.088
-"""The fastest that RUNTIME.md section 5 expects of the published ensemble: 41,000 sequences an hour on a V100."""
+"""The fastest that a desk estimate expects of the published ensemble: 41,000 sequences an hour on a V100."""
 BATCH = 8
 
 

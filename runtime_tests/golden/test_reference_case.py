@@ -1,4 +1,4 @@
-"""The reference case: real photos, and what the published program made of them (provenance: REFERENCE.md section 4)."""
+"""The reference case: real photos, and what the published program made of them (provenance: docs/published.md)."""
 
 from __future__ import annotations
 
