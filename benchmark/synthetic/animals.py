@@ -62,26 +62,20 @@ def draw_animals(
     photo: Pixels, species: Species, animals: list[Animal], horizon: float, frame: int, *, is_night: bool
 ) -> None:
     """Draw all animals of a species as they are at a frame, far ones first."""
-    for animal in animals:
-        moved = replace(animal, x=animal.x + frame * animal.step, stride=animal.stride + 1.9 * frame)
-        _draw(photo, species, moved, horizon, is_night=is_night)
-
-
-def _draw(photo: Pixels, species: Species, animal: Animal, horizon: float, *, is_night: bool) -> None:
     height, width = photo.shape[:2]
-    near = 0.22 + 0.78 * animal.depth
-    shoulder = max(SMALLEST_PIXELS, species.height * ZEBRA_HEIGHT * height * near)
-    if species.label in CLOSE_TO_LENS:
-        shoulder = max(shoulder, 0.16 * height)
-    x, ground = animal.x * width, (horizon + 0.06 + (0.9 - horizon) * animal.depth - animal.lift) * height
-    if not is_night and not animal.lift:
-        cast_shadow(photo, x, ground, shoulder)
-    sprite = Sprite.blank(shoulder, 1 if animal.step > 0 else -1)
-    _SHAPES[species.shape](sprite, species, animal)
-    if is_night and species.shape is not Shape.FLYER:
-        sprite.shine()
-    softness = 0.05 * shoulder if species.label in CLOSE_TO_LENS else 0.006 * shoulder
-    sprite.lay_into(photo, x, ground, max(LEAST_SOFTNESS, softness))
+    is_close = species.label in CLOSE_TO_LENS
+    for start in animals:
+        animal = replace(start, x=start.x + frame * start.step, stride=start.stride + 1.9 * frame)
+        near = 0.22 + 0.78 * animal.depth
+        shoulder = max(SMALLEST_PIXELS, species.height * ZEBRA_HEIGHT * height * near, 0.16 * height * is_close)
+        x, ground = animal.x * width, (horizon + 0.06 + (0.9 - horizon) * animal.depth - animal.lift) * height
+        if not is_night and not animal.lift:
+            cast_shadow(photo, x, ground, shoulder)
+        sprite = Sprite.blank(shoulder, 1 if animal.step > 0 else -1)
+        _SHAPES[species.shape](sprite, species, animal)
+        if is_night and species.shape is not Shape.FLYER:
+            sprite.shine()
+        sprite.lay_into(photo, x, ground, max(LEAST_SOFTNESS, (0.05 if is_close else 0.006) * shoulder))
 
 
 def _four_legged(sprite: Sprite, species: Species, animal: Animal, *, belly: float, tail: tuple[float, float]) -> None:

@@ -129,9 +129,5 @@ def _coat(height: int, width: int) -> npt.NDArray[np.float32]:
 
 def rgb(colour: npt.ArrayLike) -> tuple[int, int, int]:
     """A colour as OpenCV takes it."""
-    red, green, blue = np.asarray(colour, np.float64).tolist()
-    return _level(red), _level(green), _level(blue)
-
-
-def _level(value: float) -> int:
-    return min(255, max(0, int(value)))
+    red, green, blue = np.clip(np.asarray(colour, np.float64), 0, 255).astype(int).tolist()
+    return red, green, blue
