@@ -60,13 +60,12 @@ def in_container(root: Path, scratch: Path | None) -> Iterator[Sandbox]:
     """
     with scratch_folder(scratch) as folder:
         use_root = os.access(root, os.W_OK | os.X_OK) and {one.name for one in root.iterdir()} <= OWN_FOLDERS
-        temporary = folder / "tmp"
         try:
             yield Sandbox(
                 work=root if use_root else _with_data_link(folder, root / DATA_NAME),
                 python=python_without_ours(folder / "python"),
                 prefix=(),
-                environment=_environment(temporary, os.environ.get("HOME", str(temporary))),
+                environment=_environment(str(folder / "tmp"), os.environ.get("HOME")),
                 runner="container",
                 enforced=SUPERVISED,
             )
@@ -91,7 +90,7 @@ def in_process(data: Path, scratch: Path | None, hidden: tuple[Path, ...] = ()) 
                 work=Path(config.work),
                 python=python,
                 prefix=prefix,
-                environment=_environment(Path("/tmp"), "/tmp"),  # noqa: S108  # its own
+                environment=_environment("/tmp"),  # noqa: S108  # its own
                 runner="isolated process (Linux namespaces)",
                 enforced=_all_but(Rule.MEMORY),
                 not_enforced=(Rule.MEMORY, "files of this machine that its user can read are in sight"),
@@ -102,7 +101,7 @@ def in_process(data: Path, scratch: Path | None, hidden: tuple[Path, ...] = ()) 
             work=_with_data_link(folder, data),
             python=python,
             prefix=(),
-            environment=_environment(folder / "tmp", str(folder / "tmp")),
+            environment=_environment(str(folder / "tmp")),
             runner=f"process (no namespaces: {complaint})",
             enforced=SUPERVISED,
             not_enforced=(*_all_but(*SUPERVISED), "/inference exists"),
@@ -120,20 +119,11 @@ def start_environment() -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _environment(temporary: Path, home: str) -> dict[str, str]:
-    passed_on = {
-        name: value
-        for name, value in start_environment().items()
-        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
-    }
-    return {
-        **passed_on,
-        "HOME": home,
-        "TMPDIR": str(temporary),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONNOUSERSITE": "1",
-    }
+def _environment(temporary: str, home: str | None = None) -> dict[str, str]:
+    given = start_environment().items()
+    passed_on = {name: value for name, value in given if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)}
+    own = dict.fromkeys(("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE"), "1")
+    return {**passed_on, "HOME": temporary if home is None else home, "TMPDIR": temporary, **own}
 
 
 @contextmanager
@@ -182,7 +172,7 @@ def _with_data_link(folder: Path, data: Path) -> Path:
 
 
 def _namespaces_config(data: Path, folder: Path, python: Path, hidden: tuple[Path, ...]) -> namespaces.Config:
-    work, root, temporary = folder / "work", folder / "root", folder / "tmp"
+    work, root = folder / "work", folder / "root"
     with output_errors(folder):
         (work / DATA_NAME).mkdir(parents=True)
         root.mkdir()
@@ -191,7 +181,7 @@ def _namespaces_config(data: Path, folder: Path, python: Path, hidden: tuple[Pat
         work=str(work),
         data=str(data.resolve()),
         root=str(root),
-        tmp=str(temporary),
+        tmp=str(folder / "tmp"),
         visible=sorted(path for path in needed if path.startswith("/tmp/")),  # noqa: S108  # replaced by its own
         hidden=[str(path.resolve()) for path in hidden],
     )
