@@ -153,7 +153,7 @@ def _run(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> Proce
             f"{entry.archive.name}: must leave time to run, but unpacking took all {entry.budget:g} s"
         )
     result = supervise(
-        sandbox.command(MAIN_NAME),
+        [*sandbox.prefix, str(sandbox.python), "-u", MAIN_NAME],
         folder=sandbox.work,
         environment={**sandbox.environment, BUDGET_VARIABLE: f"{left:.1f}"},
         log=log,

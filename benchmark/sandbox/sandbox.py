@@ -47,10 +47,6 @@ class Sandbox:
     enforced: tuple[str, ...]
     not_enforced: tuple[str, ...] = ()
 
-    def command(self, name: str) -> list[str]:
-        """What runs a program of the archive, without buffers."""
-        return [*self.prefix, str(self.python), "-u", name]
-
 
 @contextmanager
 def in_container(root: Path, scratch: Path | None) -> Iterator[Sandbox]:
@@ -112,16 +108,10 @@ def _all_but(*rules: Rule) -> tuple[Rule, ...]:
     return tuple(rule for rule in Rule if rule not in rules)
 
 
-def start_environment() -> dict[str, str]:
-    """The variables that this process was started with: importing our packages sets some more."""
-    with open("/proc/self/environ", "rb") as file:
-        pairs = (os.fsdecode(one).partition("=") for one in file.read().split(b"\0") if one)
-    return {name: value for name, _, value in pairs}
-
-
 def _environment(temporary: str, home: str | None = None) -> dict[str, str]:
-    given = start_environment().items()
-    passed_on = {name: value for name, value in given if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)}
+    """Some of the variables that this process was started with, as importing our packages sets more, and ours."""
+    given = (one.partition("=") for one in os.fsdecode(Path("/proc/self/environ").read_bytes()).split("\0"))
+    passed_on = {name: value for name, _, value in given if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)}
     own = dict.fromkeys(("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE"), "1")
     return {**passed_on, "HOME": temporary if home is None else home, "TMPDIR": temporary, **own}
 

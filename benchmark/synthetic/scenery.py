@@ -160,9 +160,8 @@ def _ground_texture(size: ImageSize, random: np.random.Generator) -> Floats:
             texture += np.float32(strength) * smooth_noise(size, cells, random)
     fine = random.normal(0, 1, size).astype(np.float32)
     texture += 9 * cv2.GaussianBlur(fine, (0, 0), sigmaX=0.7, sigmaY=1.6)
-    depth = np.linspace(0.45, 1, size.height, dtype=np.float32)[:, None]
-    textured: Floats = texture * depth
-    return textured
+    texture *= np.linspace(0.45, 1, size.height, dtype=np.float32)[:, None]
+    return texture
 
 
 def _draw_hills(canvas: Pixels, top: int, random: np.random.Generator) -> None:
