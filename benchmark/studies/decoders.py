@@ -1,5 +1,7 @@
 """Decoders side by side on one core: time per photo, pixels against Pillow's, and what damaged files cost."""
 
+from __future__ import annotations
+
 import os
 from functools import partial
 from pathlib import Path
