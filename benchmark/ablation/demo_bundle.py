@@ -19,8 +19,6 @@ PLAN = replace(FULL, name="demo", seeds=(1,), n_sequences=400, n_cameras=10, pho
 """Photos like those of `hakuna demo`, and fewer rounds than the study's: boosters of some ten kilobytes."""
 MOST_STACKED = 4
 MOST_BYTES = 2_000_000
-NAME = "demo"
-PROVENANCE_NAME = "README.md"
 STEP = replace(step_named("5"), number="demo", sets=("S9", "S10"), flip_tta=True)
 """Networks on frames and on the background, both sets of stackers, mirror images: all but the two-branch network."""
 
@@ -38,7 +36,7 @@ def make_demo_bundle(work: Path, out: Path, command: str, n_workers: int) -> Bun
     common = sorted(stacked_classes(labels), key=lambda label: -labels.values[:, LABELS.index(label)].sum())
     stacked = tuple(sorted(common[:MOST_STACKED]))
     stackers = train_stackers(folder, STEP, PLAN, stacked, n_workers)
-    recipe = recipe_of(STEP, PLAN.size, stacked, NAME)
+    recipe = recipe_of(STEP, PLAN.size, stacked, name="demo")
     recipe = recipe.model_copy(update={"description": "Small networks trained on synthetic seasons"})
     bundle = build_bundle(recipe, folder / "networks", stackers, out / "bundle", demo=True)
     n_bytes = sum(path.stat().st_size for path in bundle.folder.rglob("*") if path.is_file())
@@ -46,6 +44,6 @@ def make_demo_bundle(work: Path, out: Path, command: str, n_workers: int) -> Bun
         shutil.rmtree(out)
         raise UsageError(f"--out {out}: must have at most {MOST_BYTES} bytes, got {n_bytes}")
     template = environment(Path(__file__).parent).get_template("demo_bundle.md.j2")
-    with atomic_writer(out / PROVENANCE_NAME) as file:
+    with atomic_writer(out / "README.md") as file:
         file.write(template.render(vars(PLAN), seed=seed, stacked=", ".join(stacked), command=command) + "\n")
     return bundle

@@ -3,11 +3,8 @@
 Only the resize differs from what the network learnt from: the info strip is found as always, and blackened in the photo.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -23,9 +20,6 @@ from inference.images.decode_pillow import decode
 from inference.preprocessing.info_strip import find_strip
 from models.keras_io.h5_file import load_keras_network
 
-if TYPE_CHECKING:
-    import keras
-
 FRAME_WEIGHTS = (1.0, 0.8, 0.5)
 """Of the first, second, third frame, as in the published program."""
 BATCH_FRAMES = 64
@@ -34,7 +28,7 @@ HALF_RANGE = 127.5
 
 def predict_with_direct_resize(network: Path, data: Path, metadata: Metadata, size: ImageSize) -> Table:
     """What a network on frames predicts without the reference resize, frames averaged as always."""
-    model: keras.Model = load_keras_network(network)
+    model = load_keras_network(network)
     seq_ids = sorted(metadata.sequences)
     sums, weights = np.zeros((len(seq_ids), model.output_shape[-1])), np.zeros(len(seq_ids))
     for batch in batched(_weighted_frames(data, metadata, seq_ids, size), BATCH_FRAMES):

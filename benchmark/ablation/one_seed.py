@@ -67,11 +67,9 @@ def seed_folder(work: Path, plan: AblationSize, seed: int) -> Path:
         folder.mkdir(parents=True)
         write_json(mine, path)
     found = read_figures(path) if path.exists() else {}
-    different = [name for name in mine if found.get(name) != mine[name]]
+    different = ", ".join(name for name in mine if found.get(name) != mine[name])
     if different:
-        raise UsageError(
-            f"--cache-dir {folder}: must be of this study, differs in {', '.join(different)}; choose another folder"
-        )
+        raise UsageError(f"--cache-dir {folder}: must be of this study, differs in {different}; choose another folder")
     return folder
 
 
@@ -102,18 +100,6 @@ def prepare(folder: Path, plan: AblationSize, seed: int, n_workers: int, network
         if training.name in networks:
             _train(folder, data, training, plan, seed, n_workers)
     return read_labels(data / TRAIN_LABELS_NAME)
-
-
-def bundle_of(
-    folder: Path, step: Configuration, plan: AblationSize, stacked: tuple[str, ...], n_workers: int
-) -> Bundle:
-    """The bundle of a step; one that is there is used again."""
-    out = folder / "bundles" / step.number.replace(" ", "_")
-    if out.exists():
-        return open_bundle(out)
-    recipe = recipe_of(step, plan.size, stacked)
-    stackers = train_stackers(folder, step, plan, stacked, n_workers) if step.sets else None
-    return build_bundle(recipe, folder / "networks", stackers, out)
 
 
 def train_stackers(
@@ -206,10 +192,14 @@ def _predict(
     if step.direct_resize:
         network = folder / "networks" / step.networks[0] / NETWORK_NAME
         return predict_with_direct_resize(network, data, _sequences(data, [season]), plan.size)
-    bundle = bundle_of(folder, step, plan, stacked, n_workers)
-    out = folder / "predictions" / step.number.replace(" ", "_") / season
-    _run(data, [season], bundle, out, n_workers, flip_tta=step.flip_tta)
-    return read_submission(out / SUBMISSION_NAME)
+    made, out = (folder / name / step.number.replace(" ", "_") for name in ("bundles", "predictions"))
+    if made.exists():
+        bundle = open_bundle(made)
+    else:
+        stackers = train_stackers(folder, step, plan, stacked, n_workers) if step.sets else None
+        bundle = build_bundle(recipe_of(step, plan.size, stacked), folder / "networks", stackers, made)
+    _run(data, [season], bundle, out / season, n_workers, flip_tta=step.flip_tta)
+    return read_submission(out / season / SUBMISSION_NAME)
 
 
 def _run(data: Path, seasons: Iterable[str], bundle: Bundle, out: Path, n_workers: int, *, flip_tta: bool) -> None:

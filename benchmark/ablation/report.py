@@ -1,15 +1,10 @@
 """The ablation study as a table and as a plot: ours beside the published change, and a sentence where they disagree."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.report.page import environment
 from inference.core.files import atomic_writer
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 JUDGED = "S11"
 HELD_OUT = "S10"
@@ -67,12 +62,12 @@ def verdict(step: dict[str, Any]) -> str:
     return f"no change that is more than chance.{why}"
 
 
-def plot(figures: dict[str, Any]) -> Figure:
-    """Log loss of each step, with each seed as a point."""
+def plot(figures: dict[str, Any]) -> str:
+    """Log loss of each step with its spread, as SVG."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    from benchmark.charts.style import COLOURS, PLOT_HEIGHT, STYLE, WIDTH
+    from benchmark.charts.style import COLOURS, PLOT_HEIGHT, STYLE, WIDTH, svg
 
     steps = figures["steps"]
     with mpl.rc_context(STYLE):
@@ -82,33 +77,22 @@ def plot(figures: dict[str, Any]) -> Figure:
             (JUDGED, "o", COLOURS[0], "season 11"),
             (HELD_OUT, "s", COLOURS[1], "held-out half of season 10"),
         ):
-            shown = [(k, step[name]["log_loss"]) for k, step in enumerate(steps) if name in step]
-            axes.errorbar(
-                [k for k, _ in shown],
-                [one["mean"] for _, one in shown],
-                yerr=[one["spread"] for _, one in shown],
-                marker=marker,
-                color=colour,
-                capsize=3,
-                label=label,
-            )
-        axes.axhline(
-            figures["priors"]["log_loss"]["mean"], color="black", linestyle=":", label="priors alone, season 11"
-        )
+            shown = {k: step[name]["log_loss"] for k, step in enumerate(steps) if name in step}
+            means, spreads = ([one[kind] for one in shown.values()] for kind in ("mean", "spread"))
+            axes.errorbar(list(shown), means, yerr=spreads, marker=marker, color=colour, capsize=3, label=label)
+        priors = figures["priors"]["log_loss"]["mean"]
+        axes.axhline(priors, color="black", linestyle=":", label="priors alone, season 11")
         axes.set_xticks(range(len(steps)), [f"{step['step']}" for step in steps])
-        axes.set_xlabel("step of the published solution")
-        axes.set_ylabel("mean log loss")
+        axes.set(xlabel="step of the published solution", ylabel="mean log loss")
         axes.set_ylim(bottom=0)
         axes.set_title(f"Synthetic seasons, {len(figures['seeds'])} seeds (whiskers: standard deviation)")
         axes.legend()
-    return figure
+    return svg(figure)
 
 
 def write_report(figures: dict[str, Any], folder: Path) -> None:
     """Write the table and the plot."""
-    from benchmark.charts.style import svg
-
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in ((TABLE_NAME, markdown(figures)), (PLOT_NAME, svg(plot(figures)))):
+    for name, text in ((TABLE_NAME, markdown(figures)), (PLOT_NAME, plot(figures))):
         with atomic_writer(folder / name) as file:
             file.write(text)

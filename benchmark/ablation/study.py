@@ -4,15 +4,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmark.ablation.one_seed import (
-    CLOCK_NAME,
-    ROWS_NAME,
-    read_figures,
-    run_seed,
-    seed_folder,
-    timed_step,
-    validation_loss,
-)
+from benchmark.ablation import one_seed
+from benchmark.ablation.one_seed import CLOCK_NAME, ROWS_NAME, read_figures
 from benchmark.ablation.plan import JUDGING, AblationSize
 from benchmark.ablation.steps import NETWORKS, STEPS
 from benchmark.provenance import origin
@@ -22,25 +15,22 @@ from models.spec.kinds import Classes
 
 def run_ablation(work: Path, plan: AblationSize, n_workers: int, command: str) -> dict[str, Any]:
     """Run every seed; figures ready for JSON. What a seed has finished is not done again."""
-    seeds = []
-    for seed in plan.seeds:
-        folder = seed_folder(work, plan, seed)
+    folders = {seed: one_seed.seed_folder(work, plan, seed) for seed in plan.seeds}
+    for seed, folder in folders.items():
         if not (folder / ROWS_NAME).exists():
-            with timed_step(folder):
-                rows = run_seed(folder, plan, seed, n_workers)
+            with one_seed.timed_step(folder):
+                rows = one_seed.run_seed(folder, plan, seed, n_workers)
             write_json(rows, folder / ROWS_NAME)
-        seeds.append(read_figures(folder / ROWS_NAME))
+    seeds = [read_figures(folder / ROWS_NAME) for folder in folders.values()]
     return {
         "what": "the published solution step by step, small networks on synthetic seasons",
         "sequences_per_season": plan.n_sequences,
-        "seconds": round(
-            sum(read_figures(seed_folder(work, plan, seed) / CLOCK_NAME)["seconds"] for seed in plan.seeds)
-        ),
+        "seconds": round(sum(read_figures(folder / CLOCK_NAME)["seconds"] for folder in folders.values())),
         "seeds": list(plan.seeds),
         "priors": _over_seeds([one["priors"] for one in seeds]),
         "steps": summary(seeds),
         "networks": {
-            one.name: _spread([validation_loss(seed_folder(work, plan, seed), one) for seed in plan.seeds])
+            one.name: _spread([one_seed.validation_loss(folder, one) for folder in folders.values()])
             for one in NETWORKS
             if one.classes is Classes.ALL
         },

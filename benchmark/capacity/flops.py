@@ -121,15 +121,9 @@ def _operations(graph: tf.Graph, functions: Mapping[str, Any]) -> int:
 
 
 def _convolution(node: tf.Operation) -> int:
-    """Each output value adds up a kernel of all input channels (of its group)."""
+    """Each output value adds up a kernel of all input channels (of its group); of one, where it is depthwise."""
     height, width, n_in, _ = _shape(node.inputs[1])
-    return math.prod(_shape(node.outputs[0])) * height * width * n_in
-
-
-def _depthwise(node: tf.Operation) -> int:
-    """Each output value adds up a kernel of one channel."""
-    height, width, _, _ = _shape(node.inputs[1])
-    return math.prod(_shape(node.outputs[0])) * height * width
+    return math.prod(_shape(node.outputs[0])) * height * width * (n_in if node.type == "Conv2D" else 1)
 
 
 def _matrix_product(node: tf.Operation) -> int:
@@ -138,7 +132,7 @@ def _matrix_product(node: tf.Operation) -> int:
     return math.prod(_shape(node.outputs[0])) * (rows if node.get_attr("transpose_a") else columns)
 
 
-MULTIPLY_ADDS = {"Conv2D": _convolution, "DepthwiseConv2dNative": _depthwise, "MatMul": _matrix_product}
+MULTIPLY_ADDS = {"Conv2D": _convolution, "DepthwiseConv2dNative": _convolution, "MatMul": _matrix_product}
 
 
 def _shape(tensor: tf.Tensor) -> list[int]:

@@ -33,26 +33,24 @@ class Projection:
 
     Attributes
     ----------
+    sequences : of the workload
     networks, photos : seconds of a sequence if the other one took no time
-    network_load : share of all cores that the networks keep busy while they are called, 0-1
     """
 
-    workload: str
+    sequences: int
+    rates: Rates
     ensemble: Effort
     precision: Precision
     level: str
-    startup: float
     networks: float
     photos: float
-    network_load: float
-    finish: float
-    sequences: int
 
     @property
     def seconds(self) -> float:
         """Wall time of the whole run."""
-        per_sequence = seconds_per_sequence(self.networks, self.photos, self.network_load)
-        return run_seconds(self.startup, self.sequences, per_sequence, self.sequences, self.finish)
+        rates, n_sequences = self.rates, self.sequences
+        per_sequence = seconds_per_sequence(self.networks, self.photos, rates.network_load)
+        return run_seconds(rates.startup, n_sequences, per_sequence, n_sequences, rates.finish_per_sequence)
 
     def fits(self, budget: float) -> bool:
         """Whether it ends within a budget in seconds, with the margin that a run with `--budget` keeps."""
@@ -70,18 +68,7 @@ def project(
         for size in workload.photo_sizes
         for n_frames, share in workload.frame_shares.items()
     )
-    return Projection(
-        workload=workload.name,
-        ensemble=ensemble,
-        precision=precision,
-        level=level,
-        startup=rates.startup,
-        networks=networks,
-        photos=photos,
-        network_load=rates.network_load,
-        finish=rates.finish_per_sequence,
-        sequences=workload.sequences,
-    )
+    return Projection(workload.sequences, rates, ensemble, precision, level, networks, photos)
 
 
 def network_seconds(passes: Iterable[Pass], frame_shares: Mapping[int, float], rates: Rates) -> float:

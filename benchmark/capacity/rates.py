@@ -1,9 +1,8 @@
 """How fast a machine works, measured or from a device profile."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +14,33 @@ from inference.core.sequences import ImageSize
 from inference.execution.throughput import CPU_LOAD
 from inference.networks.engine import CPU
 
+PROFILED_PHOTO = ImageSize(1536, 2048)
+"""The size that a profile's photo seconds are for; others take as much longer as they have more pixels."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the parts of a run take on a machine, in seconds.
+
+    Attributes
+    ----------
+    call : of one call of a network at a size with so many images, mirror images included
+    photos : of a sequence with so many photos of a size, all cores decoding and nothing else at work
+    network_load : share of all cores that the networks keep busy while they are called, 0-1
+    other_per_sequence : of the thread that calls the networks, beside calling them
+    finish_per_sequence : of the second phase, which begins when all photos are done
+    sequences_per_batch, images_per_call : how the networks are called
+    """
+
+    startup: float
+    call: Callable[[str, ImageSize, int], float]
+    photos: Callable[[ImageSize, int], float]
+    network_load: float
+    other_per_sequence: float
+    finish_per_sequence: float
+    sequences_per_batch: int
+    images_per_call: int
+
 
 def measured_rates(report: BenchReport, precision: Precision) -> Rates:
     """What the parts of a run take, from a timing run. Raises UsageError where it did not time them."""
@@ -22,21 +48,17 @@ def measured_rates(report: BenchReport, precision: Precision) -> Rates:
     if not networks or report.startup_seconds is None:
         raise UsageError(f"projection: must have start-up and networks in {precision.value} timed, got none")
     finish = {one.name: one.seconds.median / one.n_units for one in report.of_group("finish")}
+    busy = sum(one.load * one.seconds.median for one in networks) / sum(one.seconds.median for one in networks)
     return Rates(
         startup=report.startup_seconds.median,
         call=_calls(networks),
         photos=_photos(report.of_group("photos")),
-        network_load=CPU_LOAD if report.settings.device == CPU else _busy(networks),
+        network_load=CPU_LOAD if report.settings.device == CPU else busy,
         other_per_sequence=finish["write records"],
         finish_per_sequence=finish["records to submission"],
         sequences_per_batch=report.settings.batch_size,
         images_per_call=report.settings.images_per_call,
     )
-
-
-def _busy(networks: list[StageFigures]) -> float:
-    """Share of all cores that the networks keep busy, 0-1."""
-    return sum(one.load * one.seconds.median for one in networks) / sum(one.seconds.median for one in networks)
 
 
 def _calls(stages: list[StageFigures]) -> Callable[[str, ImageSize, int], float]:
@@ -71,64 +93,30 @@ def _photos(stages: list[StageFigures]) -> Callable[[ImageSize, int], float]:
     return seconds
 
 
-PROFILED_PHOTO = ImageSize(1536, 2048)
-"""The size that a profile's photo seconds are for; others take as much longer as they have more pixels."""
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What the parts of a run take on a machine, in seconds.
-
-    Attributes
-    ----------
-    call : of one call of a network at a size with so many images, mirror images included
-    photos : of a sequence with so many photos of a size, all cores decoding and nothing else at work
-    network_load : share of all cores that the networks keep busy while they are called, 0-1
-    other_per_sequence : of the thread that calls the networks, beside calling them
-    finish_per_sequence : of the second phase, which begins when all photos are done
-    sequences_per_batch, images_per_call : how the networks are called
-    """
-
-    startup: float
-    call: Callable[[str, ImageSize, int], float]
-    photos: Callable[[ImageSize, int], float]
-    network_load: float
-    other_per_sequence: float
-    finish_per_sequence: float
-    sequences_per_batch: int
-    images_per_call: int
-
-
 def profile_rates(
     profile: Profile, operations: Mapping[tuple[str, ImageSize], int], precision: Precision
 ) -> dict[str, Rates]:
     """Rates of a device that is not there, by level: low, mid, high."""
-    arithmetic = profile.mixed if precision is Precision.MIXED else profile.float32
-    return {
-        level: _profile_rates(profile, operations, per_second)
-        for level, per_second in arithmetic.operations_per_second.items()
-    }
-
-
-def _profile_rates(
-    profile: Profile, operations: Mapping[tuple[str, ImageSize], int], operations_per_second: float
-) -> Rates:
     n_call, cores = profile.calls.images_per_call, profile.cores.value
 
-    def call(name: str, size: ImageSize, _: int) -> float:
-        return n_call * operations[name, size] / operations_per_second  # every call is padded to the same shape
+    def call(per_second: float, name: str, size: ImageSize, _: int) -> float:
+        return n_call * operations[name, size] / per_second  # every call is padded to the same shape
 
     def photos(size: ImageSize, n_frames: int) -> float:
         pixels = size.height * size.width / (PROFILED_PHOTO.height * PROFILED_PHOTO.width)
         return n_frames * pixels * profile.photo_core_seconds.value / cores
 
-    return Rates(
-        startup=profile.startup_seconds.value,
-        call=call,
-        photos=photos,
-        network_load=1 / cores,  # the thread that feeds the device
-        other_per_sequence=0.0,
-        finish_per_sequence=profile.postprocess_seconds_per_sequence.value,
-        sequences_per_batch=profile.calls.sequences_per_batch,
-        images_per_call=n_call,
-    )
+    arithmetic = profile.mixed if precision is Precision.MIXED else profile.float32
+    return {
+        level: Rates(
+            startup=profile.startup_seconds.value,
+            call=partial(call, per_second),
+            photos=photos,
+            network_load=1 / cores,  # the thread that feeds the device
+            other_per_sequence=0.0,
+            finish_per_sequence=profile.postprocess_seconds_per_sequence.value,
+            sequences_per_batch=profile.calls.sequences_per_batch,
+            images_per_call=n_call,
+        )
+        for level, per_second in arithmetic.operations_per_second.items()
+    }

@@ -1,12 +1,12 @@
 """Are projections right? Three workloads are projected and run; the figures are committed."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmark.capacity.projection import project
+from benchmark.capacity.projection import MEASURED, project
 from benchmark.capacity.rates import measured_rates
 from benchmark.capacity.workloads import PhotoSize, Workload
 from benchmark.provenance import origin
@@ -29,40 +29,29 @@ TOLERANCE = 0.15
 SEED = 2
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A workload that is small enough to be run."""
-
-    name: str
-    cycle: tuple[tuple[ImageSize, int], ...]
-    """Photo size and frames of the first sequences; then they begin again."""
-
-    def sequences(self, n_sequences: int) -> list[tuple[ImageSize, int]]:
-        """Photo size and frames of every sequence."""
-        return [self.cycle[number % len(self.cycle)] for number in range(n_sequences)]
-
-    def workload(self, n_sequences: int) -> Workload:
-        """The same as a description."""
-        sizes, frames = zip(*self.sequences(n_sequences), strict=True)
-        one, two, three = (frames.count(n) / n_sequences for n in (1, 2, 3))
-        return Workload(
-            format_version=1,
-            name=self.name,
-            source="benchmark/capacity/validation.py",
-            sequences=n_sequences,
-            frames={"1": one, "2": two, "3": three},
-            photo_sizes=tuple(
-                PhotoSize(height=size.height, width=size.width, share=sizes.count(size) / n_sequences)
-                for size in dict.fromkeys(sizes)
-            ),
-        )
+TRIALS = {
+    "one frame each": ((USUAL, 1),),
+    "three frames each": ((USUAL, 3),),
+    "mixed, a third big": ((USUAL, 3), (BIG, 2), (USUAL, 3), (BIG, 3), (USUAL, 1), (USUAL, 2)),
+}
+"""Workloads that are small enough to be run: photo size and frames of the first sequences; then they begin again."""
 
 
-TRIALS = (
-    Trial("one frame each", ((USUAL, 1),)),
-    Trial("three frames each", ((USUAL, 3),)),
-    Trial("mixed, a third big", ((USUAL, 3), (BIG, 2), (USUAL, 3), (BIG, 3), (USUAL, 1), (USUAL, 2))),
-)
+def trial_workload(name: str, sequences: Sequence[tuple[ImageSize, int]]) -> Workload:
+    """The description of a trial."""
+    sizes, frames = zip(*sequences, strict=True)
+    n_sequences = len(sequences)
+    return Workload(
+        format_version=1,
+        name=name,
+        source="benchmark/capacity/validation.py",
+        sequences=n_sequences,
+        frames={n: frames.count(int(n)) / n_sequences for n in ("1", "2", "3")},
+        photo_sizes=tuple(
+            PhotoSize(height=size.height, width=size.width, share=sizes.count(size) / n_sequences)
+            for size in dict.fromkeys(sizes)
+        ),
+    )
 
 
 def validate(
@@ -75,18 +64,19 @@ def validate(
     """
     trials = []
     needed = [stage.name for stage in harness.stages if stage.group in ("network", "finish") or stage.n_frames]
-    for number, trial in enumerate(TRIALS):
-        data = work / f"trial{number}"
-        write_repeated_season(data, trial.sequences(n_sequences), SEED)
+    for number, (name, first) in enumerate(TRIALS.items()):
+        data, sequences = work / f"trial{number}", list(islice(cycle(first), n_sequences))
+        write_repeated_season(data, sequences, SEED)
         before = harness.time(repeats, time_startup(), needed)
         real = [run_predict(data, bundle.folder, work / f"out{number}_{run}").seconds for run in range(REAL_RUNS)]
         after = harness.time(repeats, time_startup(), needed)
-        projected = [_projected(report, trial.workload(n_sequences), bundle.manifest) for report in (before, after)]
+        workload = trial_workload(name, sequences)
+        projected = [_projected(report, workload, bundle.manifest) for report in (before, after)]
         predicted = sum(one["seconds"] for one in projected) / len(projected)
         error = predicted / median(real) - 1
         trials.append(
             {
-                "workload": trial.name,
+                "workload": name,
                 "sequences": n_sequences,
                 "predicted_seconds": round(predicted, 2),
                 "real_seconds": round(median(real), 2),
@@ -107,19 +97,13 @@ def validate(
 
 
 def _projected(report: BenchReport, workload: Workload, manifest: Manifest) -> dict[str, float]:
-    one = project(
-        workload,
-        manifest,
-        measured_rates(report, Precision.FLOAT32),
-        ensemble=Effort.FULL,
-        precision=Precision.FLOAT32,
-        level="measured",
-    )
+    rates = measured_rates(report, Precision.FLOAT32)
+    one = project(workload, manifest, rates, ensemble=Effort.FULL, precision=Precision.FLOAT32, level=MEASURED)
     return {
         "seconds": round(one.seconds, 3),
-        "startup": round(one.startup, 3),
+        "startup": round(rates.startup, 3),
         "networks_per_sequence": round(one.networks, 5),
         "photos_per_sequence": round(one.photos, 5),
-        "shared_per_sequence": round(one.photos + one.network_load * one.networks, 5),
-        "finish_per_sequence": round(one.finish, 5),
+        "shared_per_sequence": round(one.photos + rates.network_load * one.networks, 5),
+        "finish_per_sequence": round(rates.finish_per_sequence, 5),
     }

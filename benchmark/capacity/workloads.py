@@ -36,10 +36,8 @@ class Workload(Strict):
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> Self:
-        for what, shares in (
-            ("frames", self.frames.values()),
-            ("photo_sizes", [one.share for one in self.photo_sizes]),
-        ):
+        every = {"frames": self.frames.values(), "photo_sizes": [one.share for one in self.photo_sizes]}
+        for what, shares in every.items():
             if abs(sum(shares) - 1) > SHARES_TOLERANCE:
                 raise ValueError(f"{what}: shares must add up to 1, got {sum(shares):g}")
         return self

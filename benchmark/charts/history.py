@@ -16,15 +16,10 @@ from benchmark.timing.report import read_report
 from inference.core.errors import UsageError
 from inference.core.files import atomic_writer
 
-PAGE_NAME = "index.html"
+PAGE_NAME, TEMPLATE_NAME = "index.html", "history.html.j2"
 COMMAND = "hakuna bench page benchmark/results"
 ORIGIN = frozenset({"date", "machine", "command", "what"})
 """Facts about where figures come from, which are shown above them."""
-TEMPLATE_NAME = "history.html.j2"
-
-
-Table = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
-"""Head and rows."""
 
 
 def write_page(folder: Path) -> Path:
@@ -40,24 +35,22 @@ def write_page(folder: Path) -> Path:
 
 
 def _section(path: Path) -> dict[str, Any]:
-    """What the template shows of a file: where its figures come from, then plots, or a table of what they are."""
+    """What the template shows of a file: where its figures come from, then plots, or all plain values."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     facts = {"date": content.get("date"), **content.get("machine", {})}
     machine = ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
     plots: list[Figure] = []
-    table: Table | None = None
+    rows: list[tuple[str, str]] = []
     if "schema_version" in content:
         report = read_report(path)
         plots = [stage_plot(report), throughput_plot(report)]
     elif "trials" in content:
         plots = [trials_plot(content["trials"])]
-    elif "projections" in content:
-        table = _projections(content["projections"])
-    elif "experiments" not in content:  # those have a table of their own in the template
-        table = ("figure", "value"), tuple(_plain_values(content))
+    elif not content.keys() & {"experiments", "projections"}:  # those have tables of their own in the template
+        rows = list(_plain_values(content))
     # A plot within the page goes without what only a file of its own needs.
     figures = [text[text.index("<svg") :] for text in map(svg, plots)]
-    return {"name": path.name, "content": content, "machine": machine, "figures": figures, "table": table}
+    return {"name": path.name, "content": content, "machine": machine, "figures": figures, "rows": rows}
 
 
 def trials_plot(trials: list[dict[str, Any]]) -> Figure:
@@ -68,9 +61,8 @@ def trials_plot(trials: list[dict[str, Any]]) -> Figure:
         figure = Figure(figsize=(WIDTH, 1.2 + 3 * LINE_HEIGHT * len(trials)), layout="constrained")
         axes = figure.subplots()
         axes.barh(rows - 0.2, real, 0.38, color=COLOURS[0], label="real")
-        bars = axes.barh(
-            rows + 0.2, predicted, 0.38, color="white", edgecolor=COLOURS[1], hatch="///", label="predicted"
-        )
+        style: dict[str, Any] = {"color": "white", "edgecolor": COLOURS[1], "hatch": "///", "label": "predicted"}
+        bars = axes.barh(rows + 0.2, predicted, 0.38, **style)
         axes.bar_label(bars, [f"{trial['error']:+.1%}" for trial in trials], padding=4)
         axes.set_yticks(rows, [f"{trial['workload']} ({trial['sequences']})" for trial in trials])
         axes.invert_yaxis()
@@ -78,16 +70,6 @@ def trials_plot(trials: list[dict[str, Any]]) -> Figure:
         axes.set_xlabel("seconds")
         axes.legend(loc="best")
     return figure
-
-
-def _projections(projections: list[dict[str, Any]]) -> Table:
-    """Ensembles down, precisions and levels across."""
-    kinds = dict.fromkeys(f"{one['precision']} {one['level']}" for one in projections)
-    rows: dict[str, list[str]] = {}
-    for one in projections:
-        row = rows.setdefault(one["ensemble"], [one["ensemble"]])
-        row.append(f"{one['hours']:.1f} h{' *' if one['fits'] else ''}")
-    return ("ensemble", *kinds), tuple(map(tuple, rows.values()))
 
 
 def _plain_values(value: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 Lines differ by marker and dash as well as by colour (Okabe and Ito's, which colour-blind people tell apart).
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from benchmark.charts.style import COLOURS, DASHES, LINE_HEIGHT, MARKERS, PLOT_H
 from benchmark.sandbox.contract import TIME_LIMIT_SECONDS
 from benchmark.timing.report import BenchReport, StageFigures
 from inference.bundle.manifest import Manifest
-from inference.bundle.passes import Effort
 from inference.core.choices import Precision
 
 SEQUENCE_COUNTS = (100, 1_000, 10_000, 100_000, 1_000_000)
@@ -33,11 +33,9 @@ def write_plots(report: BenchReport, manifest: Manifest, folder: Path) -> list[P
     figures = {"stages": stage_plot(report), "throughput": throughput_plot(report)}
     if report.startup_seconds:
         figures["cost"] = cost_plot(report, manifest)
-    files = []
     for name, figure in figures.items():
-        files.append(folder / f"{name}.svg")
-        files[-1].write_text(svg(figure), encoding="utf-8")
-    return files
+        (folder / f"{name}.svg").write_text(svg(figure), encoding="utf-8")
+    return [folder / f"{name}.svg" for name in figures]
 
 
 def stage_plot(report: BenchReport) -> Figure:
@@ -55,10 +53,8 @@ def stage_plot(report: BenchReport) -> Figure:
             _annotate(axes, f"{ms.median:.3g}", (ms.high, row), (4, 0), va="center")
         axes.set_yticks(range(len(shown)), [f"{one.name}, per {one.unit.rstrip('s')}" for one in shown])
         axes.invert_yaxis()
-        axes.set_xscale("log")
+        axes.set(xscale="log", xlabel="milliseconds (median; whiskers: quartiles)", title=f"Stages, {_where(report)}")
         axes.set_xlim(right=2 * axes.get_xlim()[1])  # room for the last number
-        axes.set_xlabel("milliseconds (median; whiskers: quartiles)")
-        axes.set_title(f"Stages, {_where(report)}")
     return figure
 
 
@@ -91,8 +87,7 @@ def throughput_plot(report: BenchReport) -> Figure:
         axes.set_xscale("log", base=2)
         axes.set_xticks(counts, [str(one) for one in counts])
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("images in a call, mirror images included")
-        axes.set_ylabel("images a second")
+        axes.set(xlabel="images in a call, mirror images included", ylabel="images a second")
         axes.set_title(f"Networks, {_where(report)}")
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=4)
     return figure
@@ -102,13 +97,10 @@ def cost_plot(report: BenchReport, manifest: Manifest) -> Figure:
     """Projected hours against the number of sequences, one line an ensemble."""
     rates = measured_rates(report, Precision.FLOAT32)
     season = load_workload(WORKLOAD)
-
-    def hours_of(count: int, ensemble: Effort) -> float:
-        workload = season.model_copy(update={"sequences": count})
-        one = project(workload, manifest, rates, ensemble=ensemble, precision=Precision.FLOAT32, level=MEASURED)
-        return one.seconds / HOUR
-
-    hours = np.array([[hours_of(count, one) for one in ENSEMBLES] for count in SEQUENCE_COUNTS])
+    projected = [
+        project(season, manifest, rates, ensemble=one, precision=Precision.FLOAT32, level=MEASURED) for one in ENSEMBLES
+    ]
+    hours = np.array([[replace(one, sequences=n).seconds / HOUR for one in projected] for n in SEQUENCE_COUNTS])
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, PLOT_HEIGHT), layout="constrained")
         axes = figure.subplots()
@@ -118,10 +110,7 @@ def cost_plot(report: BenchReport, manifest: Manifest) -> Figure:
         _annotate(axes, f"{COMPETITION_HOURS} hours", (SEQUENCE_COUNTS[0], COMPETITION_HOURS), (0, 3))
         axes.axvline(season.sequences, color="black", linestyle=":", linewidth=1)
         _annotate(axes, season.name, (season.sequences, hours.min()), (3, 0))
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_xlabel("sequences")
-        axes.set_ylabel("hours")
+        axes.set(xscale="log", yscale="log", xlabel="sequences", ylabel="hours")
         axes.set_title(f"{LABEL.capitalize()} in float32, {_where(report)}")
         axes.legend(fontsize=8)
     return figure

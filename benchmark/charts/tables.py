@@ -56,10 +56,8 @@ def print_projections(workload: Workload, projections: list[Projection], budget:
     found = {(one.ensemble, one.precision, one.level): one for one in projections}
     for ensemble in ENSEMBLES:
         cells = [found[ensemble, *level] for level in levels]
-        marks = (" *" if budget and one.fits(budget) else "" for one in cells)
-        table.add_row(
-            ensemble.label, *(f"{duration(one.seconds)}{mark}" for one, mark in zip(cells, marks, strict=True))
-        )
+        shown = (f"{duration(one.seconds)}{' *' if budget and one.fits(budget) else ''}" for one in cells)
+        table.add_row(ensemble.label, *shown)
     console = wide_console()
     console.out(f"{LABEL}: {workload.name}, {workload.sequences:,} sequences, on {what}")
     console.print(table)

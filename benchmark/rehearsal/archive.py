@@ -77,12 +77,8 @@ def unpack(
     Nothing is overwritten, no link is followed, and a member goes through memory in blocks. `check` is called before each
     of them, and may raise.
 
-    Raises
-    ------
-    InvalidEntryError
-        The archive must be refused; before anything is written, or a member's content is damaged.
-    OutputError
-        The disk is too small, or the folder not writable.
+    Raises InvalidEntryError where the archive must be refused, before anything is written, or a member's content is
+    damaged; OutputError where the disk is too small, or the folder not writable.
     """
     with _opened(path, limits) as archive:
         members = archive.infolist()
@@ -107,13 +103,11 @@ def _opened(path: Path, limits: ArchiveLimits) -> Iterator[zipfile.ZipFile]:
         os.close(descriptor)
         raise InvalidEntryError(f"{path}: must be a regular file")
     with open(descriptor, "rb") as file:
-        size = _list_bytes(file)
+        size, most = _list_bytes(file), limits.list_bytes
         if size is None:
             raise InvalidEntryError(f"{path}: must be a ZIP archive, got none")
-        if size > limits.list_bytes:
-            raise InvalidEntryError(
-                f"{path}: the list of members must have at most {limits.list_bytes} bytes, got {size}"
-            )
+        if size > most:
+            raise InvalidEntryError(f"{path}: the list of members must have at most {most} bytes, got {size}")
         try:
             archive = zipfile.ZipFile(file)
         except UNPACK_ERRORS as error:
@@ -153,10 +147,9 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo], limits: ArchiveLi
     places: dict[str, tuple[str, bool]] = {}
     unpacked_bytes = 0
     for member in members:
-        complaint = _complaint(member)
+        complaint = _complaint(member) or _take_place(member, places)
         if complaint:
             raise InvalidEntryError(f"{path}, member {member.orig_filename!r}: {complaint}")
-        _take_place(path, member, places)
         unpacked_bytes += member.file_size
     n_bytes = path.stat().st_size
     if unpacked_bytes > limits.unpacked_bytes:
@@ -206,25 +199,20 @@ def _fits(name: str, parts: list[str]) -> bool:
         return False
 
 
-def _take_place(path: Path, member: zipfile.ZipInfo, places: dict[str, tuple[str, bool]]) -> None:
-    """Refuse a member whose place another one has: the same name, one that differs in case only, or a file's."""
+def _take_place(member: zipfile.ZipInfo, places: dict[str, tuple[str, bool]]) -> str | None:
+    """What is wrong with a member whose place another one has: the same name, one that differs in case only, or a file's."""
     parts = member.filename.removesuffix("/").split("/")
     for depth in range(1, len(parts) + 1):
         name = "/".join(parts[:depth])
         is_folder = depth < len(parts) or member.is_dir()
         key = unicodedata.normalize("NFC", name).casefold()  # what some file system takes for the same name
-        if key not in places:
-            places[key] = (name, is_folder)
-            continue
-        earlier, was_folder = places[key]
+        is_new = key not in places
+        earlier, was_folder = places.setdefault(key, (name, is_folder))
         if earlier != name:
-            raise InvalidEntryError(
-                f"{path}, member {member.filename!r}: must not differ from {earlier!r} in case only"
-            )
-        if not (is_folder and was_folder):
-            raise InvalidEntryError(
-                f"{path}, member {member.filename!r}: {name!r} must be there once, as file or folder"
-            )
+            return f"must not differ from {earlier!r} in case only"
+        if not is_new and not (is_folder and was_folder):
+            return f"{name!r} must be there once, as file or folder"
+    return None
 
 
 def _unpack_member(

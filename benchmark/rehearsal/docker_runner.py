@@ -76,27 +76,17 @@ def run_in_docker(
         except HakunaError as error:
             log.say(str(error))
             report = report_on(entry, error)
-    return replace(
-        report,
-        runner=f"docker, image {image}",
-        enforced=tuple(Rule),
-        not_enforced=(),
-        seconds=round(entry.seconds(), 2),
-    )
+    runner, seconds = f"docker, image {image}", round(entry.seconds(), 2)
+    return replace(report, runner=runner, enforced=tuple(Rule), not_enforced=(), seconds=seconds)
 
 
 def _docker(*arguments: str) -> bool:
     """Whether a short command of Docker's succeeded in time."""
     try:
-        result = subprocess.run(  # noqa: S603
-            ["docker", *arguments],  # noqa: S607  # the user's own
-            check=False,
-            capture_output=True,
-            timeout=PROBE_SECONDS,
-        )
+        command = ["docker", *arguments]  # the user's own
+        return not subprocess.run(command, check=False, capture_output=True, timeout=PROBE_SECONDS).returncode  # noqa: S603
     except subprocess.TimeoutExpired:
         return False
-    return result.returncode == 0
 
 
 def docker_command(entry: Entry, image: str, name: str, staged: Path, hidden: tuple[Path, ...]) -> list[str]:
@@ -144,7 +134,6 @@ def _read_report(path: Path, code: int) -> EntryReport:
         return TypeAdapter(EntryReport).validate_python(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         if code == KILLED:
-            raise ProgramFailedError(
-                f"the container was killed ({code}): out of memory? {LOG_NAME} has the end"
-            ) from error
+            problem = f"the container was killed ({code}): out of memory? {LOG_NAME} has the end"
+            raise ProgramFailedError(problem) from error
         raise HakunaError(f"the container must leave {REPORT_NAME}, but ended with {code}; see {LOG_NAME}") from error

@@ -13,13 +13,7 @@ from benchmark.sandbox.contract import KILLED, LOG_NAME
 from benchmark.sandbox.run_log import RunLog
 from benchmark.sandbox.sandbox import Sandbox
 from benchmark.sandbox.supervise import ProcessResult, Signals, supervise
-from inference.core.errors import (
-    HakunaError,
-    InterruptedRunError,
-    InvalidEntryError,
-    PastLimitError,
-    ProgramFailedError,
-)
+from inference.core import errors
 from inference.core.files import sha256_of_file, write_json
 from inference.dataset.metadata import FORMAT_NAME, SubmissionFormat, read_submission_format
 from inference.outputs.submission import SUBMISSION_NAME
@@ -31,7 +25,6 @@ from models.bundling.packed_main import BUDGET_VARIABLE, MAIN_NAME
 
 REPORT_NAME = "rehearsal.json"
 FORMAT_VERSION = 1
-"""Between SIGTERM and SIGKILL: with what comes before and after less than the 10 s that Docker waits."""
 
 
 class Verdict(StrEnum):
@@ -46,12 +39,12 @@ class Verdict(StrEnum):
     """Something else than the entry is wrong."""
 
 
-VERDICTS: tuple[tuple[type[HakunaError], Verdict], ...] = (
-    (InvalidEntryError, Verdict.INVALID),
-    (PastLimitError, Verdict.PAST_LIMIT),
-    (ProgramFailedError, Verdict.FAILED),
-    (InterruptedRunError, Verdict.INTERRUPTED),
-)
+VERDICTS = {
+    errors.InvalidEntryError: Verdict.INVALID,
+    errors.PastLimitError: Verdict.PAST_LIMIT,
+    errors.ProgramFailedError: Verdict.FAILED,
+    errors.InterruptedRunError: Verdict.INTERRUPTED,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +103,7 @@ def run_entry(
 ) -> EntryReport:
     """Run an entry; what goes wrong with it is in the report, with its exit code."""
     known: dict[str, Any] = {}
-    error: HakunaError | None = None
+    error: errors.HakunaError | None = None
     state = RunState(started=entry.started)
     with locked(entry.out) as folder, RunLog(entry.out / LOG_NAME, console, fresh=True) as log:
         try:
@@ -133,7 +126,7 @@ def run_entry(
                 if log.failure:
                     raise log.failure
                 known["rows"] = len(submission_format.seq_ids)
-        except HakunaError as caught:
+        except errors.HakunaError as caught:
             error = caught
             log.say(str(error))
         report = report_on(entry, error, **known)
@@ -144,9 +137,8 @@ def run_entry(
 
 def _unpack(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> ArchiveFacts:
     facts = unpack(entry.archive, sandbox.work, check=signals.check)
-    log.say(
-        f"{entry.archive.name}: {facts.archive_members} members, {facts.unpacked_bytes:,} bytes, runner: {sandbox.runner}"
-    )
+    size = f"{facts.archive_members} members, {facts.unpacked_bytes:,} bytes"
+    log.say(f"{entry.archive.name}: {size}, runner: {sandbox.runner}")
     brought = sandbox.work / SUBMISSION_NAME
     if brought.exists():
         brought.unlink()
@@ -157,9 +149,11 @@ def _unpack(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> Ar
 def _run(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> ProcessResult:
     left = entry.budget - entry.seconds()
     if left <= 0:
-        raise PastLimitError(f"{entry.archive.name}: must leave time to run, but unpacking took all {entry.budget:g} s")
+        raise errors.PastLimitError(
+            f"{entry.archive.name}: must leave time to run, but unpacking took all {entry.budget:g} s"
+        )
     result = supervise(
-        sandbox.command(MAIN_NAME),
+        [*sandbox.prefix, str(sandbox.python), "-u", MAIN_NAME],
         folder=sandbox.work,
         environment={**sandbox.environment, BUDGET_VARIABLE: f"{left:.1f}"},
         log=log,
@@ -175,16 +169,18 @@ def _run(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> Proce
 def _check_result(entry: Entry, sandbox: Sandbox, result: ProcessResult, submission_format: SubmissionFormat) -> None:
     """Raise what is wrong; else the submission is in the output folder."""
     if result.timed_out:
-        raise PastLimitError(f"{MAIN_NAME}: must end within {entry.budget:g} s of the start, was stopped")
+        raise errors.PastLimitError(f"{MAIN_NAME}: must end within {entry.budget:g} s of the start, was stopped")
     if result.code:
         hint = " (killed: out of memory?)" if result.code == KILLED else ""
-        raise ProgramFailedError(f"{MAIN_NAME}: must exit with 0, got {result.code}{hint}; {LOG_NAME} has its output")
+        raise errors.ProgramFailedError(
+            f"{MAIN_NAME}: must exit with 0, got {result.code}{hint}; {LOG_NAME} has its output"
+        )
     accept_submission(sandbox.work / SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
 
 
-def report_on(entry: Entry, error: HakunaError | None, **known: Any) -> EntryReport:
+def report_on(entry: Entry, error: errors.HakunaError | None, **known: Any) -> EntryReport:
     """What came of an entry; `known` are the other fields of the report, as far as it came."""
-    verdict = next((one for kind, one in VERDICTS if isinstance(error, kind)), Verdict.NOT_JUDGED)
+    verdict = next((one for kind, one in VERDICTS.items() if isinstance(error, kind)), Verdict.NOT_JUDGED)
     return EntryReport(
         verdict=verdict if error else Verdict.VALID,
         exit_code=error.exit_code if error else 0,

@@ -6,14 +6,7 @@ from pathlib import Path
 
 import benchmark
 from benchmark.rehearsal.entry import Entry, run_entry
-from benchmark.sandbox.contract import (
-    ARCHIVE_NAME,
-    DATA_NAME,
-    LOG_NAME,
-    MODELS_FOLDER,
-    SUBMISSION_FOLDER,
-    TIME_LIMIT_SECONDS,
-)
+from benchmark.sandbox import contract
 from benchmark.sandbox.run_log import RunLog
 from benchmark.sandbox.sandbox import in_container
 from benchmark.sandbox.supervise import Signals, supervise
@@ -34,17 +27,14 @@ def run_entrypoint(
 ) -> int:
     """Do what the mounts below `root` ask for; returns the exit code.
 
-    Raises
-    ------
-    InputError, OutputError, BundleError
-        A mount is missing or not usable.
+    Raises InputError, OutputError or BundleError where a mount is missing or not usable.
     """
-    data, out = root / DATA_NAME, root / SUBMISSION_FOLDER
+    data, out = root / contract.DATA_NAME, root / contract.SUBMISSION_FOLDER
     if not data.is_dir():
         raise InputError(f"{data}: must be a folder with photos and CSV files; mount it read-only")
     if not out.is_dir() or not os.access(out, os.W_OK | os.X_OK):
         raise OutputError(f"{out}: must be a folder that user {os.geteuid()} may write to; mount it")
-    archive = out / ARCHIVE_NAME
+    archive = out / contract.ARCHIVE_NAME
     if os.path.lexists(archive):
         entry = Entry(archive, data, out, budget, started)
         return run_entry(entry, in_container(root, scratch), signals=signals, console=STDOUT).exit_code
@@ -56,19 +46,20 @@ def _predict(root: Path, demo_bundle: Path | None, signals: Signals) -> int:
 
     It reads HAKUNA_BUDGET and all other settings from the environment itself.
     """
-    data, out = root / DATA_NAME, root / SUBMISSION_FOLDER
-    with RunLog(out / LOG_NAME, STDOUT, fresh=False) as log:
+    data, out = root / contract.DATA_NAME, root / contract.SUBMISSION_FOLDER
+    with RunLog(out / contract.LOG_NAME, STDOUT, fresh=False) as log:
         try:
-            bundle = find_bundle(root / MODELS_FOLDER, demo_bundle, log)
+            bundle = find_bundle(root / contract.MODELS_FOLDER, demo_bundle, log)
         except BundleError as error:
             log.say(str(error))
             return error.exit_code
         if os.access(data, os.W_OK):
             log.say(f"{data} is writable: mount it read-only, nothing needs to write there")
+        default = {BUDGET_VARIABLE: f"{contract.TIME_LIMIT_SECONDS:g}"}
         result = supervise(
             [sys.executable, "-u", str(PROGRAM), "predict", str(data), "--bundle", str(bundle), "--out", str(out)],
             folder=root,
-            environment={BUDGET_VARIABLE: f"{TIME_LIMIT_SECONDS:g}", **os.environ},  # a limit that is set goes first
+            environment=default | os.environ,  # a limit that is set goes first
             log=log,
             signals=signals,
             limit=None,

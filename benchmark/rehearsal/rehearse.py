@@ -22,12 +22,8 @@ def rehearse(
 ) -> EntryReport:
     """Run an entry, score it if there are labels, and leave the report in its output folder.
 
-    Raises
-    ------
-    UsageError
-        Docker was asked for and cannot be used.
-    InputError
-        Labels or submission format are not in order; before anything runs.
+    Raises UsageError where Docker was asked for and cannot be used; InputError, before anything runs, where labels or
+    submission format are not in order.
     """
     truth = read_labels(labels) if labels else None
     hidden = (labels,) if labels else ()

@@ -19,12 +19,8 @@ def accept_submission(source: Path, target: Path, submission_format: SubmissionF
 
     What is checked is the copy: the participant's file could be a link, a pipe, or change.
 
-    Raises
-    ------
-    InvalidEntryError
-        It is missing, no regular file, or not what the format asks for; the message names row and column.
-    OutputError
-        It cannot be written.
+    Raises InvalidEntryError, naming row and column, where it is missing, no regular file, or not what the format asks for;
+    OutputError where it cannot be written.
     """
     with _opened(source, submission_format) as file, atomic_binary_writer(target) as copy:
         while block := file.read(HASH_BLOCK_BYTES):
@@ -39,18 +35,14 @@ def _opened(path: Path, submission_format: SubmissionFormat) -> IO[bytes]:
     except OSError as error:
         raise InvalidEntryError(f"{path.name}: the program must write it, got: {error.strerror or error}") from error
     status = os.fstat(descriptor)
-    names_bytes = sum(len(seq_id.encode()) for seq_id in submission_format.seq_ids)
     n_lines = len(submission_format.seq_ids) + 1
-    most = n_lines * (len(submission_format.labels) + 1) * BYTES_A_NUMBER + names_bytes
-    complaint = None
-    if not stat.S_ISREG(status.st_mode):
-        complaint = "must be a regular file"
-    elif status.st_size > most:
-        complaint = f"must have at most {most:,} bytes, got {status.st_size:,}"
-    if complaint:
-        os.close(descriptor)
-        raise InvalidEntryError(f"{path.name}: {complaint}")
-    return open(descriptor, "rb")
+    most = n_lines * (len(submission_format.labels) + 1) * BYTES_A_NUMBER
+    most += sum(len(seq_id.encode()) for seq_id in submission_format.seq_ids)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= most:
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    size = f"have at most {most:,} bytes, got {status.st_size:,}"
+    raise InvalidEntryError(f"{path.name}: must {size if stat.S_ISREG(status.st_mode) else 'be a regular file'}")
 
 
 def check_submission(path: Path, file: IO[bytes], submission_format: SubmissionFormat) -> None:
@@ -61,9 +53,8 @@ def check_submission(path: Path, file: IO[bytes], submission_format: SubmissionF
     try:
         header = next(rows, [])
         if header != expected:
-            raise InvalidEntryError(
-                f"{name}, row 1: must have the columns of the submission format, {_difference(header, expected)}"
-            )
+            difference = _difference(header, expected)
+            raise InvalidEntryError(f"{name}, row 1: must have the columns of the submission format, {difference}")
         n_rows = 0
         for row in rows:
             if not row:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.report.pictures import Picture, Pictures, pictures_of
+from benchmark.report.pictures import Picture, pictures_of
 from benchmark.report.selection import most_and_least_confident, uncertainty, worst
 from benchmark.scoring import report
 from benchmark.scoring.log_loss import log_losses
@@ -26,8 +26,6 @@ TOP = 5
 """Predictions that a sheet shows."""
 COMMON = 10
 """Classes of the table of confusions."""
-MOST_FAILURES = 200
-OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,6 @@ class Content:
     n_sequences: int
     n_unprocessed: int
     """Sequences that no network processed: without labels they are in no table and on no sheet."""
-    n_failures: int
     reasons: tuple[tuple[str, int], ...]
     failures: tuple[tuple[str, str], ...]
     score: ScoreReport | None
@@ -131,9 +128,8 @@ def content_of(run: FinishedRun, sources: Sources) -> Content:
         stages=tuple((name, value, value / longest if longest else 0.0) for name, value in seconds.items()),
         n_sequences=len(run.predictions.seq_ids),
         n_unprocessed=len(run.predictions.seq_ids) - len(seen.seq_ids),
-        n_failures=len(failures),
         reasons=tuple(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
-        failures=tuple(failures[:MOST_FAILURES]),
+        failures=tuple(failures),
         score=report.report(
             run.predictions, labels, strata_of(labels.seq_ids, sources.metadata_path)
         ) if labels else None,
@@ -156,15 +152,13 @@ def confusion(predictions: npt.NDArray[np.float64], truth: npt.NDArray[np.float6
         guessed = likeliest[truth[:, c] == 1]
         shares = [float((guessed == other).mean()) for other in common]
         rows.append((LABELS[c], len(guessed), (*shares, max(0.0, 1 - sum(shares)))))
-    return Confusion(tuple(rows), (*(LABELS[c] for c in common), OTHER))
+    return Confusion(tuple(rows), (*(LABELS[c] for c in common), "other"))
 
 
 def expected(predictions: npt.NDArray[np.float64]) -> tuple[Expected, ...]:
     """How many sequences show each class, as far as the networks see: float64 (N, C)."""
-    likely = (predictions >= report.THRESHOLD).sum(axis=0)
-    sums = predictions.sum(axis=0)
-    order = np.argsort(-sums, kind="stable")
-    return tuple(Expected(LABELS[c], int(likely[c]), float(sums[c])) for c in order)
+    likely, sums = (predictions >= report.THRESHOLD).sum(axis=0), predictions.sum(axis=0)
+    return tuple(Expected(LABELS[c], int(likely[c]), float(sums[c])) for c in np.argsort(-sums, kind="stable"))
 
 
 def _seen(run: FinishedRun) -> Table:
@@ -195,17 +189,17 @@ def _groups(table: Table, sources: Sources) -> tuple[SheetGroup, ...]:
     known = sources.sequences or {}
     sequences = [known.get(seq_ids[row]) or Sequence(seq_ids[row], ()) for row in chosen]
     folder = sources.data_folder if sources.sequences else None
-    made = pictures_of(sequences, folder, sources.n_workers) if folder else repeat(Pictures((), ()))
+    made = pictures_of(sequences, folder, sources.n_workers) if folder else repeat(([], ()))
     sheets = {}
-    for row, sequence, pictures in zip(chosen, sequences, made, strict=False):
+    for row, sequence, (pictures, failures) in zip(chosen, sequences, made, strict=False):
         sheets[row] = Sheet(
             seq_id=sequence.seq_id,
             when=sequence.images[0].datetime if sequence.images else "",
             truth=None if truth is None else tuple(LABELS[c] for c in np.flatnonzero(truth[row])),
             guesses=_guesses(predictions[row], None if truth is None else truth[row]),
             figure=figures[row],
-            pictures=pictures.pictures,
-            failures=tuple(f"{one.file_name}: {one.reason}" for one in pictures.failures),
+            pictures=tuple(pictures),
+            failures=tuple(f"{one.file_name}: {one.reason}" for one in failures),
         )
     return tuple(SheetGroup(one.title, one.why, tuple(sheets[row] for row in one.rows)) for one in choices)
 
@@ -213,7 +207,6 @@ def _groups(table: Table, sources: Sources) -> tuple[SheetGroup, ...]:
 def _guesses(row: npt.NDArray[np.float64], truth: npt.NDArray[np.float64] | None) -> tuple[Guess, ...]:
     """The likeliest labels, and those that are true however unlikely: float64 (C,) each."""
     order = np.argsort(-row, kind="stable").tolist()
-    shown = order[:TOP]
-    if truth is not None:
-        shown += [c for c in order[TOP:] if truth[c]]
-    return tuple(Guess(LABELS[c], float(row[c]), bool(truth is not None and truth[c])) for c in shown)
+    there = np.zeros(len(row)) if truth is None else truth
+    shown = order[:TOP] + [c for c in order[TOP:] if there[c]]
+    return tuple(Guess(LABELS[c], float(row[c]), bool(there[c])) for c in shown)

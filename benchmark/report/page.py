@@ -10,10 +10,8 @@ from inference.outputs.finished_run import FinishedRun
 
 CURVE_SIZE = 100
 """Side of the square in which a reliability curve is drawn."""
-CURVES = 12
-"""Classes whose curves are drawn: those that contribute most."""
-MOST_GROUPS = 12
-"""Sites that are shown; there may be hundreds."""
+LIMITS = {"curves": 12, "most_groups": 12, "most_failures": 200}
+"""What is shown: curves of the classes that contribute most, sites, photos that were not used; there may be hundreds."""
 
 
 def write_report(run: FinishedRun, sources: Sources, path: Path) -> Content:
@@ -28,8 +26,7 @@ def render(content: Content) -> str:
     """The page. Everything that comes from files is escaped."""
     pages = environment(Path(__file__).parent)
     pages.filters.update(percent=percent, points=points, duration=duration)
-    template = pages.get_template("report.html.j2")
-    return template.render(page=content, curves=CURVES, side=CURVE_SIZE, most_groups=MOST_GROUPS)
+    return pages.get_template("report.html.j2").render(LIMITS, page=content, side=CURVE_SIZE)
 
 
 def environment(folder: Path) -> Environment:

@@ -13,7 +13,7 @@ from PIL import Image
 from inference.core.choices import DecoderName, Preset
 from inference.core.iteration import prefetch
 from inference.core.sequences import FrameFailure, Sequence
-from inference.images.decoder import Decoder, decode_sequences, find_decoder
+from inference.images.decoder import decode_sequences, find_decoder
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import mean_and_background, same_size
 from inference.storage.local import LocalFolder
@@ -38,12 +38,8 @@ class Picture:
     width: int = WIDTH
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """All pictures of a sequence, and the photos that could not be used."""
-
-    pictures: tuple[Picture, ...]
-    failures: tuple[FrameFailure, ...]
+Pictures = tuple[list[Picture], tuple[FrameFailure, ...]]
+"""All pictures of a sequence, and the photos that could not be used."""
 
 
 def pictures_of(sequences: list[Sequence], data_folder: Path, n_workers: int) -> Iterator[Pictures]:
@@ -51,23 +47,18 @@ def pictures_of(sequences: list[Sequence], data_folder: Path, n_workers: int) ->
     decoder = find_decoder(DecoderName.FAST)
 
     def make(sequence: Sequence) -> Pictures:
-        return _pictures(sequence, data_folder, decoder)
+        [decoded] = decode_sequences([sequence], LocalFolder(data_folder), Preset.QUARTER, N_FRAMES, decoder)
+        if not decoded.frames:
+            return [], decoded.failures
+        masked = black_out_strip(same_size(decoded.frames)[0])
+        pictures = [_picture(f"frame {k}", frame) for k, frame in enumerate(masked, start=1)]
+        if len(masked) > 1:
+            mean, background = mean_and_background(masked)
+            pictures.append(_picture("mean of the frames", mean))
+            pictures.append(_picture("what moved between the frames", background))
+        return pictures, decoded.failures
 
     return prefetch(make, sequences, n_workers, AHEAD)
-
-
-def _pictures(sequence: Sequence, data_folder: Path, decoder: Decoder) -> Pictures:
-    [decoded] = decode_sequences([sequence], LocalFolder(data_folder), Preset.QUARTER, N_FRAMES, decoder)
-    if not decoded.frames:
-        return Pictures((), decoded.failures)
-    frames, _ = same_size(decoded.frames)
-    masked = black_out_strip(frames)
-    pictures = [_picture(f"frame {k}", frame) for k, frame in enumerate(masked, start=1)]
-    if len(frames) > 1:
-        mean, background = mean_and_background(masked)
-        pictures.append(_picture("mean of the frames", mean))
-        pictures.append(_picture("what moved between the frames", background))
-    return Pictures(tuple(pictures), decoded.failures)
 
 
 def _picture(what: str, pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float64]) -> Picture:

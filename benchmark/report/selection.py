@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -25,18 +24,14 @@ class Choice:
 
 
 def worst(losses: npt.NDArray[np.float64], classes: Sequence[str], n_sheets: int) -> list[Choice]:
-    """The sequences that cost most, by class; each is shown once, where it comes first.
+    """The sequences that cost most, by class, in the order of `classes`; each is shown once, where it comes first.
 
-    Parameters
-    ----------
-    losses : float64 (N, C)
-    classes : in the order in which they matter
+    `losses` are float64 (N, C).
     """
     choices, taken = [], set[int]()
     for label in classes:
         column = losses[:, LABELS.index(label)]
-        rows = _first(np.argsort(-column, kind="stable"), taken, min(PER_CLASS, n_sheets - len(taken)))
-        rows = [row for row in rows if column[row] > 0]
+        rows = [row for row in _first(-column, taken, n_sheets) if column[row] > 0]
         if rows:
             taken.update(rows)
             lost = column[rows].sum() / max(column.sum(), np.finfo(float).tiny)
@@ -52,9 +47,7 @@ def most_and_least_confident(predictions: npt.NDArray[np.float64], n_sheets: int
     likeliest = predictions.argmax(axis=1)
     # Common classes first: by the number of sequences that are expected to show them.
     for c in np.argsort(-predictions.sum(axis=0), kind="stable"):
-        order = np.argsort(-predictions[:, c], kind="stable")
-        rows = _first(order, taken, min(PER_CLASS, n_sheets - len(taken)))
-        rows = [row for row in rows if likeliest[row] == c]
+        rows = [row for row in _first(-predictions[:, c], taken, n_sheets) if likeliest[row] == c]
         if rows:
             taken.update(rows)
             choices.append(Choice(LABELS[c], f"the most confident of {LABELS[c]}", tuple(rows)))
@@ -68,6 +61,7 @@ def uncertainty(predictions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     return entropy
 
 
-def _first(order: npt.NDArray[np.intp], taken: set[int], n: int) -> list[int]:
-    """The first `n` rows that are not taken."""
-    return list(islice((row for row in order.tolist() if row not in taken), n))
+def _first(values: npt.NDArray[np.float64], taken: set[int], n_sheets: int) -> list[int]:
+    """The rows of the smallest values that are not taken, as many as a class may show and sheets are left."""
+    order = np.argsort(values, kind="stable").tolist()
+    return [row for row in order if row not in taken][: min(PER_CLASS, n_sheets - len(taken))]

@@ -28,9 +28,8 @@ def python_without_ours(folder: Path) -> Path:
         for one in (python.parent, packages):
             one.mkdir(parents=True)
         python.symlink_to(os.path.realpath(sys.executable))
-        (folder / "pyvenv.cfg").write_text(
-            f"home = {sys.base_prefix}/bin\ninclude-system-site-packages = false\n", encoding="utf-8"
-        )
+        settings = f"home = {sys.base_prefix}/bin\ninclude-system-site-packages = false\n"
+        (folder / "pyvenv.cfg").write_text(settings, encoding="utf-8")
         for name, entry in entries.items():
             if name not in NOT_LINKED and not _is_ours(name):
                 (packages / name).symlink_to(entry)

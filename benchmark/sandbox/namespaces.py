@@ -130,8 +130,7 @@ def _build_root(config: Config) -> None:
     shared_memory = os.path.join(root, "dev", "shm")
     if os.path.isdir(shared_memory):
         _mount("tmpfs", shared_memory, "tmpfs", MS_NOSUID | MS_NODEV, f"size={SHARED_MEMORY_BYTES},mode=1777")
-    temporary = os.path.join(root, "tmp")
-    _mount(config.tmp, temporary, None, MS_BIND)
+    _mount(config.tmp, os.path.join(root, "tmp"), None, MS_BIND)
     for folder in config.visible:
         os.makedirs(f"{root}{folder}", exist_ok=True)
         _mount(folder, f"{root}{folder}", None, MS_BIND | MS_REC)
@@ -145,7 +144,7 @@ def _build_root(config: Config) -> None:
         if os.path.commonpath([file, config.data]) == config.data:
             _hide(file[len(config.data) :], f"{work}/data")
     os.chdir(root)
-    _system_call(SYS_PIVOT_ROOT[os.uname().machine], b".", b".")
+    _call("syscall", ctypes.c_long(SYS_PIVOT_ROOT[os.uname().machine]), b".", b".", where="pivot_root")
     _call("umount2", b".", MNT_DETACH)
     os.chdir(CONTRACT_ROOT)
 
@@ -166,9 +165,8 @@ def _hide(file: str, below: str) -> None:
 
 def _make_read_only(folder: str) -> None:
     attributes = struct.pack("=4Q", MOUNT_ATTR_RDONLY, 0, 0, 0)
-    _system_call(
-        SYS_MOUNT_SETATTR, AT_FDCWD, folder.encode(), AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes))
-    )
+    arguments = (AT_FDCWD, folder.encode(), AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes)))
+    _call("syscall", ctypes.c_long(SYS_MOUNT_SETATTR), *arguments, where=f"mount_setattr {folder}")
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
@@ -185,12 +183,6 @@ def _call(name: str, *arguments: object, where: str = "") -> None:
     if getattr(libc, name)(*arguments):
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}", where or None)
-
-
-def _system_call(number: int, *arguments: object) -> None:
-    if libc.syscall(ctypes.c_long(number), *arguments):
-        error = ctypes.get_errno()
-        raise OSError(error, f"system call {number}: {os.strerror(error)}")
 
 
 def _write(path: str, text: str) -> None:

@@ -47,10 +47,6 @@ class Sandbox:
     enforced: tuple[str, ...]
     not_enforced: tuple[str, ...] = ()
 
-    def command(self, name: str) -> list[str]:
-        """What runs a program of the archive, without buffers."""
-        return [*self.prefix, str(self.python), "-u", name]
-
 
 @contextmanager
 def in_container(root: Path, scratch: Path | None) -> Iterator[Sandbox]:
@@ -60,13 +56,12 @@ def in_container(root: Path, scratch: Path | None) -> Iterator[Sandbox]:
     """
     with scratch_folder(scratch) as folder:
         use_root = os.access(root, os.W_OK | os.X_OK) and {one.name for one in root.iterdir()} <= OWN_FOLDERS
-        temporary = folder / "tmp"
         try:
             yield Sandbox(
                 work=root if use_root else _with_data_link(folder, root / DATA_NAME),
                 python=python_without_ours(folder / "python"),
                 prefix=(),
-                environment=_environment(temporary, os.environ.get("HOME", str(temporary))),
+                environment=_environment(str(folder / "tmp"), os.environ.get("HOME")),
                 runner="container",
                 enforced=SUPERVISED,
             )
@@ -91,7 +86,7 @@ def in_process(data: Path, scratch: Path | None, hidden: tuple[Path, ...] = ()) 
                 work=Path(config.work),
                 python=python,
                 prefix=prefix,
-                environment=_environment(Path("/tmp"), "/tmp"),  # noqa: S108  # its own
+                environment=_environment("/tmp"),  # noqa: S108  # its own
                 runner="isolated process (Linux namespaces)",
                 enforced=_all_but(Rule.MEMORY),
                 not_enforced=(Rule.MEMORY, "files of this machine that its user can read are in sight"),
@@ -102,7 +97,7 @@ def in_process(data: Path, scratch: Path | None, hidden: tuple[Path, ...] = ()) 
             work=_with_data_link(folder, data),
             python=python,
             prefix=(),
-            environment=_environment(folder / "tmp", str(folder / "tmp")),
+            environment=_environment(str(folder / "tmp")),
             runner=f"process (no namespaces: {complaint})",
             enforced=SUPERVISED,
             not_enforced=(*_all_but(*SUPERVISED), "/inference exists"),
@@ -113,27 +108,12 @@ def _all_but(*rules: Rule) -> tuple[Rule, ...]:
     return tuple(rule for rule in Rule if rule not in rules)
 
 
-def start_environment() -> dict[str, str]:
-    """The variables that this process was started with: importing our packages sets some more."""
-    with open("/proc/self/environ", "rb") as file:
-        pairs = (os.fsdecode(one).partition("=") for one in file.read().split(b"\0") if one)
-    return {name: value for name, _, value in pairs}
-
-
-def _environment(temporary: Path, home: str) -> dict[str, str]:
-    passed_on = {
-        name: value
-        for name, value in start_environment().items()
-        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
-    }
-    return {
-        **passed_on,
-        "HOME": home,
-        "TMPDIR": str(temporary),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONNOUSERSITE": "1",
-    }
+def _environment(temporary: str, home: str | None = None) -> dict[str, str]:
+    """Some of the variables that this process was started with, as importing our packages sets more, and ours."""
+    given = (one.partition("=") for one in os.fsdecode(Path("/proc/self/environ").read_bytes()).split("\0"))
+    passed_on = {name: value for name, _, value in given if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)}
+    own = dict.fromkeys(("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE"), "1")
+    return {**passed_on, "HOME": temporary if home is None else home, "TMPDIR": temporary, **own}
 
 
 @contextmanager
@@ -182,7 +162,7 @@ def _with_data_link(folder: Path, data: Path) -> Path:
 
 
 def _namespaces_config(data: Path, folder: Path, python: Path, hidden: tuple[Path, ...]) -> namespaces.Config:
-    work, root, temporary = folder / "work", folder / "root", folder / "tmp"
+    work, root = folder / "work", folder / "root"
     with output_errors(folder):
         (work / DATA_NAME).mkdir(parents=True)
         root.mkdir()
@@ -191,7 +171,7 @@ def _namespaces_config(data: Path, folder: Path, python: Path, hidden: tuple[Pat
         work=str(work),
         data=str(data.resolve()),
         root=str(root),
-        tmp=str(temporary),
+        tmp=str(folder / "tmp"),
         visible=sorted(path for path in needed if path.startswith("/tmp/")),  # noqa: S108  # replaced by its own
         hidden=[str(path.resolve()) for path in hidden],
     )

@@ -101,12 +101,8 @@ def supervise(
 ) -> ProcessResult:
     """Run a program to its end, or to the end of its time.
 
-    Parameters
-    ----------
-    limit : seconds after which it gets SIGTERM; None: it may take all the time it needs
-    grace : seconds between SIGTERM, when its time is over or a signal came, and SIGKILL
-
-    A signal that comes meanwhile is passed on; a second one kills at once. The caller sees it in `signals`.
+    After `limit` seconds (None: never) it gets SIGTERM, and SIGKILL `grace` seconds later. A signal that comes meanwhile
+    is passed on, with the same grace; a second one kills at once. The caller sees it in `signals`.
     """
     not_ours = set(children_of(list_processes(), os.getpid()))
     read_end, write_end = os.pipe()
@@ -133,7 +129,8 @@ def supervise(
             n_left_behind = watch.kill_tree()
     seconds = time.monotonic() - started
     pump.join(LAST_SECONDS)
-    return ProcessResult(watch.exit_code(), seconds, timed_out, watch.peak_bytes, n_left_behind)
+    code = process.returncode if process.returncode >= 0 else SIGNAL_EXIT_BASE - process.returncode
+    return ProcessResult(code, seconds, timed_out, watch.peak_bytes, n_left_behind)
 
 
 class _Supervisor:
@@ -143,11 +140,6 @@ class _Supervisor:
         self._process = process
         self._not_ours = not_ours
         self.peak_bytes = 0
-
-    def exit_code(self) -> int:
-        """The program's own."""
-        code = self._process.returncode
-        return code if code >= 0 else SIGNAL_EXIT_BASE - code
 
     def wait(self, signals: Signals, deadline: float | None, grace: float) -> bool:
         """Whether its time was over before."""

@@ -43,16 +43,9 @@ def score(submission: Table, labels: Table, epsilon: float = EPSILON) -> Score:
 def log_losses(
     predictions: npt.NDArray[np.float64], truth: npt.NDArray[np.float64], epsilon: float = EPSILON
 ) -> npt.NDArray[np.float64]:
-    """Log loss of every sequence and class.
+    """Log loss of every sequence and class, at most -log(epsilon): float64 (N, C).
 
-    Parameters
-    ----------
-    predictions : float64 (N, C), 0-1
-    truth : float64 (N, C), 0 or 1
-
-    Returns
-    -------
-    float64 (N, C), at most -log(epsilon)
+    From predictions, 0-1, and what is there, 0 or 1: float64 (N, C) each.
     """
     losses = np.clip(predictions, epsilon, 1 - epsilon)
     there = truth == 1

@@ -1,25 +1,15 @@
 """Everything that `hakuna score` can tell of a submission, as one document with a schema that stays."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.scoring import temperature
-from benchmark.scoring.bootstrap import (
-    LEVEL,
-    N_RESAMPLES,
-    SEED,
-    Kind,
-    Resamples,
-    clusters_of,
-    interval,
-    resample,
-    small_sample_note,
-)
+from benchmark.scoring import bootstrap, temperature
 from benchmark.scoring.calibration import Reliability, reliability
 from benchmark.scoring.log_loss import ClassScore, log_losses, summarise
-from benchmark.scoring.strata import Strata, Stratum
+from benchmark.scoring.strata import Stratum
 from inference.core.config_files import Strict
 from inference.core.labels import EMPTY, EPSILON, LABELS
 from inference.dataset.label_tables import Table, aligned
@@ -42,7 +32,7 @@ class Interval(Strict):
 class Resampling(Strict):
     """How the intervals were made."""
 
-    drawn: Kind
+    drawn: bootstrap.Kind
     n_units: int
     n_resamples: int
     level: float
@@ -163,11 +153,11 @@ class ScoreReport(Strict):
 def report(
     submission: Table,
     labels: Table,
-    strata: Strata,
+    strata: Mapping[str, Stratum],
     *,
     against: Table | None = None,
     epsilon: float = EPSILON,
-    n_resamples: int = N_RESAMPLES,
+    n_resamples: int = bootstrap.N_RESAMPLES,
 ) -> ScoreReport:
     """Judge a submission; rows are joined by `seq_id`. `strata` describe the sequences of the labels, in order.
 
@@ -175,8 +165,9 @@ def report(
     """
     predictions, truth = aligned(submission, labels), labels.values
     losses = log_losses(predictions, truth, epsilon)
-    clusters = clusters_of(strata.sites, len(truth))
-    draws = resample(clusters, n_resamples)
+    clusters = bootstrap.clusters_of(strata.get("site"), len(truth))
+    draws = bootstrap.resample(clusters, n_resamples)
+    other = log_losses(aligned(against, labels), truth, epsilon) if against else None
     by_class = summarise(losses, predictions, truth)
     means = draws.means(clusters.sums(losses))
     return ScoreReport(
@@ -189,17 +180,15 @@ def report(
             drawn=clusters.kind,
             n_units=clusters.n_units,
             n_resamples=n_resamples,
-            level=LEVEL,
-            seed=SEED,
-            small_sample_note=small_sample_note(clusters),
+            level=bootstrap.LEVEL,
+            seed=bootstrap.SEED,
+            small_sample_note=bootstrap.small_sample_note(clusters),
         ),
         headline=headline(predictions, truth),
         classes=_classes(by_class.classes, means, reliability(predictions, truth)),
-        breakdowns={name: _breakdown(losses, group) for name, group in strata.groups.items()},
+        breakdowns={name: _breakdown(losses, group) for name, group in strata.items()},
         tuning=_tuning(temperature.study(predictions, truth, losses, clusters, epsilon)),
-        comparison=_comparison(losses, log_losses(aligned(against, labels), truth, epsilon), truth, draws)
-        if against
-        else None,
+        comparison=_comparison(losses, other, truth, draws) if other is not None else None,
     )
 
 
@@ -219,7 +208,8 @@ def headline(predictions: npt.NDArray[np.float64], truth: npt.NDArray[np.float64
 
 def _intervals(draws: npt.NDArray[np.float64]) -> list[Interval]:
     """Of K statistics: float64 (B, K)."""
-    return [Interval(low=low, high=high) for low, high in zip(*map(np.ndarray.tolist, interval(draws)), strict=True)]
+    low, high = bootstrap.interval(draws)
+    return [Interval(low=a, high=b) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
 
 
 def _classes(
@@ -229,19 +219,10 @@ def _classes(
     reports = []
     for one in scores:
         c = LABELS.index(one.label)
-        bins = tuple(
-            Bin(n=int(n), mean_prediction=float(p), share_positive=float(y))
-            for n, p, y in zip(curves.counts[c], curves.mean_prediction[c], curves.share_positive[c], strict=True)
-            if n
-        )
-        reports.append(
-            ClassReport(
-                **vars(one),
-                interval=intervals[c],
-                calibration_error=float(errors[c]),
-                reliability=bins,
-            )
-        )
+        columns = (one[c].tolist() for one in (curves.counts, curves.mean_prediction, curves.share_positive))
+        bins = tuple(Bin(n=n, mean_prediction=p, share_positive=y) for n, p, y in zip(*columns, strict=True) if n)
+        error = float(errors[c])
+        reports.append(ClassReport(**vars(one), interval=intervals[c], calibration_error=error, reliability=bins))
     return tuple(reports)
 
 
@@ -259,17 +240,17 @@ def _breakdown(losses: npt.NDArray[np.float64], group: Stratum) -> tuple[GroupSc
 def _tuning(folds: list[temperature.Fold]) -> Tuning | None:
     if not folds:
         return None
-    weights = [fold.n_sequences for fold in folds]
-    losses = {
-        name: float(np.average([getattr(fold, name) for fold in folds], weights=weights))
-        for name in ("as_it_is", "clipped", "tempered")
-    }
-    epsilons, temperatures = zip(*((fold.epsilon, fold.temperature) for fold in folds), strict=True)
-    return Tuning(**losses, epsilons=epsilons, temperatures=temperatures)
+    columns = {name: [getattr(fold, name) for fold in folds] for name in vars(folds[0])}
+    weights = columns["n_sequences"]
+    losses = {name: float(np.average(columns[name], weights=weights)) for name in ("as_it_is", "clipped", "tempered")}
+    return Tuning(**losses, epsilons=columns["epsilon"], temperatures=columns["temperature"])
 
 
 def _comparison(
-    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], truth: npt.NDArray[np.float64], draws: Resamples
+    first: npt.NDArray[np.float64],
+    second: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.float64],
+    draws: bootstrap.Resamples,
 ) -> Comparison:
     """Of the log losses of two submissions, and what is there: float64 (N, C) each."""
     difference = first - second

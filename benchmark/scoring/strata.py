@@ -20,31 +20,16 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Stratum:
-    """One way to sort N sequences.
-
-    Attributes
-    ----------
-    codes : int64 (N,), index into `names`
-    """
+    """One way to sort N sequences; `codes`, int64 (N,), are indices into `names`."""
 
     names: tuple[str, ...]
     codes: npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Strata:
-    """What is known of N sequences, by name: season, site, hour, light, frames. Absent is what nothing is known of."""
-
-    groups: dict[str, Stratum]
-
-    @property
-    def sites(self) -> Stratum | None:
-        """The cameras."""
-        return self.groups.get("site")
-
-
-def strata_of(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Path | None = None) -> Strata:
+def strata_of(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Path | None = None) -> dict[str, Stratum]:
     """Everything that ids, metadata and a list of sites hold about some sequences.
+
+    By name: season, site, hour, light, frames. Absent is what nothing is known of.
 
     A site comes from `sites_path` (`seq_id, site`), else from such a column of the metadata, else from a public id, else
     from the folder of the first photo, where there are several folders and no public ids.
@@ -69,7 +54,7 @@ def strata_of(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Pa
     ]
     if any(matches) or any(map(known.get, seq_ids)) or len(set(sites)) > 1:
         groups["site"] = _group(sites)
-    return Strata({name: groups[name] for name in ("season", "site", "hour", "light", "frames") if name in groups})
+    return {name: groups[name] for name in ("season", "site", "hour", "light", "frames") if name in groups}
 
 
 def _listed_sites(seq_ids: Sequence[str], path: Path) -> dict[str, str]:
@@ -87,12 +72,11 @@ def _from_metadata(seq_ids: Sequence[str], metadata: Metadata) -> dict[str, Stra
     sequences = [metadata.sequences.get(seq_id) for seq_id in seq_ids]
     hours = [moment.hour if one and (moment := moment_of(one)) else None for one in sequences]
     counts = [len(one.images) if one else None for one in sequences]
+    frames = [UNKNOWN if n is None else f"{n}" if n < MANY_FRAMES else f"{MANY_FRAMES} or more" for n in counts]
     return {
         "hour": _group([UNKNOWN if hour is None else f"{hour:02d}" for hour in hours]),
         "light": _group([UNKNOWN if hour is None else "day" if hour in DAY_HOURS else "night" for hour in hours]),
-        "frames": _group(
-            [UNKNOWN if n is None else f"{n}" if n < MANY_FRAMES else f"{MANY_FRAMES} or more" for n in counts]
-        ),
+        "frames": _group(frames),
     }
 
 

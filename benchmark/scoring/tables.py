@@ -6,7 +6,7 @@ from rich.table import Table
 
 from benchmark.console import numbers_table, wide_console
 from benchmark.scoring.log_loss import Score
-from benchmark.scoring.report import FEWEST_UNITS_WITH_POSITIVES, ClassReport, Comparison, Interval, ScoreReport, Tuning
+from benchmark.scoring.report import FEWEST_UNITS_WITH_POSITIVES, ClassReport, Comparison, Interval, ScoreReport
 
 DIGITS = 6
 MOST_GROUPS = 8
@@ -42,8 +42,12 @@ def print_report(report: ScoreReport) -> None:
         console.print(table)
         if len(shown) < len(groups):
             console.out(f"... and {len(groups) - len(shown)} more (--json has them all)")
-    if report.tuning:
-        _print_tuning(report.tuning, console)
+    if tuning := report.tuning:
+        console.out(
+            f"on the half that nothing was chosen on: {tuning.as_it_is:.{DIGITS}f} as it is, "
+            f"{tuning.clipped:.{DIGITS}f} {tuning.clipping}, {tuning.tempered:.{DIGITS}f} with logits divided by "
+            f"{' or '.join(f'{one:.3f}' for one in tuning.temperatures)}",
+        )
     if report.comparison:
         _print_comparison(report.comparison, console)
     top1 = report.headline.species_top1_accuracy
@@ -78,14 +82,6 @@ def _class_table(classes: tuple[ClassReport, ...]) -> Table:
             f"{one.calibration_error:.{DIGITS}f}",
         )
     return table
-
-
-def _print_tuning(tuning: Tuning, console: Console) -> None:
-    console.out(
-        f"on the half that nothing was chosen on: {tuning.as_it_is:.{DIGITS}f} as it is, "
-        f"{tuning.clipped:.{DIGITS}f} {tuning.clipping}, "
-        f"{tuning.tempered:.{DIGITS}f} with logits divided by {' or '.join(f'{one:.3f}' for one in tuning.temperatures)}",
-    )
 
 
 def _print_comparison(comparison: Comparison, console: Console) -> None:

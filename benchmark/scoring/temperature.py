@@ -46,9 +46,7 @@ class Fold:
 class _Histogram:
     """The logits of one half of the sequences, by whether the class is there (1) or not (0).
 
-    Attributes
-    ----------
-    counts, logits, losses : float64 (2, N_BINS), how many, and the sums of their logits and log losses
+    How many, and the sums of their logits and log losses: float64 (2, N_BINS) each.
     """
 
     counts: npt.NDArray[np.float64]
@@ -91,13 +89,10 @@ def study(
     units: Clusters,
     epsilon: float,
 ) -> list[Fold]:
-    """Both folds; [] where there are not two units to part.
+    """Both folds; [] where there are not two units to part. No unit is cut in two.
 
-    Parameters
-    ----------
-    predictions, truth, losses : float64 (N, C): what was predicted, what is there (0 or 1), the log losses of that
-    units : what is never cut in two
-    epsilon : clipping of the metric, which applies whatever is chosen
+    What was predicted, what is there (0 or 1), and the log losses of that are float64 (N, C). `epsilon` is the clipping of
+    the metric, which applies whatever is chosen.
     """
     if units.n_units < HALVES:
         return []

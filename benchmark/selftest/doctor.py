@@ -90,9 +90,7 @@ def examine(*, gpu: bool, folders: Mapping[str, Path]) -> list[Check]:
     usable = any(check.name.endswith("GPU") and check.outcome is CheckResult.OK for check in checks)
     checks += check_cards(cards, installed, gpu=gpu, usable=usable)
     with tempfile.TemporaryDirectory(prefix="hakuna-doctor-") as folder:
-        facts, complaint = run_child(
-            "benchmark.selftest.golden_prediction", folder, *[engine.value for engine in engines]
-        )
+        facts, complaint = run_child("benchmark.selftest.golden_prediction", folder, *[one.value for one in engines])
     checks += golden_checks(engines, facts, complaint)
     checks += [check_folder(purpose, path) for purpose, path in folders.items()]
     return checks
@@ -121,10 +119,8 @@ def check_versions(installed: Mapping[str, str], python: tuple[int, ...]) -> Ite
             yield _check(name, _version(version) >= _version(floor), f"{version}, must be >= {floor}: {reason}")
         elif name == "pillow":
             yield _check(name, False, f"none, must be >= {floor}")
-    too_new = sorted(name for name in installed if CUDA_13.search(name))
-    found = (
-        f"{', '.join(too_new)}: must be built for CUDA 12, as CUDA 13 has no sm_70" if too_new else "none for CUDA 13"
-    )
+    too_new = ", ".join(sorted(name for name in installed if CUDA_13.search(name)))
+    found = f"{too_new}: must be built for CUDA 12, as CUDA 13 has no sm_70" if too_new else "none for CUDA 13"
     yield _check("CUDA packages", not too_new, found)
 
 
@@ -147,10 +143,8 @@ def check_cards(cards: list[Card], installed: Mapping[str, str], *, gpu: bool, u
             found = f"{CUDNN_PACKAGE} {cudnn}, must be at most 9.10 for {name}: 9.11 dropped every sm_70 kernel"
             yield _check("cuDNN for Volta", fits, found, code)
     if gpu:
-        found = (
-            f"{', '.join(names) or 'no card'}, must {'' if usable else 'be there and '}run a convolution in TensorFlow"
-        )
-        yield _check("GPU", usable, found, code)
+        must = f"must {'' if usable else 'be there and '}run a convolution in TensorFlow"
+        yield _check("GPU", usable, f"{', '.join(names) or 'no card'}, {must}", code)
     else:
         shown = ", ".join(names) or "no NVIDIA driver" if names or not GPU_DRIVER.exists() else "a driver, but no card"
         yield Check("GPU", CheckResult.OK if usable else CheckResult.SKIPPED, f"{shown}; --gpu makes it a must", code)

@@ -55,7 +55,9 @@ def compare(data: Path, *, recipe_name: str, application: str, work: Path, comma
         "ours_float32": float32.figures(published),
         "ours_mixed": mixed.figures(published),
         "speedup_float32": round(published.seconds / float32.seconds, 2),
-        "speedup": round(published.seconds / mixed.seconds, 2) if mixed.used is Precision.MIXED else None,
+        "speedup": round(published.seconds / mixed.seconds, 2)
+        if mixed.report["precision"]["used"] == Precision.MIXED
+        else None,
         **origin(command),
     }
 
@@ -67,22 +69,10 @@ class OurRun:
     report: dict[str, Any]
     records: list[Record]
     n_passes: int
-
-    @property
-    def used(self) -> Precision:
-        """The precision that was selected at the start."""
-        return Precision(self.report["precision"]["used"])
-
-    @property
-    def startup_seconds(self) -> float:
-        """Loading the networks and, where asked for, comparing the precisions."""
-        seconds = self.report["seconds"]
-        return float(seconds[LOAD] + seconds.get(COMPARE, 0.0))
-
-    @property
-    def seconds(self) -> float:
-        """Everything else."""
-        return float(self.report["seconds"]["elapsed"] - self.startup_seconds)
+    startup_seconds: float
+    """Loading the networks and, where asked for, comparing the precisions."""
+    seconds: float
+    """Everything else."""
 
     def figures(self, published: PublishedRun) -> dict[str, Any]:
         """What is worth keeping, ready for JSON."""
@@ -94,8 +84,7 @@ class OurRun:
             "network_passes": self.n_passes,
             "stages": self.report["seconds"],
             "largest_difference": max(
-                float(np.abs(record.frame_outputs - published.frame_outputs[record.seq_id]).max())
-                for record in self.records
+                float(np.abs(one.frame_outputs - published.frame_outputs[one.seq_id]).max()) for one in self.records
             ),
         }
 
@@ -105,7 +94,9 @@ def _run_ours(job: Job, out: Path) -> OurRun:
     report = run_job(job, out, options, LoggedProgress())
     path = out / RECORDS_NAME
     records = [record for record in read_records(path, read_header(path)) if record.n_frames]
-    return OurRun(report, records, _n_passes(records, job.bundle))
+    startup_seconds = report["seconds"][LOAD] + report["seconds"].get(COMPARE, 0.0)
+    seconds = report["seconds"]["elapsed"] - startup_seconds
+    return OurRun(report, records, _n_passes(records, job.bundle), startup_seconds, seconds)
 
 
 def _n_passes(records: list[Record], bundle: Bundle) -> int:

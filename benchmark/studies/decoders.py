@@ -51,13 +51,7 @@ def compare_decoders(data: Path, command: str, rounds: int = ROUNDS) -> dict[str
             "spread": [round(min(ratios), 2), round(max(ratios), 2)],
             **_pixel_statistics(frames[name], reference),
         }
-    return {
-        "photos": len(photos),
-        "rounds": rounds,
-        "decoders": by_decoder,
-        "damage": damage,
-        **origin(command),
-    }
+    return {"photos": len(photos), "rounds": rounds, "decoders": by_decoder, "damage": damage, **origin(command)}
 
 
 def _photos(data: Path) -> list[bytes]:
@@ -91,13 +85,11 @@ def _cost_of_damage(decoders: list[Decoder], photos: list[bytes], share: float, 
     them, whichever is longer. Above 1 is what damage costs beyond itself: failed attempts, pipelines built again.
     """
     n_copies = max(1, round(1 / (share * len(photos))))
-    originals = photos * n_copies
     step = round(1 / share)
-    is_damaged = [index % step == step // 2 for index in range(len(originals))]
-    mixture = [_damaged(photo) if bad else photo for photo, bad in zip(originals, is_damaged, strict=True)]
-    good = [photo for photo, bad in zip(originals, is_damaged, strict=True) if not bad]
-    whole = [photo for photo, bad in zip(originals, is_damaged, strict=True) if bad]
-    damaged = [photo for photo, bad in zip(mixture, is_damaged, strict=True) if bad]
+    good, mixture = photos * n_copies, photos * n_copies
+    whole = good[step // 2 :: step]
+    del good[step // 2 :: step]
+    mixture[step // 2 :: step] = damaged = [_damaged(photo) for photo in whole]
     pillow = find_decoder(DecoderName.PILLOW)
     ratios: dict[str, list[float]] = {decoder.name.value: [] for decoder in decoders}
     for _ in range(max(1, rounds // n_copies)):

@@ -4,13 +4,11 @@ One Keras `predict` for each network, size, frame and mirror image, over a batch
 go through the networks as zeros, their answers are thrown away. The pixels are ours, stage by stage the same.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +24,6 @@ from models.keras_io.architectures import scale
 from models.keras_io.h5_file import load_keras_network
 from models.spec.recipe import InputRecipe, Recipe
 
-if TYPE_CHECKING:
-    import keras
-
 N_READERS = 3
 BATCH = 16
 """Sequences at a time, which is also the images a call: the published program's own setting."""
@@ -36,12 +31,7 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class PublishedRun:
-    """What a run took and gave.
-
-    Attributes
-    ----------
-    frame_outputs : float32 (F, O, C) by `seq_id`: the frames that exist
-    """
+    """What a run took and gave; `frame_outputs` of the frames that exist, float32 (F, O, C), by `seq_id`."""
 
     startup_seconds: float
     seconds: float
@@ -95,7 +85,7 @@ def _views_with_zeros(
 
 def _predict_batch(
     views: list[dict[ViewKey, npt.NDArray[np.float32]]],
-    networks: dict[str, keras.Model],
+    networks: dict[str, Any],
     recipe: Recipe,
     n_frames: int,
 ) -> tuple[Probabilities, int]:

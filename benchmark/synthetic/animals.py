@@ -62,30 +62,26 @@ def draw_animals(
     photo: Pixels, species: Species, animals: list[Animal], horizon: float, frame: int, *, is_night: bool
 ) -> None:
     """Draw all animals of a species as they are at a frame, far ones first."""
-    for animal in animals:
-        moved = replace(animal, x=animal.x + frame * animal.step, stride=animal.stride + 1.9 * frame)
-        _draw(photo, species, moved, horizon, is_night=is_night)
-
-
-def _draw(photo: Pixels, species: Species, animal: Animal, horizon: float, *, is_night: bool) -> None:
     height, width = photo.shape[:2]
-    near = 0.22 + 0.78 * animal.depth
-    shoulder = max(SMALLEST_PIXELS, species.height * ZEBRA_HEIGHT * height * near)
-    if species.label in CLOSE_TO_LENS:
-        shoulder = max(shoulder, 0.16 * height)
-    x, ground = animal.x * width, (horizon + 0.06 + (0.9 - horizon) * animal.depth - animal.lift) * height
-    if not is_night and not animal.lift:
-        cast_shadow(photo, x, ground, shoulder)
-    sprite = Sprite.blank(shoulder, 1 if animal.step > 0 else -1)
-    _SHAPES[species.shape](sprite, species, animal)
-    if is_night and species.shape is not Shape.FLYER:
-        sprite.shine()
-    softness = 0.05 * shoulder if species.label in CLOSE_TO_LENS else 0.006 * shoulder
-    sprite.lay_into(photo, x, ground, max(LEAST_SOFTNESS, softness))
+    is_close = species.label in CLOSE_TO_LENS
+    for start in animals:
+        animal = replace(start, x=start.x + frame * start.step, stride=start.stride + 1.9 * frame)
+        near = 0.22 + 0.78 * animal.depth
+        shoulder = max(SMALLEST_PIXELS, species.height * ZEBRA_HEIGHT * height * near, 0.16 * height * is_close)
+        x, ground = animal.x * width, (horizon + 0.06 + (0.9 - horizon) * animal.depth - animal.lift) * height
+        if not is_night and not animal.lift:
+            cast_shadow(photo, x, ground, shoulder)
+        sprite = Sprite.blank(shoulder, 1 if animal.step > 0 else -1)
+        coat = np.array(species.colour, np.float64) * animal.coat
+        _SHAPES[species.shape](sprite, species, coat, animal.stride)
+        if is_night and species.shape is not Shape.FLYER:
+            sprite.shine()
+        sprite.lay_into(photo, x, ground, max(LEAST_SOFTNESS, (0.05 if is_close else 0.006) * shoulder))
 
 
-def _four_legged(sprite: Sprite, species: Species, animal: Animal, *, belly: float, tail: tuple[float, float]) -> None:
-    coat = np.array(species.colour, np.float64) * animal.coat
+def _four_legged(
+    sprite: Sprite, species: Species, coat: Colour, stride: float, *, belly: float, tail: tuple[float, float]
+) -> None:
     dark = coat * DARK_SHARE
     half, leg = species.length / 2, species.leg
     thick = (1 - leg) / 2
@@ -93,7 +89,7 @@ def _four_legged(sprite: Sprite, species: Species, animal: Animal, *, belly: flo
     thin = 0.05 + 0.10 * thick
     for side, shade in ((1, 0.55), (0, 0.85)):
         for joint, phase in ((-0.75, 0.0), (0.72, math.pi)):
-            swing = 0.16 * math.sin(animal.stride + phase + math.pi * side)
+            swing = 0.16 * math.sin(stride + phase + math.pi * side)
             top = (joint * half + 0.05 * side, leg + 0.4 * thick)
             sprite.line(top, (joint * half + swing + 0.05 * side, 0.0), thin, coat * shade)
     sprite.line((-half, middle + 0.4 * thick), (-half - 0.15, middle - tail[0] * 0.7), tail[1], dark)
@@ -160,13 +156,12 @@ def _coat_pattern(
         sprite.mark((-0.8 * half, middle - 0.15 * thick), (0.8 * half, middle - 0.1 * thick), 0.3 * thick, dark)
 
 
-def _bird(sprite: Sprite, species: Species, animal: Animal) -> None:
+def _bird(sprite: Sprite, species: Species, coat: Colour, stride: float) -> None:
     """On two legs."""
-    coat = np.array(species.colour, np.float64) * animal.coat
     half, leg = species.length / 2, species.leg
     thick = (1 - leg) / 2
     for phase in (0.0, math.pi):
-        swing = 0.15 * math.sin(animal.stride + phase)
+        swing = 0.15 * math.sin(stride + phase)
         sprite.line((0.0, leg + 0.3 * thick), (swing, 0.0), 0.05, coat * 0.7)
     sprite.oval((0.0, leg + thick), (half, thick), coat, tilt=12)
     sprite.shape(
@@ -182,10 +177,9 @@ def _bird(sprite: Sprite, species: Species, animal: Animal) -> None:
     sprite.eye = sprite.at(*head)
 
 
-def _flyer(sprite: Sprite, species: Species, animal: Animal) -> None:
+def _flyer(sprite: Sprite, species: Species, coat: Colour, stride: float) -> None:
     """Wings up or down, wherever the stride is."""
-    coat = np.array(species.colour, np.float64) * animal.coat
-    half, beat = species.length / 2, 0.7 * math.sin(animal.stride)
+    half, beat = species.length / 2, 0.7 * math.sin(stride)
     sprite.oval((0.0, 1.0), (half, 0.22), coat, tilt=8)
     for tip in (-0.35, 0.15):
         sprite.shape([(-0.25, 1.05), (tip * half, 1.1 + beat + 0.25), (0.3, 1.05)], coat * (0.8 + tip))
@@ -193,19 +187,18 @@ def _flyer(sprite: Sprite, species: Species, animal: Animal) -> None:
     sprite.line((half + 0.1, 1.1), (half + 0.3, 1.08), 0.05, coat * 0.6)
 
 
-def _crawler(sprite: Sprite, species: Species, animal: Animal) -> None:
+def _crawler(sprite: Sprite, species: Species, coat: Colour, stride: float) -> None:
     """Long and low."""
-    coat = np.array(species.colour, np.float64) * animal.coat
     half = min(species.length, 4.2) / 2
     sprite.oval((0.0, 0.5), (half * 0.6, 0.4), coat)
-    sprite.line((-half * 0.5, 0.5), (-half, 0.25 + 0.2 * math.sin(animal.stride)), 0.3, coat * 0.9)
+    sprite.line((-half * 0.5, 0.5), (-half, 0.25 + 0.2 * math.sin(stride)), 0.3, coat * 0.9)
     sprite.oval((half * 0.7, 0.6), (0.4, 0.28), coat * 1.05)
     for place in (-0.35, 0.3):
-        sprite.line((place * half, 0.4), (place * half + 0.25 * math.sin(animal.stride + place), 0.0), 0.16, coat * 0.8)
+        sprite.line((place * half, 0.4), (place * half + 0.25 * math.sin(stride + place), 0.0), 0.16, coat * 0.8)
     sprite.eye = sprite.at(half * 0.8, 0.7)
 
 
-_SHAPES: dict[Shape, Callable[[Sprite, Species, Animal], None]] = {
+_SHAPES: dict[Shape, Callable[[Sprite, Species, Colour, float], None]] = {
     Shape.HOOFED: partial(_four_legged, belly=0.62, tail=(0.45, 0.03)),
     Shape.PAW: partial(_four_legged, belly=0.5, tail=(0.8, 0.05)),
     Shape.BIRD: _bird,

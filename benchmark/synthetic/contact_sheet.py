@@ -83,11 +83,9 @@ def _tile(path: Path, caption: str) -> Pixels:
     tile = np.full((TILE.height + CAPTION_HEIGHT, TILE.width, 3), 255, np.uint8)
     data = np.frombuffer(path.read_bytes(), np.uint8) if path.is_file() else np.empty(0, np.uint8)
     photo = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if photo is None:
-        tile[: TILE.height] = UNREADABLE
-    else:
-        small = cv2.resize(photo, (TILE.width, TILE.height), interpolation=cv2.INTER_AREA)
-        tile[: TILE.height] = small[..., ::-1]
+    tile[: TILE.height] = UNREADABLE
+    if photo is not None:
+        tile[: TILE.height] = cv2.resize(photo, (TILE.width, TILE.height), interpolation=cv2.INTER_AREA)[..., ::-1]
     where = (3, TILE.height + CAPTION_HEIGHT - 5)
     cv2.putText(tile, caption, where, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
     return tile

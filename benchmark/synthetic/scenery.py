@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -103,9 +102,8 @@ def make_weather(random: np.random.Generator, *, is_night: bool, hour: int) -> W
     """Low sun is warm, clouds are cool, and the wind blows at most cameras."""
     warmth = max(0.0, 1 - min(abs(hour - 6), abs(hour - 18)) / 3) * float(random.uniform(0.3, 1))
     bright = float(random.uniform(0.72, 1.14))
-    gains = (bright * (1 + 0.10 * warmth), bright, bright * (1 - 0.16 * warmth))
     return Weather(
-        gains=gains,
+        gains=(bright * (1 + 0.10 * warmth), bright, bright * (1 - 0.16 * warmth)),
         wind=float(random.beta(1.2, 2.5)),
         phase=float(random.uniform(0, math.tau)),
         flicker=float(random.choice((0.0, 0.01, 0.05))),
@@ -116,17 +114,15 @@ def make_weather(random: np.random.Generator, *, is_night: bool, hour: int) -> W
 def background_of_frame(scene: Scene, weather: Weather, frame: int) -> Pixels:
     """The scene as a frame finds it, before animals: uint8 (H, W, 3), a new array."""
     reach = weather.wind * WIND_REACH * scene.size.height
-    if reach < 0.15:  # noqa: PLR2004  # pixels: nobody would see it
-        return scene.pixels.copy()
     top, left, bottom, right = scene.swaying_box
-    if top == bottom:
-        return scene.pixels.copy()
+    moved = scene.pixels.copy()
+    if reach < 0.15 or top == bottom:  # noqa: PLR2004  # pixels: nobody would see it
+        return moved
     columns, rows = (axis[top:bottom, left:right] for axis in _positions(scene.size))
     bend = math.sin(weather.phase + 2.1 * frame)
     # Gusts: neighbouring plants bend together, far ones do not.
     gust = np.sin(np.float32(weather.phase) + columns * np.float32(9.0 / scene.size.width) + np.float32(1.7 * frame))
     shift = scene.swaying[top:bottom, left:right] * (np.float32(0.6 * reach * bend) + np.float32(0.4 * reach) * gust)
-    moved = scene.pixels.copy()
     moved[top:bottom, left:right] = cv2.remap(
         scene.pixels, columns + shift, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
@@ -139,15 +135,15 @@ def expose(photo: Pixels, weather: Weather, random: np.random.Generator) -> Pixe
     flicker = 1 + weather.flicker * float(random.uniform(-1, 1))
     if weather.is_night:
         grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-        lit = cv2.multiply(grey, _flash(size), dtype=cv2.CV_8U, scale=flicker)
-        return _added(cv2.merge((lit, lit, lit)), _grain(size, GRAIN_NIGHT, random, colours=1))
-    table = np.arange(256, dtype=np.float32)[:, None] * np.array(weather.gains, np.float32) * np.float32(flicker)
-    exposed = cv2.LUT(photo, np.clip(table, 0, 255).astype(np.uint8)[None])
-    return _added(exposed, _grain(size, GRAIN_DAY, random, colours=3))
-
-
-def _added(photo: npt.NDArray[Any], grain: npt.NDArray[np.int16]) -> Pixels:
-    return cv2.add(photo, grain, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
+        exposed = cv2.merge([cv2.multiply(grey, _flash(size), dtype=cv2.CV_8U, scale=flicker)] * 3)
+        sheet = _grain_sheet(size, GRAIN_NIGHT, colours=1)
+    else:
+        table = np.arange(256, dtype=np.float32)[:, None] * np.array(weather.gains, np.float32) * np.float32(flicker)
+        exposed = cv2.LUT(photo, np.clip(table, 0, 255).astype(np.uint8)[None])
+        sheet = _grain_sheet(size, GRAIN_DAY, colours=3)
+    top, left = random.integers(0, GRAIN_MARGIN, 2)
+    grain = sheet[top : top + size.height, left : left + size.width]
+    return cv2.add(exposed, grain, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
 
 
 def smooth_noise(size: ImageSize, cells: int, random: np.random.Generator) -> Floats:
@@ -164,9 +160,8 @@ def _ground_texture(size: ImageSize, random: np.random.Generator) -> Floats:
             texture += np.float32(strength) * smooth_noise(size, cells, random)
     fine = random.normal(0, 1, size).astype(np.float32)
     texture += 9 * cv2.GaussianBlur(fine, (0, 0), sigmaX=0.7, sigmaY=1.6)
-    depth = np.linspace(0.45, 1, size.height, dtype=np.float32)[:, None]
-    textured: Floats = texture * depth
-    return textured
+    texture *= np.linspace(0.45, 1, size.height, dtype=np.float32)[:, None]
+    return texture
 
 
 def _draw_hills(canvas: Pixels, top: int, random: np.random.Generator) -> None:
@@ -264,11 +259,6 @@ def _grain_sheet(size: ImageSize, sigma: float, colours: int) -> npt.NDArray[np.
     # Cameras sharpen and compress: their noise is not quite white.
     noise = cv2.GaussianBlur(noise, (0, 0), 0.55).reshape(shape) * 1.5
     return np.repeat(np.rint(noise).astype(np.int16), 3 // colours, axis=2)
-
-
-def _grain(size: ImageSize, sigma: float, random: np.random.Generator, *, colours: int) -> npt.NDArray[np.int16]:
-    top, left = random.integers(0, GRAIN_MARGIN, 2)
-    return _grain_sheet(size, sigma, colours)[top : top + size.height, left : left + size.width]
 
 
 def _at(x: float, y: float) -> tuple[int, int]:

@@ -8,12 +8,12 @@ real cameras do it. The same seed gives the same bytes, whatever the number of w
 import csv
 import math
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -85,15 +85,6 @@ class SeasonOptions:
     role: Role = Role.TEST
 
 
-@dataclass(frozen=True)
-class DrawTask:
-    """The bursts of one camera in one roll: what a worker draws at a time."""
-
-    folder: Path
-    bursts: tuple[DrawnBurst, ...]
-    options: SeasonOptions
-
-
 def write_season(folder: Path, *, n_sequences: int, n_cameras: int, size: ImageSize, seed: int) -> None:
     """Write photos, metadata, submission format and labels of a single test season."""
     write_seasons(folder, (1,), SeasonOptions(n_sequences, n_cameras, size, seed))
@@ -107,12 +98,13 @@ def write_seasons(
     on_progress: Callable[[int], None] = lambda _n_sequences: None,
 ) -> None:
     """Write seasons into one folder, a roll at a time; `on_progress` hears of the sequences that are done."""
-    with output_errors(folder):
+    with output_errors(folder), ExitStack() as files:
         folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as files, _pool(n_workers) as pool:
-            tables = _Tables(folder, options, files)
-            tasks = _tasks(folder, seasons, options, tables)
-            for n_done in _drawn(tasks, pool, n_workers):
+        groups = _by_camera(folder, seasons, options, files)
+        draw = partial(_draw_bursts, folder, options)
+        drawn = _side_by_side(draw, groups, n_workers) if n_workers > 1 else (draw(bursts) for bursts in groups)
+        with closing(drawn):
+            for n_done in drawn:
                 on_progress(n_done)
 
 
@@ -165,72 +157,63 @@ def _camera(seed: int, season: int, camera: int, size: ImageSize) -> tuple[Scene
     return make_scene(size, random), pick_strip(np.random.default_rng((seed, 4, camera)))
 
 
-class _Tables:
-    """The CSV files of a folder, written as the plan goes on; they have their names when all photos are drawn."""
+def _by_camera(
+    folder: Path, seasons: Iterable[int], options: SeasonOptions, files: ExitStack
+) -> Iterator[tuple[DrawnBurst, ...]]:
+    """The bursts of each camera in each roll; their rows go into CSV files, which have their names when `files` ends."""
 
-    def __init__(self, folder: Path, options: SeasonOptions, files: ExitStack) -> None:
-        self._options = options
-        self._folder = folder
-        self._files = files
-        role, by_label = options.role.value, ["seq_id", *LABELS]
-        self._metadata = self._open(f"{role}_{METADATA_SUFFIX}", METADATA_COLUMNS)
-        self._labels = self._open(f"{role}_{LABELS_SUFFIX}", by_label)
-        self._formats = self._open(FORMAT_NAME, by_label) if options.role is Role.TEST else None
-        self._damaged = self._open(DAMAGED_NAME, ["file_name", "damage"]) if options.damaged_share else None
+    def table(name: str, *columns: str) -> Any:
+        rows = csv.writer(files.enter_context(atomic_writer(folder / name)))
+        rows.writerow(columns)
+        return rows
 
-    def _open(self, name: str, columns: Iterable[str]) -> Any:
-        table = csv.writer(self._files.enter_context(atomic_writer(self._folder / name)))
-        table.writerow(columns)
-        return table
-
-    def add(self, burst: DrawnBurst) -> None:
-        """The rows of a burst."""
-        seen = burst.labels or ("empty",)
-        self._labels.writerow([burst.seq_id, *[int(label in seen) for label in LABELS]])
-        if self._formats:
-            self._formats.writerow([burst.seq_id, *[0] * len(LABELS)])
-        for frame in range(burst.n_frames):
-            self._metadata.writerow([burst.seq_id, burst.moment.isoformat(sep=" "), burst.file_name(frame)])
-            damage = damage_of(self._options, burst, frame)
-            if self._damaged and damage:
-                self._damaged.writerow([burst.file_name(frame), damage.value])
-
-
-def _tasks(folder: Path, seasons: Iterable[int], options: SeasonOptions, tables: _Tables) -> Iterator[DrawTask]:
+    role = options.role.value
+    metadata = table(f"{role}_{METADATA_SUFFIX}", *METADATA_COLUMNS)
+    labels = table(f"{role}_{LABELS_SUFFIX}", "seq_id", *LABELS)
+    formats = table(FORMAT_NAME, "seq_id", *LABELS) if options.role is Role.TEST else None
+    damaged = table(DAMAGED_NAME, "file_name", "damage") if options.damaged_share else None
     for season in seasons:
         for roll in plan_rolls(options.n_sequences, options.n_cameras, options.seed, season):
             for burst in roll:
-                tables.add(burst)
+                labels.writerow([burst.seq_id, *[int(label in (burst.labels or ("empty",))) for label in LABELS]])
+                names = [burst.file_name(frame) for frame in range(burst.n_frames)]
+                metadata.writerows([burst.seq_id, burst.moment.isoformat(sep=" "), name] for name in names)
+                if formats:
+                    formats.writerow([burst.seq_id, *[0] * len(LABELS)])
+                if damaged:
+                    found = [(name, damage_of(options, burst, frame)) for frame, name in enumerate(names)]
+                    damaged.writerows((name, damage.value) for name, damage in found if damage)
             for _, bursts in groupby(roll, key=lambda burst: burst.camera):
-                yield DrawTask(folder, tuple(bursts), options)
+                yield tuple(bursts)
 
 
-def _drawn(tasks: Iterator[DrawTask], pool: ProcessPoolExecutor | None, n_workers: int) -> Iterator[int]:
-    """Draw every task; the number of its sequences when it is done."""
-    if pool is None:
-        for task in tasks:
-            yield _draw_task(task)
-        return
+def _side_by_side(
+    draw: Callable[[tuple[DrawnBurst, ...]], int], groups: Iterator[tuple[DrawnBurst, ...]], n_workers: int
+) -> Generator[int, None, None]:
+    """Draw in processes; the number of sequences of each group when it is done."""
+    context = multiprocessing.get_context("spawn")
     waiting: set[Future[int]] = set()
-    for task in tasks:
-        waiting.add(pool.submit(_draw_task, task))
-        if len(waiting) >= TASKS_AHEAD * n_workers:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for one in done:
-                yield one.result()
-    for one in waiting:
-        yield one.result()
+    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_begin_to_draw) as pool:
+        try:
+            for bursts in groups:
+                waiting.add(pool.submit(draw, bursts))
+                if len(waiting) >= TASKS_AHEAD * n_workers:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield from (one.result() for one in done)
+            yield from (one.result() for one in waiting)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # stopped, it draws nothing more
 
 
-def _draw_task(task: DrawTask) -> int:
-    for burst in task.bursts:
-        for frame, photo in enumerate(draw_burst(burst, task.options)):
-            path = task.folder / burst.file_name(frame)
+def _draw_bursts(folder: Path, options: SeasonOptions, bursts: tuple[DrawnBurst, ...]) -> int:
+    for burst in bursts:
+        for frame, photo in enumerate(draw_burst(burst, options)):
+            path = folder / burst.file_name(frame)
             path.parent.mkdir(parents=True, exist_ok=True)
-            data = _damaged(encode(photo), damage_of(task.options, burst, frame), task.options.seed)
+            data = _damaged(encode(photo), damage_of(options, burst, frame), options.seed)
             if data is not None:
                 path.write_bytes(data)
-    return len(task.bursts)
+    return len(bursts)
 
 
 def _damaged(data: bytes, damage: Damage | None, seed: int) -> bytes | None:
@@ -240,20 +223,6 @@ def _damaged(data: bytes, damage: Damage | None, seed: int) -> bytes | None:
         share = np.random.default_rng((seed, len(data))).uniform(*KEPT_BYTES_SHARE)
         return data[: int(share * len(data))]
     return {Damage.NO_PHOTO: b"this is no photo", Damage.EMPTY: b"", Damage.MISSING: None}[damage]
-
-
-@contextmanager
-def _pool(n_workers: int) -> Iterator[ProcessPoolExecutor | None]:
-    """Processes that draw; none where one is enough."""
-    if n_workers == 1:
-        yield None
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_begin_to_draw) as pool:
-        try:
-            yield pool
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # stopped, it draws nothing more
 
 
 def _begin_to_draw() -> None:

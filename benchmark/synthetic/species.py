@@ -77,12 +77,8 @@ class Species:
         return self.red, self.green, self.blue
 
 
-def _read_species() -> dict[str, Species]:
-    with Path(__file__).with_suffix(".csv").open(encoding="utf-8", newline="") as file:
-        return {one.label: one for one in TypeAdapter(list[Species]).validate_python(list(csv.DictReader(file)))}
-
-
-SPECIES = _read_species()
+_ROWS = csv.DictReader(Path(__file__).with_suffix(".csv").read_text(encoding="utf-8").splitlines())
+SPECIES = {one.label: one for one in TypeAdapter(list[Species]).validate_python(list(_ROWS))}
 EMPTY_LABEL = "empty"
 ANIMALS: tuple[str, ...] = tuple(label for label in LABELS if label != EMPTY_LABEL)
 EMPTY_SHARE = CLASS_PRIORS[EMPTY_LABEL]

@@ -1,9 +1,8 @@
 """The brush that draws animals."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import cv2
 import numpy as np
@@ -42,7 +41,7 @@ class Sprite:
     eye: tuple[int, int] = (0, 0)
 
     @classmethod
-    def blank(cls, unit: float, facing: int) -> Sprite:
+    def blank(cls, unit: float, facing: int) -> Self:
         """Nothing drawn yet; `unit` pixels a shoulder height."""
         shape = (math.ceil(FIELD_HEIGHT * unit), math.ceil(FIELD_WIDTH * unit))
         return cls(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), unit, facing)
@@ -129,9 +128,5 @@ def _coat(height: int, width: int) -> npt.NDArray[np.float32]:
 
 def rgb(colour: npt.ArrayLike) -> tuple[int, int, int]:
     """A colour as OpenCV takes it."""
-    red, green, blue = np.asarray(colour, np.float64).tolist()
-    return _level(red), _level(green), _level(blue)
-
-
-def _level(value: float) -> int:
-    return min(255, max(0, int(value)))
+    red, green, blue = np.clip(np.asarray(colour, np.float64), 0, 255).astype(int).tolist()
+    return red, green, blue

@@ -1,7 +1,5 @@
 """A timing run: set up, interleave stages, report. What it measured can be turned into the rates of a projection."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -13,18 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.provenance import origin
+from benchmark.timing import report
 from benchmark.timing.measure import Spread, Stage, Times, interleave, spread
 from benchmark.timing.reference_kernels import reference_kernels
 from benchmark.timing.repeated_season import write_repeated_season
-from benchmark.timing.report import (
-    SCHEMA_VERSION,
-    BenchReport,
-    BundleFigures,
-    KernelFigures,
-    SettingFigures,
-    StageFigures,
-)
-from benchmark.timing.stages import TimingScene, all_stages
+from benchmark.timing.stages import TimingScene
 from inference.bundle.reader import Bundle
 from inference.core.errors import HakunaError
 from inference.core.sequences import ImageSize
@@ -67,27 +58,24 @@ class Harness:
     stages: list[Stage]
     command: str
 
-    @classmethod
-    def of(cls, scene: TimingScene, images_per_call: tuple[int, ...], command: str) -> Harness:
-        """Make the stages of a scene."""
-        return cls(scene, all_stages(scene, images_per_call), command)
-
     def time(
         self,
         repeats: int,
         startup: Spread | None = None,
         only: Collection[str] | None = None,
         on_round: Callable[[int, int], None] = lambda _done, _all: None,
-    ) -> BenchReport:
+    ) -> report.BenchReport:
         """Time the stages, or only those named."""
         stages = [stage for stage in self.stages if only is None or stage.name in only]
         times, kernel_seconds = interleave(stages, reference_kernels(), repeats, on_round)
         scene, manifest = self.scene, self.scene.bundle.manifest
-        return BenchReport(
-            schema_version=SCHEMA_VERSION,
+        return report.BenchReport(
+            schema_version=report.SCHEMA_VERSION,
             **origin(self.command),
-            bundle=BundleFigures(name=manifest.name, id=scene.bundle.id, demo=manifest.demo, frames=manifest.n_frames),
-            settings=SettingFigures(
+            bundle=report.BundleFigures(
+                name=manifest.name, id=scene.bundle.id, demo=manifest.demo, frames=manifest.n_frames
+            ),
+            settings=report.SettingFigures(
                 repeats=repeats,
                 workers=scene.work.n_workers,
                 batch_size=scene.work.options.batch_size,
@@ -98,15 +86,15 @@ class Harness:
             ),
             startup_seconds=startup,
             kernels=tuple(
-                KernelFigures(name=one.value, seconds=spread(seconds)) for one, seconds in kernel_seconds.items()
+                report.KernelFigures(name=one.value, seconds=spread(each)) for one, each in kernel_seconds.items()
             ),
             stages=tuple(_figures(stage, times[stage.name]) for stage in stages),
         )
 
 
-def _figures(stage: Stage, times: Times) -> StageFigures:
+def _figures(stage: Stage, times: Times) -> report.StageFigures:
     seconds = spread(times.seconds)
-    return StageFigures(
+    return report.StageFigures(
         **{name: value for name, value in vars(stage).items() if name != "work"},
         seconds=seconds,
         per_second=stage.n_units / seconds.median,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from benchmark.provenance import PROCESSOR
-from benchmark.timing.report import BenchReport, StageFigures
+from benchmark.timing.report import BenchReport
 from inference.core.errors import DoesNotFitError, UsageError
 
 MAX_REGRESSION = 1.3
@@ -42,7 +42,7 @@ class StageComparison:
 
 
 def compare_reports(now: BenchReport, baseline: BenchReport) -> list[StageComparison]:
-    """Every stage that both reports have, the slowest-grown first. Raises UsageError where they do not compare."""
+    """Every stage that both reports have, the slowest-grown first."""
     compared = [
         StageComparison(
             name=stage.name,
@@ -54,34 +54,15 @@ def compare_reports(now: BenchReport, baseline: BenchReport) -> list[StageCompar
             is_disturbed=stage.kernel_load < UNDISTURBED * old.kernel_load,
         )
         for stage in now.stages
-        if (old := baseline.stage(stage.name)) and _is_comparable(stage, old)
+        if (old := baseline.stage(stage.name)) and (stage.kernel, stage.n_units) == (old.kernel, old.n_units)
     ]
-    if not compared:
-        raise UsageError("--compare: the baseline must have stages of this timing run, got none; time it again")
     return sorted(compared, key=lambda one: -one.regression)
-
-
-def check_no_stage_is_lost(now: BenchReport, baseline: BenchReport) -> None:
-    """Raise UsageError where a stage of the baseline has no partner: a gate must not become wider unnoticed."""
-    partners = {stage.name: stage for stage in now.stages}
-    lost = [
-        one.name for one in baseline.stages if one.name not in partners or not _is_comparable(partners[one.name], one)
-    ]
-    if lost:
-        raise UsageError(
-            f"--compare: every stage of the baseline must be timed again, got none like {', '.join(lost)}; "
-            f"the baseline is of bundle {baseline.bundle.name} ({baseline.command}), this run of {now.bundle.name}"
-        )
 
 
 def new_stages(now: BenchReport, baseline: BenchReport) -> str | None:
     """What to know about stages that the baseline does not have, or None."""
     new = [one.name for one in now.stages if baseline.stage(one.name) is None]
     return f"not in the baseline, so not compared: {', '.join(new)}" if new else None
-
-
-def _is_comparable(now: StageFigures, baseline: StageFigures) -> bool:
-    return (now.kernel, now.n_units) == (baseline.kernel, baseline.n_units)
 
 
 def other_processor(now: BenchReport, baseline: BenchReport) -> str | None:
@@ -105,9 +86,17 @@ def compare(
     max_regression: float,
     time_again: Callable[[Collection[str]], BenchReport],
 ) -> list[StageComparison]:
-    """Compare, and time again what seems slower; returns every stage with its best comparison. Raises UsageError."""
-    check_no_stage_is_lost(now, baseline)
+    """Compare, and time again what seems slower; returns every stage with its best comparison.
+
+    Raises UsageError where a stage of the baseline has no partner: a gate must not become wider unnoticed.
+    """
     best = {one.name: one for one in compare_reports(now, baseline)}
+    lost = [one.name for one in baseline.stages if one.name not in best]
+    if lost or not best:
+        raise UsageError(
+            f"--compare: every stage of the baseline must be timed again, got none like {', '.join(lost) or 'any'}; "
+            f"the baseline is of bundle {baseline.bundle.name} ({baseline.command}), this run of {now.bundle.name}"
+        )
     for _ in range(RETRIES):
         slower = [one.name for one in best.values() if one.regression > max_regression]
         if not slower:

@@ -98,35 +98,18 @@ def _photo_stages(scene: TimingScene, size: ImageSize) -> list[Stage]:
     pixels = [photo for data in files if (photo := decode_plain(data)) is not None]
     if len(pixels) < len(files):
         raise UsageError(f"{scene.work.job.photos}: must hold plain JPEG photos, got others")
-    small = quarter_size(size)
+    decode = partial(_each, decode_plain, files)
+    resample = partial(_each, partial(resize_lanczos, size=quarter_size(size)), pixels)
     photos = partial(Stage, group="photos", height=size.height, width=size.width)
-    return [
-        photos(
-            f"decode {size}",
-            unit="photos",
-            n_units=len(files),
-            kernel=Kernel.JPEG,
-            work=partial(_each, decode_plain, files),
-        ),
-        photos(
-            f"resample {size}",
-            unit="photos",
-            n_units=len(pixels),
-            kernel=Kernel.MATRIX,
-            work=partial(_each, partial(resize_lanczos, size=small), pixels),
-        ),
-        *(
-            photos(
-                f"photos to views {size} x{n_frames}",
-                unit="sequences",
-                n_units=SEQUENCES_OF_A_SIZE,
-                kernel=Kernel.JPEG_ALL,
-                work=partial(_view_all, scene, scene.by_size[size, n_frames]),
-                n_frames=n_frames,
-            )
-            for n_frames in FRAMES
-        ),
+    stages = [
+        photos(f"decode {size}", unit="photos", n_units=len(files), kernel=Kernel.JPEG, work=decode),
+        photos(f"resample {size}", unit="photos", n_units=len(pixels), kernel=Kernel.MATRIX, work=resample),
     ]
+    for n_frames in FRAMES:
+        name, view = f"photos to views {size} x{n_frames}", partial(_view_all, scene, scene.by_size[size, n_frames])
+        n_units, kernel = SEQUENCES_OF_A_SIZE, Kernel.JPEG_ALL
+        stages.append(photos(name, unit="sequences", n_units=n_units, kernel=kernel, work=view, n_frames=n_frames))
+    return stages
 
 
 def _view_stages(scene: TimingScene, size: ImageSize) -> list[Stage]:
@@ -152,24 +135,13 @@ def _network_stages(
     copies = 1 + one.mirror
     source = viewed[1 if one.network.per_frame else max(FRAMES)]
     size = one.size.as_image_size()
+    facts: dict[str, Any] = {"network": one.network.name, "precision": precision.value, **size._asdict()}
     stages = []
     for n_images in images_per_call:
         batch = [source] * max(1, n_images // copies)
-        n_units = len(batch) * copies
-        stages.append(
-            Stage(
-                f"{one.network.name} {size} {precision.value} x{n_units}",
-                "network",
-                "images",
-                n_units,
-                Kernel.CONVOLUTIONS,
-                partial(forward, batch, passes, replace(loaded, max_call_images=n_images)),
-                height=size.height,
-                width=size.width,
-                network=one.network.name,
-                precision=precision.value,
-            )
-        )
+        name, n_units = f"{one.network.name} {size} {precision.value} x{len(batch) * copies}", len(batch) * copies
+        work = partial(forward, batch, passes, replace(loaded, max_call_images=n_images))
+        stages.append(Stage(name, "network", "images", n_units, Kernel.CONVOLUTIONS, work, **facts))
     return stages
 
 
@@ -202,18 +174,14 @@ def _end_to_end(scene: TimingScene) -> Stage:
 def _by_size(work: Worker, sequences: tuple[Sequence, ...]) -> dict[tuple[ImageSize, int], list[Sequence]]:
     """Sequences of each size that are as long as the stages want them."""
     found: dict[tuple[ImageSize, int], list[Sequence]] = {}
+    storage = work.job.storage(work.options.read_timeout)
     for sequence in sequences[:MOST_SEQUENCES]:
-        data = (
-            read_image_file(work.job.storage(work.options.read_timeout), sequence.images[0].file_name)
-            if sequence.images
-            else None
-        )
+        data = read_image_file(storage, sequence.images[0].file_name) if sequence.images else None
         size = plain_size(data) if isinstance(data, bytes) else None
-        if size is not None:
-            for n_frames in FRAMES:
-                if len(sequence.images) >= n_frames:
-                    cut = replace(sequence, images=sequence.images[:n_frames])
-                    found.setdefault((size, n_frames), []).append(cut)
+        for n_frames in FRAMES:
+            if size is not None and len(sequence.images) >= n_frames:
+                cut = replace(sequence, images=sequence.images[:n_frames])
+                found.setdefault((size, n_frames), []).append(cut)
     whole = {key: same for key, same in found.items() if (key[0], max(FRAMES)) in found}
     if not whole:
         raise UsageError(

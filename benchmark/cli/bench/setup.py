@@ -7,7 +7,7 @@ from typing import Any
 from benchmark.cli.bench.request import HarnessRequest, command_line
 from benchmark.timing.harness import Harness, default_sizes, n_workers
 from benchmark.timing.repeated_season import write_repeated_season
-from benchmark.timing.stages import set_up
+from benchmark.timing.stages import all_stages, set_up
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import Precision
 from inference.execution.job import RunOptions
@@ -33,7 +33,7 @@ def make_harness(
     stages_folder = Path(tempfile.mkdtemp(prefix="stages-", dir=work))
     wanted = precisions or ((Precision.FLOAT32,) if request.quick else tuple(Precision))
     scene = set_up(data, _bundle(request, work), RunOptions(n_workers=n_workers()), stages_folder, wanted)
-    return Harness.of(scene, images_per_call, command_line())
+    return Harness(scene, all_stages(scene, images_per_call), command_line())
 
 
 def _bundle(request: HarnessRequest, work: Path) -> Bundle:

@@ -108,7 +108,7 @@ def test_a_v100_does_as_many_sequences_as_the_desk_estimate(manifest: Manifest) 
     }
     season = workload({"3": 1.0})
     per_hour = {
-        (one.precision, one.level): 3600 / max(one.networks, one.photos + one.network_load * one.networks)
+        (one.precision, one.level): 3600 / max(one.networks, one.photos + one.rates.network_load * one.networks)
         for one in profile_table(season, manifest, load_profile("v100"), operations)
         if one.ensemble is Effort.FULL
     }

@@ -16,7 +16,7 @@ from benchmark.scoring import temperature as tempering
 from benchmark.scoring.bootstrap import Clusters, clusters_of, interval, resample
 from benchmark.scoring.calibration import N_BINS, reliability
 from benchmark.scoring.log_loss import log_losses
-from benchmark.scoring.strata import Strata, Stratum, strata_of
+from benchmark.scoring.strata import Stratum, strata_of
 from inference.core.errors import InputError
 from inference.core.labels import EMPTY, LABELS
 from inference.dataset.label_tables import Table
@@ -188,7 +188,7 @@ def names(group: Stratum) -> list[str]:
 def test_metadata_tell_hour_light_frames_and_folder(tmp_path: Path) -> None:
     path = tmp_path / "metadata.csv"
     path.write_text(METADATA)
-    groups = strata_of(("c", "a", "b", "x"), path).groups
+    groups = strata_of(("c", "a", "b", "x"), path)
     assert names(groups["hour"]) == ["19", "05", "18", "unknown"]
     assert names(groups["light"]) == ["night", "night", "day", "unknown"]
     assert names(groups["frames"]) == ["4 or more", "2", "1", "unknown"]
@@ -201,7 +201,7 @@ def test_metadata_tell_hour_light_frames_and_folder(tmp_path: Path) -> None:
 def test_what_is_not_known_of_a_sequence_is_unknown_and_not_noon(tmp_path: Path) -> None:
     path = tmp_path / "metadata.csv"
     path.write_text("seq_id,datetime,file_name\na,,1.jpg\nb,2015-01-01 12:00:00,2.jpg\n")
-    groups = strata_of(("a", "b"), path).groups
+    groups = strata_of(("a", "b"), path)
     assert names(groups["hour"]) == ["unknown", "12"]
     assert names(groups["light"]) == ["unknown", "day"]
 
@@ -210,9 +210,9 @@ def test_metadata_that_lack_a_site_or_a_sequence_leave_what_else_is_known(tmp_pa
     ids = ("SER_S1#B04#1#1", "SER_S1#C05#1#2", "SER_S1#D06#1#3")
     path = tmp_path / "metadata.csv"
     path.write_text(f"seq_id,datetime,file_name,site\n{ids[0]},,a.jpg,\n{ids[1]},,b.jpg,hill\n")
-    assert names(strata_of(ids, path).groups["site"]) == ["B04", "hill", "D06"]
+    assert names(strata_of(ids, path)["site"]) == ["B04", "hill", "D06"]
     path.write_text("seq_id,datetime,file_name,site\na,,north/a.jpg,\nb,,south/b.jpg,\n")
-    assert names(strata_of(("a", "b", "c"), path).groups["site"]) == ["north", "south", "unknown"]
+    assert names(strata_of(("a", "b", "c"), path)["site"]) == ["north", "south", "unknown"]
 
 
 def test_folders_of_one_card_are_one_site(tmp_path: Path) -> None:
@@ -221,23 +221,23 @@ def test_folders_of_one_card_are_one_site(tmp_path: Path) -> None:
         "seq_id,datetime,file_name\n"
         "a,,hill/DCIM/100RECNX/a.jpg\nb,,hill/DCIM/101RECNX/b.jpg\nc,,river/DCIM/100RECNX/c.jpg\n"
     )
-    assert names(strata_of(("a", "b", "c"), path).groups["site"]) == ["hill", "hill", "river"]
+    assert names(strata_of(("a", "b", "c"), path)["site"]) == ["hill", "hill", "river"]
 
 
 def test_public_ids_tell_season_and_site_and_a_list_of_sites_wins(tmp_path: Path) -> None:
     ids = ("SER_S1#B04#1#1", "SER_S10#U09#2#7", "S2#B04#1#1")
-    groups = strata_of(ids, None).groups
+    groups = strata_of(ids, None)
     assert names(groups["season"]) == ["S1", "S10", "S2"]
     assert names(groups["site"]) == ["B04", "U09", "B04"]
     path = tmp_path / "sites.csv"
     path.write_text("site,seq_id\nnorth,SER_S1#B04#1#1\nsouth,SER_S10#U09#2#7\n,S2#B04#1#1\n")
-    assert names(strata_of(ids, None, path).groups["site"]) == ["north", "south", "B04"]
+    assert names(strata_of(ids, None, path)["site"]) == ["north", "south", "B04"]
     with pytest.raises(InputError, match=r"must hold the site of every sequence, got 1 missing \['S3#A#1#1'\]"):
         strata_of((*ids, "S3#A#1#1"), None, path)
-    assert strata_of(("ABCFN", "x"), None).groups == {}
+    assert strata_of(("ABCFN", "x"), None) == {}
     path = tmp_path / "metadata.csv"
     path.write_text("seq_id,datetime,file_name,site\nS2#B04#1#1,,a/b.JPG,hill\n")
-    assert names(strata_of(ids[2:], path).groups["site"]) == ["hill"]
+    assert names(strata_of(ids[2:], path)["site"]) == ["hill"]
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_the_metric_s_own_clipping_applies_to_what_is_tried(judged: tuple[Table,
 
 def test_a_submission_is_no_better_than_itself(judged: tuple[Table, Table]) -> None:
     submission, labels = judged
-    comparison = score_report.report(submission, labels, Strata({}), against=submission, n_resamples=100).comparison
+    comparison = score_report.report(submission, labels, {}, against=submission, n_resamples=100).comparison
     assert comparison is not None
     assert (comparison.difference, comparison.better) == (0.0, "unclear")
     assert {one.better for one in comparison.classes} == {"unclear"}

@@ -8,7 +8,6 @@ import pytest
 from benchmark.scoring import report as score_report
 from benchmark.scoring.calibration import N_BINS, reliability
 from benchmark.scoring.log_loss import score
-from benchmark.scoring.strata import Strata
 from inference.core.labels import EMPTY, LABELS
 from inference.dataset.label_tables import Table
 
@@ -68,6 +67,6 @@ def test_accuracies(judged: tuple[Table, Table]) -> None:
 
 
 def test_the_report_has_the_same_log_loss(judged: tuple[Table, Table]) -> None:
-    report = score_report.report(*judged, Strata({}), n_resamples=100)
+    report = score_report.report(*judged, {}, n_resamples=100)
     flat = metrics.log_loss(judged[1].values.ravel(), judged[0].values.ravel())
     assert report.log_loss == exact(flat)

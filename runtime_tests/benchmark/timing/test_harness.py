@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.capacity.projection import project
 from benchmark.capacity.rates import measured_rates
-from benchmark.capacity.validation import TRIALS, validate
+from benchmark.capacity.validation import TRIALS, trial_workload, validate
 from benchmark.capacity.workloads import load_workload
 from benchmark.charts.history import write_page
 from benchmark.charts.plots import write_plots
@@ -20,7 +20,7 @@ from benchmark.timing.measure import Spread
 from benchmark.timing.regression_gate import compare
 from benchmark.timing.repeated_season import write_repeated_season
 from benchmark.timing.report import BenchReport
-from benchmark.timing.stages import set_up
+from benchmark.timing.stages import all_stages, set_up
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
 from inference.core.choices import Precision
@@ -44,7 +44,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def harness(photos: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Harness:
     folder = tmp_path_factory.mktemp("stages")
     scene = set_up(photos, quick_bundle, RunOptions(n_workers=2), folder, (Precision.FLOAT32,))
-    return Harness.of(scene, (2, 4), "hakuna bench")
+    return Harness(scene, all_stages(scene, (2, 4)), "hakuna bench")
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +135,8 @@ def test_a_page_of_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_trial_is_the_workload_that_is_projected() -> None:
-    mixed = TRIALS[-1]
-    workload = mixed.workload(60)
-    sequences = mixed.sequences(60)
+    sequences = list(TRIALS["mixed, a third big"]) * 10
+    workload = trial_workload("mixed", sequences)
     assert sum(n * share for n, share in workload.frame_shares.items()) == pytest.approx(
         sum(n for _, n in sequences) / 60
     )

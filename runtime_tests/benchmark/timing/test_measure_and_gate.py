@@ -152,8 +152,8 @@ def test_convolutions_are_timed_without_openvino_too(monkeypatch: pytest.MonkeyP
 
 def test_reports_without_a_common_stage_are_refused() -> None:
     for other in (report({"something": 1.0}), report(QUIET, kernel=Kernel.COPY)):
-        with pytest.raises(UsageError, match="--compare: the baseline must have stages of this timing run, got none"):
-            regression_gate.compare_reports(report(QUIET), other)
+        with pytest.raises(UsageError, match="--compare: every stage of the baseline must be timed again, got none"):
+            regression_gate.compare(report(QUIET), other, 1.3, nobody)
 
 
 def test_a_baseline_whose_stages_are_not_all_timed_is_refused() -> None:
