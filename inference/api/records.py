@@ -6,6 +6,7 @@ from typing import Any
 
 from inference.api.arguments import StrPath, optional_path
 from inference.api.results import open_bundle
+from inference.process.lock import locked
 from inference.process.progress import RunState
 
 
@@ -39,8 +40,6 @@ def restack(
     >>> restack("results", "bundle", "again")["files"] == report["files"]
     True
     """
-    from inference.process.lock import locked
-
     with locked(Path(out)):
         return _second_phase(run, bundle, out, features, state or RunState())
 
@@ -81,7 +80,6 @@ def merge(
     >>> merge(["part2", "part1"], "bundle", "whole")["counts"]["sequences"]
     12
     """
-    from inference.process.lock import locked
     from inference.run.merge import merge_records
 
     state = state or RunState()
@@ -98,5 +96,5 @@ def _second_phase(
     from inference.outputs.run_report import RunMetadata
     from inference.run.records_to_submission import records_to_submission
 
-    facts = RunMetadata(state=state)
-    return records_to_submission(Path(records), Estimator(opened), Path(out), optional_path(features), facts)
+    estimator, features_path = Estimator(opened), optional_path(features)
+    return records_to_submission(Path(records), estimator, Path(out), features_path, RunMetadata(state=state))

@@ -1,7 +1,7 @@
 """What a command sets up around its work: the log, signals that end it in order, a bar."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from inference.core.choices import LogFormat
@@ -14,12 +14,6 @@ class Session:
 
     state: RunState
     is_human: bool
-
-    def progress(self) -> AbstractContextManager[Callable[[int, int], None]]:
-        """A live bar for people, log lines for programs."""
-        from inference.settings.logs import progress_for
-
-        return progress_for(self.is_human)
 
 
 @contextmanager

@@ -20,11 +20,11 @@ from inference.outputs.provisional import Provisional
 from inference.outputs.submission import FAILURES_NAME, PARTIAL_NAME, SUBMISSION_NAME, failures_file
 from inference.process.heartbeat import heartbeat
 from inference.process.lock import OutputFolder
-from inference.process.progress import RunState
+from inference.process.progress import Progress, RunState
 from inference.process.stopwatch import Stopwatch
 from inference.process.watchdog import log_with_timeout, watchdog
 from inference.records.jsonl import RecordWriter, read_records
-from inference.run.context import ExecutorFactory, Progress, RunContext
+from inference.run.context import ExecutorFactory, RunContext
 from inference.run.photos_to_records import check_failures, photos_to_records, policy_for
 from inference.run.precision_selection import select_precision
 from inference.run.records_to_submission import check_features_path, records_to_submission
@@ -40,7 +40,7 @@ def predict(
     job: Job,
     out: OutputFolder,
     options: RunOptions,
-    on_progress: Progress,
+    on_progress: Progress | None = None,
     state: RunState | None = None,
     executor_for: ExecutorFactory = local_executor,
 ) -> dict[str, Any]:
@@ -66,8 +66,9 @@ def predict(
     else:
         n_frames = job.bundle.manifest.n_frames
         check_any_photo(job.plan.sequences, job.storage(options.read_timeout), n_frames, state.check)
+    estimator, report_progress = Estimator(job.bundle), on_progress or (lambda *_: None)
     context = RunContext(
-        job, options, out.path, start.header, start.executor, Estimator(job.bundle), state, stopwatch, on_progress
+        job, options, out.path, start.header, start.executor, estimator, state, stopwatch, report_progress
     )
     budget = options.budget
     with heartbeat(state, out), _within_budget(context, budget) if budget else nullcontext(context) as context:
