@@ -15,7 +15,7 @@ from inference.core.files import output_errors
 from inference.core.iteration import batched
 from inference.core.sequences import Probabilities
 from inference.ensemble.estimator import Estimator, Predictions, neighbourhood_of_records
-from inference.ensemble.features import FeatureFile
+from inference.ensemble.features import feature_file
 from inference.ensemble.neighbourhood import Neighbourhood
 from inference.outputs import run_report
 from inference.outputs.run_report import RecordCounts, RunMetadata
@@ -50,17 +50,16 @@ def records_to_submission(
     neighbourhood = _neighbourhood(path, header, estimator, run)
     with run.stopwatch("aggregate, stack, write"), ExitStack() as files:
         append_failures = files.enter_context(failures_file(out / FAILURES_NAME))
-        features = (
-            files.enter_context(FeatureFile(features_path, bundle.manifest.feature_names)) if features_path else None
-        )
+        append_features = None
+        if features_path:
+            append_features = files.enter_context(feature_file(features_path, bundle.manifest.feature_names))
 
         def rows() -> Iterator[tuple[list[str], Probabilities]]:
             for chunk in _predictions(path, header, estimator, neighbourhood, run.state):
                 counts.add(chunk.records)
                 append_failures(chunk.records)
-                if features and chunk.features is not None:
-                    stacked = chunk.stacked
-                    features.append([one.seq_id for one in stacked], [one.n_frames for one in stacked], chunk.features)
+                if append_features and chunk.features is not None:
+                    append_features(chunk.stacked, chunk.features)
                 yield [record.seq_id for record in chunk.records], chunk.probabilities
             run.state.submission_lock.acquire()  # from here on no deadline gives another file the submission's name
 
