@@ -13,9 +13,6 @@ from inference.execution.job import WHOLE, Job, RunOptions, parse_shard
 from inference.process.lock import locked
 from inference.process.progress import Progress
 
-EVERY_SEQUENCE = "none"
-"""As a submission format: every sequence of the metadata."""
-
 
 def build_job(
     photos: StrPath,
@@ -41,7 +38,7 @@ def build_job(
         metadata, Path(photos) / tables.METADATA_NAME, "--metadata names another, `hakuna metadata` makes one"
     )
     wanted = None
-    if submission_format != EVERY_SEQUENCE:
+    if submission_format != "none":
         format_path = _given_or_default(
             submission_format,
             Path(photos) / tables.FORMAT_NAME,

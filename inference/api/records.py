@@ -20,8 +20,7 @@ def restack(
     run : folder with the records
     bundle : folder of the model bundle; it must have the networks that the records were made with
     out : output folder of the new submission; may be `run`
-    features : also write the stackers' matrix to this .npz file
-    state : see `predict`
+    features, state : as in `predict`
 
     Returns
     -------
@@ -59,8 +58,7 @@ def merge(
     shards : output folders of `predict(..., shard="I/N")`, in any order; some may be there twice
     bundle : folder of the model bundle that they were made with
     out : output folder of the whole run
-    features : also write the stackers' matrix to this .npz file
-    state : see `predict`
+    features, state : as in `predict`
 
     Returns
     -------

@@ -98,7 +98,7 @@ def neighbour_means(
     means = np.full(shape, np.nan, np.float32)
     for first in range(0, n_classes, BLOCK_CLASSES):
         classes = slice(first, first + BLOCK_CLASSES)
-        whole = _fixed_point(scores[by_time, classes])
+        whole = np.rint(scores[by_time, classes] * np.float64(2.0**FRACTION_BITS)).astype(np.int64)
         over_time, over_cameras = _prefix_sums(whole), _prefix_sums(whole[by_camera])
         del whole
         for w, span in enumerate(spans):
@@ -112,53 +112,45 @@ class _Spans:
 
     Attributes
     ----------
-    first, end : int32 (P,), all sequences within the window, as positions in the order of time
-    own_first, own_end : int32 (P,), those of the same camera, as positions in the order of camera and time
+    all_within : int32 (2, P), first and end of all sequences within the window, as positions in the order of time
+    own_within : int32 (2, P), those of the same camera, as positions in the order of camera and time
     n_others : int64 (P,)
     """
 
-    first: npt.NDArray[np.int32]
-    end: npt.NDArray[np.int32]
-    own_first: npt.NDArray[np.int32]
-    own_end: npt.NDArray[np.int32]
+    all_within: npt.NDArray[np.int32]
+    own_within: npt.NDArray[np.int32]
     n_others: Integers
 
     @classmethod
     def of(cls, moments: Integers, sites: Integers, by_camera: Integers, window: int) -> _Spans:
         """Find them; `moments` ascend, `by_camera` is the order of camera and time."""
-        first, end = _within(moments, window)
+        all_within = _within(moments, window)
         # One axis for all cameras, each beyond the reach of the one before.
         elapsed = moments - moments[0]
         _, rank = np.unique(sites, return_inverse=True)
         axis = (elapsed + rank * (int(elapsed[-1]) + window + 1))[by_camera]
-        own = np.empty((2, len(moments)), np.int32)
-        own[:, by_camera] = _within(axis, window)
-        n_others = (end - first).astype(np.int64) - (own[1] - own[0])
-        return cls(first, end, own[0], own[1], n_others)
+        own_within = np.empty_like(all_within)
+        own_within[:, by_camera] = _within(axis, window)
+        n_others = (all_within[1] - all_within[0]).astype(np.int64) - (own_within[1] - own_within[0])
+        return cls(all_within, own_within, n_others)
 
     def means(self, over_time: Integers, over_cameras: Integers) -> npt.NDArray[np.float64]:
         """Means over the others from prefix sums (P + 1, K) in both orders: float64 (P, K), NaN where there are none."""
-        total = over_time[self.end] - over_time[self.first]
-        total -= over_cameras[self.own_end]
-        total += over_cameras[self.own_first]
+        total = over_time[self.all_within[1]] - over_time[self.all_within[0]]
+        total -= over_cameras[self.own_within[1]]
+        total += over_cameras[self.own_within[0]]
         divisor = np.where(self.n_others > 0, self.n_others, np.nan)
         mean: npt.NDArray[np.float64] = total / divisor[:, None]
         mean *= 2.0**-FRACTION_BITS
         return mean
 
 
-def _within(ascending: Integers, window: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """First position and the one after the last that are at most `window` away from each."""
-    first = np.searchsorted(ascending, ascending - window, side="left").astype(np.int32)
-    end = np.searchsorted(ascending, ascending + window, side="right").astype(np.int32)
-    return first, end
-
-
-def _fixed_point(scores: Probabilities) -> Integers:
-    scaled = scores.astype(np.float64)
-    scaled *= 2.0**FRACTION_BITS
-    np.rint(scaled, out=scaled)
-    return scaled.astype(np.int64)
+def _within(ascending: Integers, window: int) -> npt.NDArray[np.int32]:
+    """First position and the one after the last that are at most `window` away from each: (2, N)."""
+    within = np.empty((2, len(ascending)), np.int32)
+    within[0] = np.searchsorted(ascending, ascending - window, side="left")
+    within[1] = np.searchsorted(ascending, ascending + window, side="right")
+    return within
 
 
 def _prefix_sums(values: Integers) -> Integers:

@@ -14,7 +14,7 @@ from inference.core.errors import CheckpointError, OutputError, UsageError
 from inference.core.files import output_errors
 from inference.core.iteration import batched
 from inference.core.sequences import Probabilities
-from inference.ensemble.estimator import Estimator, Predictions, neighbourhood_of_records
+from inference.ensemble.estimator import Estimator, neighbourhood_of_records
 from inference.ensemble.features import feature_file
 from inference.ensemble.neighbourhood import Neighbourhood
 from inference.outputs import run_report
@@ -55,12 +55,16 @@ def records_to_submission(
             append_features = files.enter_context(feature_file(features_path, bundle.manifest.feature_names))
 
         def rows() -> Iterator[tuple[list[str], Probabilities]]:
-            for chunk in _predictions(path, header, estimator, neighbourhood, run.state):
-                counts.add(chunk.records)
-                append_failures(chunk.records)
-                if append_features and chunk.features is not None:
-                    append_features(chunk.stacked, chunk.features)
-                yield [record.seq_id for record in chunk.records], chunk.probabilities
+            first = 0
+            for records in batched(_whole(path, header, run.state), CHUNK_RECORDS):
+                around = neighbourhood.means[first : first + len(records)] if neighbourhood else None
+                first += len(records)
+                found = estimator(records, around)
+                counts.add(records)
+                append_failures(records)
+                if append_features and found.features is not None:
+                    append_features(found.stacked, found.features)
+                yield [record.seq_id for record in records], found.probabilities
             run.state.submission_lock.acquire()  # from here on no deadline gives another file the submission's name
 
         write_submission(out / SUBMISSION_NAME, header.labels, header.n_sequences, rows())
@@ -80,17 +84,6 @@ def _neighbourhood(path: Path, header: RecordsHeader, estimator: Estimator, run:
             without_camera_or_moment=found.n_unlocated,
         )
     return found
-
-
-def _predictions(
-    path: Path, header: RecordsHeader, estimator: Estimator, neighbourhood: Neighbourhood | None, state: RunState
-) -> Iterator[Predictions]:
-    """Final probabilities of every record, each with its rows of the neighbourhood."""
-    first = 0
-    for chunk in batched(_whole(path, header, state), CHUNK_RECORDS):
-        around = neighbourhood.means[first : first + len(chunk)] if neighbourhood else None
-        first += len(chunk)
-        yield estimator(chunk, around)
 
 
 def _whole(path: Path, header: RecordsHeader, state: RunState) -> Iterator[Record]:
