@@ -1,6 +1,5 @@
 """`hakuna predict`, `plan`, `restack` and `merge`."""
 
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from inference import api
 from inference.cli import options
-from inference.cli.printing import print_figures, print_summary, show_or_write
+from inference.cli.printing import figure_rows, print_summary, print_table, show_or_write
 from inference.cli.session import session
 
 
@@ -80,7 +79,7 @@ def plan(
     given = {name: value for name, value in locals().items() if name not in ("log_format", "json")}
     with session(log_format) as run:
         figures, problem = api.plan(**given, state=run.state)
-    show_or_write(dumps(figures, indent=1), json, lambda: print_figures(figures))
+    show_or_write(figures, json, lambda: print_table(figure_rows(figures), "what", "figure"))
     if problem:
         raise problem
 
