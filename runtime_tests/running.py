@@ -20,7 +20,8 @@ from inference.core.choices import DecoderName, EngineName, Precision
 from inference.execution.job import Job, RunOptions
 from inference.execution.local_executor import local_executor
 from inference.process.lock import locked
-from inference.run.context import ExecutorFactory, Progress
+from inference.process.progress import Progress
+from inference.run.context import ExecutorFactory
 from inference.run.pipeline import predict
 
 HAKUNA = Path(command.__file__)

@@ -1,15 +1,16 @@
 """`hakuna doctor`."""
 
 import tempfile
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmark.selftest.doctor import Check
+from benchmark.rehearsal.settings import load_contract_settings
+from benchmark.sandbox.contract import CONTRACT_OUT
+from benchmark.selftest import doctor as module
 from inference.cli.options import JsonTarget
-from inference.cli.printing import show_or_write
+from inference.cli.printing import print_table, show_or_write
 
 
 def doctor(
@@ -25,28 +26,15 @@ def doctor(
     Examples:
         hakuna doctor --out results
     """
-    from benchmark.rehearsal.settings import load_contract_settings
-    from benchmark.sandbox.contract import CONTRACT_OUT
-    from benchmark.selftest import doctor as module
-
     used_scratch = scratch or load_contract_settings().scratch or Path(tempfile.gettempdir())
     used_out = out or (CONTRACT_OUT if CONTRACT_OUT.is_dir() else None)
     folders = {"scratch": used_scratch} | ({"output": used_out} if used_out else {})
     checks = module.examine(gpu=gpu, folders=folders)
     code = module.exit_code(checks)
     figures = {"exit_code": code, "checks": [vars(check) for check in checks]}
-    show_or_write(dumps(figures, indent=1), json, lambda: _print_checks(checks))
+    rows = ((check.name, check.outcome.value, check.found) for check in checks)
+    show_or_write(figures, json, lambda: print_table(rows, "check", "outcome", "found"))
     if code:
         failed = [check.name for check in checks if check.outcome is module.CheckResult.FAILED]
         typer.echo(f"hakuna: doctor: {', '.join(failed)}", err=True)
         raise typer.Exit(code)
-
-
-def _print_checks(checks: list[Check]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("check", "outcome", "found")
-    for check in checks:
-        table.add_row(check.name, check.outcome.value, check.found)
-    Console().print(table, markup=False, highlight=False)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark.rehearsal.settings import load_contract_settings
 from benchmark.sandbox.contract import Runner
 from inference.cli.options import JsonTarget, Labels
-from inference.cli.printing import show_or_write
+from inference.cli.printing import print_table, show_or_write
+from inference.process.progress import process_start
 
 if TYPE_CHECKING:
     from benchmark.rehearsal.entry import EntryReport
-
-SHOWN_DIGITS = 6
 
 
 def rehearse(
@@ -39,9 +38,7 @@ def rehearse(
     """
     from benchmark.rehearsal.entry import Entry
     from benchmark.rehearsal.rehearse import rehearse as run
-    from benchmark.rehearsal.settings import load_contract_settings
     from benchmark.sandbox.supervise import catching_signals
-    from inference.process.progress import process_start
 
     settings = load_contract_settings(budget=budget, image=image)
     with catching_signals() as signals:
@@ -54,7 +51,7 @@ def rehearse(
             scratch=settings.scratch,
             signals=signals,
         )
-    show_or_write(dumps(report.as_json(), indent=1), json, lambda: _print_report(report))
+    show_or_write(report.as_json(), json, lambda: _print_report(report))
     raise typer.Exit(report.exit_code)
 
 
@@ -70,8 +67,6 @@ def entrypoint(
 
     with catching_signals() as signals:  # first of all: process 1 has no other protection
         from benchmark.rehearsal.entrypoint import run_entrypoint
-        from benchmark.rehearsal.settings import load_contract_settings
-        from inference.process.progress import process_start
 
         settings = load_contract_settings()
         code = run_entrypoint(
@@ -95,16 +90,12 @@ def health(
     """
     from benchmark.rehearsal.health import why_unhealthy
 
-    complaint = why_unhealthy(folder)
-    if complaint:
+    if complaint := why_unhealthy(folder):
         typer.echo(complaint, err=True)
         raise typer.Exit(1)
 
 
 def _print_report(report: EntryReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     used = f"{report.seconds:,.1f} of {report.budget_seconds:,g} s ({report.seconds / report.budget_seconds:.1%})"
     peak = None if report.peak_memory_bytes is None else f"{report.peak_memory_bytes / 2**20:,.0f} MiB"
     lines = {
@@ -115,13 +106,10 @@ def _print_report(report: EntryReport) -> None:
         "of the program alone": None if report.program_seconds is None else f"{report.program_seconds:,.1f} s",
         "its own exit code": report.program_exit_code,
         "its peak memory": peak,
-        "mean log loss": None if report.log_loss is None else f"{report.log_loss:.{SHOWN_DIGITS}f}",
+        "mean log loss": None if report.log_loss is None else f"{report.log_loss:.6f}",
         "runner": report.runner,
         "enforced": "; ".join(report.enforced),
         "not enforced": "; ".join(report.not_enforced),
     }
-    table = Table("rehearsal", "", show_header=False)
-    for name, value in lines.items():
-        if value not in (None, ""):
-            table.add_row(name, str(value))
-    Console().print(table, markup=False, highlight=False)
+    rows = ((name, str(value)) for name, value in lines.items() if value not in (None, ""))
+    print_table(rows, "rehearsal", "", show_header=False)

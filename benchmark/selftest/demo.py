@@ -8,7 +8,6 @@ from benchmark.report.content import Sources
 from benchmark.report.page import write_report
 from benchmark.scoring.log_loss import Score, score
 from benchmark.synthetic.season import LABELS_NAME, SeasonOptions, write_seasons
-from inference.api.arguments import Progress
 from inference.api.jobs import build_job, run_job
 from inference.bundle.reader import open_bundle
 from inference.core.errors import UsageError
@@ -19,6 +18,7 @@ from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.execution.job import RunOptions
 from inference.outputs.finished_run import read_finished_run
 from inference.outputs.submission import SUBMISSION_NAME
+from inference.process.progress import Progress
 
 PHOTO_SIZE = ImageSize(480, 640)
 N_CAMERAS = 5

@@ -1,17 +1,35 @@
 """What arguments may be."""
 
 import os
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
+from inference.core.choices import DecoderName, EngineName, Precision, Preset
 from inference.core.errors import UsageError
 
 StrPath = str | os.PathLike[str]
-Progress = Callable[[int, int], None]
-"""Called with the number of sequences done and of all sequences."""
 Choice = TypeVar("Choice", bound=StrEnum)
+
+
+class Arguments(TypedDict, total=False):
+    """What `predict` and `plan` have in common; `predict` describes it."""
+
+    metadata: StrPath | None
+    submission_format: StrPath | None
+    features: StrPath | None
+    flip_tta: bool
+    resize: Preset | str | None
+    restart: bool
+    workers: int | None
+    batch_size: int | None
+    decoder: DecoderName | str | None
+    engine: EngineName | str | None
+    precision: Precision | str | None
+    budget: float | str | None
+    max_failures: float | str | None
+    read_timeout: float | str | None
+    shard: str | None
 
 
 def optional_path(path: StrPath | None) -> Path | None:

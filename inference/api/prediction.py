@@ -1,13 +1,20 @@
 """Photos -> submission, and what that would take."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from inference.api.arguments import Progress, StrPath
-from inference.api.jobs import build_job, ignore_progress, run_options
-from inference.core.choices import DecoderName, EngineName, Precision, Preset
+from inference.api.arguments import Arguments, StrPath, optional_path
+from inference.api.jobs import build_job
 from inference.core.errors import DegradedError, HakunaError
-from inference.process.progress import RunState
+from inference.execution.job import Job, RunOptions
+from inference.process.lock import locked
+from inference.process.progress import Progress, RunState
+from inference.process.read_timeout import ReadTimeout
+from inference.settings.settings import Settings, load_settings
+
+SETTINGS = Settings.model_fields.keys() - {"log_format"}
 
 
 def predict(
@@ -15,24 +22,10 @@ def predict(
     bundle: StrPath,
     out: StrPath,
     *,
-    metadata: StrPath | None = None,
-    submission_format: StrPath | None = None,
-    features: StrPath | None = None,
-    flip_tta: bool = True,
-    resize: Preset | str | None = None,
-    restart: bool = False,
-    workers: int | None = None,
-    batch_size: int | None = None,
-    decoder: DecoderName | str | None = None,
-    engine: EngineName | str | None = None,
-    precision: Precision | str | None = None,
-    budget: float | str | None = None,
     fail_if_degraded: bool = False,
-    max_failures: float | str | None = None,
-    read_timeout: float | str | None = None,
-    shard: str | None = None,
     on_progress: Progress | None = None,
     state: RunState | None = None,
+    **arguments: Unpack[Arguments],
 ) -> dict[str, Any]:
     """Predict every sequence of a folder of photos and write `submission.csv`, as `hakuna predict` does.
 
@@ -82,63 +75,20 @@ def predict(
     >>> report["counts"]["sequences"]
     12
     """
-    from inference.process.lock import locked
-    from inference.settings.settings import load_settings
-
-    settings = load_settings(
-        workers=workers,
-        batch_size=batch_size,
-        decoder=decoder,
-        engine=engine,
-        precision=precision,
-        budget=budget,
-        max_failures=max_failures,
-        read_timeout=read_timeout,
-    )
-    options = run_options(settings, restart=restart, features=features, fail_if_degraded=fail_if_degraded)
+    options, make_job = _options_and_job(photos, bundle, arguments, fail_if_degraded=fail_if_degraded)
     state = state or RunState()
     with locked(Path(out)) as folder:
-        job = build_job(
-            photos,
-            bundle,
-            metadata=metadata,
-            submission_format=submission_format,
-            flip_tta=flip_tta,
-            resize=resize,
-            shard=shard,
-            decoder=settings.decoder,
-            engine=settings.engine,
-            precision=settings.precision,
-        )
+        job = make_job()
         from inference.run import pipeline
 
-        report = pipeline.predict(job, folder, options, on_progress or ignore_progress, state)
+        report = pipeline.predict(job, folder, options, on_progress, state)
     if fail_if_degraded and report["degraded"]:
         raise DegradedError(f"{out}: must not be degraded, but the time budget was too short; see run.json")
     return report
 
 
 def plan(
-    photos: StrPath,
-    bundle: StrPath,
-    out: StrPath,
-    *,
-    metadata: StrPath | None = None,
-    submission_format: StrPath | None = None,
-    features: StrPath | None = None,
-    flip_tta: bool = True,
-    resize: Preset | str | None = None,
-    restart: bool = False,
-    workers: int | None = None,
-    batch_size: int | None = None,
-    decoder: DecoderName | str | None = None,
-    engine: EngineName | str | None = None,
-    precision: Precision | str | None = None,
-    budget: float | str | None = None,
-    max_failures: float | str | None = None,
-    read_timeout: float | str | None = None,
-    shard: str | None = None,
-    state: RunState | None = None,
+    photos: StrPath, bundle: StrPath, out: StrPath, *, state: RunState | None = None, **arguments: Unpack[Arguments]
 ) -> tuple[dict[str, Any], HakunaError | None]:
     """Estimate what `predict` with the same arguments would meet and take, and touch nothing.
 
@@ -160,32 +110,29 @@ def plan(
     >>> figures["sequences"], figures["fits"], problem
     (12, True, None)
     """
-    from inference.settings.settings import load_settings
-
-    settings = load_settings(
-        workers=workers,
-        batch_size=batch_size,
-        decoder=decoder,
-        engine=engine,
-        precision=precision,
-        budget=budget,
-        max_failures=max_failures,
-        read_timeout=read_timeout,
-    )
-    options = run_options(settings, restart=restart, features=features)
-    job = build_job(
-        photos,
-        bundle,
-        metadata=metadata,
-        submission_format=submission_format,
-        flip_tta=flip_tta,
-        resize=resize,
-        shard=shard,
-        decoder=settings.decoder,
-        engine=settings.engine,
-        precision=settings.precision,
-    )
+    options, make_job = _options_and_job(photos, bundle, arguments)
+    job = make_job()
     from inference.run import plan as planning
 
     figures = planning.plan(job, Path(out), options, state or RunState())
     return figures, planning.reason_not_to_run(figures, Path(out), options)
+
+
+def _options_and_job(
+    photos: StrPath, bundle: StrPath, arguments: Arguments, *, fail_if_degraded: bool = False
+) -> tuple[RunOptions, Callable[[], Job]]:
+    """How to run, and what makes the job, which takes longer."""
+    given: dict[str, Any] = {**arguments}
+    settings = load_settings(**{name: given.pop(name) for name in SETTINGS & given.keys()})
+    options = RunOptions(
+        n_workers=settings.workers,
+        batch_size=settings.batch_size,
+        fresh=given.pop("restart", False),
+        features_path=optional_path(given.pop("features", None)),
+        budget=settings.budget,
+        max_failures=settings.max_failures,
+        read_timeout=ReadTimeout(settings.read_timeout),
+        strict=fail_if_degraded,
+    )
+    chosen = settings.model_dump(include={"decoder", "engine", "precision"})
+    return options, partial(build_job, photos, bundle, **chosen, **given)

@@ -6,6 +6,7 @@ from typing import Any
 
 from inference.api.arguments import StrPath, optional_path
 from inference.api.results import open_bundle
+from inference.process.lock import locked
 from inference.process.progress import RunState
 
 
@@ -19,8 +20,7 @@ def restack(
     run : folder with the records
     bundle : folder of the model bundle; it must have the networks that the records were made with
     out : output folder of the new submission; may be `run`
-    features : also write the stackers' matrix to this .npz file
-    state : see `predict`
+    features, state : as in `predict`
 
     Returns
     -------
@@ -39,8 +39,6 @@ def restack(
     >>> restack("results", "bundle", "again")["files"] == report["files"]
     True
     """
-    from inference.process.lock import locked
-
     with locked(Path(out)):
         return _second_phase(run, bundle, out, features, state or RunState())
 
@@ -60,8 +58,7 @@ def merge(
     shards : output folders of `predict(..., shard="I/N")`, in any order; some may be there twice
     bundle : folder of the model bundle that they were made with
     out : output folder of the whole run
-    features : also write the stackers' matrix to this .npz file
-    state : see `predict`
+    features, state : as in `predict`
 
     Returns
     -------
@@ -81,7 +78,6 @@ def merge(
     >>> merge(["part2", "part1"], "bundle", "whole")["counts"]["sequences"]
     12
     """
-    from inference.process.lock import locked
     from inference.run.merge import merge_records
 
     state = state or RunState()
@@ -98,5 +94,5 @@ def _second_phase(
     from inference.outputs.run_report import RunMetadata
     from inference.run.records_to_submission import records_to_submission
 
-    facts = RunMetadata(state=state)
-    return records_to_submission(Path(records), Estimator(opened), Path(out), optional_path(features), facts)
+    estimator, features_path = Estimator(opened), optional_path(features)
+    return records_to_submission(Path(records), estimator, Path(out), features_path, RunMetadata(state=state))

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.api.arguments import StrPath, choice, optional_path
+from inference.bundle import reader
 from inference.core.choices import ExportFormat
 from inference.core.errors import UsageError
 
-if TYPE_CHECKING:  # these would load NumPy and pydantic
-    from inference.bundle.reader import Bundle
+if TYPE_CHECKING:  # it would load NumPy
     from inference.outputs.finished_run import FinishedRun
 
 
-def open_bundle(folder: StrPath) -> Bundle:
+def open_bundle(folder: StrPath) -> reader.Bundle:
     """Open a model bundle; every file is verified against its SHA-256.
 
     Raises
@@ -27,8 +27,6 @@ def open_bundle(folder: StrPath) -> Bundle:
     >>> [network.name for network in open_bundle("bundle").manifest.networks][:2]
     ['v1', 'v2']
     """
-    from inference.bundle import reader
-
     return reader.open_bundle(Path(folder))
 
 

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from inference.core.errors import UsageError
-
-FORMAT_FILE = "submission_format.csv"
+from inference.dataset.metadata import FORMAT_NAME
 
 
 def metadata(
@@ -44,7 +43,7 @@ def metadata(
     """
     from inference.dataset import bursts, photo_index
 
-    format_path = submission_format or out.parent / FORMAT_FILE
+    format_path = submission_format or out.parent / FORMAT_NAME
     if len({path.resolve() for path in (photos, out, format_path)}) < 3:  # noqa: PLR2004
         raise UsageError(f"PHOTOS, --out, --format: must be different files, got {photos}, {out}, {format_path}")
     is_lost = os.path.exists(format_path) and not photo_index.was_written_by_us(format_path, out)

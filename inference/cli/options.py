@@ -59,3 +59,11 @@ JsonTarget = Annotated[
 def help_of(command: Callable[..., None]) -> str:
     """The docstring of a command for terminals: examples keep their lines, so that they can be copied."""
     return (inspect.getdoc(command) or "").replace("Examples:\n", "Examples:\n\n\b\n")
+
+
+def command_group(description: str, *commands: Callable[..., None]) -> typer.Typer:
+    """Commands that are called by a word of the command line and their own names."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=description)
+    for command in commands:
+        group.command(command.__name__.rstrip("_").replace("_", "-"), help=help_of(command))(command)
+    return group

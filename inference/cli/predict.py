@@ -1,6 +1,5 @@
 """`hakuna predict`, `plan`, `restack` and `merge`."""
 
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -8,18 +7,18 @@ import typer
 
 from inference import api
 from inference.cli import options
-from inference.cli.printing import print_figures, print_summary, show_or_write
+from inference.cli.printing import figure_rows, print_summary, print_table, show_or_write
 from inference.cli.session import session
 
 
 def predict(
-    data: options.Data,
+    photos: options.Data,
     bundle: options.Bundle,
     out: options.Out,
     metadata: options.Metadata = None,
     submission_format: options.SubmissionFormat = None,
     features: options.Features = None,
-    tta: options.FlipTta = True,
+    flip_tta: options.FlipTta = True,
     resize: options.Resize = None,
     restart: options.Restart = False,
     workers: options.Workers = None,
@@ -42,41 +41,22 @@ def predict(
         hakuna predict /data --bundle bundles/third_place --out results
         hakuna predict /data --bundle bundles/third_place --out results --budget 8h --max-failures 5%
     """
-    with session(log_format) as run, run.progress() as on_progress:
-        report = api.predict(
-            data,
-            bundle,
-            out,
-            metadata=metadata,
-            submission_format=submission_format,
-            features=features,
-            flip_tta=tta,
-            resize=resize,
-            restart=restart,
-            workers=workers,
-            batch_size=batch_size,
-            decoder=decoder,
-            engine=engine,
-            precision=precision,
-            budget=budget,
-            fail_if_degraded=fail_if_degraded,
-            max_failures=max_failures,
-            read_timeout=read_timeout,
-            shard=shard,
-            on_progress=on_progress,
-            state=run.state,
-        )
+    given = {**locals()}
+    from inference.settings.logs import progress_for
+
+    with session(given.pop("log_format")) as run, progress_for(run.is_human) as on_progress:
+        report = api.predict(**given, on_progress=on_progress, state=run.state)
     print_summary(report, out, run.is_human)
 
 
 def plan(
-    data: options.Data,
+    photos: options.Data,
     bundle: options.Bundle,
     out: options.Out,
     metadata: options.Metadata = None,
     submission_format: options.SubmissionFormat = None,
     features: options.Features = None,
-    tta: options.FlipTta = True,
+    flip_tta: options.FlipTta = True,
     resize: options.Resize = None,
     restart: options.Restart = False,
     workers: options.Workers = None,
@@ -96,29 +76,10 @@ def plan(
     Examples:
         hakuna plan /data --bundle bundles/third_place --out results --budget 8h
     """
+    given = {name: value for name, value in locals().items() if name not in ("log_format", "json")}
     with session(log_format) as run:
-        figures, problem = api.plan(
-            data,
-            bundle,
-            out,
-            metadata=metadata,
-            submission_format=submission_format,
-            features=features,
-            flip_tta=tta,
-            resize=resize,
-            restart=restart,
-            workers=workers,
-            batch_size=batch_size,
-            decoder=decoder,
-            engine=engine,
-            precision=precision,
-            budget=budget,
-            max_failures=max_failures,
-            read_timeout=read_timeout,
-            shard=shard,
-            state=run.state,
-        )
-    show_or_write(dumps(figures, indent=1), json, lambda: print_figures(figures))
+        figures, problem = api.plan(**given, state=run.state)
+    show_or_write(figures, json, lambda: print_table(figure_rows(figures), "what", "figure"))
     if problem:
         raise problem
 

@@ -1,11 +1,13 @@
 """What a command sets up around its work: the log, signals that end it in order, a bar."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from inference.core.choices import LogFormat
 from inference.process.progress import RunState, process_start
+from inference.process.signals import graceful_shutdown
+from inference.settings.settings import load_settings
 
 
 @dataclass(frozen=True)
@@ -15,19 +17,11 @@ class Session:
     state: RunState
     is_human: bool
 
-    def progress(self) -> AbstractContextManager[Callable[[int, int], None]]:
-        """A live bar for people, log lines for programs."""
-        from inference.settings.logs import progress_for
-
-        return progress_for(self.is_human)
-
 
 @contextmanager
 def session(log_format: LogFormat | None = None) -> Iterator[Session]:
     """Begin to log; SIGTERM and SIGINT stop the work with progress saved. A budget counts from the process's start."""
-    from inference.process.signals import graceful_shutdown
     from inference.settings.logs import configure_logging
-    from inference.settings.settings import load_settings
 
     is_human = configure_logging(load_settings(log_format=log_format).log_format)
     state = RunState(started=process_start())

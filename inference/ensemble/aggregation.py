@@ -44,7 +44,10 @@ def aggregate(records: Sequence[Record], manifest: Manifest) -> Aggregated:
     n_frames = np.array([record.n_frames for record in records], dtype=np.int64)
     if len(n_frames) and n_frames.min() < 1:
         raise ValueError("records must have at least one frame each, got one without")
-    frame_outputs = _frame_outputs(records, manifest)
+    n_outputs = sum(len(network.sizes) for network in manifest.frame_networks)
+    frame_outputs = np.full((len(records), n_outputs, manifest.n_frames, N_CLASSES), np.nan, np.float32)
+    for row, record in enumerate(records):
+        frame_outputs[row, :, : record.n_frames] = record.frame_outputs.transpose(1, 0, 2)
     is_complete = np.array([record.effort <= STACKABLE_EFFORT for record in records], dtype=np.bool_)
     medians = np.median(frame_outputs, axis=1)  # NaN for frames that do not exist
     for row in np.flatnonzero(~is_complete):
@@ -80,14 +83,6 @@ def blended(aggregated: Aggregated, manifest: Manifest) -> Probabilities:
     one_frame = aggregated.n_frames == 1
     estimate[one_frame] = aggregated.estimate[one_frame]
     return estimate
-
-
-def _frame_outputs(records: Sequence[Record], manifest: Manifest) -> Probabilities:
-    n_outputs = sum(len(network.sizes) for network in manifest.frame_networks)
-    outputs = np.full((len(records), n_outputs, manifest.n_frames, N_CLASSES), np.nan, np.float32)
-    for row, record in enumerate(records):
-        outputs[row, :, : record.n_frames] = record.frame_outputs.transpose(1, 0, 2)
-    return outputs
 
 
 def _weighted_mean(

@@ -129,6 +129,5 @@ def start_probe(bundle: Bundle) -> BoosterProbe | None:
 
 def probe_boosters(bundle: Bundle) -> None:
     """Load a bundle's boosters in a child process and wait for it. Raises as `BoosterProbe.wait` does."""
-    probe = start_probe(bundle)
-    if probe is not None:
+    if probe := start_probe(bundle):
         probe.wait()

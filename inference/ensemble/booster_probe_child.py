@@ -20,13 +20,11 @@ from inference.bundle.reader import Bundle, read_manifest
 from inference.core.errors import BundleError
 from inference.ensemble.stackers import load_booster, read_booster
 
-NO_CORE_DUMP = (0, 0)
-
 
 def main() -> None:
     """Load the boosters of the bundle in the first argument, whose identity is the second."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    resource.setrlimit(resource.RLIMIT_CORE, NO_CORE_DUMP)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core dump
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     lines = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # LightGBM prints where it likes

@@ -27,13 +27,11 @@ class Predictions:
 
     Attributes
     ----------
-    records : N records
-    probabilities : float32 (N, C)
+    probabilities : float32 (N, C) of N records
     stacked : M of the records: those with every output, whether or not there are stackers
     features : float64 (M, D); None without stackers
     """
 
-    records: list[Record]
     probabilities: Probabilities
     stacked: list[Record]
     features: npt.NDArray[np.float64] | None
@@ -65,20 +63,21 @@ class Estimator:
         self.load()
         stacking = self._manifest.ensemble.stacking
         probabilities = np.tile(self._priors, (len(records), 1))
-        seen = [record for record in records if record.n_frames]
+        is_seen = [record.n_frames > 0 for record in records]
+        seen = list(compress(records, is_seen))
         if not seen:
-            return Predictions(records, probabilities, [], None)
+            return Predictions(probabilities, [], None)
         aggregated = aggregate(seen, self._manifest)
         if neighbours is not None:
-            neighbours = neighbours[[record.n_frames > 0 for record in records]]
+            neighbours = neighbours[is_seen]
         estimate, features = blended(aggregated, self._manifest), None
         stacked = list(compress(seen, aggregated.is_complete))
         if stacking and self._stackers and stacked:
             rows = aggregated.is_complete
             features = stacker_features(aggregated, self._manifest, stacking, neighbours)[rows]
             estimate[rows] = self._stackers.predict(estimate[rows], features)
-        probabilities[[record.n_frames > 0 for record in records]] = estimate
-        return Predictions(records, probabilities, stacked, features)
+        probabilities[is_seen] = estimate
+        return Predictions(probabilities, stacked, features)
 
 
 def neighbourhood_of_records(

@@ -53,17 +53,14 @@ def neighbourhood_means(
     moments : int64 (N,), seconds; any origin
     sites : int64 (N,), one number for each camera; -1 where the camera or the moment is not known
     """
-    located = _Located.of(scores, moments, sites, options.windows_seconds)
-    n_sequences = max(1, len(scores))
-    coverage = tuple(float(n) / n_sequences for n in np.count_nonzero(located.counts, axis=0))
+    means, counts = neighbour_means(scores, moments, sites, options.windows_seconds, options.min_coverage)
+    coverage = tuple(float(n) / max(1, len(scores)) for n in np.count_nonzero(counts, axis=0))
     is_used = max(coverage) >= options.min_coverage
-    nothing = np.broadcast_to(np.float32(np.nan), (len(scores), len(coverage), scores.shape[1]))
-    means = located.means(scores) if is_used else nothing
     return Neighbourhood(means, coverage, is_used, int(np.count_nonzero(sites < 0)))
 
 
 def neighbour_means(
-    scores: Probabilities, moments: Integers, sites: Integers, windows: Sequence[int]
+    scores: Probabilities, moments: Integers, sites: Integers, windows: Sequence[int], min_coverage: float = 0.0
 ) -> tuple[Probabilities, Integers]:
     """Mean scores of all other cameras within each window, and how many sequences they come from.
 
@@ -74,61 +71,39 @@ def neighbour_means(
     ----------
     scores, moments, sites : as in `neighbourhood_means`
     windows : W windows in seconds
+    min_coverage : smallest share of the sequences that must have a neighbour in some window; else all means are NaN
 
     Returns
     -------
     float32 (N, W, K), NaN where there is no neighbour, and int64 (N, W)
+
+    Raises
+    ------
+    ValueError
+        Sums might not fit into 63 bits.
     """
-    located = _Located.of(scores, moments, sites, windows)
-    return located.means(scores), located.counts
-
-
-@dataclass(frozen=True)
-class _Located:
-    """The P of N sequences whose camera and moment are known, and where the neighbours of each are.
-
-    Attributes
-    ----------
-    by_time : int64 (P,), rows in the order of time
-    by_camera : int64 (P,), positions in `by_time` in the order of camera and time
-    counts : int64 (N, W), sequences of other cameras within each window
-    """
-
-    by_time: Integers
-    by_camera: Integers
-    spans: tuple[_Spans, ...]
-    counts: Integers
-
-    @classmethod
-    def of(cls, scores: Probabilities, moments: Integers, sites: Integers, windows: Sequence[int]) -> _Located:
-        """Find them. Raises ValueError where sums might not fit into 63 bits."""
-        if len(scores) > MOST_SEQUENCES:
-            raise ValueError(f"neighbours: must be at most {MOST_SEQUENCES} sequences, got {len(scores)}")
-        counts = np.zeros((len(scores), len(windows)), np.int64)
-        located = np.flatnonzero((sites >= 0) & ~np.isnan(scores).any(axis=1))
-        by_time = located[np.argsort(moments[located], kind="stable")]
-        by_camera = np.argsort(sites[by_time], kind="stable")
-        if not len(located):
-            return cls(by_time, by_camera, (), counts)
-        spans = tuple(_Spans.of(moments[by_time], sites[by_time], window) for window in windows)
+    n_sequences, n_classes = scores.shape
+    if n_sequences > MOST_SEQUENCES:
+        raise ValueError(f"neighbours: must be at most {MOST_SEQUENCES} sequences, got {n_sequences}")
+    counts = np.zeros((n_sequences, len(windows)), np.int64)
+    located = np.flatnonzero((sites >= 0) & ~np.isnan(scores).any(axis=1))
+    by_time = located[np.argsort(moments[located], kind="stable")]
+    by_camera = np.argsort(sites[by_time], kind="stable")
+    spans = [_Spans.of(moments[by_time], sites[by_time], by_camera, window) for window in windows if len(located)]
+    for w, span in enumerate(spans):
+        counts[by_time, w] = span.n_others
+    shape = (*counts.shape, n_classes)
+    if not spans or np.count_nonzero(counts, axis=0).max() / n_sequences < min_coverage:
+        return np.broadcast_to(np.float32(np.nan), shape), counts  # takes no memory
+    means = np.full(shape, np.nan, np.float32)
+    for first in range(0, n_classes, BLOCK_CLASSES):
+        classes = slice(first, first + BLOCK_CLASSES)
+        whole = np.rint(scores[by_time, classes] * np.float64(2.0**FRACTION_BITS)).astype(np.int64)
+        over_time, over_cameras = _prefix_sums(whole), _prefix_sums(whole[by_camera])
+        del whole
         for w, span in enumerate(spans):
-            counts[by_time, w] = span.n_others
-        return cls(by_time, by_camera, spans, counts)
-
-    def means(self, scores: Probabilities) -> Probabilities:
-        """Mean scores of the others: float32 (N, W, K), NaN where there are none."""
-        n_classes = scores.shape[1]
-        means = np.full((len(scores), self.counts.shape[1], n_classes), np.nan, np.float32)
-        if not self.spans:
-            return means
-        for first in range(0, n_classes, BLOCK_CLASSES):
-            classes = slice(first, first + BLOCK_CLASSES)
-            whole = _fixed_point(scores[self.by_time, classes])
-            over_time, over_cameras = _prefix_sums(whole), _prefix_sums(whole[self.by_camera])
-            del whole
-            for w, span in enumerate(self.spans):
-                means[self.by_time, w, classes] = span.means(over_time, over_cameras)
-        return means
+            means[by_time, w, classes] = span.means(over_time, over_cameras)
+    return means, counts
 
 
 @dataclass(frozen=True)
@@ -137,54 +112,45 @@ class _Spans:
 
     Attributes
     ----------
-    first, end : int32 (P,), all sequences within the window, as positions in the order of time
-    own_first, own_end : int32 (P,), those of the same camera, as positions in the order of camera and time
+    all_within : int32 (2, P), first and end of all sequences within the window, as positions in the order of time
+    own_within : int32 (2, P), those of the same camera, as positions in the order of camera and time
     n_others : int64 (P,)
     """
 
-    first: npt.NDArray[np.int32]
-    end: npt.NDArray[np.int32]
-    own_first: npt.NDArray[np.int32]
-    own_end: npt.NDArray[np.int32]
+    all_within: npt.NDArray[np.int32]
+    own_within: npt.NDArray[np.int32]
     n_others: Integers
 
     @classmethod
-    def of(cls, moments: Integers, sites: Integers, window: int) -> _Spans:
-        """Find them; `moments` ascend."""
-        first, end = _within(moments, window)
-        by_camera = np.argsort(sites, kind="stable")
+    def of(cls, moments: Integers, sites: Integers, by_camera: Integers, window: int) -> _Spans:
+        """Find them; `moments` ascend, `by_camera` is the order of camera and time."""
+        all_within = _within(moments, window)
         # One axis for all cameras, each beyond the reach of the one before.
         elapsed = moments - moments[0]
         _, rank = np.unique(sites, return_inverse=True)
         axis = (elapsed + rank * (int(elapsed[-1]) + window + 1))[by_camera]
-        own = np.empty((2, len(moments)), np.int32)
-        own[:, by_camera] = _within(axis, window)
-        n_others = (end - first).astype(np.int64) - (own[1] - own[0])
-        return cls(first, end, own[0], own[1], n_others)
+        own_within = np.empty_like(all_within)
+        own_within[:, by_camera] = _within(axis, window)
+        n_others = (all_within[1] - all_within[0]).astype(np.int64) - (own_within[1] - own_within[0])
+        return cls(all_within, own_within, n_others)
 
     def means(self, over_time: Integers, over_cameras: Integers) -> npt.NDArray[np.float64]:
         """Means over the others from prefix sums (P + 1, K) in both orders: float64 (P, K), NaN where there are none."""
-        total = over_time[self.end] - over_time[self.first]
-        total -= over_cameras[self.own_end]
-        total += over_cameras[self.own_first]
+        total = over_time[self.all_within[1]] - over_time[self.all_within[0]]
+        total -= over_cameras[self.own_within[1]]
+        total += over_cameras[self.own_within[0]]
         divisor = np.where(self.n_others > 0, self.n_others, np.nan)
         mean: npt.NDArray[np.float64] = total / divisor[:, None]
         mean *= 2.0**-FRACTION_BITS
         return mean
 
 
-def _within(ascending: Integers, window: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """First position and the one after the last that are at most `window` away from each."""
-    first = np.searchsorted(ascending, ascending - window, side="left").astype(np.int32)
-    end = np.searchsorted(ascending, ascending + window, side="right").astype(np.int32)
-    return first, end
-
-
-def _fixed_point(scores: Probabilities) -> Integers:
-    scaled = scores.astype(np.float64)
-    scaled *= 2.0**FRACTION_BITS
-    np.rint(scaled, out=scaled)
-    return scaled.astype(np.int64)
+def _within(ascending: Integers, window: int) -> npt.NDArray[np.int32]:
+    """First position and the one after the last that are at most `window` away from each: (2, N)."""
+    within = np.empty((2, len(ascending)), np.int32)
+    within[0] = np.searchsorted(ascending, ascending - window, side="left")
+    within[1] = np.searchsorted(ascending, ascending + window, side="right")
+    return within
 
 
 def _prefix_sums(values: Integers) -> Integers:

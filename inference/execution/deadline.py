@@ -35,23 +35,6 @@ class Step:
     tries_mixed: bool = False
 
 
-@dataclass(frozen=True)
-class NoDeadline:
-    """The policy of a run without a budget: full effort in the precision that was selected."""
-
-    precision: Precision
-
-    def next_step(self, n_left: int, n_all: int, n_batch: int, now: float) -> Step:  # noqa: ARG002  # as the other's
-        """The next batch."""
-        return Step(n_batch, Effort.FULL, self.precision)
-
-    def observe(self, batch: BatchTiming, postprocess_seconds_per_sequence: float) -> None:
-        """Nothing depends on the time that batches take."""
-
-    def adopt_mixed(self) -> None:
-        """Never proposed, so never adopted."""
-
-
 class DeadlinePolicy:
     """How much effort the time leaves for the rest. Times in seconds since the run began."""
 
@@ -64,7 +47,7 @@ class DeadlinePolicy:
         load_seconds: float = math.inf,
         starts_small: bool = True,
     ) -> None:
-        """Plan to be ready within `budget` seconds.
+        """Plan to be ready within `budget` seconds; infinite: full effort in the precision that was selected.
 
         Parameters
         ----------

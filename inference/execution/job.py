@@ -14,9 +14,6 @@ from inference.dataset.metadata import Plan
 from inference.process.read_timeout import ReadTimeout
 from inference.storage.opening import TimedStorage, open_storage
 
-ROUNDING = 1e-6
-"""Of a photo: far more than a float errs with a billion of them."""
-
 
 @dataclass(frozen=True)
 class Shard:
@@ -121,4 +118,4 @@ class RunOptions:
 
     def allowed_failures(self, n_photos: int) -> int:
         """How many of so many photos may fail: 29 of 100 at 29 %, which as a float is a little less."""
-        return math.floor(self.max_failures * n_photos + ROUNDING)
+        return math.floor(self.max_failures * n_photos + 1e-6)  # far more than a float errs with a billion photos

@@ -48,7 +48,7 @@ class LocalExecutor:
         self._engine = engine
         self._check = check
         self._load = load
-        self._networks: LoadedNetworks | None = None
+        self._networks = LoadedNetworks({})
         self._precision: Precision | None = None
         self._is_warm = False
         self._prepared: Generator[ViewedSequence] | None = None
@@ -58,7 +58,7 @@ class LocalExecutor:
         """Load the networks in a precision, unless they are; the others go before, so that memory holds one set."""
         if precision is self._precision:
             return
-        self._networks, self._precision = None, None
+        self._networks, self._precision = LoadedNetworks({}), None
         with self._worker.stopwatch(LOAD):
             self._networks = self._load(self._worker.job.bundle, self._engine, precision, self._check)
         self._precision, self._is_warm = precision, False
@@ -104,8 +104,6 @@ class LocalExecutor:
             self._prepared = None
 
     def _block(self, batch: list[ViewedSequence], effort: Effort, photo_seconds: float, wait_seconds: float) -> Block:
-        if self._networks is None:
-            raise RuntimeError("networks must be loaded")
         start = time.perf_counter()
         with self._worker.stopwatch(NETWORKS):
             records = self._worker.predict(self._networks, batch, effort)

@@ -1,6 +1,5 @@
 """What a finished run left in its folder, for exports and reports."""
 
-import csv
 import json
 from dataclasses import dataclass
 from itertools import islice
@@ -11,11 +10,12 @@ from inference.bundle.manifest import DEMO_WARNING
 from inference.bundle.passes import Effort
 from inference.core.errors import CheckpointError, InputError, UsageError
 from inference.dataset.label_tables import Table, read_submission
+from inference.dataset.metadata import csv_rows
 from inference.outputs.run_report import COMPLETE, OUT_OF_TIME, RUN_REPORT_NAME
 from inference.outputs.submission import FAILURES_COLUMNS, FAILURES_NAME, SUBMISSION_NAME
 from inference.process.heartbeat import STATUS_NAME
 from inference.records.jsonl import read_header, read_records
-from inference.records.schema import RECORDS_NAME, Record
+from inference.records.schema import RECORDS_NAME
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,10 @@ def unprocessed_sequences(run: FinishedRun, records_folder: Path | None = None) 
         )
     header = read_header(path)
     # The deadline may come between a record and its row: only so many rows are real, in the order of the submission.
-    records = list(islice(((one.seq_id, _is_processed(one)) for one in read_records(path, header)), n_finished))
+    records = [
+        (record.seq_id, record.n_frames > 0 and record.effort < Effort.PRIORS)
+        for record in islice(read_records(path, header), n_finished)
+    ]
     expected = len(everything) if n_finished is None else n_finished
     is_same = header.fingerprint == run.run.get("fingerprint", header.fingerprint)
     if not is_same or len(records) != expected or not everything.issuperset(seq_id for seq_id, _ in records):
@@ -102,19 +105,8 @@ def unprocessed_sequences(run: FinishedRun, records_folder: Path | None = None) 
     return everything - {seq_id for seq_id, is_processed in records if is_processed}
 
 
-def _is_processed(record: Record) -> bool:
-    return record.n_frames > 0 and record.effort < Effort.PRIORS
-
-
 def _read_failures(path: Path) -> dict[str, str]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            if header != list(FAILURES_COLUMNS):
-                raise InputError(f"{path}, row 1: must be {', '.join(FAILURES_COLUMNS)}, got {', '.join(header)}")
-            return {file_name: reason for _, file_name, reason in reader}
-    except OSError as error:
-        raise InputError(f"{path}: must be a readable CSV file, got: {error.strerror or error}") from error
-    except (csv.Error, ValueError) as error:
-        raise InputError(f"{path}: must be as `hakuna predict` leaves it, got: {error}") from error
+    with csv_rows(path) as (header, rows):
+        if header != list(FAILURES_COLUMNS):
+            raise InputError(f"{path}, row 1: must be {', '.join(FAILURES_COLUMNS)}, got {', '.join(header)}")
+        return {file_name: reason for _, (_, file_name, reason) in rows}

@@ -56,11 +56,6 @@ class RecordCounts:
             self.failures.update(failure.reason for failure in record.failures)
             self.efforts.update([record.effort] if record.effort else [])
 
-    @property
-    def is_degraded(self) -> bool:
-        """Whether any sequence got less than full effort, for lack of time."""
-        return bool(self.efforts or self.n_mixed)
-
 
 @dataclass(frozen=True)
 class RunMetadata:
@@ -84,10 +79,7 @@ def write(
     """Write `run.json`, the last file of a run; returns its content."""
     elapsed = run.stopwatch.elapsed()
     n_done = header.n_sequences - run.state.n_kept if run.plan else header.n_sequences
-    report: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "status": COMPLETE,
-        **_bundle_facts(bundle),
+    facts = {
         "fingerprint": header.fingerprint,
         "precision": header.precision,
         "versions": {
@@ -108,7 +100,7 @@ def write(
             **(_plan_counts(run.plan) if run.plan else {}),
         },
         **({"neighbours": _neighbour_facts(neighbourhood)} if neighbourhood else {}),
-        "degraded": counts.is_degraded,
+        "degraded": bool(counts.efforts or counts.n_mixed),
         **({"budget": _budget_facts(run.budget, run.state)} if run.budget else {}),
         "seconds": {"elapsed": round(elapsed, 3), **run.stopwatch.seconds()},
         **({"overlap": run.overlap} if run.overlap else {}),
@@ -116,16 +108,12 @@ def write(
         "sequences_kept_from_earlier_run": run.state.n_kept,
         "files": {name: sha256_of_file(out / name) for name in (SUBMISSION_NAME, FAILURES_NAME)},
     }
-    write_json(report, out / RUN_REPORT_NAME)
-    return report
+    return _write(out, COMPLETE, bundle, facts)
 
 
 def write_shard(out: Path, header: RecordsHeader, bundle: Bundle, run: RunMetadata) -> dict[str, Any]:
     """Write the `run.json` of a shard, which leaves records and no submission; returns its content."""
-    report: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "status": SHARD_COMPLETE,
-        **_bundle_facts(bundle),
+    facts = {
         "fingerprint": header.fingerprint,
         "shard": {"first": header.first, "sequences": header.n_sequences, "of": header.n_all},
         "counts": {"sequences": header.n_sequences, "failed_photos": run.state.n_failures},
@@ -133,31 +121,32 @@ def write_shard(out: Path, header: RecordsHeader, bundle: Bundle, run: RunMetada
         "seconds": {"elapsed": round(run.stopwatch.elapsed(), 3), **run.stopwatch.seconds()},
         "sequences_kept_from_earlier_run": run.state.n_kept,
     }
-    write_json(report, out / RUN_REPORT_NAME)
-    return report
+    return _write(out, SHARD_COMPLETE, bundle, facts)
 
 
 def write_out_of_time(out: Path, bundle: Bundle, n_real: int, state: RunState, budget: float) -> None:
     """Write the `run.json` of a run that the last moment of its budget ended."""
-    report = {
-        "format_version": FORMAT_VERSION,
-        "status": OUT_OF_TIME,
-        **_bundle_facts(bundle),
+    facts = {
         "counts": {"sequences": state.n_all, "sequences_finished": n_real, "failed_photos": state.n_failures},
         "degraded": True,
         "stage": state.stage,
         "budget": _budget_facts(budget, state),
         "files": {SUBMISSION_NAME: sha256_of_file(out / SUBMISSION_NAME)},
     }
-    write_json(report, out / RUN_REPORT_NAME)
+    _write(out, OUT_OF_TIME, bundle, facts)
 
 
-def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
+def _write(out: Path, status: str, bundle: Bundle, facts: dict[str, Any]) -> dict[str, Any]:
     manifest = bundle.manifest
-    return {
+    report = {
+        "format_version": FORMAT_VERSION,
+        "status": status,
         **({"warning": DEMO_WARNING} if manifest.demo else {}),
         "bundle": {"id": bundle.id, "name": manifest.name, "demo": manifest.demo},
+        **facts,
     }
+    write_json(report, out / RUN_REPORT_NAME)
+    return report
 
 
 def _budget_facts(budget: float, state: RunState) -> dict[str, float]:
@@ -200,8 +189,6 @@ def verify(out: Path, bundle: Bundle, header: RecordsHeader) -> dict[str, Any] |
         intact = all(sha256_of_file(out / name) == digest for name, digest in report["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # unreadable or not ours: the files are written again
-    if not intact or report.get("status") != COMPLETE or report["bundle"]["id"] != bundle.id:
+    if not intact or report.get("status") != COMPLETE or report.get("fingerprint") != header.fingerprint:
         return None
-    if report.get("fingerprint") != header.fingerprint:
-        return None
-    return report
+    return report if report["bundle"]["id"] == bundle.id else None

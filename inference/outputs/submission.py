@@ -1,13 +1,12 @@
 """The submission: checked, in one fixed number format, and under its name only when it is complete."""
 
-import csv
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from inference.core.files import atomic_writer
+from inference.core.files import atomic_csv
 from inference.core.labels import LABELS
 from inference.core.sequences import Probabilities
 from inference.records.schema import Record
@@ -39,8 +38,7 @@ def write_submission(
     """
     columns = [LABELS.index(label) for label in labels]
     n_written = 0
-    with atomic_writer(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+    with atomic_csv(path) as writer:
         writer.writerow(["seq_id", *labels])
         for seq_ids, probabilities in chunks:
             if not (np.isfinite(probabilities).all() and (probabilities >= 0).all() and (probabilities <= 1).all()):
@@ -55,8 +53,7 @@ def write_submission(
 @contextmanager
 def failures_file(path: Path) -> Iterator[Callable[[Iterable[Record]], None]]:
     """List every photo that could not be used: `seq_id, file_name, reason`. Gives what appends those of some records."""
-    with atomic_writer(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+    with atomic_csv(path) as writer:
         writer.writerow(FAILURES_COLUMNS)
 
         def append(records: Iterable[Record]) -> None:

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import structlog
 
@@ -22,38 +21,32 @@ HEARTBEAT_SECONDS = 10.0
 def heartbeat(state: RunState, folder: OutputFolder, seconds: float = HEARTBEAT_SECONDS) -> Iterator[None]:
     """Keep `status.json` no older than a few seconds, whatever the run is doing; the last one shows how it ended."""
     stopped = threading.Event()
-    path = folder.path / STATUS_NAME
+    path = folder / STATUS_NAME
+
+    def write() -> None:
+        write_json(state.as_status(), path)
+
+    def try_to_write() -> None:
+        try:
+            write()
+        except OutputError as error:
+            # The run meets it itself where it matters, and it must not hide what ended the run.
+            log.warning("heartbeat", error=str(error))
 
     def beat() -> None:
         while not stopped.wait(seconds):
             try_to_write()
 
-    def try_to_write() -> None:
-        try:
-            write_status(state, path)
-        except (
-            OutputError
-        ) as error:  # the run meets it itself where it matters, and it must not hide what ended the run
-            log.warning("heartbeat", error=str(error))
-
-    write_status(state, path)
+    write()
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
         state.stage = "complete"
-    except InterruptedRunError:
-        state.stage = "interrupted"
-        raise
-    except BaseException:
-        state.stage = "failed"
+    except BaseException as error:
+        state.stage = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
         raise
     finally:
         stopped.set()
         thread.join()
         try_to_write()
-
-
-def write_status(state: RunState, path: Path) -> None:
-    """Write `status.json` now."""
-    write_json(state.as_status(), path)

@@ -4,18 +4,14 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NewType
 
 from inference.core.errors import LockedError, OutputError
 from inference.core.files import output_errors
 
-
-@dataclass(frozen=True)
-class OutputFolder:
-    """A folder that this run, and no other, writes to. Made by `locked`."""
-
-    path: Path
+OutputFolder = NewType("OutputFolder", Path)
+"""A folder that this run, and no other, writes to. Made by `locked`."""
 
 
 @contextmanager

@@ -4,11 +4,14 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from inference.core.errors import InterruptedRunError
 
+Progress = Callable[[int, int], None]
+"""Called with the number of sequences done and of all sequences."""
 FORMAT_VERSION = 1
 START_TIME_FIELD = 19
 """Of /proc/PID/stat, behind the name of the program (proc(5): field 22 of all)."""

@@ -17,9 +17,9 @@ log = structlog.get_logger()
 FLUSH_SECONDS = 0.1
 
 
-def log_with_timeout(write: Callable[[], None]) -> None:
+def log_with_timeout(write: Callable[..., object], *what: str, **facts: object) -> None:
     """Log, but wait only a moment for it: a pipe that nobody reads is full some time, and never takes more."""
-    thread = threading.Thread(target=write, daemon=True)
+    thread = threading.Thread(target=write, args=what, kwargs=facts, daemon=True)
     thread.start()
     thread.join(FLUSH_SECONDS)
 
@@ -46,12 +46,10 @@ def watchdog(state: RunState, at_seconds: float, action: Callable[[], int]) -> I
         try:
             code = action()
         except HakunaError as error:
-            message = str(error)
-            log_with_timeout(lambda: log.error("deadline", error=message))  # noqa: TRY400  # the message is enough
+            log_with_timeout(log.error, "deadline", error=str(error))
             code = error.exit_code
         except BaseException:  # noqa: BLE001  # logged, and the process ends all the same
-            message = traceback.format_exc()
-            log_with_timeout(lambda: log.error("deadline", traceback=message))  # noqa: TRY400
+            log_with_timeout(log.error, "deadline", traceback=traceback.format_exc())
         finally:
             # A full pipe that nobody reads must not keep the process from ending.
             log_with_timeout(_flush)

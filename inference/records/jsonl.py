@@ -7,12 +7,12 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from inference.bundle.passes import Effort
 from inference.core.config_files import first_problem
@@ -27,16 +27,8 @@ FSYNC_SECONDS = 30.0
 CHUNK_RECORDS = 1024
 """Records that whoever reads many holds at a time: 7 MB of features."""
 LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
-RARE: dict[str, Any] = {
-    "n_resized": 0,
-    "has_metadata": True,
-    "effort": Effort.FULL,
-    "is_mixed": False,
-    "site": "",
-    "seconds": None,
-}
+RARE: dict[str, Any] = {one.name: one.default for one in fields(Record) if one.default is not MISSING}
 """What a line leaves out of a record where it is what it nearly always is."""
-HEADER_FORMAT = TypeAdapter(RecordsHeader)
 
 
 class RecordWriter:
@@ -93,7 +85,7 @@ def read_header(path: Path) -> RecordsHeader:
     if content is None or content.pop("format_version", None) != FORMAT_VERSION:
         raise CheckpointError(wanted)
     try:
-        return HEADER_FORMAT.validate_python(content)
+        return RecordsHeader(**content)
     except ValidationError as error:
         raise CheckpointError(f"{wanted}, got: {first_problem(error)}") from error
 
@@ -147,10 +139,10 @@ def _record_to_json(record: Record) -> dict[str, Any]:
 def _record_from_json(content: dict[str, Any], n_frame_outputs: int) -> Record | None:
     """The record of a line with the right checksum, or None if it is no record all the same."""
     try:
-        frame_outputs = _unpack(content["frame_outputs"]).reshape(content["n_frames"], n_frame_outputs, N_CLASSES)
+        rare = {name: content.get(name, usual) for name, usual in RARE.items()}
         return Record(
             seq_id=content["seq_id"],
-            frame_outputs=frame_outputs,
+            frame_outputs=_unpack(content["frame_outputs"]).reshape(content["n_frames"], n_frame_outputs, N_CLASSES),
             sequence_outputs=_unpack(content["sequence_outputs"]).reshape(-1, N_CLASSES),
             hour=content["hour"],
             month=content["month"],
@@ -158,10 +150,7 @@ def _record_from_json(content: dict[str, Any], n_frame_outputs: int) -> Record |
                 FrameFailure(file_name, FailureReason(reason), detail)
                 for file_name, reason, detail in content.get("failures", ())
             ),
-            **{
-                **{name: content.get(name, usual) for name, usual in RARE.items()},
-                "effort": Effort(content.get("effort", Effort.FULL)),
-            },
+            **rare | {"effort": Effort(rare["effort"])},
         )
     except (KeyError, TypeError, ValueError):
         return None

@@ -61,7 +61,7 @@ class RecordsHeader:
 
 @dataclass(frozen=True)
 class Record:
-    """The networks' outputs for one sequence.
+    """The networks' outputs for one sequence. Defaults are what a field nearly always is.
 
     Attributes
     ----------
@@ -82,8 +82,8 @@ class Record:
     hour: int
     month: int
     failures: tuple[FrameFailure, ...]
-    n_resized: int
-    has_metadata: bool
+    n_resized: int = 0
+    has_metadata: bool = True
     effort: Effort = Effort.FULL
     is_mixed: bool = False
     site: str = ""

@@ -10,12 +10,10 @@ from inference.execution.executor import Executor
 from inference.execution.job import Job, RunOptions
 from inference.outputs.provisional import Provisional
 from inference.outputs.run_report import RunMetadata
-from inference.process.progress import RunState
+from inference.process.progress import Progress, RunState
 from inference.process.stopwatch import Stopwatch
 from inference.records.schema import RECORDS_NAME, RecordsHeader
 
-Progress = Callable[[int, int], None]
-"""Called with the number of sequences done and of all."""
 ExecutorFactory = Callable[[Job, RunOptions, Stopwatch, Callable[[], None]], Executor]
 """Makes the executor of a job; as `local_executor`."""
 

@@ -20,20 +20,15 @@ WRITE_BLOCK = 256
 
 @dataclass(frozen=True)
 class Part:
-    """A file of records, and which sequences it holds."""
+    """A file of records; `end` is the index after the last sequence that it holds."""
 
     path: Path
     header: RecordsHeader
-    n_whole: int
-
-    @property
-    def end(self) -> int:
-        """Index after its last sequence."""
-        return self.header.first + self.n_whole
+    end: int
 
 
-def merge_records(folders: list[Path], out: Path, check: Callable[[], None] = lambda: None) -> RecordsHeader:
-    """Join the records of shards, in any order, some of them twice or overlapping; returns the header of the whole.
+def merge_records(folders: list[Path], out: Path, check: Callable[[], None] = lambda: None) -> None:
+    """Join the records of shards, in any order, some of them twice or overlapping.
 
     Writes `records.jsonl` in `out`, which must not hold another run's, or a shard's. `check` is called for every record,
     and stops the work by raising.
@@ -70,7 +65,6 @@ def merge_records(folders: list[Path], out: Path, check: Callable[[], None] = la
             sync_folder(out)
     finally:
         temporary.unlink(missing_ok=True)
-    return whole
 
 
 def _whole(header: RecordsHeader) -> RecordsHeader:
@@ -80,7 +74,7 @@ def _whole(header: RecordsHeader) -> RecordsHeader:
 
 def _part(path: Path, check: Callable[[], None]) -> Part:
     header = read_header(path)
-    return Part(path, header, sum(1 for _ in _checked(read_records(path, header), check)))
+    return Part(path, header, header.first + sum(1 for _ in _checked(read_records(path, header), check)))
 
 
 def _checked(records: Iterable[Record], check: Callable[[], None]) -> Iterator[Record]:
@@ -95,13 +89,15 @@ def _copy(parts: list[Part], n_all: int, writer: RecordWriter, check: Callable[[
     while position < n_all:
         candidates = [part for part in parts if part.header.first <= position < part.end]
         if not candidates:
-            following = [part.header.first for part in parts if part.header.first > position and part.n_whole]
+            following = [part.header.first for part in parts if position < part.header.first < part.end]
             raise CheckpointError(
                 f"shards: must hold all {n_all} sequences, got none for those from {position + 1} "
                 f"to {min(following, default=n_all)}; finish or add the shard that has them"
             )
         best = max(candidates, key=lambda part: part.end)
-        records = islice(read_records(best.path, best.header), best.n_whole)  # it may still grow
-        for block in batched(islice(_checked(records, check), position - best.header.first, None), WRITE_BLOCK):
+        records, first = _checked(read_records(best.path, best.header), check), best.header.first
+        for block in batched(
+            islice(records, position - first, best.end - first), WRITE_BLOCK
+        ):  # the file may still grow
             writer.append(block)
         position = best.end

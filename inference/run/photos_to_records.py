@@ -11,7 +11,7 @@ from inference.bundle.passes import Effort
 from inference.core.choices import Precision
 from inference.core.errors import OutOfMemoryError, TooManyFailuresError
 from inference.core.iteration import batched
-from inference.execution.deadline import DeadlinePolicy, NoDeadline, Step
+from inference.execution.deadline import DeadlinePolicy, Step
 from inference.execution.executor import LOAD, PHASE, Block
 from inference.execution.job import Job, RunOptions
 from inference.execution.throughput import MeasuredThroughput
@@ -25,24 +25,21 @@ from inference.run.precision_selection import compare_mixed
 
 log = structlog.get_logger()
 
-Policy = DeadlinePolicy | NoDeadline
-
 PRIORS_BLOCK = 1024
 """Sequences whose priors are written at once."""
 
 
-def policy_for(context: RunContext, precision: Precision) -> Policy:
+def policy_for(context: RunContext, precision: Precision) -> DeadlinePolicy:
     """The policy of a run whose networks are loaded in the precision that was selected."""
-    budget, facts = context.options.budget, context.executor.facts
-    if budget is None:
-        return NoDeadline(precision)
+    budget, facts = context.options.budget or math.inf, context.executor.facts
     can_try_mixed = facts.supports_mixed and precision is Precision.FLOAT32
     load_seconds = context.stopwatch.seconds().get(LOAD, 0.0) if can_try_mixed else math.inf
     throughput = MeasuredThroughput(context.job.costs, facts.network_load)
-    return DeadlinePolicy(budget, throughput, precision, load_seconds=load_seconds, starts_small=facts.is_cpu)
+    starts_small = facts.is_cpu and budget < math.inf
+    return DeadlinePolicy(budget, throughput, precision, load_seconds=load_seconds, starts_small=starts_small)
 
 
-def photos_to_records(context: RunContext, policy: Policy, writer: RecordWriter) -> None:
+def photos_to_records(context: RunContext, policy: DeadlinePolicy, writer: RecordWriter) -> None:
     """Write the record of every sequence that has none yet; the first `state.n_done` have one.
 
     Batches are cut by the index of the sequence, so that a run that continues another sees the same batches.
@@ -70,7 +67,7 @@ def photos_to_records(context: RunContext, policy: Policy, writer: RecordWriter)
             check_failures(context.job, context.options, state)
 
 
-def _compute(context: RunContext, policy: Policy, writer: RecordWriter, step: Step) -> Block:
+def _compute(context: RunContext, policy: DeadlinePolicy, writer: RecordWriter, step: Step) -> Block:
     """Get the records of the next sequences and keep them."""
     block = context.executor.next_records(context.state.n_done, step.n_sequences, step.effort, step.precision)
     _keep(context, writer, [replace(one, is_mixed=True) for one in block.records] if step.is_mixed else block.records)
@@ -79,7 +76,7 @@ def _compute(context: RunContext, policy: Policy, writer: RecordWriter, step: St
     return block
 
 
-def _try_mixed(context: RunContext, policy: Policy, writer: RecordWriter, step: Step) -> None:
+def _try_mixed(context: RunContext, policy: DeadlinePolicy, writer: RecordWriter, step: Step) -> None:
     """Use mixed precision if it holds on the next sequences, which get float32 at full effort once more."""
     first = context.state.n_done
     block = _compute(context, policy, writer, step)

@@ -1,7 +1,7 @@
 """The order of things: photos -> records (phase 1), records -> submission (phase 2)."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -20,11 +20,11 @@ from inference.outputs.provisional import Provisional
 from inference.outputs.submission import FAILURES_NAME, PARTIAL_NAME, SUBMISSION_NAME, failures_file
 from inference.process.heartbeat import heartbeat
 from inference.process.lock import OutputFolder
-from inference.process.progress import RunState
+from inference.process.progress import Progress, RunState
 from inference.process.stopwatch import Stopwatch
 from inference.process.watchdog import log_with_timeout, watchdog
 from inference.records.jsonl import RecordWriter, read_records
-from inference.run.context import ExecutorFactory, Progress, RunContext
+from inference.run.context import ExecutorFactory, RunContext
 from inference.run.photos_to_records import check_failures, photos_to_records, policy_for
 from inference.run.precision_selection import select_precision
 from inference.run.records_to_submission import check_features_path, records_to_submission
@@ -40,7 +40,7 @@ def predict(
     job: Job,
     out: OutputFolder,
     options: RunOptions,
-    on_progress: Progress,
+    on_progress: Progress | None = None,
     state: RunState | None = None,
     executor_for: ExecutorFactory = local_executor,
 ) -> dict[str, Any]:
@@ -52,34 +52,33 @@ def predict(
     """
     state, stopwatch = state or RunState(), Stopwatch()
     check_features_path(options.features_path, job.bundle.manifest)
-    start = resume_point(job, out.path, options, state, stopwatch, executor_for)
+    start = resume_point(job, out, options, state, stopwatch, executor_for)
     check_failures(job, options, state)
     if start.is_complete:
         if start.n_recovered:
             log.warning(
                 "photos that were missing are there by now; --restart predicts them too", count=start.n_recovered
             )
-        if options.features_path is None and (report := run_report.verify(out.path, job.bundle, start.header)):
+        if options.features_path is None and (report := run_report.verify(out, job.bundle, start.header)):
             figures = {"sequences": state.n_all, "degraded": state.n_degraded}
-            log.info("already complete, verified, nothing changed", out=str(out.path), **figures)
+            log.info("already complete, verified, nothing changed", out=str(out), **figures)
             return report
     else:
         n_frames = job.bundle.manifest.n_frames
         check_any_photo(job.plan.sequences, job.storage(options.read_timeout), n_frames, state.check)
-    context = RunContext(
-        job, options, out.path, start.header, start.executor, Estimator(job.bundle), state, stopwatch, on_progress
-    )
+    estimator, report_progress = Estimator(job.bundle), on_progress or (lambda *_: None)
+    context = RunContext(job, options, out, start.header, start.executor, estimator, state, stopwatch, report_progress)
     budget = options.budget
     with heartbeat(state, out), _within_budget(context, budget) if budget else nullcontext(context) as context:
         _log_job(context)
         overlap = None if start.is_complete else _phase_1(context)
         check_failures(job, options, state)
         if job.is_shard:
-            return run_report.write_shard(out.path, start.header, job.bundle, context.metadata())
+            return run_report.write_shard(out, start.header, job.bundle, context.metadata())
         state.stage = "records to submission"
         metadata = context.metadata(overlap)
-        report = records_to_submission(out.path, context.estimator, out.path, options.features_path, metadata)
-        (out.path / PARTIAL_NAME).unlink(missing_ok=True)  # an earlier run with a budget may have left it
+        report = records_to_submission(out, context.estimator, out, options.features_path, metadata)
+        (out / PARTIAL_NAME).unlink(missing_ok=True)  # an earlier run with a budget may have left it
     return report
 
 
@@ -91,12 +90,10 @@ def _phase_1(context: RunContext) -> dict[str, Any]:
         context.estimator.load()  # what is wrong with them is reported before the photos
     policy = policy_for(context, Precision(precision["used"]))
     run_report.invalidate(context.out)
-    writer = RecordWriter(context.records_path, replace(context.header, precision=precision), keep=context.state.n_kept)
-    context.state.stage = "photos to records"
-    try:
+    header = replace(context.header, precision=precision)
+    with closing(RecordWriter(context.records_path, header, keep=context.state.n_kept)) as writer:
+        context.state.stage = "photos to records"
         photos_to_records(context, policy, writer)
-    finally:
-        writer.close()
     return context.executor.overlap()
 
 
@@ -138,7 +135,7 @@ def _end_now(context: RunContext, budget: float) -> int:
     state = context.state
     if context.provisional is None:
         over = "time budget: over before the shard was complete; its records are kept, run again to continue"
-        log_with_timeout(lambda: log.error(over))
+        log_with_timeout(log.error, over)
         return DegradedError.exit_code
     n_real = context.provisional.make_final()
     if context.records_path.exists():
@@ -146,9 +143,8 @@ def _end_now(context: RunContext, budget: float) -> int:
             # With --restart, records of an earlier run may still be there.
             append(islice(read_records(context.records_path, context.header), state.n_done))
     run_report.write_out_of_time(context.out, context.job.bundle, n_real, state, budget)
-    over = "time budget: over, the best submission so far is final"
     figures = {"finished": n_real, "with_priors": state.n_all - n_real, "stage": state.stage}
-    log_with_timeout(lambda: log.warning(over, **figures))
+    log_with_timeout(log.warning, "time budget: over, the best submission so far is final", **figures)
     return DegradedError.exit_code if context.options.strict else 0
 
 

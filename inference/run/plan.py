@@ -3,7 +3,6 @@
 import os
 import resource
 import shutil
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -134,13 +133,13 @@ def _projected(context: RunContext, throughput: MeasuredThroughput) -> tuple[flo
     state, spent = context.state, context.stopwatch.seconds()
     startup = state.seconds() - spent[INPUT_CHECK] - spent[MEASURE]
     finish = context.stopwatch.seconds_per_item(ESTIMATE)
-    seconds = {}
-    for effort in Effort:
-        if effort != Effort.PRIORS:
-            each = throughput.seconds_per_sequence(effort)
-            whole = run_seconds(startup, state.n_all - state.n_done, each, state.n_all, finish)
-            seconds[effort.label] = round(whole, 3)
-    return startup, seconds
+    n_left = state.n_all - state.n_done
+    seconds = {
+        one.label: run_seconds(startup, n_left, throughput.seconds_per_sequence(one), state.n_all, finish)
+        for one in Effort
+        if one is not Effort.PRIORS
+    }
+    return startup, {label: round(whole, 3) for label, whole in seconds.items()}
 
 
 def _samples(sequences: tuple[Sequence, ...], batch_size: int) -> list[list[Sequence]]:
@@ -149,7 +148,7 @@ def _samples(sequences: tuple[Sequence, ...], batch_size: int) -> list[list[Sequ
         return []
     n_batches = min(MEASURED_BATCHES, -(-len(sequences) // batch_size))
     starts = [len(sequences) * number // n_batches for number in range(n_batches)]
-    batches = [list(islice(sequences, start, start + batch_size)) for start in starts]
+    batches = [list(sequences[start : start + batch_size]) for start in starts]
     return [batches[0], *batches]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -72,10 +73,11 @@ def comparison_figures(comparison: PrecisionComparison) -> dict[str, Any]:
 
 def _first_with_photos(context: RunContext) -> tuple[list[Sequence], list[Record]]:
     """The first sequences with a readable photo, as many as a comparison takes, and their records in float32."""
-    found: list[tuple[Sequence, Record]] = []
-    for part in batched(context.job.sequences, COMPARED_SEQUENCES):
-        records = context.executor.sample(part, Precision.FLOAT32).records
-        found += [(sequence, record) for sequence, record in zip(part, records, strict=True) if record.n_frames]
-        if len(found) >= COMPARED_SEQUENCES:
-            break
-    return [one for one, _ in found[:COMPARED_SEQUENCES]], [record for _, record in found[:COMPARED_SEQUENCES]]
+    found = (
+        (sequence, record)
+        for part in batched(context.job.sequences, COMPARED_SEQUENCES)
+        for sequence, record in zip(part, context.executor.sample(part, Precision.FLOAT32).records, strict=True)
+        if record.n_frames
+    )
+    compared = list(islice(found, COMPARED_SEQUENCES))
+    return [sequence for sequence, _ in compared], [record for _, record in compared]

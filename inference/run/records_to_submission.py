@@ -14,8 +14,8 @@ from inference.core.errors import CheckpointError, OutputError, UsageError
 from inference.core.files import output_errors
 from inference.core.iteration import batched
 from inference.core.sequences import Probabilities
-from inference.ensemble.estimator import Estimator, Predictions, neighbourhood_of_records
-from inference.ensemble.features import FeatureFile
+from inference.ensemble.estimator import Estimator, neighbourhood_of_records
+from inference.ensemble.features import feature_file
 from inference.ensemble.neighbourhood import Neighbourhood
 from inference.outputs import run_report
 from inference.outputs.run_report import RecordCounts, RunMetadata
@@ -50,18 +50,21 @@ def records_to_submission(
     neighbourhood = _neighbourhood(path, header, estimator, run)
     with run.stopwatch("aggregate, stack, write"), ExitStack() as files:
         append_failures = files.enter_context(failures_file(out / FAILURES_NAME))
-        features = (
-            files.enter_context(FeatureFile(features_path, bundle.manifest.feature_names)) if features_path else None
-        )
+        append_features = None
+        if features_path:
+            append_features = files.enter_context(feature_file(features_path, bundle.manifest.feature_names))
 
         def rows() -> Iterator[tuple[list[str], Probabilities]]:
-            for chunk in _predictions(path, header, estimator, neighbourhood, run.state):
-                counts.add(chunk.records)
-                append_failures(chunk.records)
-                if features and chunk.features is not None:
-                    stacked = chunk.stacked
-                    features.append([one.seq_id for one in stacked], [one.n_frames for one in stacked], chunk.features)
-                yield [record.seq_id for record in chunk.records], chunk.probabilities
+            first = 0
+            for records in batched(_whole(path, header, run.state), CHUNK_RECORDS):
+                around = neighbourhood.means[first : first + len(records)] if neighbourhood else None
+                first += len(records)
+                found = estimator(records, around)
+                counts.add(records)
+                append_failures(records)
+                if append_features and found.features is not None:
+                    append_features(found.stacked, found.features)
+                yield [record.seq_id for record in records], found.probabilities
             run.state.submission_lock.acquire()  # from here on no deadline gives another file the submission's name
 
         write_submission(out / SUBMISSION_NAME, header.labels, header.n_sequences, rows())
@@ -81,17 +84,6 @@ def _neighbourhood(path: Path, header: RecordsHeader, estimator: Estimator, run:
             without_camera_or_moment=found.n_unlocated,
         )
     return found
-
-
-def _predictions(
-    path: Path, header: RecordsHeader, estimator: Estimator, neighbourhood: Neighbourhood | None, state: RunState
-) -> Iterator[Predictions]:
-    """Final probabilities of every record, each with its rows of the neighbourhood."""
-    first = 0
-    for chunk in batched(_whole(path, header, state), CHUNK_RECORDS):
-        around = neighbourhood.means[first : first + len(chunk)] if neighbourhood else None
-        first += len(chunk)
-        yield estimator(chunk, around)
 
 
 def _whole(path: Path, header: RecordsHeader, state: RunState) -> Iterator[Record]:

@@ -1,13 +1,11 @@
-"""`hakuna bundle`."""
+"""`hakuna bundle` and `hakuna pack`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from inference.cli.options import help_of
-
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, check and show model bundles.")
+from inference.cli.options import command_group
 
 
 def import_(
@@ -85,5 +83,20 @@ def show(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) 
     show_bundle(bundle)
 
 
-for command in (import_, build, verify, show):
-    app.command(command.__name__.rstrip("_"), help=help_of(command))(command)
+def pack(
+    bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")],
+    out: Annotated[Path, typer.Option(help="Archive to write.")] = Path("submission.zip"),
+) -> None:
+    """Pack a bundle and the program that runs it into an archive for the competition. The same bundle, the same bytes.
+
+    Examples:
+        hakuna pack --bundle bundles/third_place --out submission.zip
+    """
+    from inference.bundle.reader import open_bundle
+    from models.bundling.pack import pack as write_archive
+
+    packed = write_archive(open_bundle(bundle), out)
+    typer.echo(f"{out}: {packed.n_members} files, {packed.n_bytes:,} bytes, SHA-256 {packed.sha256}")
+
+
+app = command_group("Make, check and show model bundles.", import_, build, verify, show)

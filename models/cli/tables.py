@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from inference.bundle.manifest import DEMO_WARNING
 from inference.bundle.reader import open_bundle
@@ -53,20 +53,17 @@ def show_bundle(folder: Path) -> None:
     )
 
 
-DIGITS = 6
-
-
 def print_stackers(result: StackingResult) -> None:
     """Print the log loss of each class before and after, on the half that no stacker saw."""
-    table = Table("class", "before", "after", "change", "positives", "trees")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table(
+        "class", *(Column(name, justify="right") for name in ("before", "after", "change", "positives", "trees"))
+    )
     for one in result.classes:
         change = f"{100 * (one.after / one.before - 1):+.1f} %" if one.before else ""
         table.add_row(
             one.label,
-            f"{one.before:.{DIGITS}f}",
-            f"{one.after:.{DIGITS}f}",
+            f"{one.before:.6f}",
+            f"{one.after:.6f}",
             change,
             str(one.n_positive),
             str(one.n_trees),
@@ -77,4 +74,4 @@ def print_stackers(result: StackingResult) -> None:
     )
     console.print(table)
     gained = sum(one.before - one.after for one in result.classes) / N_CLASSES
-    console.print(f"the score over {N_CLASSES} classes falls by {gained:.{DIGITS}f}", highlight=False)
+    console.print(f"the score over {N_CLASSES} classes falls by {gained:.6f}", highlight=False)

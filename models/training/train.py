@@ -84,7 +84,7 @@ def train(job: TrainingJob, out: OutputFolder, options: TrainingOptions, state: 
     key = CacheKey(job.preset, decoder.pixels, photos_needed(job.plan.views))
     with FrameCache(options.cache_folder, key) as cache:
         learnt, validated = _cached_examples(job, options, state, cache, decoder)
-        training = _begin(job, out.path, options, state, network, learnt, validated)
+        training = _begin(job, out, options, state, network, learnt, validated)
         state.stage = "training"
         _run(training)
     return _finish(training)

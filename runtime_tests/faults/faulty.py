@@ -15,6 +15,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from inference.settings.environment import set_library_defaults
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,6 +26,7 @@ KILL_HOOKS = ("load", "batch", "record", "stack", "rename")
 
 def main() -> None:
     """Install the fault and run the command."""
+    set_library_defaults()  # before a fault imports NumPy: its threads would take the signals
     fault, _, count = sys.argv.pop(1).partition(":")
     if fault == "slow":
         _slow_down(float(count))

@@ -13,7 +13,7 @@ import pytest
 
 from inference.core.files import atomic_binary_writer, atomic_csv, atomic_writer
 from inference.core.labels import LABELS, N_CLASSES
-from inference.ensemble.features import FeatureFile
+from inference.ensemble.features import feature_file
 from inference.outputs.provisional import Provisional
 from inference.records.jsonl import FSYNC_SECONDS, RecordWriter
 from inference.records.schema import Record, RecordsHeader
@@ -81,8 +81,8 @@ def merged(folder: Path) -> Path:
 
 
 def features(folder: Path) -> Path:
-    with FeatureFile(folder / "features.npz", ("a", "b")) as file:
-        file.append(["s0"], [1], np.zeros((1, 2)))
+    with feature_file(folder / "features.npz", ("a", "b")) as append:
+        append([record(0)], np.zeros((1, 2)))
     return folder / "features.npz"
 
 
@@ -104,7 +104,7 @@ def test_a_file_is_on_disk_before_it_gets_its_name(
     assert any(("fsync", name) in events[:named] for name in names)
 
 
-@pytest.mark.parametrize("make", [text, table, binary, header, merged, submission])
+@pytest.mark.parametrize("make", [text, table, binary, header, merged, features, submission])
 def test_the_new_name_is_on_disk_too(make: Callable[[Path], Path], events: list[Event], tmp_path: Path) -> None:
     path = make(tmp_path)
     assert ("fsync", os.fspath(path.parent)) in events[events.index(("replace", os.fspath(path))) :]

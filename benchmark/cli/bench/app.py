@@ -7,11 +7,9 @@ import typer
 
 from benchmark.cli.bench.request import BACKBONE, HarnessRequest, command_line, show_figures, working_in
 from inference.bundle.passes import Effort
-from inference.cli.options import JsonTarget, help_of
+from inference.cli.options import JsonTarget, command_group
 from inference.core.choices import Precision
 from inference.core.errors import UsageError
-
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Time stages, project workloads, compare.")
 
 ENSEMBLES = {one.label.replace(" ", "-"): one for one in Effort if one is not Effort.PRIORS}
 """In the order in which a run short of time degrades."""
@@ -105,10 +103,10 @@ def project(
     if ensemble not in ENSEMBLES:
         raise UsageError(f"--ensemble: must be one of {', '.join(ENSEMBLES)}, got {ensemble!r}")
     chosen, profile = load_workload(workload), load_profile(device_profile) if device_profile else None
-    from benchmark.cli.bench.projection import Question, project_workload
+    from benchmark.cli.bench.projection import project_workload
 
     request = HarnessRequest(data, bundle, backbone, recipe, quick, repeats, cache_dir)
-    project_workload(request, Question(chosen, profile, seconds, ENSEMBLES[ensemble], precision), json)
+    project_workload(request, chosen, profile, seconds, ENSEMBLES[ensemble], precision, json)
 
 
 def validate(
@@ -173,5 +171,4 @@ def page(
     typer.echo(f"page  {write_page(folder)}")
 
 
-for command in (stages, project, validate, decoders, published, page):
-    app.command(help=help_of(command))(command)
+app = command_group("Time stages, project workloads, compare.", stages, project, validate, decoders, published, page)

@@ -1,8 +1,6 @@
 """`hakuna bench project` and `validate`."""
 
 import tempfile
-from dataclasses import dataclass
-from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,7 @@ from benchmark.cli.bench.request import (
     show_figures,
     working_in,
 )
-from benchmark.cli.bench.setup import make_harness
-from benchmark.cli.bench.stages import time_stages
+from benchmark.cli.bench.stages import make_harness, time_stages
 from benchmark.provenance import origin
 from benchmark.timing.harness import time_startup
 from inference.bundle.passes import Effort
@@ -34,38 +31,37 @@ from inference.core.errors import DoesNotFitError, UsageError
 from models.spec.recipe import load_recipe
 
 
-@dataclass(frozen=True)
-class Question:
-    """What has to fit into how many seconds, on which device (None: this machine)."""
+def project_workload(
+    request: HarnessRequest,
+    workload: Workload,
+    profile: Profile | None,
+    budget: float | None,
+    ensemble: Effort,
+    precision: Precision,
+    json: Path | None = None,
+) -> None:
+    """Project a workload for every ensemble, on a device or, without a profile, on this machine.
 
-    workload: Workload
-    profile: Profile | None
-    budget: float | None
-    ensemble: Effort
-    precision: Precision
-
-
-def project_workload(request: HarnessRequest, question: Question, json: Path | None = None) -> None:
-    """Project a workload for every ensemble. Raises DoesNotFitError where the one that is asked for does not fit."""
-    workload, budget, precision = question.workload, question.budget, question.precision
-    if question.profile:
-        projections = _on_profile(request, workload, question.profile)
-        device, shown, level = question.profile.name, f"{question.profile.name} (not measured)", LOW
+    Raises DoesNotFitError where ensemble and precision that are asked for do not fit into the budget in seconds.
+    """
+    if profile:
+        projections = _on_profile(request, workload, profile)
+        device, shown, level = profile.name, f"{profile.name} (not measured)", LOW
     else:
         with printing_beside(json):
             projections = _on_this_machine(request, workload)
         device, shown, level = "this machine", "this machine, from the rates above", MEASURED
-    wanted = (question.ensemble, precision, level)
+    wanted = (ensemble, precision, level)
     chosen = next((one for one in projections if (one.ensemble, one.precision, one.level) == wanted), None)
     if chosen is None:
         raise UsageError(f"--precision {precision.value}: must be one that this machine has")
 
     def show() -> None:
-        if question.profile:
-            tables.print_assumptions(question.profile)
+        if profile:
+            tables.print_assumptions(profile)
         tables.print_projections(workload, projections, budget, shown)
 
-    show_or_write(dumps(_figures(workload, projections, budget, device), indent=1), json, show)
+    show_or_write(_figures(workload, projections, budget, device), json, show)
     if budget and not chosen.fits(budget):
         fitting = [one for one in projections if one.level == level and one.fits(budget)]
         best = min(fitting, key=lambda one: (one.ensemble, one.precision is Precision.MIXED), default=None)

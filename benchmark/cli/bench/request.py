@@ -1,10 +1,9 @@
 """What `hakuna bench` and `study` commands share; importing it costs nothing heavy."""
 
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +44,7 @@ def show_figures(figures: dict[str, Any], target: Path | None) -> None:
     """Print figures as JSON, and keep them where `--json` names a file."""
     from rich.console import Console
 
-    text = json.dumps(figures, indent=1)
-    show_or_write(text, target, lambda: Console().print_json(text))
+    show_or_write(figures, target, lambda: Console().print_json(data=figures))
 
 
 @contextmanager
@@ -55,12 +53,9 @@ def working_in(cache_dir: Path | None) -> Iterator[Path]:
     from inference.settings.logs import configure_logging
 
     configure_logging("auto")
-    if cache_dir:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        yield cache_dir
-        return
-    with tempfile.TemporaryDirectory(prefix="hakuna-bench-") as temporary:
-        yield Path(temporary)
+    with nullcontext(cache_dir) if cache_dir else tempfile.TemporaryDirectory(prefix="hakuna-bench-") as folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        yield Path(folder)
 
 
 @contextmanager

@@ -7,9 +7,7 @@ import typer
 
 from benchmark.cli.bench.app import Backbone, CacheDir, Plots, Quick, Repeats
 from benchmark.cli.bench.request import QUICK_IMAGES, HarnessRequest, command_line, quiet_logs, show_figures, working_in
-from inference.cli.options import JsonTarget, help_of
-
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Studies behind committed figures.")
+from inference.cli.options import JsonTarget, command_group
 
 
 def ablation(
@@ -23,8 +21,6 @@ def ablation(
     Examples:
         hakuna study ablation --cache-dir build/ablation --json benchmark/results/ablation.json --plots benchmark/results
     """
-    from json import dumps
-
     from benchmark.ablation.plan import FULL, MINI
     from benchmark.ablation.report import markdown, write_report
     from benchmark.ablation.study import run_ablation
@@ -33,7 +29,7 @@ def ablation(
 
     with working_in(cache_dir) as work:
         figures = run_ablation(work, MINI if mini else FULL, n_workers(), command_line())
-    show_or_write(dumps(figures, indent=1), json, lambda: typer.echo(markdown(figures)))
+    show_or_write(figures, json, lambda: typer.echo(markdown(figures)))
     if plots:
         write_report(figures, plots)
 
@@ -66,7 +62,7 @@ def gate_experiments(
     Examples:
         hakuna study gate-experiments --quick --json benchmark/results/gate_experiments.json
     """
-    from benchmark.cli.bench.setup import make_harness
+    from benchmark.cli.bench.stages import make_harness
     from benchmark.studies.gate_experiments import run_experiments
 
     request = HarnessRequest(quick=quick, repeats=repeats, cache_dir=cache_dir)
@@ -116,5 +112,6 @@ def training(backbone: Backbone = None, json: JsonTarget = None, cache_dir: Cach
     show_figures(figures, json)
 
 
-for command in (ablation, demo_bundle, gate_experiments, neighbourhood, scaling, training):
-    app.command(help=help_of(command))(command)
+app = command_group(
+    "Studies behind committed figures.", ablation, demo_bundle, gate_experiments, neighbourhood, scaling, training
+)

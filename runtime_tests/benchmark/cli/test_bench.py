@@ -10,8 +10,8 @@ import pytest
 from benchmark.capacity.device_profiles import load_profile
 from benchmark.capacity.projection import ENSEMBLES
 from benchmark.capacity.workloads import load_workload
-from benchmark.cli.bench import projection, setup, stages
-from benchmark.cli.bench.projection import Question, project_workload
+from benchmark.cli.bench import projection, stages
+from benchmark.cli.bench.projection import project_workload
 from benchmark.cli.bench.request import HarnessRequest
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
@@ -24,13 +24,14 @@ def request(bundle: Bundle) -> HarnessRequest:
     return HarnessRequest(bundle=bundle.folder, quick=True, repeats=1)
 
 
-def question(budget: float) -> Question:
-    return Question(load_workload("season11"), load_profile("v100"), budget, Effort.FULL, Precision.FLOAT32)
+def project_season_11(bundle: Bundle, budget: float, json: Path | None = None) -> None:
+    workload, profile = load_workload("season11"), load_profile("v100")
+    project_workload(request(bundle), workload, profile, budget, Effort.FULL, Precision.FLOAT32, json)
 
 
 def test_a_profile_projects_every_ensemble_in_both_precisions(tmp_path: Path, tiny_bundle: Bundle) -> None:
     path = tmp_path / "new" / "figures.json"
-    project_workload(request(tiny_bundle), question(8 * 3600.0), path)
+    project_season_11(tiny_bundle, 8 * 3600.0, path)
     figures = json.loads(path.read_text())
     assert figures["what"] == "projection of season11 on v100: not measured"
     assert len(figures["projections"]) == 2 * 3 * len(ENSEMBLES)
@@ -42,7 +43,7 @@ def test_a_budget_that_is_too_short_is_exit_11_and_names_what_would_fit(tiny_bun
         DoesNotFitError,
         match=r"--budget 60.0 s: .* season11, full in float32 on v100 \(low\), got .* nothing would fit",
     ) as caught:
-        project_workload(request(tiny_bundle), question(60.0))
+        project_season_11(tiny_bundle, 60.0)
     assert caught.value.exit_code == 11
 
 
@@ -52,11 +53,10 @@ def test_this_machine_is_timed_and_projected(
     from benchmark.timing.measure import Spread
     from inference.core.sequences import ImageSize
 
-    monkeypatch.setattr(setup, "default_sizes", lambda *, short: [(ImageSize(480, 640), 3)] * (1 + short))
+    monkeypatch.setattr(stages, "default_sizes", lambda *, short: [(ImageSize(480, 640), 3)] * (1 + short))
     monkeypatch.setattr(stages, "time_startup", lambda *_: Spread(median=2.0, low=2.0, high=2.0, n=1))
     monkeypatch.setattr(projection, "manifest_of", lambda _: quick_bundle.manifest)
-    here = Question(load_workload("minutes"), None, None, Effort.FULL, Precision.FLOAT32)
-    project_workload(request(quick_bundle), here)
+    project_workload(request(quick_bundle), load_workload("minutes"), None, None, Effort.FULL, Precision.FLOAT32)
     shown = capsys.readouterr().out
     assert "end to end" in shown
     assert "projection: minutes, 300 sequences, on this machine" in shown

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from inference.bundle.passes import Effort
 from inference.core.choices import Precision
-from inference.execution.deadline import DeadlinePolicy, NoDeadline, Step
+from inference.execution.deadline import DeadlinePolicy, Step
 from inference.execution.throughput import GPU_LOAD, MARGIN_SHARE, BatchTiming, MeasuredThroughput
 
 COSTS = {
@@ -105,9 +105,9 @@ def test_after_mixed_precision_was_adopted_measuring_begins_again_at_full_effort
 
 
 def test_a_run_without_a_budget_is_never_short_of_time() -> None:
-    policy = NoDeadline(Precision.MIXED)
+    policy = measured(math.inf, postprocess=1e9, load_seconds=0.0)
     policy.observe(BatchTiming((3,) * 10, Effort.FULL, 1e9, 1e9, 1e9), 1e9)
-    assert policy.next_step(10**9, 10**9, 8, 1e12) == Step(8, Effort.FULL, Precision.MIXED)
+    assert policy.next_step(10**9, 10**9, 8, 1e12) == Step(8, Effort.FULL, Precision.FLOAT32)
 
 
 @given(st.floats(1, 1e5), st.floats(0, 1e5), st.integers(1, 10**6), st.integers(1, 64))

@@ -30,7 +30,7 @@ def status(folder: Path) -> dict[str, object]:
 def test_a_folder_has_one_run_at_a_time(tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     with locked(out) as folder:
-        assert folder.path == out
+        assert folder == out
         with pytest.raises(LockedError, match="another run") as error, locked(out):
             pass
         assert error.value.exit_code == 7

@@ -116,6 +116,7 @@ def test_sequences_that_nobody_looked_at_are_done_when_there_is_time(
 ) -> None:
     forced[:] = [Effort.FULL, Effort.FULL, Effort.FULL, Effort.PRIORS]
     assert within_budget(season, quick_bundle, tmp_path)["counts"]["sequences_by_effort"] == {"priors": 8}
+    forced[:] = [Effort.FULL]
     report = run(season, quick_bundle, tmp_path)
     assert report["sequences_kept_from_earlier_run"] == 4 - 4 % 8
     assert (tmp_path / "submission.csv").read_bytes() == (quick_prediction / "submission.csv").read_bytes()
