@@ -7,7 +7,6 @@ from types import ModuleType
 
 import numpy as np
 
-from inference.bundle.manifest import Network
 from inference.bundle.reader import Bundle
 from inference.core.choices import GPU_DRIVER, EngineName, Precision
 from inference.core.errors import UsageError
@@ -78,15 +77,6 @@ def load_networks(bundle: Bundle, engine: Engine, precision: Precision, check: C
         names = tuple(one.name for one in network.inputs)
         frozen = _module(engine.name).FrozenNetwork
         networks[network.name] = frozen(bundle.path(network.folder), names, mixed=mixed)
-        _warm_up(networks[network.name], network)
-    return LoadedNetworks(
-        networks,
-        fixed_shapes=engine.device != CPU,
-        max_call_images=engine.call_images,
-        before_call=check,
-    )
-
-
-def _warm_up(call: CallableNetwork, network: Network) -> None:
-    black = np.zeros((2, *network.sizes[0].as_image_size(), 3), np.float32)
-    call({one.name: black for one in network.inputs})
+        black = np.zeros((2, *network.sizes[0].as_image_size(), 3), np.float32)
+        networks[network.name](dict.fromkeys(names, black))
+    return LoadedNetworks(networks, engine.device != CPU, engine.call_images, before_call=check)

@@ -22,9 +22,9 @@ from inference.images.decode_pillow import decode
 from inference.images.decoder import Decoder, find_decoder
 from inference.process.lock import locked
 from inference.process.read_timeout import ReadTimeout
-from inference.storage.memory import MemoryStorage
 from inference.storage.opening import TimedStorage, open_storage
 from models.data.frame_cache import INDEX_NAME, PACK_NAME, CacheKey, CacheSize, FrameCache
+from runtime_tests.memory_storage import MemoryStorage
 from runtime_tests.running import ignore_progress
 
 KEY = CacheKey(Preset.QUARTER, "Pillow's", 3)
