@@ -16,12 +16,12 @@ from inference.cli import export, metadata, predict
 from inference.cli.options import help_of
 from inference.core.errors import HakunaError
 from inference.settings.environment import set_library_defaults
-from models.cli import bundle, pack, stack, train
+from models.cli import bundle, stack, train
 
 PANELS = {
     "Classify": (predict.predict, predict.plan, predict.restack, predict.merge, metadata.metadata, export.export),
     "Evaluate": (score.score, report.report, synth.synth, synth.demo),
-    "Competition": (pack.pack, rehearse.rehearse),
+    "Competition": (bundle.pack, rehearse.rehearse),
     "Models": (train.train, stack.stack),
     "Operate": (doctor.doctor, rehearse.entrypoint, rehearse.health),
 }

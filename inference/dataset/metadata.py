@@ -128,12 +128,11 @@ def read_submission_format(path: Path) -> SubmissionFormat:
     seq_ids: dict[str, int] = {}
     with csv_rows(path) as (header, rows):
         labels = check_header(path, header)
-        for row_number, (seq_id, *_) in rows:
-            where = f"{path}, row {row_number}, column seq_id"
-            if not seq_id:
-                raise InputError(f"{where}: must not be empty")
-            if seq_ids.setdefault(seq_id, row_number) != row_number:
-                raise InputError(f"{where}: must be unique, got {seq_id!r} as in row {seq_ids[seq_id]}")
+        for row_number, row in rows:
+            seq_id = row[0]
+            if not seq_id or seq_ids.setdefault(seq_id, row_number) != row_number:
+                rule = f"be unique, got {seq_id!r} as in row {seq_ids[seq_id]}" if seq_id else "not be empty"
+                raise InputError(f"{path}, row {row_number}, column seq_id: must {rule}")
     if not seq_ids:
         raise InputError(f"{path}: must have at least one row below the header, got none")
     return SubmissionFormat(tuple(seq_ids), labels)

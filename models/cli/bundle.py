@@ -1,4 +1,4 @@
-"""`hakuna bundle`."""
+"""`hakuna bundle` and `hakuna pack`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -83,6 +83,22 @@ def show(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) 
     from models.cli.tables import show_bundle
 
     show_bundle(bundle)
+
+
+def pack(
+    bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")],
+    out: Annotated[Path, typer.Option(help="Archive to write.")] = Path("submission.zip"),
+) -> None:
+    """Pack a bundle and the program that runs it into an archive for the competition. The same bundle, the same bytes.
+
+    Examples:
+        hakuna pack --bundle bundles/third_place --out submission.zip
+    """
+    from inference.bundle.reader import open_bundle
+    from models.bundling.pack import pack as write_archive
+
+    packed = write_archive(open_bundle(bundle), out)
+    typer.echo(f"{out}: {packed.n_members} files, {packed.n_bytes:,} bytes, SHA-256 {packed.sha256}")
 
 
 for command in (import_, build, verify, show):
