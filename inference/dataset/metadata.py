@@ -156,14 +156,12 @@ def check_header(path: Path, header: list[str]) -> tuple[str, ...]:
 def plan_sequences(metadata: Metadata, submission_format: SubmissionFormat | None) -> Plan:
     """Join metadata and submission format by `seq_id`; without a format, every sequence sorted by `seq_id`."""
     known = metadata.sequences
-    if submission_format is None:
-        ordered = tuple(known[seq_id] for seq_id in sorted(known))
-        return Plan(ordered, LABELS, 0, 0, metadata.n_duplicate_rows, metadata.unreadable)
-    ordered = tuple(known.get(seq_id) or Sequence(seq_id, ()) for seq_id in submission_format.seq_ids)
+    rows = submission_format or SubmissionFormat(tuple(sorted(known)), LABELS)
+    ordered = tuple(known.get(seq_id) or Sequence(seq_id, ()) for seq_id in rows.seq_ids)
     n_without = sum(not sequence.images for sequence in ordered)
     return Plan(
         sequences=ordered,
-        labels=submission_format.labels,
+        labels=rows.labels,
         n_without_metadata=n_without,
         n_not_in_format=len(known) - (len(ordered) - n_without),
         n_duplicate_rows=metadata.n_duplicate_rows,

@@ -51,11 +51,11 @@ def find_engine(name: EngineName) -> Engine:
     module = _module(name)
     if name is EngineName.TENSORFLOW:
         module.prepare_devices()
-    return Engine(name, module.version(), module.device(), module.supports_mixed())
+    return Engine(name, module.VERSION, module.device(), module.supports_mixed())
 
 
 def _module(name: EngineName) -> ModuleType:
-    """The module of an engine: all offer `version`, `device`, `supports_mixed` and `FrozenNetwork`."""
+    """The module of an engine: all offer `VERSION`, `device`, `supports_mixed` and `FrozenNetwork`."""
     if name is EngineName.OPENVINO:
         from inference.networks import engine_openvino
 

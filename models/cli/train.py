@@ -11,8 +11,6 @@ from inference.core.choices import Preset
 from inference.core.errors import InputError
 from models.spec.kinds import DEFAULT_SCHEDULES, Classes, Head, NetworkKind, Scaling
 
-SECONDS_PER_MINUTE = 60
-
 
 def train(
     network: Annotated[NetworkKind, typer.Argument(help="What the network looks at.")],
@@ -82,7 +80,7 @@ def train(
     options = TrainingOptions(
         n_workers=settings.workers,
         cache_folder=cache_dir or out.parent / CACHE_NAME,
-        checkpoint_seconds=SECONDS_PER_MINUTE * checkpoint_minutes,
+        checkpoint_seconds=60 * checkpoint_minutes,
         fresh=restart,
         read_timeout=ReadTimeout(settings.read_timeout),
     )
