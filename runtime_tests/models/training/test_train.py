@@ -99,7 +99,7 @@ def command(seasons: Path, out: Path, *more: object, code: tuple[str, ...] = ("-
         seasons / "schedule.toml",
         "--out",
         out,
-        "--cache",
+        "--cache-dir",
         seasons / "frames",
         "--workers",
         2,
