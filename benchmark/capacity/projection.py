@@ -12,13 +12,11 @@ import numpy.typing as npt
 from benchmark.capacity.device_profiles import Profile
 from benchmark.capacity.rates import Rates, profile_rates
 from benchmark.capacity.workloads import Workload
-from inference.bundle.manifest import Manifest, Provenance, feature_names
+from inference.bundle.manifest import Manifest
 from inference.bundle.passes import Effort, Pass, passes_for
 from inference.core.choices import Precision
-from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize
 from inference.execution.throughput import fits, run_seconds, seconds_per_sequence
-from models.spec.recipe import Recipe
 
 LABEL = "projection"
 LOW, MEASURED = "low", "measured"
@@ -103,25 +101,6 @@ def sums_of(shares: Mapping[int, float], n_terms: int) -> npt.NDArray[np.float64
     for _ in range(n_terms):
         sums = np.convolve(sums, one)
     return sums
-
-
-def manifest_of(recipe: Recipe) -> Manifest:
-    """What the bundle of a recipe would say about itself, without any files."""
-    networks = tuple(network.as_network() for network in recipe.networks)
-    nobody = Provenance(recipe=recipe.name, hakuna_version="", tensorflow_version="", keras_version="", sources={})
-    return Manifest(
-        format_version=1,
-        name=recipe.name,
-        description=recipe.description,
-        demo=True,
-        labels=LABELS,
-        priors=recipe.priors,
-        ensemble=recipe.as_ensemble(),
-        networks=networks,
-        feature_names=feature_names(recipe.as_ensemble(), networks),
-        files={},
-        provenance=nobody,
-    )
 
 
 def profile_table(

@@ -13,6 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from inference.bundle.manifest import OUTPUT_NAME, SAVED_MODEL_NAME
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError
+from inference.core.files import os_errors
 
 MESSAGES: dict[str, tuple[tuple[str, int, str | None], ...]] = {
     "SavedModel": (("meta_graphs", 2, "MetaGraph"),),
@@ -58,9 +59,8 @@ def check_operations(folder: Path) -> None:
     """
     path = folder / SAVED_MODEL_NAME
     try:
-        saved_model = _saved_model_type().FromString(path.read_bytes())
-    except OSError as error:
-        raise BundleError(f"{path}: must be a SavedModel, got: {error.strerror or error}") from error
+        with os_errors(BundleError, f"{path}: must be a SavedModel"):
+            saved_model = _saved_model_type().FromString(path.read_bytes())
     except message.DecodeError as error:
         raise BundleError(f"{path}: must be a SavedModel, got: {error}") from error
     n_nodes = 0

@@ -1,8 +1,8 @@
 """Opening a bundle: the manifest is read, every file is verified."""
 
 import hashlib
-import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,17 +10,17 @@ from pydantic import ValidationError
 from inference.bundle.manifest import MANIFEST_NAME, SAVED_MODEL_NAME, FileEntry, Manifest, booster_paths
 from inference.core.config_files import first_problem
 from inference.core.errors import BundleError
-from inference.core.files import sha256_of_file
+from inference.core.files import os_errors, sha256_of_file
 
 
+@dataclass(frozen=True, eq=False)
 class Bundle:
     """A model bundle on disk whose every file has the size and hash of its manifest."""
 
-    def __init__(self, folder: Path, manifest: Manifest, bundle_id: str) -> None:
-        self.folder = folder
-        self.manifest = manifest
-        self.id = bundle_id
-        """SHA-256 of the manifest, and so of everything in the bundle."""
+    folder: Path
+    manifest: Manifest
+    id: str
+    """SHA-256 of the manifest, and so of everything in the bundle."""
 
     def path(self, relative: str) -> Path:
         """A file or folder of the bundle."""
@@ -36,7 +36,9 @@ def open_bundle(folder: Path) -> Bundle:
             raise BundleError(f"{folder / MANIFEST_NAME}: files must list {relative}")
     for relative, entry in manifest.files.items():
         _verify_file(folder / relative, entry)
-    unlisted = sorted(_files_below(folder) - set(manifest.files) - {MANIFEST_NAME})
+    # Links to folders are none of a bundle's.
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    unlisted = sorted({path.relative_to(folder).as_posix() for path in found} - set(manifest.files) - {MANIFEST_NAME})
     if unlisted:
         raise BundleError(f"{folder}: every file must be listed in the manifest, got {unlisted[:3]} besides")
     return Bundle(folder, manifest, identity)
@@ -45,10 +47,8 @@ def open_bundle(folder: Path) -> Bundle:
 def read_manifest(folder: Path) -> tuple[Manifest, str]:
     """A bundle's manifest and the bundle's identity, without a look at the other files."""
     path = folder / MANIFEST_NAME
-    try:
+    with os_errors(BundleError, f"{path}: must be a readable manifest"):
         text = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: must be a readable manifest, got: {error.strerror or error}") from error
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
@@ -57,23 +57,11 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
 
 
 def _verify_file(path: Path, entry: FileEntry) -> None:
-    try:
+    with os_errors(BundleError, f"{path}: must be readable"):
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise BundleError(f"{path}: must be a regular file")
-        digest = sha256_of_file(path) if status.st_size == entry.n_bytes else None
-    except OSError as error:
-        raise BundleError(f"{path}: must be readable, got: {error.strerror or error}") from error
-    if digest is None:
-        raise BundleError(f"{path}: must have {entry.n_bytes} bytes, got {status.st_size}")
-    if digest != entry.sha256:
-        raise BundleError(f"{path}: must have SHA-256 {entry.sha256}, got {digest}")
-
-
-def _files_below(folder: Path) -> set[str]:
-    """Every file below a folder, and links to folders, which are none of a bundle's."""
-    found = set()
-    for parent, folders, files in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        found |= {os.path.relpath(os.path.join(parent, name), folder) for name in files + links}
-    return found
+        if status.st_size != entry.n_bytes:
+            raise BundleError(f"{path}: must have {entry.n_bytes} bytes, got {status.st_size}")
+        if (digest := sha256_of_file(path)) != entry.sha256:
+            raise BundleError(f"{path}: must have SHA-256 {entry.sha256}, got {digest}")

@@ -8,6 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inference.core.errors import HakunaError, UsageError
+from inference.core.files import os_errors
 
 TOML = ".toml"
 
@@ -40,9 +41,8 @@ def load_toml(
         source = source if source.suffix == TOML else folder / f"{source}{TOML}"
     where = f"{option} {name_or_path}"
     try:
-        content = tomllib.loads(source.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise UsageError(f"{where}: must be {wanted}, got: {problem.strerror or problem}") from problem
+        with os_errors(UsageError, f"{where}: must be {wanted}"):
+            content = tomllib.loads(source.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise UsageError(f"{where}: must be TOML, got: {problem}") from problem
     try:
@@ -54,8 +54,7 @@ def load_toml(
 def first_problem(error: ValidationError) -> str:
     """The first thing that a model refused: field, rule, what it got (unless that is a table), how many there are."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    given = first["input"]
+    where, given = ".".join(map(str, first["loc"])), first["input"]
     # A rule of our own already ends in what it got.
     got = (
         f", got {reprlib.repr(given)}"

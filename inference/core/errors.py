@@ -9,83 +9,61 @@ class HakunaError(Exception):
 
     exit_code = 1
 
+    def __init_subclass__(cls, *, exit_code: int | None = None) -> None:
+        if exit_code is not None:
+            cls.exit_code = exit_code
 
-class UsageError(HakunaError):
+
+class UsageError(HakunaError, exit_code=2):
     """Command line or settings."""
 
-    exit_code = 2
 
-
-class InputError(HakunaError):
+class InputError(HakunaError, exit_code=3):
     """Metadata, submission format, labels."""
 
-    exit_code = 3
 
-
-class BundleError(HakunaError):
+class BundleError(HakunaError, exit_code=4):
     """Model bundle: missing, damaged, wrong signature."""
 
-    exit_code = 4
 
-
-class OutputError(HakunaError):
+class OutputError(HakunaError, exit_code=5):
     """Disk full or not writable."""
 
-    exit_code = 5
 
-
-class DegradedError(HakunaError):
+class DegradedError(HakunaError, exit_code=6):
     """Complete, but degraded by the time budget, and that was not allowed."""
 
-    exit_code = 6
 
-
-class LockedError(HakunaError):
+class LockedError(HakunaError, exit_code=7):
     """The output folder is in use by another run."""
 
-    exit_code = 7
 
-
-class CheckpointError(HakunaError):
+class CheckpointError(HakunaError, exit_code=8):
     """The output folder belongs to another run."""
 
-    exit_code = 8
 
-
-class TooManyFailuresError(HakunaError):
+class TooManyFailuresError(HakunaError, exit_code=9):
     """More photos could not be used than allowed."""
 
-    exit_code = 9
 
-
-class UnusableGpuError(HakunaError):
+class UnusableGpuError(HakunaError, exit_code=10):
     """A GPU was asked for and cannot be used."""
 
-    exit_code = 10
 
-
-class DoesNotFitError(HakunaError):
+class DoesNotFitError(HakunaError, exit_code=11):
     """The work does not fit the time budget."""
 
-    exit_code = 11
 
-
-class InvalidEntryError(HakunaError):
+class InvalidEntryError(HakunaError, exit_code=12):
     """An entrant's archive or its submission is invalid."""
 
-    exit_code = 12
 
-
-class PastLimitError(HakunaError):
+class PastLimitError(HakunaError, exit_code=13):
     """An entrant's program ran past the time limit."""
 
-    exit_code = 13
 
-
-class ProgramFailedError(HakunaError):
+class ProgramFailedError(HakunaError, exit_code=14):
     """An entrant's program failed."""
-
-    exit_code = 14
 
 
 class InterruptedRunError(HakunaError):

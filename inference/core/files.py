@@ -5,47 +5,50 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from inference.core.errors import OutputError
+from inference.core.errors import HakunaError, OutputError
 
 HASH_BLOCK_BYTES = 1 << 20
 
 
 @contextmanager
-def output_errors(path: Path) -> Iterator[None]:
-    """Turn a failing write (disk full, read-only, no such folder) into an OutputError that names the file."""
+def os_errors(error: type[HakunaError], message: str) -> Iterator[None]:
+    """Turn what the operating system refuses (no such file, not allowed) into an `error` with the message and the reason."""
     try:
         yield
-    except OSError as error:
-        raise OutputError(f"{path} must be writable, got: {error.strerror or error}") from error
+    except OSError as problem:
+        raise error(f"{message}, got: {problem.strerror or problem}") from problem
 
 
 @contextmanager
-def atomic_writer(path: Path) -> Iterator[IO[str]]:
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn a failing write (disk full, read-only, no such folder) into an OutputError that names the file."""
+    with os_errors(OutputError, f"{path} must be writable"):
+        yield
+
+
+def atomic_writer(path: Path) -> AbstractContextManager[IO[str]]:
     """Write a text file under a temporary name and give it its own name when it is complete and on disk."""
-    with _final_when_complete(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        yield file
-        _to_disk(file)
+    return _atomic(path, "w", encoding="utf-8", newline="")
 
 
-@contextmanager
-def atomic_binary_writer(path: Path) -> Iterator[IO[bytes]]:
+def atomic_binary_writer(path: Path) -> AbstractContextManager[IO[bytes]]:
     """The same for bytes; the file can be read back and sought in."""
-    with _final_when_complete(path) as temporary, temporary.open("w+b") as file:
-        yield file
-        _to_disk(file)
+    return _atomic(path, "w+b")
 
 
 @contextmanager
-def _final_when_complete(path: Path) -> Iterator[Path]:
-    """A temporary name beside the path, which becomes the path if the block ends without an error."""
+def _atomic(path: Path, mode: str, **text: Any) -> Iterator[IO[Any]]:
     temporary = path.with_name(f".{path.name}.partial")
     with output_errors(path):
         try:
-            yield temporary
+            with temporary.open(mode, **text) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(path)
             sync_folder(path.parent)
         finally:
@@ -66,11 +69,6 @@ def write_json(content: Any, path: Path, *, ensure_ascii: bool = True) -> None:
         file.write("\n")
 
 
-def _to_disk(file: IO[Any]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
 def sync_folder(folder: Path) -> None:
     """Make renames in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -82,8 +80,5 @@ def sync_folder(folder: Path) -> None:
 
 def sha256_of_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(HASH_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

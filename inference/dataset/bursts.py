@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
+from inference.core.iteration import batched
+
 GAP_SECONDS = 5.0
 """Longest time between two photos of one burst. Ours: the frames of genuine bursts are 0 to 1 s apart (Snapshot Serengeti
 and the Camtrap DP example), a flash needs a few seconds at night, and the 60 s with which MegaDetector's tools join
@@ -79,7 +81,7 @@ def group_bursts(
     ]
     for members in by_site.values():
         for chain in _chains(members, gap_seconds):
-            bursts += [Burst(part[0].file_name, tuple(part)) for part in _cut(chain, most)]
+            bursts += [Burst(part[0].file_name, tuple(part)) for part in batched(chain, most or len(chain))]
     return sorted(bursts, key=lambda burst: _by_name(burst.photos[0]))
 
 
@@ -112,11 +114,6 @@ def _parted(photos: list[IndexedPhoto], gap_seconds: float) -> Iterator[list[Ind
         part.append(photo)
     if part:
         yield part
-
-
-def _cut(chain: list[IndexedPhoto], most: int | None) -> list[list[IndexedPhoto]]:
-    size = most or len(chain)
-    return [chain[first : first + size] for first in range(0, len(chain), size)]
 
 
 def _goes_back_and_forth(photos: list[IndexedPhoto], gap_seconds: float) -> bool:

@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic_core import from_json
 
 from inference.core.errors import InputError
+from inference.core.files import os_errors
 from inference.core.iteration import batched
 from inference.core.labels import LABELS, N_CLASSES
 from inference.dataset.metadata import check_header, csv_rows
@@ -31,7 +31,7 @@ Targets = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file of one number per sequence and class.
+    """A CSV file of one number per sequence and class, or some rows of it.
 
     Attributes
     ----------
@@ -39,13 +39,6 @@ class Table:
     """
 
     seq_ids: tuple[str, ...]
-    values: Values
-
-
-class _Rows(NamedTuple):
-    """Some rows of a file: float64 (N, C)."""
-
-    seq_ids: list[str]
     values: Values
 
 
@@ -59,7 +52,7 @@ def read_submission(path: Path) -> Table:
 def read_labels(path: Path) -> Table:
     """Read labels: every value 0 or 1, however written. Raises InputError naming sequence and column."""
     table = _read_table(path)
-    _refuse_first(path, table, (table.values != 0) & (table.values != 1), "0 or 1")
+    _check_labels(path, table)
     return table
 
 
@@ -80,9 +73,9 @@ def read_targets(path: Path, seq_ids: Collection[str]) -> Targets:
     found: set[str] = set()
     for rows in _rows(path):
         wanted = [row for row, seq_id in enumerate(rows.seq_ids) if seq_id in position]
-        mine = _Rows([rows.seq_ids[row] for row in wanted], rows.values[wanted])
+        mine = Table(tuple(rows.seq_ids[row] for row in wanted), rows.values[wanted])
         _add_once(path, mine.seq_ids, found)
-        _refuse_first(path, mine, (mine.values != 0) & (mine.values != 1), "0 or 1")
+        _check_labels(path, mine)
         targets[[position[seq_id] for seq_id in mine.seq_ids]] = mine.values
     if missing := [seq_id for seq_id in position if seq_id not in found]:
         raise InputError(f"{path}: must have every sequence, got {len(missing)} missing: {missing[:3]}")
@@ -119,31 +112,28 @@ def _read_table(path: Path) -> Table:
     return Table(seq_ids, np.concatenate([part.values for part in parts]))
 
 
-def _rows(path: Path) -> Iterator[_Rows]:
+def _rows(path: Path) -> Iterator[Table]:
     """All rows, without a CSV reader as long as they are as programs write them. Every defect is an InputError."""
     n_rows = 0
-    try:
-        with path.open("rb") as file:
-            names = file.readline().removeprefix(BYTE_ORDER_MARK).rstrip(b"\n").decode("utf-8", "replace").split(",")
-            if names[0] == "seq_id" and sorted(names[1:]) == sorted(LABELS):
-                while lines := file.readlines(CHUNK_BYTES):
-                    rows = _ordinary_rows(lines)
-                    if rows is None:
-                        break
-                    n_rows += len(lines)
-                    yield _Rows(rows.seq_ids, _in_label_order(rows.values, names[1:]))
-                else:
-                    return
-    except OSError as error:
-        raise InputError(f"{path}: must be a readable CSV file, got: {error.strerror or error}") from error
+    with os_errors(InputError, f"{path}: must be a readable CSV file"), path.open("rb") as file:
+        names = file.readline().removeprefix(BYTE_ORDER_MARK).rstrip(b"\n").decode("utf-8", "replace").split(",")
+        if names[0] == "seq_id" and sorted(names[1:]) == sorted(LABELS):
+            while lines := file.readlines(CHUNK_BYTES):
+                rows = _ordinary_rows(lines)
+                if rows is None:
+                    break
+                n_rows += len(lines)
+                yield Table(rows.seq_ids, _in_label_order(rows.values, names[1:]))
+            else:
+                return
     with csv_rows(path) as (header, numbered_rows):
         labels = check_header(path, header)
         for part in batched(islice(numbered_rows, n_rows, None), CHUNK_ROWS):
             values = np.stack([_numbers(path, number, header, row) for number, row in part])
-            yield _Rows([row[0] for _, row in part], _in_label_order(values, labels))
+            yield Table(tuple(row[0] for _, row in part), _in_label_order(values, labels))
 
 
-def _ordinary_rows(lines: list[bytes]) -> _Rows | None:
+def _ordinary_rows(lines: list[bytes]) -> Table | None:
     """Some lines, with the columns as they are; None if a line is unusual, right or wrong."""
     seq_ids, tails = [], []
     for line in lines:
@@ -154,7 +144,7 @@ def _ordinary_rows(lines: list[bytes]) -> _Rows | None:
         tails.append(tail)
     values = _ordinary_numbers(b",".join(tails).replace(b"\n", b""), (len(lines), N_CLASSES))
     try:
-        return None if values is None else _Rows([seq_id.decode() for seq_id in seq_ids], values)
+        return None if values is None else Table(tuple(seq_id.decode() for seq_id in seq_ids), values)
     except UnicodeDecodeError:
         return None
 
@@ -191,14 +181,18 @@ def _in_label_order(values: Values, names: Sequence[str]) -> Values:
     return values if columns == sorted(columns) else values[:, columns]
 
 
-def _add_once(path: Path, seq_ids: list[str], found: set[str]) -> None:
+def _add_once(path: Path, seq_ids: tuple[str, ...], found: set[str]) -> None:
     for seq_id in seq_ids:
         if seq_id in found:
             raise InputError(f"{path}, column seq_id: must be unique, got {seq_id!r} again")
         found.add(seq_id)
 
 
-def _refuse_first(path: Path, rows: Table | _Rows, is_bad: npt.NDArray[np.bool_], rule: str) -> None:
+def _check_labels(path: Path, rows: Table) -> None:
+    _refuse_first(path, rows, (rows.values != 0) & (rows.values != 1), "0 or 1")
+
+
+def _refuse_first(path: Path, rows: Table, is_bad: npt.NDArray[np.bool_], rule: str) -> None:
     if is_bad.any():
         bad = np.argwhere(is_bad)
         row, column = bad[0]

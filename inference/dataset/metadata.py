@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from inference.core.errors import InputError
+from inference.core.files import os_errors
 from inference.core.labels import LABELS
 from inference.core.sequences import Image, Sequence
 
@@ -22,10 +23,7 @@ FORMAT_NAME = "submission_format.csv"
 PUBLIC_SEQ_ID = re.compile(r"(?:SER_)?(?P<season>[^#]+)#(?P<site>[^#]+)#[^#]+#[^#]+")
 """season # site # roll # capture, as in the public seasons; anonymised test sets have other ids."""
 EPOCH = datetime(1970, 1, 1)
-SHOWN_COLUMNS = 8
-"""Of a header that is refused."""
-FALLBACK_HOUR = 12
-FALLBACK_MONTH = 7
+FALLBACK_HOUR, FALLBACK_MONTH = 12, 7
 """Noon in the middle of the year, for a sequence none of whose photos has a readable datetime."""
 
 
@@ -132,14 +130,9 @@ def read_submission_format(path: Path) -> SubmissionFormat:
         labels = check_header(path, header)
         for row_number, row in rows:
             seq_id = row[0]
-            if not seq_id:
-                raise InputError(f"{path}, row {row_number}, column seq_id: must not be empty")
-            if seq_id in seq_ids:
-                raise InputError(
-                    f"{path}, row {row_number}, column seq_id: must be unique, "
-                    f"got {seq_id!r} as in row {seq_ids[seq_id]}"
-                )
-            seq_ids[seq_id] = row_number
+            if not seq_id or seq_ids.setdefault(seq_id, row_number) != row_number:
+                rule = f"be unique, got {seq_id!r} as in row {seq_ids[seq_id]}" if seq_id else "not be empty"
+                raise InputError(f"{path}, row {row_number}, column seq_id: must {rule}")
     if not seq_ids:
         raise InputError(f"{path}: must have at least one row below the header, got none")
     return SubmissionFormat(tuple(seq_ids), labels)
@@ -163,14 +156,12 @@ def check_header(path: Path, header: list[str]) -> tuple[str, ...]:
 def plan_sequences(metadata: Metadata, submission_format: SubmissionFormat | None) -> Plan:
     """Join metadata and submission format by `seq_id`; without a format, every sequence sorted by `seq_id`."""
     known = metadata.sequences
-    if submission_format is None:
-        ordered = tuple(known[seq_id] for seq_id in sorted(known))
-        return Plan(ordered, LABELS, 0, 0, metadata.n_duplicate_rows, metadata.unreadable)
-    ordered = tuple(known.get(seq_id) or Sequence(seq_id, ()) for seq_id in submission_format.seq_ids)
+    rows = submission_format or SubmissionFormat(tuple(sorted(known)), LABELS)
+    ordered = tuple(known.get(seq_id) or Sequence(seq_id, ()) for seq_id in rows.seq_ids)
     n_without = sum(not sequence.images for sequence in ordered)
     return Plan(
         sequences=ordered,
-        labels=submission_format.labels,
+        labels=rows.labels,
         n_without_metadata=n_without,
         n_not_in_format=len(known) - (len(ordered) - n_without),
         n_duplicate_rows=metadata.n_duplicate_rows,
@@ -211,21 +202,21 @@ def site_and_seconds(sequence: Sequence) -> tuple[str, int | None]:
 @contextmanager
 def csv_rows(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
     """Header and numbered rows of a CSV file; every defect is an InputError that names the row."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            try:
-                header = next(reader, [])
-                duplicated = {name for name in header if header.count(name) > 1}
-                if duplicated:
-                    raise InputError(f"{path}, row 1: column names must be unique, got {sorted(duplicated)} twice")
-                yield header, _checked_rows(path, header, reader)
-            except csv.Error as error:
-                raise InputError(f"{path}, line {reader.line_num}: must be valid CSV, got: {error}") from error
-            except UnicodeDecodeError as error:
-                raise InputError(f"{path}, after line {reader.line_num}: must be UTF-8, got: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path}: must be a readable CSV file, got: {error.strerror or error}") from error
+    with (
+        os_errors(InputError, f"{path}: must be a readable CSV file"),
+        path.open(encoding="utf-8-sig", newline="") as file,
+    ):
+        reader = csv.reader(file, strict=True)
+        try:
+            header = next(reader, [])
+            duplicated = {name for name in header if header.count(name) > 1}
+            if duplicated:
+                raise InputError(f"{path}, row 1: column names must be unique, got {sorted(duplicated)} twice")
+            yield header, _checked_rows(path, header, reader)
+        except csv.Error as error:
+            raise InputError(f"{path}, line {reader.line_num}: must be valid CSV, got: {error}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}, after line {reader.line_num}: must be UTF-8, got: {error}") from error
 
 
 def _checked_rows(path: Path, header: list[str], reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
@@ -241,6 +232,6 @@ def _columns(path: Path, header: list[str], names: tuple[str, ...]) -> tuple[int
     missing = [name for name in names if name not in header]
     if missing:
         raise InputError(
-            f"{path}, row 1: must have the columns {', '.join(names)}, got no {', '.join(missing)} among {header[:SHOWN_COLUMNS]}"
+            f"{path}, row 1: must have the columns {', '.join(names)}, got no {', '.join(missing)} among {header[:8]}"
         )
     return tuple(header.index(name) for name in names)

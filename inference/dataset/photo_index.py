@@ -5,13 +5,14 @@ import os
 import re
 import stat
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
 from inference.core.errors import InputError
-from inference.core.files import atomic_csv
+from inference.core.files import atomic_csv, os_errors
 from inference.core.labels import LABELS
 from inference.dataset.bursts import FRAMES_USED, Burst, IndexedPhoto
 from inference.dataset.camera_folders import CARD_FOLDER, TOP, camera_folders, folder_of
@@ -36,11 +37,6 @@ class Found:
     """Offset from UTC to which times were converted, where they came with offsets of their own."""
     n_outside: int = 0
     """Photos that are links to somewhere outside the folder."""
-
-    @property
-    def n_undated(self) -> int:
-        """Photos without a time."""
-        return sum(photo.moment is None for photo in self.photos)
 
 
 def find_photos(folder: Path) -> Found:
@@ -90,19 +86,14 @@ def read_coco(path: Path) -> Found:
     Raises InputError naming the image.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path}: must be a readable file, got: {error.strerror or error}") from error
+        with os_errors(InputError, f"{path}: must be a readable file"):
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: must be JSON in UTF-8, got: {error}") from error
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not images:
         raise InputError(f"{path}: must be COCO Camera Traps: an object with a list `images` that is not empty")
-    for number, image in enumerate(images):
-        _check_coco(f"{path}, images[{number}]", image)
-    moments = [
-        _coco_moment(f"{path}, images[{number}].datetime", one.get("datetime")) for number, one in enumerate(images)
-    ]
+    moments = [_checked_moment(f"{path}, images[{number}]", image) for number, image in enumerate(images)]
     # One clock for all, so that gaps and order are right: that of the first photo that has an offset.
     clock = next((moment.tzinfo for moment in moments if moment and moment.tzinfo), None)
     cameras = camera_folders(folder_of(image["file_name"]) for image in images)
@@ -122,8 +113,8 @@ def warnings(found: Found, bursts: list[Burst]) -> list[str]:
             f"{found.n_outside} photos are links that lead out of the folder: predict reads nothing there and reports "
             "an unsafe path; copy them, or give the folder that they lead into"
         )
-    if found.n_undated:
-        messages.append(f"{found.n_undated} photos have no time: a burst each")
+    if n_undated := sum(photo.moment is None for photo in found.photos):
+        messages.append(f"{n_undated} photos have no time: a burst each")
     if found.clock:
         messages.append(f"times with an offset from UTC were converted to {found.clock}")
     if long := [burst for burst in bursts if burst.n_beyond]:
@@ -182,28 +173,31 @@ def _is_text(name: str) -> bool:
 
 def _head(path: str) -> bytes:
     """The first bytes of a regular file; none of anything else, and no error."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(descriptor, HEAD_BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)
+    with (
+        suppress(OSError),
+        open(path, "rb", 0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file,
+    ):
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file.read(HEAD_BYTES)
+    return b""
 
 
-def _check_coco(where: str, image: Any) -> None:
-    if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or not image["file_name"]:
-        raise InputError(
-            f"{where}.file_name: must be a path, got {image.get('file_name') if isinstance(image, dict) else image!r}"
-        )
-
-    if not _is_text(image["file_name"]):
-        raise InputError(f"{where}.file_name: must be text in UTF-8, got {image['file_name']!r}")
+def _checked_moment(where: str, image: Any) -> datetime | None:
+    """The time of a COCO image, with an offset from UTC where its text has one. Raises InputError."""
+    name = image.get("file_name") if isinstance(image, dict) else image
+    if not isinstance(image, dict) or not isinstance(name, str) or not name:
+        raise InputError(f"{where}.file_name: must be a path, got {name!r}")
+    if not _is_text(name):
+        raise InputError(f"{where}.file_name: must be text in UTF-8, got {name!r}")
     if image.get("seq_id") == "":
         raise InputError(f"{where}.seq_id: must not be empty; leave it out where there is none")
+    text = image.get("datetime")
+    if text in (None, "") or (isinstance(text, str) and NO_DATE.match(text)):
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}.datetime: must be YYYY-MM-DD HH:MM:SS, got {text!r}") from error
 
 
 def _check_bursts(path: Path, photos: list[IndexedPhoto]) -> None:
@@ -231,16 +225,6 @@ def _coco_photo(image: dict[str, Any], moment: datetime | None, cameras: dict[st
         seq_id=None if seq_id is None else str(seq_id),
         is_numbered=False,  # data sets name their photos anew
     )
-
-
-def _coco_moment(where: str, text: Any) -> datetime | None:
-    """With an offset from UTC where the text has one."""
-    if text is None or text == "" or (isinstance(text, str) and NO_DATE.match(text)):
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: must be YYYY-MM-DD HH:MM:SS, got {text!r}") from error
 
 
 def _by_clock(where: str, moment: datetime | None, clock: tzinfo | None) -> datetime | None:

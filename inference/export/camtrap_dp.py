@@ -81,18 +81,10 @@ class Event:
     moments: tuple[datetime | None, ...]
 
 
-@dataclass(frozen=True)
-class Written:
-    """What the package holds, and how many sequences it cannot hold since none of their photos has a time."""
-
-    n_events: int
-    n_observations: int
-    n_without_time: int
-
-
-def write_camtrap_dp(source: CamtrapSource, folder: Path) -> Written:
+def write_camtrap_dp(source: CamtrapSource, folder: Path) -> list[str]:
     """Write `deployments.csv`, `media.csv`, `observations.csv` and, last, `datapackage.json` into a folder.
 
+    Returns messages about sequences that the package cannot hold, and about what it holds.
     Raises UsageError where the project does not know a deployment, InputError where nothing has a time.
     """
     run, project = source.run, source.project
@@ -112,7 +104,12 @@ def write_camtrap_dp(source: CamtrapSource, folder: Path) -> Written:
     _write_table(folder / "media.csv", MEDIA_COLUMNS, media)
     _write_table(folder / "observations.csv", OBSERVATION_COLUMNS, observations)
     write_json(_package(source, events, observations), folder / "datapackage.json", ensure_ascii=False)
-    return Written(len(events), len(observations), len(ours) - len(events))
+    n_left_out = len(ours) - len(events)
+    left_out = f"left out: {n_left_out} sequences none of whose photos has a time, which the format needs"
+    return [
+        *([left_out] if n_left_out else []),
+        f"{len(observations)} observations of {len(events)} events -> {folder}",
+    ]
 
 
 def _write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
@@ -233,12 +230,11 @@ def _observation_rows(event: Event, row: npt.NDArray[np.float64], source: Camtra
     if not found:
         is_blank = row[EMPTY] >= source.threshold
         kind = "blank" if is_blank else "unknown"
-        probability = f"{row[EMPTY]:.9g}" if is_blank else None
         yield {
             **common,
             "observationID": f"{seq_id}:{kind}",
             "observationType": kind,
-            "classificationProbability": probability,
+            "classificationProbability": f"{row[EMPTY]:.9g}" if is_blank else None,
         }
 
 

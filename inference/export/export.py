@@ -1,13 +1,11 @@
 """`hakuna export`: a finished run and its metadata -> a file or folder for other programs."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from inference.core.choices import ExportFormat
 from inference.core.config_files import load_toml
 from inference.core.errors import InputError, UsageError
-from inference.core.sequences import Sequence
 from inference.dataset.camera_folders import cameras_of
 from inference.dataset.metadata import read_metadata
 from inference.export.camtrap_dp import CamtrapSource, write_camtrap_dp
@@ -69,15 +67,9 @@ def export(
     if project_path is None:
         raise UsageError(f"--project: must be given with --format {target}")
     project = load_toml("--project", project_path, Project)
-    sites = _sites(metadata.sequences)
+    # The camera's folder of its first photo where the metadata does not have the site of a sequence.
+    sites = cameras_of(metadata.sequences.values()) | {
+        one.seq_id: one.site for one in metadata.sequences.values() if one.site
+    }
     source = CamtrapSource(run, metadata.sequences, sites, unprocessed, project, threshold, datetime.now(UTC))
-    written = write_camtrap_dp(source, out)
-    if n_left_out := written.n_without_time:
-        messages.append(f"left out: {n_left_out} sequences none of whose photos has a time, which the format needs")
-    return [*messages, f"{written.n_observations} observations of {written.n_events} events -> {out}"]
-
-
-def _sites(sequences: Mapping[str, Sequence]) -> dict[str, str]:
-    """The site of every sequence: that of the metadata, else the camera's folder of its first photo."""
-    cameras = cameras_of(sequences.values())
-    return {one.seq_id: one.site or cameras[one.seq_id] for one in sequences.values()}
+    return [*messages, *write_camtrap_dp(source, out)]

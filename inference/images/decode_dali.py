@@ -21,6 +21,7 @@ import structlog
 from nvidia.dali import Pipeline, fn, types
 
 from inference.core.choices import Preset
+from inference.core.iteration import batched
 from inference.core.sequences import ImageSize, Pixels
 from inference.images import decode_pillow, decode_turbo
 from inference.images.decode_pillow import QUARTER, DecodeError
@@ -28,6 +29,7 @@ from inference.images.resample import vertical_first
 
 log = structlog.get_logger()
 
+VERSION = str(nvidia.dali.__version__)
 LANCZOS_LOBES = 3
 GPU_DEVICE = 0
 EXTRA_PADDING = 2
@@ -57,14 +59,7 @@ class DaliDecoder:
     """A DALI pipeline in memory. Threads may share it; they take turns."""
 
     def __init__(self, placement: Placement, max_photos: int, n_threads: int) -> None:
-        """Build the pipeline.
-
-        Parameters
-        ----------
-        placement : where it runs
-        max_photos : most photos that go through it together
-        n_threads : threads of DALI's own
-        """
+        """Build the pipeline for at most `max_photos` photos together, with `n_threads` threads of DALI's own."""
         self.placement = placement
         self.max_photos = max_photos
         self._n_threads = n_threads
@@ -80,9 +75,7 @@ class DaliDecoder:
         suitable = {index: photo for index, data in enumerate(photos) if (photo := _suitable(data))}
         frames: dict[int, Pixels] = {}
         with self._lock:
-            indices = list(suitable)
-            for start in range(0, len(indices), self.max_photos):
-                part = indices[start : start + self.max_photos]
+            for part in batched(suitable, self.max_photos):
                 decoded = self._run_or_isolate([suitable[index] for index in part])
                 frames.update({index: frame for index, frame in zip(part, decoded, strict=True) if frame is not None})
         return [
@@ -149,11 +142,6 @@ class DaliDecoder:
             pipeline.set_outputs(_quarter_frames(self.placement))
         pipeline.build()
         return pipeline
-
-
-def version() -> str:
-    """DALI's version."""
-    return str(nvidia.dali.__version__)
 
 
 def _suitable(data: bytes) -> Photo | None:

@@ -71,7 +71,7 @@ def find_decoder(name: DecoderName, n_workers: int = 1) -> Decoder:
 
         placement = decode_dali.Placement.MIXED if GPU_DRIVER.exists() else decode_dali.Placement.CPU
         dali = decode_dali.DaliDecoder(placement, DALI_PHOTOS, n_workers)
-        pixels = f"dali {decode_dali.version()} {placement}"
+        pixels = f"dali {decode_dali.VERSION} {placement}"
         return Decoder(name, pixels, dali.decode, sequences_together=DALI_SEQUENCES, max_workers=1)
     decode_one = decode_pillow.decode if name is DecoderName.PILLOW else decode_turbo.decode
 

@@ -45,9 +45,7 @@ def moment_taken(head: bytes) -> datetime | None:
 def _exif_blocks(head: bytes) -> Iterator[bytes]:
     if not head.startswith(JPEG_MAGIC):
         return
-    for marker, start, stop in segments(head):
-        if marker == START_OF_SCAN:
-            return
+    for marker, start, stop in segments(head, START_OF_SCAN):
         content = head[start + SEGMENT_HEADER_BYTES : stop]
         if marker == APP1 and content.startswith(EXIF_MAGIC):
             yield content[len(EXIF_MAGIC) :]

@@ -1,7 +1,6 @@
 """The segments of a JPEG file, as Pillow and libjpeg step through them: what it announces, without decoding it."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 JPEG_MAGIC = b"\xff\xd8"
 FF = b"\xff"
@@ -19,33 +18,28 @@ MIN_APP_BYTES = 16
 """Marker, length and content of the shortest JFIF and Adobe segments that libjpeg heeds."""
 
 
-class Segment(NamedTuple):
-    """A marker and its content: bytes `start` to `stop` of the file."""
+def segments(data: bytes, end: int | None = None) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and stop (bytes of the file) of each segment before the first one with the marker `end`, in order.
 
-    marker: int
-    start: int
-    stop: int
-
-
-def segments(data: bytes) -> Iterator[Segment]:
-    """The segments of a JPEG file in their order; what lies between them, such as the pixels, is stepped over."""
+    What lies between them, such as the pixels, is stepped over.
+    """
     position = len(JPEG_MAGIC)
     while 0 <= (position := data.find(FF, position)) < len(data) - 1:
         marker = data[position + 1]
         if marker in NO_MARKERS:
             position += 1
             continue
+        if marker == end:
+            return
         length = 0 if marker in WITHOUT_LENGTH else max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
-        yield Segment(marker, position, position + 2 + length)
+        yield marker, position, position + 2 + length
         position += 2 + length
 
 
 def count_pixels(data: bytes) -> int:
     """Height x width for which Pillow will find room: the last that is announced before the first scan, or 0."""
     n_pixels = 0
-    for marker, start, _ in segments(data):
-        if marker == START_OF_SCAN:
-            break
+    for marker, start, _ in segments(data, START_OF_SCAN):
         if marker in FRAME_MARKERS:
             height = int.from_bytes(data[start + 5 : start + 7], "big")
             width = int.from_bytes(data[start + 7 : start + 9], "big")
@@ -55,22 +49,12 @@ def count_pixels(data: bytes) -> int:
 
 def count_scans(data: bytes) -> int:
     """Scans of the first image in a file; whatever follows its end is never decoded."""
-    n_scans = 0
-    for marker, _, _ in segments(data):
-        if marker == END_OF_IMAGE:
-            break
-        n_scans += marker == START_OF_SCAN
-    return n_scans
+    return sum(marker == START_OF_SCAN for marker, _, _ in segments(data, END_OF_IMAGE))
 
 
 def has_unknown_marker(data: bytes) -> bool:
     """Whether there is a marker before the first scan at which Pillow gives up, though libjpeg may know it (TEM)."""
-    for marker, _, _ in segments(data):
-        if marker == START_OF_SCAN:
-            break
-        if marker < SMALLEST_KNOWN:
-            return True
-    return False
+    return any(marker < SMALLEST_KNOWN for marker, _, _ in segments(data, START_OF_SCAN))
 
 
 def without_metadata(data: bytes) -> bytes:
@@ -80,9 +64,7 @@ def without_metadata(data: bytes) -> bytes:
     """
     kept = [data[: len(JPEG_MAGIC)]]
     position = len(JPEG_MAGIC)
-    for marker, start, stop in segments(data):
-        if marker == START_OF_SCAN:
-            break
+    for marker, start, stop in segments(data, START_OF_SCAN):
         tells_colours = marker in (APP0, APP14) and stop - start >= MIN_APP_BYTES
         if (APP0 <= marker <= APP15 or marker == COMMENT) and not tells_colours:
             kept.append(data[position:start])

@@ -43,7 +43,7 @@ UNIT_ROUNDOFF = float(np.finfo(np.float32).eps) / 2
 
 @dataclass(frozen=True)
 class AxisKernel:
-    """How one axis is resampled from `n_in` to `n_out` pixels.
+    """How one axis is resampled to `n_out` pixels.
 
     Attributes
     ----------
@@ -55,7 +55,6 @@ class AxisKernel:
     tolerance : distance from a rounding border below which float32 does not decide
     """
 
-    n_in: int
     n_out: int
     firsts: npt.NDArray[np.int64]
     coefficients: npt.NDArray[np.int64]
@@ -83,7 +82,7 @@ def axis_kernel(n_in: int, n_out: int) -> AxisKernel:
     weights /= weights.sum(axis=1, keepdims=True)
     fixed = np.trunc(weights * (1 << PRECISION_BITS) + np.copysign(0.5, weights)).astype(np.int64)
     group_firsts, step, blocks = _blocks(firsts, fixed, scale)
-    return AxisKernel(n_in, n_out, firsts, fixed, group_firsts, step, blocks, _tolerance(fixed))
+    return AxisKernel(n_out, firsts, fixed, group_firsts, step, blocks, _tolerance(fixed))
 
 
 def lanczos(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

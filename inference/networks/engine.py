@@ -7,7 +7,6 @@ from types import ModuleType
 
 import numpy as np
 
-from inference.bundle.manifest import Network
 from inference.bundle.reader import Bundle
 from inference.core.choices import GPU_DRIVER, EngineName, Precision
 from inference.core.errors import UsageError
@@ -52,11 +51,11 @@ def find_engine(name: EngineName) -> Engine:
     module = _module(name)
     if name is EngineName.TENSORFLOW:
         module.prepare_devices()
-    return Engine(name, module.version(), module.device(), module.supports_mixed())
+    return Engine(name, module.VERSION, module.device(), module.supports_mixed())
 
 
 def _module(name: EngineName) -> ModuleType:
-    """The module of an engine: all offer `version`, `device`, `supports_mixed` and `FrozenNetwork`."""
+    """The module of an engine: all offer `VERSION`, `device`, `supports_mixed` and `FrozenNetwork`."""
     if name is EngineName.OPENVINO:
         from inference.networks import engine_openvino
 
@@ -78,15 +77,6 @@ def load_networks(bundle: Bundle, engine: Engine, precision: Precision, check: C
         names = tuple(one.name for one in network.inputs)
         frozen = _module(engine.name).FrozenNetwork
         networks[network.name] = frozen(bundle.path(network.folder), names, mixed=mixed)
-        _warm_up(networks[network.name], network)
-    return LoadedNetworks(
-        networks,
-        fixed_shapes=engine.device != CPU,
-        max_call_images=engine.call_images,
-        before_call=check,
-    )
-
-
-def _warm_up(call: CallableNetwork, network: Network) -> None:
-    black = np.zeros((2, *network.sizes[0].as_image_size(), 3), np.float32)
-    call({one.name: black for one in network.inputs})
+        black = np.zeros((2, *network.sizes[0].as_image_size(), 3), np.float32)
+        networks[network.name](dict.fromkeys(names, black))
+    return LoadedNetworks(networks, engine.device != CPU, engine.call_images, before_call=check)

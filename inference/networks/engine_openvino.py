@@ -21,6 +21,8 @@ from inference.core.sequences import Probabilities
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # that is how Python spells it
 import openvino  # noqa: E402
 
+VERSION = str(openvino.__version__).split("-", maxsplit=1)[0]
+"""Without its build."""
 DEVICE = "CPU"
 N_DIMENSIONS, N_CHANNELS = 4, 3
 
@@ -66,8 +68,3 @@ def device() -> str:
 def supports_mixed() -> bool:
     """Whether this processor multiplies in bfloat16."""
     return "BF16" in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
-
-
-def version() -> str:
-    """OpenVINO's version without its build."""
-    return str(openvino.__version__).split("-", maxsplit=1)[0]

@@ -14,6 +14,7 @@ from inference.core.errors import BundleError, OutOfMemoryError
 from inference.core.labels import N_CLASSES
 from inference.core.sequences import Probabilities
 
+VERSION = str(tf.__version__)
 SIGNATURE = "serving_default"
 
 
@@ -89,11 +90,6 @@ def supports_mixed() -> bool:
         return True
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def version() -> str:
-    """TensorFlow's version."""
-    return str(tf.__version__)
 
 
 def _gpus() -> list[tf.config.PhysicalDevice]:

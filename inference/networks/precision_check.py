@@ -43,13 +43,9 @@ def compare_precisions(float32: Probabilities, mixed: Probabilities, bound: floa
     """Compare the final probabilities of the same sequences in both precisions, float32 (N, C)."""
     if not len(float32):
         raise ValueError("a comparison must have at least one sequence, got none")
-    p = np.clip(float32.astype(np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
-    q = np.clip(mixed.astype(np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    low, high = SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY
+    p, q = (np.clip(one.astype(np.float64), low, high) for one in (float32, mixed))
     entropy = -(p * np.log(p) + (1 - p) * np.log1p(-p))
     cross_entropy = -(p * np.log(q) + (1 - p) * np.log1p(-q))
-    return PrecisionComparison(
-        n_sequences=len(p),
-        mean_kl=float((cross_entropy - entropy).mean()),
-        mean_entropy=float(entropy.mean()),
-        bound=bound,
-    )
+    mean_kl = float((cross_entropy - entropy).mean())
+    return PrecisionComparison(len(p), mean_kl, float(entropy.mean()), bound)

@@ -59,7 +59,12 @@ def make_bundle(where: str, files: Mapping[str, Path], recipe: Recipe, out: Path
     """
     if out.exists():
         raise BundleError(f"{out}: must not exist yet")
-    sources = _entries(where, files, recipe)
+    if missing := [name for name, path in files.items() if not path.is_file()]:
+        raise BundleError(
+            f"{where}: recipe {recipe.name} needs {len(files)} files, "
+            f"got {len(missing)} missing: {', '.join(missing[:5])}"
+        )
+    sources = {name: _file_entry(path) for name, path in files.items()}
     with output_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -88,17 +93,6 @@ def file_names(recipe: Recipe) -> list[str]:
             f"{folder}/{label}.txt" for folder in recipe.stacking.folders.values() for label in recipe.stacking.classes
         ]
     return names
-
-
-def _entries(where: str, files: Mapping[str, Path], recipe: Recipe) -> dict[str, FileEntry]:
-    """Size and hash of every file that the recipe names."""
-    missing = [name for name, path in files.items() if not path.is_file()]
-    if missing:
-        raise BundleError(
-            f"{where}: recipe {recipe.name} needs {len(files)} files, "
-            f"got {len(missing)} missing: {', '.join(missing[:5])}"
-        )
-    return {name: _file_entry(path) for name, path in files.items()}
 
 
 def _import_network(

@@ -10,12 +10,11 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 
-from inference.bundle.manifest import feature_names
 from inference.core.labels import CLASS_PRIORS, EMPTY, LABELS
 from models.keras_io.architectures import TINY
 from models.keras_io.h5_file import rebuilt_network, save_network
 from models.spec.kinds import EMPTY_CLASSES
-from models.spec.recipe import NetworkRecipe, Recipe
+from models.spec.recipe import NetworkRecipe, Recipe, manifest_of
 
 PRIOR_FLOOR = 1e-4
 """Rarer classes start here: their logit would drown what the network adds."""
@@ -37,8 +36,7 @@ def write_untrained_assets(folder: Path, recipe: Recipe, seed: int, application:
         save_network(untrained_network(network, application), folder / network.file)
         keras.backend.clear_session()
     if recipe.stacking:
-        networks = tuple(network.as_network() for network in recipe.networks)
-        names = feature_names(recipe.as_ensemble(), networks)
+        names = manifest_of(recipe).feature_names
         random = np.random.default_rng(seed)
         features = random.uniform(0, 1, (BOOSTER_ROWS, len(names))) ** 4
         for set_folder in recipe.stacking.folders.values():
@@ -51,12 +49,7 @@ def write_untrained_assets(folder: Path, recipe: Recipe, seed: int, application:
 def untrained_network(recipe: NetworkRecipe, application: str = TINY) -> keras.Model:
     """A network for the recipe's inputs with random weights, whose outputs scatter around the priors."""
     network = rebuilt_network(recipe, application)
-    _centre_on_priors(network)
-    return network
-
-
-def _centre_on_priors(network: keras.Model) -> None:
-    """Scale the last layer so that its outputs for one noisy image are about the priors."""
+    # The last layer is scaled so that its outputs for one noisy image are about the priors.
     head = network.layers[-1]
     features = keras.Model(network.inputs, head.input)
     random = np.random.default_rng(0)
@@ -69,6 +62,7 @@ def _centre_on_priors(network: keras.Model) -> None:
     shares = [1 - empty, empty] if kernel.shape[1] == EMPTY_CLASSES else [CLASS_PRIORS[label] for label in LABELS]
     priors = np.maximum(shares, PRIOR_FLOOR)
     head.set_weights([kernel, np.log(priors / (1 - priors)) - activations @ kernel])
+    return network
 
 
 def _untrained_booster(

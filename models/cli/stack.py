@@ -51,5 +51,5 @@ def stack(
         job = StackingJob(load_recipe(recipe), training, validation, records, labels, out, swap_out, chosen)
         memory_bytes = int(memory_gb * 2**30)
         options = StackingOptions(settings.workers, seed, rounds, memory_bytes=memory_bytes, fresh=restart)
-        for result in stack(job, options, run.state):
-            print_stackers(result)
+        for way, results in stack(job, options, run.state):
+            print_stackers(way, results)

@@ -13,7 +13,8 @@ from inference.bundle.reader import open_bundle
 from inference.core.labels import LABELS, N_CLASSES
 
 if TYPE_CHECKING:
-    from models.stacking.stack import StackingResult
+    from models.stacking.stack import Direction
+    from models.stacking.train_class import ClassResult
 
 
 def show_bundle(folder: Path) -> None:
@@ -53,12 +54,12 @@ def show_bundle(folder: Path) -> None:
     )
 
 
-def print_stackers(result: StackingResult) -> None:
+def print_stackers(way: Direction, results: list[ClassResult]) -> None:
     """Print the log loss of each class before and after, on the half that no stacker saw."""
     table = Table(
         "class", *(Column(name, justify="right") for name in ("before", "after", "change", "positives", "trees"))
     )
-    for one in result.classes:
+    for one in results:
         change = f"{100 * (one.after / one.before - 1):+.1f} %" if one.before else ""
         table.add_row(
             one.label,
@@ -69,9 +70,8 @@ def print_stackers(result: StackingResult) -> None:
             str(one.n_trees),
         )
     console = Console()
-    console.print(
-        f"trained on {result.train}, judged by the held-out half of {result.valid} -> {result.out}", highlight=False
-    )
+    seasons = f"trained on {way.train.name}, judged by the held-out half of {way.valid.name}"
+    console.print(f"{seasons} -> {way.out}", highlight=False)
     console.print(table)
-    gained = sum(one.before - one.after for one in result.classes) / N_CLASSES
+    gained = sum(one.before - one.after for one in results) / N_CLASSES
     console.print(f"the score over {N_CLASSES} classes falls by {gained:.6f}", highlight=False)

@@ -27,11 +27,6 @@ def photos_needed(views: tuple[View, ...]) -> int:
     return 1 if views == (View.FRAME,) else N_SEQUENCE_FRAMES
 
 
-def frames_required(views: tuple[View, ...]) -> int:
-    """How many readable frames a sequence must have to take part."""
-    return 1 if views == (View.FRAME,) else 2
-
-
 @dataclass(frozen=True)
 class Examples:
     """Sequences that a network can learn from, or be validated with.
@@ -55,8 +50,9 @@ class Examples:
 
 def examples_of(seq_ids: list[str], targets: Targets, cache: FrameCache, views: tuple[View, ...]) -> Examples:
     """The sequences with enough readable frames for the views."""
+    n_required = 1 if views == (View.FRAME,) else 2
     entries = [cache.entry(seq_id) for seq_id in seq_ids]
-    rows = [row for row, entry in enumerate(entries) if len(entry.frames) >= frames_required(views)]
+    rows = [row for row, entry in enumerate(entries) if len(entry.frames) >= n_required]
     return Examples(
         seq_ids=tuple(seq_ids[row] for row in rows),
         frames=tuple(entries[row].frames for row in rows),
@@ -116,14 +112,17 @@ class Views:
     ) -> None:
         """Views of the sequences of a cache."""
         self.cache, self.examples = cache, examples
-        self._views, self._size, self._kept_bytes = views, size, kept_bytes
-        self._kept = self._memory()
+        self._views, self._kept_bytes, self._size = views, kept_bytes, ImageSize(0, 0)
+        self.resize(size)
 
     def resize(self, size: ImageSize) -> None:
         """Views have this size from now on."""
-        if size != self._size:
-            self._size = size
-            self._kept = self._memory()
+        if self._size == size:
+            return
+        self._size = size
+        n_bytes = sum(1 if view is View.FRAME else 4 for view in self._views) * size.height * size.width * 3
+        fits = n_bytes * len(self.examples) <= self._kept_bytes
+        self._kept: dict[int, tuple[Images, ...]] | None = {} if fits else None
 
     def of(self, row: int, *, mirror: bool) -> tuple[Images, ...]:
         """Each input of the sequence of a row: (H, W, 3). All inputs are mirrored, or none."""
@@ -133,10 +132,6 @@ class Views:
             if self._kept is not None:
                 self._kept[row] = images
         return tuple(image[:, ::-1] if mirror else image for image in images)
-
-    def _memory(self) -> dict[int, tuple[Images, ...]] | None:
-        n_bytes = sum(1 if view is View.FRAME else 4 for view in self._views) * self._size.height * self._size.width * 3
-        return {} if n_bytes * len(self.examples) <= self._kept_bytes else None
 
     def _made(self, row: int) -> tuple[Images, ...]:
         frames = self.examples.frames[row][: photos_needed(self._views)]

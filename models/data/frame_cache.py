@@ -97,7 +97,6 @@ class CachedSequence:
 class CacheSize:
     """What a cache holds of the wanted sequences."""
 
-    n_sequences: int
     n_frames: int
     n_failures: int
     """Photos that could not be used."""
@@ -185,7 +184,7 @@ class FrameCache:
         entries = [self.entry(seq_id) for seq_id in wanted]
         frames = [frame for entry in entries for frame in entry.frames]
         n_failures = sum(len(entry.failures) for entry in entries)
-        return CacheSize(len(wanted), len(frames), n_failures, sum(frame.n_bytes for frame in frames))
+        return CacheSize(len(frames), n_failures, sum(frame.n_bytes for frame in frames))
 
     def entry(self, seq_id: str) -> CachedSequence:
         """What the cache knows about a sequence that was prepared."""

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -129,43 +130,29 @@ def check_structure(network: keras.Model, source: KerasFile) -> None:
     """
     if source.config is None:
         return
-    ours = _structure(network.get_config())
+    our_counts, our_factors, our_activation = _structure(network.get_config())
     try:
-        theirs = _structure(source.config["config"])
+        counts, factors, activation = _structure(source.config["config"])
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise BundleError(f"{source.path}: must hold a whole Keras network, got one without {error!r}") from error
-    for kind in sorted(ours.counts.keys() | theirs.counts.keys()):
-        if ours.counts[kind] != theirs.counts[kind]:
-            raise BundleError(f"{source.path}: must have {ours.counts[kind]} layers {kind}, got {theirs.counts[kind]}")
-    for number, (wanted, given) in enumerate(zip(ours.factors, theirs.factors, strict=True)):
+    for kind in sorted(our_counts.keys() | counts.keys()):
+        if our_counts[kind] != counts[kind]:
+            raise BundleError(f"{source.path}: must have {our_counts[kind]} layers {kind}, got {counts[kind]}")
+    for number, (wanted, given) in enumerate(zip(our_factors, factors, strict=True)):
         if given is not None and given != wanted:
             raise BundleError(f"{source.path}: residual scaling {number + 1} must be {wanted}, got {given}")
-    if ours.activation != theirs.activation:
-        raise BundleError(
-            f"{source.path}: the last layer must have activation {ours.activation}, got {theirs.activation}"
-        )
+    if our_activation != activation:
+        raise BundleError(f"{source.path}: the last layer must have activation {our_activation}, got {activation}")
 
 
-@dataclass(frozen=True)
-class _Structure:
+def _structure(network: dict[str, Any]) -> tuple[Counter[str], list[float | None], str | None]:
     """What a network is beside its weights: layers of each kind, factors of its residual scaling, last activation."""
-
-    counts: Counter[str]
-    factors: list[float | None]
-    activation: str | None
-
-
-def _structure(network: dict[str, Any]) -> _Structure:
     layers = list(leaf_configs(network))
-    names = [
-        str(layer["class_name"]).rpartition(">")[2] for layer in layers
-    ]  # Custom>CustomScaleLayer in TensorFlow 2.15
+    # Custom>CustomScaleLayer in TensorFlow 2.15
+    names = [str(layer["class_name"]).rpartition(">")[2] for layer in layers]
     kinds = [SCALING if name in SCALING_LAYERS else name for name in names]
-    return _Structure(
-        counts=Counter(kind for kind in kinds if kind in STRUCTURE),
-        factors=[_scale_factor(layer) for layer, kind in zip(layers, kinds, strict=True) if kind == SCALING],
-        activation=layers[-1]["config"].get("activation"),
-    )
+    factors = [_scale_factor(layer) for layer, kind in zip(layers, kinds, strict=True) if kind == SCALING]
+    return Counter(kind for kind in kinds if kind in STRUCTURE), factors, layers[-1]["config"].get("activation")
 
 
 def leaf_configs(network: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -240,12 +227,8 @@ def _leaf_names(config: dict[str, Any]) -> dict[str, list[str]]:
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
     """A list of names; long ones are cut into `attribute0`, `attribute1` ..."""
-    if attribute in group.attrs:
-        return [_text(name) for name in group.attrs[attribute]]
-    parts: list[list[str]] = []
-    while f"{attribute}{len(parts)}" in group.attrs:
-        parts.append([_text(name) for name in group.attrs[f"{attribute}{len(parts)}"]])
-    return [name for part in parts for name in part]
+    parts = takewhile(group.attrs.__contains__, (f"{attribute}{number}" for number in count()))
+    return [_text(name) for part in ([attribute] if attribute in group.attrs else parts) for name in group.attrs[part]]
 
 
 def _text(name: Any) -> str:

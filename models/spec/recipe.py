@@ -123,12 +123,7 @@ class Recipe(Strict):
         return Ensemble(**dict(self.ensemble), stacking=self.stacking.as_stacking() if self.stacking else None)
 
     def as_manifest(
-        self,
-        networks: tuple[Network, ...],
-        files: dict[str, FileEntry],
-        provenance: Provenance,
-        *,
-        demo: bool = False,
+        self, networks: tuple[Network, ...], files: dict[str, FileEntry], provenance: Provenance, *, demo: bool = False
     ) -> Manifest:
         """The manifest of a bundle with these networks and files."""
         return Manifest(
@@ -167,6 +162,12 @@ class Recipe(Strict):
 def input_name(view: View) -> str:
     """Name of a network's input in its serving signature."""
     return "images" if view is View.FRAME else view.value
+
+
+def manifest_of(recipe: Recipe) -> Manifest:
+    """The manifest that a bundle of the recipe will have, without any files: names of outputs and features."""
+    provenance = Provenance(recipe=recipe.name, hakuna_version="", tensorflow_version="", keras_version="", sources={})
+    return recipe.as_manifest(tuple(network.as_network() for network in recipe.networks), {}, provenance)
 
 
 def load_recipe(name_or_path: str) -> Recipe:

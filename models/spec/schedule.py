@@ -92,11 +92,6 @@ def cost_of(epoch: Epoch, n_training: float, n_validation: float) -> float:
     return (TRAIN_COST * n_training + n_validation) * epoch.size.height * epoch.size.width
 
 
-def eta_seconds(done: float, left: float, seconds: float) -> float | None:
-    """Time for the work that is left at the rate of what was done in so many seconds; None before anything was."""
-    return seconds * left / done if done > 0 else None
-
-
 def load_schedule(name_or_path: str) -> Schedule:
     """Read a schedule of the project by name, or any schedule by path (ending in .toml). Raises UsageError."""
     return load_toml("--schedule", name_or_path, Schedule, folder=SCHEDULES_FOLDER)

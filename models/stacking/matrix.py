@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from inference.bundle.manifest import Manifest, Provenance
+from inference.bundle.manifest import Manifest
 from inference.core.errors import CheckpointError
 from inference.core.files import output_errors
 from inference.core.iteration import batched
@@ -27,7 +27,6 @@ from inference.ensemble.estimator import neighbourhood_of_records
 from inference.ensemble.features import stacker_features
 from inference.records.jsonl import CHUNK_RECORDS, read_header, read_records
 from inference.records.schema import RECORDS_NAME, RecordsHeader, outputs_of
-from models.spec.recipe import Recipe
 
 HALVES = 2
 FIRST, SECOND = 0, 1
@@ -93,13 +92,6 @@ class Season:
 def half_of(seq_id: str) -> int:
     """Which half of its season a sequence belongs to: depends on its name alone."""
     return hashlib.sha256(seq_id.encode()).digest()[0] % HALVES
-
-
-def stacking_manifest(recipe: Recipe) -> Manifest:
-    """What the second phase needs to know about a recipe: names of outputs and features, no files."""
-    provenance = Provenance(recipe=recipe.name, hakuna_version="", tensorflow_version="", keras_version="", sources={})
-    networks = tuple(network.as_network() for network in recipe.networks)
-    return recipe.as_manifest(networks, {}, provenance)
 
 
 def read_season(

@@ -21,8 +21,8 @@ from inference.core.files import output_errors, sha256_of_file, write_json
 from inference.core.labels import LABELS
 from inference.process.children import exit_with_parent
 from inference.process.progress import RunState
-from models.spec.recipe import Recipe
-from models.stacking.matrix import Season, read_season, stacking_manifest
+from models.spec.recipe import Recipe, manifest_of
+from models.stacking.matrix import Season, read_season
 from models.stacking.train_class import (
     EARLY_STOPPING,
     REPRODUCIBLE,
@@ -91,16 +91,6 @@ class Direction:
     out: Path
 
 
-@dataclass(frozen=True)
-class StackingResult:
-    """One set of stackers: the names of its seasons, its folder, and what each stacker gains."""
-
-    train: str
-    valid: str
-    out: Path
-    classes: list[ClassResult]
-
-
 def train_in_processes(tasks: list[Task], n_together: int, check: Callable[[], None]) -> Iterator[ClassResult]:
     """Results as they come. Each class is trained in a process: LightGBM may die of memory, this one must not."""
     if not tasks:
@@ -124,10 +114,13 @@ def train_in_processes(tasks: list[Task], n_together: int, check: Callable[[], N
 
 def stack(
     job: StackingJob, options: StackingOptions, state: RunState, train: TrainTasks = train_in_processes
-) -> list[StackingResult]:
-    """Train one set of stackers, and the reverse one if asked for. The caller keeps others out of both folders."""
+) -> list[tuple[Direction, list[ClassResult]]]:
+    """Train one set of stackers, and the reverse one if asked for: what each stacker gains.
+
+    The caller keeps others out of both folders.
+    """
     classes = _checked_classes(job)
-    manifest = stacking_manifest(job.recipe)
+    manifest = manifest_of(job.recipe)
     work = job.out / MATRICES_NAME
     with output_errors(work):
         shutil.rmtree(work, ignore_errors=True)  # a run that was killed left it
@@ -142,7 +135,7 @@ def stack(
         ways = [Direction(first, second, job.out)]
         if job.reverse_out:
             ways.append(Direction(second, first, job.reverse_out))
-        return [train_stackers(way, classes, manifest, options, state.check, train) for way in ways]
+        return [(way, train_stackers(way, classes, manifest, options, state.check, train)) for way in ways]
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -186,7 +179,7 @@ def train_stackers(
     options: StackingOptions,
     check: Callable[[], None],
     train: TrainTasks,
-) -> StackingResult:
+) -> list[ClassResult]:
     """Train one stacker for each class and write `CLASS.txt`, unless an earlier run trained it in the same way.
 
     The report in the folder lists all stackers there; returned are those of `classes`.
@@ -234,7 +227,7 @@ def train_stackers(
         results[result.label] = result
         _write_report(way, fingerprint, results)
         log.info("stacker", **{name: value for name, value in asdict(result).items() if name != "sha256"})
-    return StackingResult(way.train.name, way.valid.name, way.out, [results[label] for label in classes])
+    return [results[label] for label in classes]
 
 
 def _earlier_results(out: Path, fingerprint: dict[str, Any], *, fresh: bool) -> dict[str, ClassResult]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from inference.core.errors import OutputError
 from inference.core.files import atomic_writer
-from models.spec.schedule import Epoch, cost_of, eta_seconds
+from models.spec.schedule import Epoch, cost_of
 
 log = structlog.get_logger()
 
@@ -62,21 +62,16 @@ class TrainingProgress:
         if self._clock() - self._last < INTERVAL_SECONDS and n_examples < self._n_training:
             return
         self._last = self._clock()
-        eta = self.eta(epoch, n_examples)
+        left = sum(self._costs[epoch.number :]) - cost_of(epoch, n_examples, 0)
         log.info(
             "training",
             epoch=f"{epoch.number + 1}/{len(self._epochs)}",
             size=str(epoch.size),
             sequences=f"{n_examples}/{self._n_training}",
             loss=round(loss, 6),
-            eta_seconds=None if eta is None else round(eta),
+            eta_seconds=round((self._last - self._start) * left / self._done),  # at the rate of this process so far
         )
 
     def validated(self, epoch: Epoch, n_batch: int) -> None:
         """Count a batch that was validated."""
         self._done += cost_of(epoch, 0, n_batch)
-
-    def eta(self, epoch: Epoch, n_examples: int) -> float | None:
-        """Seconds until the end of the last epoch, at the rate of this process so far."""
-        left = sum(self._costs[epoch.number :]) - cost_of(epoch, n_examples, 0)
-        return eta_seconds(self._done, left, self._clock() - self._start)

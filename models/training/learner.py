@@ -70,16 +70,13 @@ class Learner:
             _assign(self._optimizer.variables, optimizer)
 
     def _step(self, targets: tf.Tensor, *images: tf.Tensor) -> tf.Tensor:
+        losses, is_softmax = keras.losses, self._head is Head.SOFTMAX
+        loss_of = losses.categorical_crossentropy if is_softmax else losses.binary_crossentropy
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(self._loss(targets, self.network(self._scaled(images), training=True)))
+            loss = tf.reduce_mean(loss_of(targets, self.network(self._scaled(images), training=True)))
         self._optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
-
-    def _loss(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        if self._head is Head.SOFTMAX:
-            return keras.losses.categorical_crossentropy(targets, outputs)
-        return keras.losses.binary_crossentropy(targets, outputs)
 
     def _scaled(self, images: tuple[tf.Tensor, ...]) -> Any:
         pixels = [scale(tf.cast(one, tf.float32), scaling) for one, scaling in zip(images, self._scalings, strict=True)]

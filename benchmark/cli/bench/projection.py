@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmark.capacity.device_profiles import Profile
 from benchmark.capacity.flops import bundle_operations, recipe_operations
-from benchmark.capacity.projection import ENSEMBLES, LOW, MEASURED, Projection, manifest_of, profile_table, project
+from benchmark.capacity.projection import ENSEMBLES, LOW, MEASURED, Projection, profile_table, project
 from benchmark.capacity.rates import measured_rates
 from benchmark.capacity.validation import IMAGES_PER_CALL, TIMED_SIZES, validate
 from benchmark.capacity.workloads import Workload
@@ -28,7 +28,7 @@ from inference.bundle.reader import open_bundle
 from inference.cli.printing import printing_beside, show_or_write
 from inference.core.choices import Precision
 from inference.core.errors import DoesNotFitError, UsageError
-from models.spec.recipe import load_recipe
+from models.spec.recipe import load_recipe, manifest_of
 
 
 def project_workload(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.capacity.device_profiles import load_profile
-from benchmark.capacity.projection import manifest_of, network_seconds, profile_table, project, sums_of
+from benchmark.capacity.projection import network_seconds, profile_table, project, sums_of
 from benchmark.capacity.rates import Rates, profile_rates
 from benchmark.capacity.workloads import PhotoSize, Workload, load_workload
 from inference.bundle.manifest import Manifest
@@ -14,7 +14,7 @@ from inference.bundle.passes import Effort, passes_for
 from inference.core.choices import Precision
 from inference.core.sequences import ImageSize
 from inference.networks.forward import MAX_CALL_IMAGES
-from models.spec.recipe import Recipe
+from models.spec.recipe import Recipe, manifest_of
 
 PHOTO = ImageSize(1536, 2048)
 SMALL, LARGE = 50.9e9, 59.4e9

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from inference.dataset.camera_folders import camera_folders, folder_of, plain_path
+from inference.core.sequences import Image, Sequence
+from inference.dataset.camera_folders import camera_folders, cameras_of, folder_of, plain_path
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,8 @@ def test_folders_that_cameras_make_are_not_cameras(folders: list[str], cameras: 
 def test_parts_of_a_path_that_say_nothing_are_left_out(path: str, plain: str) -> None:
     assert plain_path(path) == plain
     assert folder_of(path) == plain.rpartition("/")[0]
+
+
+def test_sequences_are_of_cameras_and_not_of_the_folders_that_they_make() -> None:
+    names = ("hill/DCIM/100RECNX/1.JPG", "hill/DCIM/101RECNX/2.JPG", "river/DCIM/100RECNX/3.JPG")
+    assert list(cameras_of(Sequence(name, (Image(name, ""),)) for name in names).values()) == ["hill", "hill", "river"]

@@ -8,14 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.capacity.projection import manifest_of
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
 from inference.core.labels import LABELS, N_CLASSES
 from inference.ensemble.aggregation import aggregate, blended
 from inference.ensemble.features import stacker_features
 from inference.records.schema import Record
-from models.spec.recipe import load_recipe
+from models.spec.recipe import load_recipe, manifest_of
 
 
 def record(n_frames: int, n_outputs: int, n_sequence: int, random: np.random.Generator) -> Record:

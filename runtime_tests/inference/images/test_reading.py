@@ -11,7 +11,7 @@ from PIL import Image
 from inference.core.sequences import FailureReason, FrameFailure
 from inference.images.reading import MAX_PIXELS, read_image_file, refuse_header
 from inference.storage.local import LocalFolder
-from inference.storage.memory import MemoryStorage
+from runtime_tests.memory_storage import MemoryStorage
 
 
 def jpeg(size: tuple[int, int] = (16, 12)) -> bytes:

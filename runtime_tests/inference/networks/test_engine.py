@@ -54,11 +54,11 @@ def test_engines_offer_the_same_names() -> None:
          if name[0] != "_" and getattr(value, "__module__", None) == module.__name__}
         for module in modules
     ]  # fmt: skip
-    assert public[0] == {"FrozenNetwork", "device", "supports_mixed", "version"}
+    assert public[0] == {"FrozenNetwork", "device", "supports_mixed"}
     assert public[1] - public[0] == {"prepare_devices"}
     for name in public[0]:
         assert len({str(inspect.signature(getattr(module, name))) for module in modules}) == 1, name
-    assert {type(module.device()) for module in modules} == {type(module.version()) for module in modules} == {str}
+    assert {type(module.device()) for module in modules} == {type(module.VERSION) for module in modules} == {str}
     assert {type(module.supports_mixed()) for module in modules} == {bool}
 
 

@@ -18,8 +18,8 @@ from inference.process.read_timeout import MAX_HANGING, ReadTimeout, StorageUnav
 from inference.storage import interface, local
 from inference.storage.interface import Entry
 from inference.storage.local import LocalFolder
-from inference.storage.memory import MemoryStorage
 from inference.storage.opening import TimedStorage, open_storage
+from runtime_tests.memory_storage import MemoryStorage
 
 UNSAFE = ["", "../secret.jpg", "sub/../../secret.jpg", "sub/../sub/ok.jpg", "a\0b.jpg", "sub\\ok.jpg", "/etc/passwd",
           "\ud800"]  # fmt: skip

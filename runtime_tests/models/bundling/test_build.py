@@ -20,9 +20,8 @@ from inference.records.schema import Record
 from models.bundling.build import build_bundle, found_networks
 from models.keras_io.architectures import backbone, single_view_network
 from models.spec.kinds import DEFAULT_SCHEDULES, EMPTY_CLASSES, NetworkKind
-from models.spec.recipe import Recipe, load_recipe
+from models.spec.recipe import Recipe, load_recipe, manifest_of
 from models.spec.schedule import load_schedule
-from models.stacking.matrix import stacking_manifest
 from runtime_tests.conftest import SECOND_RECIPE
 
 PUBLISHED_ROWS = ("row4_empty_blend", "row5_mean", "row5_median")
@@ -192,7 +191,7 @@ def records(recipe: Recipe, random: np.random.Generator) -> list[Record]:
 @pytest.mark.parametrize("name", PUBLISHED_ROWS)
 def test_blends_of_the_published_rows_are_what_a_loop_makes_of_them(name: str, random: np.random.Generator) -> None:
     recipe = small(name)
-    manifest = stacking_manifest(recipe)
+    manifest = manifest_of(recipe)
     made = records(recipe, random)
     aggregated = aggregate(made, manifest)
     got = blended(aggregated, manifest)
@@ -217,7 +216,7 @@ def test_a_mean_can_weigh_its_opinions(random: np.random.Generator) -> None:
     recipe = small("row5_mean")
     blend = Blend(networks=("background",), method="mean", classes=("zebra",), weights=(3.0, 1.0))
     recipe = recipe.model_copy(update={"ensemble": recipe.ensemble.model_copy(update={"blends": (blend,)})})
-    manifest = stacking_manifest(recipe)
+    manifest = manifest_of(recipe)
     made = records(recipe, random)
     aggregated = aggregate(made, manifest)
     zebra = LABELS.index("zebra")

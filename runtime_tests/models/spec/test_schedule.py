@@ -9,7 +9,7 @@ import pytest
 
 from inference.core.errors import UsageError
 from inference.core.sequences import ImageSize
-from models.spec.schedule import cost_of, epochs_of, eta_seconds, load_schedule
+from models.spec.schedule import cost_of, epochs_of, load_schedule
 from runtime_tests.models.seasons import SCHEDULE
 
 
@@ -69,11 +69,9 @@ def test_sizes_that_follow_each_other_unchanged_are_phases_of_their_own(tmp_path
     assert [epoch.phase for epoch in epochs_of(load_schedule(str(path)))] == [0, 0, 1]
 
 
-def test_time_to_go_is_work_left_at_the_rate_of_work_done() -> None:
+def test_the_cost_of_an_epoch_is_its_passes_times_its_pixels() -> None:
     epoch = epochs_of(load_schedule("two_branch"))[0]
     assert cost_of(epoch, 10, 4) == (3 * 10 + 4) * 360 * 480
-    assert eta_seconds(done=200.0, left=50.0, seconds=10.0) == 2.5
-    assert eta_seconds(done=0.0, left=50.0, seconds=10.0) is None
 
 
 @pytest.mark.parametrize(

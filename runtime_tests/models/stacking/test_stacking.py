@@ -27,9 +27,9 @@ from inference.process.progress import RunState
 from inference.records.jsonl import RecordWriter
 from inference.records.schema import RECORDS_NAME, Record, RecordsHeader, outputs_of
 from models.bundling.import_assets import import_assets
-from models.spec.recipe import Recipe, load_recipe
+from models.spec.recipe import Recipe, load_recipe, manifest_of
 from models.stacking import train_class
-from models.stacking.matrix import half_of, read_season, stacking_manifest
+from models.stacking.matrix import half_of, read_season
 from models.stacking.stack import MATRICES_NAME, StackingJob, StackingOptions, stack
 from runtime_tests.conftest import SECOND_RECIPE
 
@@ -53,7 +53,7 @@ def write_season(
 
     Each of them alone, their mean and their median know nothing about it: all are a half, whatever the truth.
     """
-    manifest = stacking_manifest(recipe)
+    manifest = manifest_of(recipe)
     random = np.random.default_rng(seed)
     outputs = tuple(
         replace(one, identity=identity) if identity and one.network == "mean_net" else one
@@ -138,21 +138,19 @@ def test_the_mean_and_the_median_of_the_same_networks_gain_nothing(
     for method in ("mean", "median"):
         ensemble = recipe.ensemble.model_copy(update={"blends": (Blend(networks=("mean_net",), method=method),)})
         blended = recipe.model_copy(update={"ensemble": ensemble})
-        season = read_season(
-            "S9", records, records / "labels.csv", stacking_manifest(blended), tmp_path, RunState().check
-        )
+        season = read_season("S9", records, records / "labels.csv", manifest_of(blended), tmp_path, RunState().check)
         for half in season.halves:
             assert train_class.log_loss(half.estimate[:, ZEBRA], half.targets[:, ZEBRA]) > 0.68
 
 
 def test_boosters_carry_the_names_of_their_features(stackers: Path, recipe: Recipe) -> None:
-    names = stacking_manifest(recipe).feature_names
+    names = manifest_of(recipe).feature_names
     assert feature_names_of((stackers / "S9/zebra.txt").read_bytes()) == list(names)
     assert names[0] == "month"
 
 
 def test_the_judging_half_is_never_learned_from(records: Path, recipe: Recipe, tmp_path: Path) -> None:
-    manifest = stacking_manifest(recipe)
+    manifest = manifest_of(recipe)
     season = read_season("S10", records, records / "labels.csv", manifest, tmp_path, RunState().check)
     ids = [f"SER_S10#A#1#{number}" for number in range(N_SEQUENCES) if number not in (3, 7)]
     assert [len(half.targets) for half in season.halves] == [
@@ -219,8 +217,8 @@ def test_classes_trained_one_after_the_other_are_all_kept(
 ) -> None:
     job = job_for(records, recipe, tmp_path / "S9")
     for classes in (("empty",), ("zebra",), ("zebra", "empty")):
-        [result] = stack(replace(job, classes=classes), QUICK, RunState(), trained)
-        assert [one.label for one in result.classes] == list(classes)
+        [(_, results)] = stack(replace(job, classes=classes), QUICK, RunState(), trained)
+        assert [one.label for one in results] == list(classes)
     assert trained.labels == ["empty", "zebra"]
     report = json.loads((tmp_path / "S9" / "stacking.json").read_text())
     assert [one["label"] for one in report["classes"]] == ["empty", "zebra"]
@@ -361,7 +359,7 @@ def test_what_cannot_be_stacked_is_refused(
 def test_records_of_something_else_are_refused(records: Path, recipe: Recipe, tmp_path: Path) -> None:
     def refused(path: Path, message: str, one: Recipe = recipe) -> None:
         with pytest.raises(CheckpointError, match=message):
-            read_season("S9", path, records / "labels.csv", stacking_manifest(one), tmp_path, RunState().check)
+            read_season("S9", path, records / "labels.csv", manifest_of(one), tmp_path, RunState().check)
 
     write_season(tmp_path / "mirrored", "S9", recipe, 1, tta="on")
     refused(tmp_path / "mirrored", "must have been made with --no-tta")

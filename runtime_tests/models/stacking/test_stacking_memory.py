@@ -12,8 +12,8 @@ import pytest
 
 from inference.core.labels import N_CLASSES
 from inference.process.progress import RunState
-from models.spec.recipe import load_recipe
-from models.stacking.matrix import HalfSeason, Season, stacking_manifest
+from models.spec.recipe import load_recipe, manifest_of
+from models.stacking.matrix import HalfSeason, Season
 from models.stacking.stack import MEMORY_BYTES, Direction, StackingOptions, train_in_processes, train_stackers
 
 N_TRAIN, N_VALID = 367_394, 252_015
@@ -78,7 +78,7 @@ def own_bytes(pid: int) -> int:
 
 @pytest.mark.slow
 def test_a_season_is_stacked_within_12_gb(tmp_path: Path, random: np.random.Generator) -> None:
-    manifest = stacking_manifest(load_recipe("third_place"))
+    manifest = manifest_of(load_recipe("third_place"))
     n_features = len(manifest.feature_names)
     assert n_features == 822
     halves = [
@@ -94,8 +94,8 @@ def test_a_season_is_stacked_within_12_gb(tmp_path: Path, random: np.random.Gene
     options = StackingOptions(n_workers=2, seed=1, rounds=3)
     with Watch() as watch:
         way = Direction(train, valid, tmp_path / "out")
-        result = train_stackers(way, CLASSES, manifest, options, RunState().check, train_in_processes)
-    assert [one.label for one in result.classes] == list(CLASSES)
+        results = train_stackers(way, CLASSES, manifest, options, RunState().check, train_in_processes)
+    assert [one.label for one in results] == list(CLASSES)
     matrices = sum(half.matrix.stat().st_size for half in halves)
     total = watch.peak + matrices
     assert watch.n_children >= 2
