@@ -87,4 +87,4 @@ class Executor(Protocol):
         """How long networks and decoding waited for each other, in seconds, for `run.json`."""
 
     def close(self) -> None:
-        """Stop working ahead."""
+        """Stop working ahead and release the networks."""

@@ -58,7 +58,7 @@ class LocalExecutor:
         """Load the networks in a precision, unless they are; the others go before, so that memory holds one set."""
         if precision is self._precision:
             return
-        self._networks, self._precision = LoadedNetworks({}), None
+        self._release_networks()
         with self._worker.stopwatch(LOAD):
             self._networks = self._load(self._worker.job.bundle, self._engine, precision, self._check)
         self._precision, self._is_warm = precision, False
@@ -67,7 +67,7 @@ class LocalExecutor:
         """Records of the next sequences."""
         self.load(precision)
         if self._prepared is None or first != self._position:
-            self.close()
+            self._stop_decoding()
             sequences = islice(self._worker.job.sequences, first, None)
             self._prepared = cast("Generator[ViewedSequence]", self._worker.prepared(sequences))
         start = time.perf_counter()
@@ -80,7 +80,7 @@ class LocalExecutor:
     def sample(self, sequences: Iterable[Sequence], precision: Precision) -> Block:
         """Records of any sequences at full effort."""
         self.load(precision)
-        self.close()  # one set of threads at a time uses the decoder
+        self._stop_decoding()  # one set of threads at a time uses the decoder
         apart = replace(self._worker, stopwatch=Stopwatch())  # what it decodes is not part of phase 1
         batch = list(apart.prepared(sequences))
         return self._block(batch, Effort.FULL, apart.photo_seconds(), apart.photo_seconds())
@@ -98,7 +98,14 @@ class LocalExecutor:
         }
 
     def close(self) -> None:
-        """Stop decoding ahead."""
+        """Stop decoding ahead and release the networks: their memory, and their threads before the process ends."""
+        self._stop_decoding()
+        self._release_networks()
+
+    def _release_networks(self) -> None:
+        self._networks, self._precision = LoadedNetworks({}), None
+
+    def _stop_decoding(self) -> None:
         if self._prepared is not None:
             self._prepared.close()
             self._prepared = None

@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,11 @@ def plan(
         check_any_photo(job.plan.sequences, storage, n_frames, state.check)
     with stopwatch(INPUT_CHECK):
         summary = summarise_input(job.sequences, storage, n_frames)
-    precision = Precision(select_precision(context)["used"])
-    context.estimator.load()
-    with stopwatch(MEASURE):
-        throughput = _measured(context, precision)
+    with closing(context.executor):
+        precision = Precision(select_precision(context)["used"])
+        context.estimator.load()
+        with stopwatch(MEASURE):
+            throughput = _measured(context, precision)
     startup, seconds = _projected(context, throughput)
     is_known = throughput.is_measured or not n_left
     # Where the outputs would go: the folder, or the first above it that is there.

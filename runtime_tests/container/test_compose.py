@@ -112,7 +112,7 @@ def test_tests_run_in_the_image_too(compose: Compose) -> None:
     options = ("--network", "host", "--file", "runtime_tests/Dockerfile", "--tag", "hakuna-runtime:tests")
     built = compose.engine.docker("build", *options, ".", cwd=PROJECT, timeout=BUILD_SECONDS)
     assert built.returncode == 0, built.stderr[-3000:]
-    few = ("runtime_tests/inference/test_submission.py", "runtime_tests/test_requirements.py")
+    few = ("runtime_tests/inference/outputs/test_submission.py", "runtime_tests/test_requirements.py")
     result = compose("run", "--rm", "--no-deps", "runtime-tests", "--quiet", *few)
     assert result.returncode == 0, result.stdout + result.stderr
     assert " passed" in result.stdout
