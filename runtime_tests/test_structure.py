@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,3 +73,21 @@ def test_a_room_explains_itself() -> None:
         if path.name == "__init__.py" and not ast.get_docstring(ast.parse(path.read_text()))
     ]
     assert not silent
+
+
+def importers(package: str, room: str) -> str:
+    """Who may import a room, by the layers that import-linter holds."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(one["layers"] for one in contracts if one.get("containers") == [package])
+    level = next(n for n, layer in enumerate(layers) if room in layer.split(" | "))
+    rooms = [f"`{one}`" for layer in layers[:level] for one in layer.split(" | ")]
+    above = [f"`{one}`" for one in PACKAGES[PACKAGES.index(package) + 1 :]]
+    return f"May be imported by {', '.join(rooms + above) or '`hakuna.py`'}."
+
+
+def test_a_room_states_who_may_import_it() -> None:
+    for path in MODULES:
+        parts = path.relative_to(ROOT).parts
+        if path.name == "__init__.py" and len(parts) == 3:
+            text = " ".join((ast.get_docstring(ast.parse(path.read_text())) or "").split())
+            assert text.endswith(importers(*parts[:2])), path.relative_to(ROOT)

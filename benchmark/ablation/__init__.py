@@ -1,1 +1,4 @@
-"""The published solution step by step. Imported by the command line."""
+"""The published solution step by step.
+
+May be imported by `cli`.
+"""

@@ -58,7 +58,7 @@ def verdict(step: dict[str, Any]) -> str:
     direction = "worse" if step["step"] in UP else "better"
     if all((one > 0) == (step["step"] in UP) for one in changes):
         smallest, largest = sorted(changes, key=abs)[:: len(changes) - 1]
-        return f"{direction} with every seed, as for the author ({smallest:+.5f} to {largest:+.5f}), but not told from chance by {len(changes)} seeds."
+        return f"{direction} with every seed, as for the author ({smallest:+.5f} to {largest:+.5f}), but not distinguishable from chance with {len(changes)} seeds."
     return f"no change that is more than chance.{why}"
 
 

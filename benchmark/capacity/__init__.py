@@ -1,1 +1,4 @@
-"""Whether a workload fits: workloads, device profiles, rates, projections. Imported by `charts`, studies and the command line."""
+"""Whether a workload fits: workloads, device profiles, rates, projections.
+
+May be imported by `cli`, `studies`, `ablation`, `selftest`, `charts`.
+"""

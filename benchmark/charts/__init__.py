@@ -1,1 +1,4 @@
-"""Figures as plots, tables and one page. Imported by studies and the command line."""
+"""Figures as plots, tables and one page.
+
+May be imported by `cli`, `studies`, `ablation`, `selftest`.
+"""

@@ -34,7 +34,7 @@ def print_report(report: BenchReport) -> None:
     if report.startup_seconds:
         console.out(f"start-up (process, one photo): {report.startup_seconds.median:.1f} s")
     if report.bundle.demo:
-        console.out("demo networks: the times mean something, the answers do not")
+        console.out("demo networks: timings are valid, predictions are not")
 
 
 def print_comparisons(compared: list[StageComparison], max_regression: float, notes: list[str]) -> None:

@@ -1,1 +1,4 @@
-"""The command `hakuna`: every command of the three packages. Imported by `hakuna.py` alone."""
+"""The command `hakuna`: every command of the three packages.
+
+May be imported by `hakuna.py`.
+"""

@@ -1,1 +1,4 @@
-"""An entry under the competition's contract, from archive to verdict. Imported by the command line."""
+"""An entry under the competition's contract, from archive to verdict.
+
+May be imported by `cli`, `studies`, `ablation`, `selftest`, `charts`, `capacity`.
+"""

@@ -183,11 +183,11 @@ def _complaint(member: zipfile.ZipInfo) -> str | None:
         f"its name must have at most {MAX_NAME_BYTES} bytes, its path {MAX_PATH_BYTES}": _fits(name, parts),
         "it must not be a link": kind != stat.S_IFLNK,
         "it must be a file or a folder": kind in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK),
-        "it must say the same in its name and its type": kind == 0 or (kind == stat.S_IFDIR) == member.is_dir(),
+        "its name and its type must agree": kind == 0 or (kind == stat.S_IFDIR) == member.is_dir(),
         "it must not be encrypted": not member.flag_bits & ENCRYPTED_FLAG,
         "it must be stored or deflated": member.compress_type in ALLOWED_COMPRESSION,
         "a folder must not have content": not member.is_dir() or member.file_size == 0,
-        "it must not be in a folder that the contract itself puts there": parts[0].casefold() not in CONTRACT_FOLDERS,
+        "it must not be in a folder reserved by the contract": parts[0].casefold() not in CONTRACT_FOLDERS,
     }
     return next((rule for rule, holds in rules.items() if not holds), None)
 

@@ -21,13 +21,13 @@ class Rule(StrEnum):
 
     TIME = "time limit"
     PROCESS_END = "everything it starts ends with it"
-    PACKAGES = "not our packages"
+    PACKAGES = "no access to our packages"
     NETWORK = "no network"
     FILES = "files outside /inference and /tmp are read-only"
     DATA = "data is read-only"
     PROCESSES = "sees its own processes only"
     PRIVILEGES = "no privileges"
-    LABELS = "the labels are out of sight"
+    LABELS = "labels are hidden"
     MEMORY = "memory limit"
 
 

@@ -1,1 +1,4 @@
-"""Whether this installation works: doctor, one convolution, one known prediction, the demo. Imported by the command line."""
+"""Whether this installation works: doctor, one convolution, one known prediction, the demo.
+
+May be imported by `cli`.
+"""

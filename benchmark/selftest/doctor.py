@@ -147,7 +147,7 @@ def check_cards(cards: list[Card], installed: Mapping[str, str], *, gpu: bool, u
         yield _check("GPU", usable, f"{', '.join(names) or 'no card'}, {must}", code)
     else:
         shown = ", ".join(names) or "no NVIDIA driver" if names or not GPU_DRIVER.exists() else "a driver, but no card"
-        yield Check("GPU", CheckResult.OK if usable else CheckResult.SKIPPED, f"{shown}; --gpu makes it a must", code)
+        yield Check("GPU", CheckResult.OK if usable else CheckResult.SKIPPED, f"{shown}; --gpu requires it", code)
 
 
 def convolution_checks(engine: EngineName, facts: list[dict[str, Any]], complaint: str | None) -> Iterator[Check]:

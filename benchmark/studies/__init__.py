@@ -1,1 +1,4 @@
-"""One question a module, one committed file of figures each. Imported by the command line."""
+"""One question a module, one committed file of figures each.
+
+May be imported by `cli`.
+"""

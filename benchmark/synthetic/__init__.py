@@ -1,1 +1,4 @@
-"""Draws seasons whose labels are known. Imported by `timing`, studies and everything above."""
+"""Draws seasons whose labels are known.
+
+May be imported by `cli`, `studies`, `ablation`, `selftest`, `charts`, `capacity`, `timing`, `report`, `rehearsal`.
+"""

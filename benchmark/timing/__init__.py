@@ -1,1 +1,4 @@
-"""How long stages take, relative to reference kernels, and the regression gate. Imported by `capacity` and everything above."""
+"""How long stages take, relative to reference kernels, and the regression gate.
+
+May be imported by `cli`, `studies`, `ablation`, `selftest`, `charts`, `capacity`.
+"""

@@ -5,6 +5,8 @@ that are None come from the environment (`HAKUNA_WORKERS` ...), else they have t
 
 Photos are resized by many threads at once: a program that sets `OPENBLAS_NUM_THREADS=1` before it imports NumPy, as the
 command does, is faster on many cores. The results are the same.
+
+May be imported by `cli`, `models`, `benchmark`.
 """
 
 from inference.api.prediction import plan, predict

@@ -46,7 +46,7 @@ def predict(
     batch_size : sequences that go through the networks together, 1 to 1024; default 8; does not change the result
     decoder : "auto", "pillow", "fast" or "dali"
     engine : "auto", "tensorflow" or "openvino"
-    precision : "float32" or "mixed", which is used only if it proves itself at the start
+    precision : "float32" or "mixed", which is used only if it passes a check against float32 at the start
     budget : seconds from now, or a text such as "8h", within which a submission must exist. A run that is still busy at
         the last moment gives the best submission so far its final name and then **ends the process**
     fail_if_degraded : raise DegradedError (exit code 6) where the budget was too short for everything

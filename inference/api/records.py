@@ -51,7 +51,7 @@ def merge(
     features: StrPath | None = None,
     state: RunState | None = None,
 ) -> dict[str, Any]:
-    """Join the records of shards and write the submission: the bytes of a run that was not cut.
+    """Join the records of shards and write the submission: byte-identical to an unsharded run.
 
     Parameters
     ----------

@@ -1,1 +1,5 @@
-"""What a model bundle contains and may contain: manifest, verification, allow-lists, passes. Imported by every room above that needs the model."""
+"""What a model bundle contains and may contain: manifest, verification, allow-lists, passes.
+
+May be imported by `cli`, `api`, `export`, `run`, `outputs`, `ensemble`, `execution`, `records`, `dataset`,
+`preprocessing`, `networks`, `models`, `benchmark`.
+"""

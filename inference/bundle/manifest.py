@@ -233,7 +233,7 @@ def check_ensemble(ensemble: Ensemble, networks: tuple[Network, ...]) -> None:
     if len(set(names)) < len(names):
         raise ValueError(f"networks: must have different names, got {names}")
     if not any(network.per_frame for network in networks):
-        raise ValueError("networks: at least one must look at frames")
+        raise ValueError("networks: at least one must take frames as input")
     on_sequences = {network.name for network in networks if not network.per_frame}
     for blend in ensemble.blends:
         if not on_sequences.issuperset(blend.networks):

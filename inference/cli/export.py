@@ -28,7 +28,7 @@ def export(
 ) -> None:
     """Write what a run found in a format of other programs: MegaDetector 1.6, Camtrap DP 1.0.2, or a long CSV.
 
-    Exports of a demo model carry a warning. Sequences that nobody looked at (no time, or no photo could be used) have
+    Exports of a demo model carry a warning. Unprocessed sequences (no time, or no photo could be used) have
     only the priors: they are left out (long-csv), failures (megadetector) or `unclassified` (camtrap-dp).
 
     Examples:

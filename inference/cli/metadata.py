@@ -27,7 +27,8 @@ def metadata(
     max_photos: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Cut longer bursts into some of so many photos; 3: predict sees every photo. Default: never."
+            min=1,
+            help="Split longer bursts into parts of at most so many photos; 3: predict sees every photo. Default: never.",
         ),
     ] = None,
 ) -> None:

@@ -33,12 +33,13 @@ BatchSize = Annotated[int | None, typer.Option(help="Sequences per call of the n
 Decoder = Annotated[DecoderName | None, typer.Option(help="What reads the photos; the pixels are the same.")]
 Engine = Annotated[EngineName | None, typer.Option(help="What runs the networks; auto: OpenVINO on CPUs.")]
 NetworkPrecision = Annotated[
-    Precision | None, typer.Option(help="mixed is faster, and used only if it proves itself at the start.")
+    Precision | None,
+    typer.Option(help="mixed is faster, and used only if it passes a check against float32 at the start."),
 ]
 Budget = Annotated[
     str | None,
     typer.Option(
-        help="Time for everything, such as 8h, 90m or 45s; a number alone is seconds. A complete submission exists before."
+        help="Time for everything, such as 8h, 90m or 45s; a number alone is seconds. A complete submission is written before then."
     ),
 ]
 MaxFailures = Annotated[

@@ -108,7 +108,7 @@ def merge(
     features: options.Features = None,
     log_format: options.Log = None,
 ) -> None:
-    """Join the records of shards and write the submission: the bytes of a run that was not cut.
+    """Join the records of shards and write the submission: byte-identical to an unsharded run.
 
     Examples:
         hakuna merge part1 part2 part3 --bundle bundles/third_place --out results

@@ -1,1 +1,5 @@
-"""What every other room uses: labels, errors with exit codes, choices, sequences, atomic files. Imports no other room."""
+"""What every other room uses: labels, errors with exit codes, choices, sequences, atomic files.
+
+May be imported by `cli`, `api`, `export`, `run`, `outputs`, `ensemble`, `execution`, `records`, `dataset`,
+`preprocessing`, `networks`, `bundle`, `images`, `storage`, `process`, `settings`, `models`, `benchmark`.
+"""

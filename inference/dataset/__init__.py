@@ -1,1 +1,4 @@
-"""Which sequences there are: metadata, label tables, camera folders, bursts, the input check. Imported by every room that handles sequences."""
+"""Which sequences there are: metadata, label tables, camera folders, bursts, the input check.
+
+May be imported by `cli`, `api`, `export`, `run`, `outputs`, `ensemble`, `execution`, `models`, `benchmark`.
+"""

@@ -62,7 +62,7 @@ def check_any_photo(
     if first is None:
         raise InputError(
             f"metadata: must have sequences of the submission format, got none of its {len(sequences)}, "
-            f"the first of them {sequences[0].seq_id!r}; is the format that of other metadata?"
+            f"the first of them {sequences[0].seq_id!r}; does the format belong to other metadata?"
         )
     raise InputError(
         f"{storage}: must hold the photos that the metadata name, got none of {n_photos}, the first of them "

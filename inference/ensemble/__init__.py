@@ -1,1 +1,4 @@
-"""Records -> probabilities: aggregation, features, neighbourhood, stackers. Sees no photo and no network; imported by `outputs` and `run`."""
+"""Records -> probabilities: aggregation, features, neighbourhood, stackers.
+
+May be imported by `cli`, `api`, `export`, `run`, `outputs`, `models`, `benchmark`.
+"""

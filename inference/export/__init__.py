@@ -1,1 +1,4 @@
-"""A finished run in formats of other programs. Imported by the API and the command line."""
+"""A finished run in formats of other programs.
+
+May be imported by `cli`, `api`, `models`, `benchmark`.
+"""

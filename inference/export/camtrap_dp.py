@@ -179,7 +179,7 @@ def _file_path(file_name: str) -> str:
 
 
 def _media_row(path: str, image: Image, moment: datetime | None, event: Event, source: CamtrapSource) -> Row:
-    comments = [] if moment else ["no time of its own: that of the event"]
+    comments = [] if moment else ["no timestamp: the event's time is used"]
     if reason := source.run.failures.get(image.file_name):
         comments.append(f"not used: {reason}")
     methods = source.project.capture_method

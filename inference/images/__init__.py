@@ -1,1 +1,5 @@
-"""Bytes of one photo -> one frame: limits, EXIF, decoders, resampling. Imported by `dataset`, `preprocessing` and `execution`."""
+"""Bytes of one photo -> one frame: limits, EXIF, decoders, resampling.
+
+May be imported by `cli`, `api`, `export`, `run`, `outputs`, `ensemble`, `execution`, `records`, `dataset`,
+`preprocessing`, `networks`, `models`, `benchmark`.
+"""

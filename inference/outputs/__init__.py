@@ -1,1 +1,4 @@
-"""The files of a run, written and read back. Imported by `run`, `export` and everything above."""
+"""The files of a run, written and read back.
+
+May be imported by `cli`, `api`, `export`, `run`, `models`, `benchmark`.
+"""

@@ -1,1 +1,4 @@
-"""Frames of a sequence -> inputs of networks, the same for predicting and for training. Imported by `execution` and by `models`."""
+"""Frames of a sequence -> inputs of networks, the same for predicting and for training.
+
+May be imported by `cli`, `api`, `export`, `run`, `outputs`, `ensemble`, `execution`, `models`, `benchmark`.
+"""

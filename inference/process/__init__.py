@@ -1,1 +1,5 @@
-"""What a run is to its machine: lock, signals, heartbeat, watchdog, progress, read timeout, child processes. Imported by every room above."""
+"""What a run is to its machine: lock, signals, heartbeat, watchdog, progress, read timeout, child processes.
+
+May be imported by `cli`, `api`, `export`, `run`, `outputs`, `ensemble`, `execution`, `records`, `dataset`,
+`preprocessing`, `networks`, `bundle`, `images`, `storage`, `models`, `benchmark`.
+"""

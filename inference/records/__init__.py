@@ -1,1 +1,4 @@
-"""The networks' outputs for a sequence, and its checksummed line on disk. Imported by `execution`, `ensemble`, `outputs` and `run`."""
+"""The networks' outputs for a sequence, and its checksummed line on disk.
+
+May be imported by `cli`, `api`, `export`, `run`, `outputs`, `ensemble`, `execution`, `models`, `benchmark`.
+"""

@@ -1,1 +1,4 @@
-"""The order of things: resume, photos to records, records to submission, merge, plan. The only room that knows it; imported by the API, the command line and the packages above."""
+"""The order of things: resume, photos to records, records to submission, merge, plan. The only room that knows it.
+
+May be imported by `cli`, `api`, `models`, `benchmark`.
+"""

@@ -51,7 +51,7 @@ def merge_records(folders: list[Path], out: Path, check: Callable[[], None] = la
     target = out / RECORDS_NAME
     if target.exists() and (different := whole.differences(read_header(target))):
         raise CheckpointError(
-            f"{target}: must be absent or of this very run, but differs in {', '.join(different)}; choose another --out"
+            f"{target}: must be absent or of this run, but differs in {', '.join(different)}; choose another --out"
         )
     temporary = out / f".{RECORDS_NAME}.merging"
     with output_errors(out):

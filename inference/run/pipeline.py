@@ -57,7 +57,7 @@ def predict(
     if start.is_complete:
         if start.n_recovered:
             log.warning(
-                "photos that were missing are there by now; --restart predicts them too", count=start.n_recovered
+                "previously missing photos are now available; --restart predicts them too", count=start.n_recovered
             )
         if options.features_path is None and (report := run_report.verify(out, job.bundle, start.header)):
             figures = {"sequences": state.n_all, "degraded": state.n_degraded}
@@ -134,7 +134,7 @@ def _end_now(context: RunContext, budget: float) -> int:
     """The deadline has come: the best submission so far is the submission. Returns the exit code."""
     state = context.state
     if context.provisional is None:
-        over = "time budget: over before the shard was complete; its records are kept, run again to continue"
+        over = "time budget: exhausted before the shard was complete; its records are kept, run again to resume"
         log_with_timeout(log.error, over)
         return DegradedError.exit_code
     n_real = context.provisional.make_final()
@@ -144,7 +144,7 @@ def _end_now(context: RunContext, budget: float) -> int:
             append(islice(read_records(context.records_path, context.header), state.n_done))
     run_report.write_out_of_time(context.out, context.job.bundle, n_real, state, budget)
     figures = {"finished": n_real, "with_priors": state.n_all - n_real, "stage": state.stage}
-    log_with_timeout(log.warning, "time budget: over, the best submission so far is final", **figures)
+    log_with_timeout(log.warning, "time budget: exhausted, the best submission so far is kept", **figures)
     return DegradedError.exit_code if context.options.strict else 0
 
 
@@ -170,7 +170,7 @@ def _log_job(context: RunContext) -> None:
             log.warning("metadata", count=count, what=what)
     if plan.unreadable.n_rows:
         log.warning(
-            "metadata: datetimes that are not YYYY-MM-DD HH:MM:SS, taken for unknown",
+            "metadata: datetimes that are not YYYY-MM-DD HH:MM:SS, treated as unknown",
             count=plan.unreadable.n_rows,
             first=plan.unreadable.first,
         )

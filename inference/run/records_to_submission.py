@@ -79,7 +79,7 @@ def _neighbourhood(path: Path, header: RecordsHeader, estimator: Estimator, run:
         found = neighbourhood_of_records(chunks, header.n_sequences, estimator.bundle.manifest)
     if found and not found.is_used:
         log.warning(
-            "neighbours: too few sequences have another camera around, not used",
+            "neighbours: coverage too low, not used",
             coverage=[round(share, 4) for share in found.coverage],
             without_camera_or_moment=found.n_unlocated,
         )
@@ -128,7 +128,7 @@ def _log_counts(counts: RecordCounts, bundle: Bundle) -> None:
         log.warning("sequences degraded for lack of time", **{one.label: n for one, n in counts.efforts.items()})
     for count, message in (
         (counts.n_unusable, "sequences without a usable photo, get the priors"),
-        (counts.n_without_moment, "sequences without a datetime, taken for noon in July"),
+        (counts.n_without_moment, "sequences without a datetime, assumed noon in July"),
         (counts.n_mixed, "sequences in mixed precision for lack of time"),
         (counts.n_resized, "frames resized to the first frame's size"),
     ):

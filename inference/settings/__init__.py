@@ -1,1 +1,5 @@
-"""How to run, never what to compute: settings, units, log format. Imported by the API and by command lines."""
+"""How to run, never what to compute: settings, units, log format.
+
+May be imported by `cli`, `api`, `export`, `run`, `outputs`, `ensemble`, `execution`, `records`, `dataset`,
+`preprocessing`, `networks`, `bundle`, `images`, `storage`, `models`, `benchmark`.
+"""

@@ -1,1 +1,5 @@
-"""Where photos are: the only room that opens photos by name. Imported by `images`, `dataset`, `execution` and `run`, and by whoever opens a folder of photos."""
+"""Where photos are: paths, folder entries, reading within a time limit.
+
+May be imported by `cli`, `api`, `export`, `run`, `outputs`, `ensemble`, `execution`, `records`, `dataset`,
+`preprocessing`, `networks`, `bundle`, `images`, `models`, `benchmark`.
+"""

@@ -1,1 +1,4 @@
-"""Makes, verifies and packs bundles. Imported by the command line and by `benchmark`."""
+"""Makes, verifies and packs bundles.
+
+May be imported by `cli`, `benchmark`.
+"""

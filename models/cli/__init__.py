@@ -1,1 +1,4 @@
-"""`hakuna bundle`, `train`, `stack` and `pack`: options in, tables out. Only `benchmark.cli` imports this room."""
+"""`hakuna bundle`, `train`, `stack` and `pack`: options in, tables out.
+
+May be imported by `benchmark`.
+"""

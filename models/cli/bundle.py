@@ -13,7 +13,7 @@ def import_(
     recipe: Annotated[str, typer.Option(help="Name of a recipe of the project, or path of a .toml file.")],
     out: Annotated[Path, typer.Option(help="Folder of the new bundle; must not exist.")],
 ) -> None:
-    """Freeze Keras networks and boosters into a bundle, and prove that they still answer the same.
+    """Freeze Keras networks and boosters into a bundle, and check that their outputs are unchanged.
 
     Examples:
         hakuna bundle import assets --recipe third_place --out bundles/third_place

@@ -13,7 +13,7 @@ from models.spec.kinds import DEFAULT_SCHEDULES, Classes, Head, NetworkKind, Sca
 
 
 def train(
-    network: Annotated[NetworkKind, typer.Argument(help="What the network looks at.")],
+    network: Annotated[NetworkKind, typer.Argument(help="Input of the network.")],
     data: Annotated[Path, typer.Argument(help="Folder with the photos, train_metadata.csv and train_labels.csv.")],
     out: Annotated[Path, typer.Option(help="Folder of this training; the same command goes on where it was.")],
     training: Annotated[str, typer.Option("--train", help="Seasons to learn from, such as S1,S2,S3.")],
@@ -37,7 +37,7 @@ def train(
         Head.SIGMOID
     ),
     classes: Annotated[Classes, typer.Option(help="All classes, or only whether a sequence is empty.")] = Classes.ALL,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Another seed, another network.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 1,
     resize: Annotated[Preset, typer.Option(help="Reference resize; must be that of the bundle.")] = Preset.QUARTER,
     metadata: Annotated[Path | None, typer.Option(help="Metadata; default DATA/train_metadata.csv.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Labels; default DATA/train_labels.csv.")] = None,
@@ -48,7 +48,7 @@ def train(
     checkpoint_minutes: Annotated[float, typer.Option(min=0.0, help="Most minutes between two checkpoints.")] = 10.0,
     restart: Restart = False,
 ) -> None:
-    """Train a network of the ensemble from labelled seasons, killed and continued as often as need be.
+    """Train a network of the ensemble from labelled seasons, interrupted and resumed as often as needed.
 
     Examples:
         hakuna train frames /seasons --train S1,S2,S3 --valid S9 --out runs/v1 --weights notop.h5

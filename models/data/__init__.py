@@ -1,1 +1,4 @@
-"""What networks and stackers learn from: season labels, cached frames, batches. Imported by `training` and `stacking`."""
+"""What networks and stackers learn from: season labels, cached frames, batches.
+
+May be imported by `cli`, `training`, `stacking`, `bundling`, `benchmark`.
+"""

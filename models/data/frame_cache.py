@@ -179,7 +179,7 @@ class FrameCache:
         if unread:
             raise InputError(
                 f"{storage}: photos that are there must be readable, got {len(unread)} that are not, the first "
-                f"{unread[0].file_name} ({unread[0].reason.value}: {unread[0].detail}); run again, or take them away"
+                f"{unread[0].file_name} ({unread[0].reason.value}: {unread[0].detail}); run again, or remove them"
             )
         entries = [self.entry(seq_id) for seq_id in wanted]
         frames = [frame for entry in entries for frame in entry.frames]

@@ -1,1 +1,4 @@
-"""Keras files in, frozen graphs out, without running what a file brings along. Imported by `training` and `bundling`."""
+"""Keras files in, frozen graphs out, without running what a file brings along.
+
+May be imported by `cli`, `training`, `stacking`, `bundling`, `benchmark`.
+"""

@@ -147,7 +147,7 @@ def _refuse_unknown_layers(path: Path, config: dict[str, Any]) -> None:
         if layer == "Lambda":
             raise BundleError(
                 f"{path}, {where}: Lambda layers carry Python bytecode, which is never executed; "
-                "let the recipe name the network's backbone, which is then rebuilt"
+                "set `backbone` in the recipe, which is then rebuilt"
             )
         module = node.get("module") or "keras"
         if not (module in SAFE_MODULES or module.startswith(tuple(f"{name}." for name in SAFE_MODULES))):

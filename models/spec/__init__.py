@@ -1,1 +1,4 @@
-"""An ensemble, a network, a schedule as data; cheap to import. Imported by every room of `models`."""
+"""An ensemble, a network, a schedule as data; cheap to import.
+
+May be imported by `cli`, `training`, `stacking`, `bundling`, `data`, `keras_io`, `benchmark`.
+"""

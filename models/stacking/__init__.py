@@ -1,1 +1,4 @@
-"""Trains the stackers of one set of records. Imported by the command line and by studies."""
+"""Trains the stackers of one set of records.
+
+May be imported by `cli`, `benchmark`.
+"""

@@ -1,1 +1,4 @@
-"""Trains one network, interrupted and continued as often as needed. Imported by the command line and by studies."""
+"""Trains one network, interrupted and continued as often as needed.
+
+May be imported by `cli`, `benchmark`.
+"""

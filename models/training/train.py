@@ -138,7 +138,7 @@ def _begin(
         learner.begin_phase(epochs[position.epoch].trainable_layers)
     if checkpoint:
         learner.restore(checkpoint.variables, None if is_over else checkpoint.optimizer)
-        log.info("all epochs are learnt" if is_over else "continuing",
+        log.info("all epochs are finished" if is_over else "continuing",
                  epochs_done=position.epoch, epochs=len(epochs), batches_done=position.batch)  # fmt: skip
     progress = TrainingProgress(epochs, len(learnt.examples), len(validated.examples))
     return Training(

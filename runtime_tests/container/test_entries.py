@@ -110,7 +110,7 @@ def test_rehearsal_outside_runs_the_archive_in_the_image_if_there_is_an_engine(
     report = json.loads((tmp_path / "out" / "rehearsal.json").read_text())
     assert report["verdict"] == "valid"
     assert report["runner"] == f"docker, image {image}"
-    assert {"no network", "data is read-only", "the labels are out of sight"} <= set(report["enforced"])
+    assert {"no network", "data is read-only", "labels are hidden"} <= set(report["enforced"])
     assert 0 < report["log_loss"] < 1
     assert report["peak_memory_bytes"] > 100 << 20
 

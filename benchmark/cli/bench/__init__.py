@@ -1,1 +1,1 @@
-"""The group of sub-commands `hakuna bench`. Imported by `benchmark.cli`."""
+"""The group of sub-commands `hakuna bench`."""

@@ -54,7 +54,7 @@ def project_workload(
     wanted = (ensemble, precision, level)
     chosen = next((one for one in projections if (one.ensemble, one.precision, one.level) == wanted), None)
     if chosen is None:
-        raise UsageError(f"--precision {precision.value}: must be one that this machine has")
+        raise UsageError(f"--precision {precision.value}: must be supported on this machine")
 
     def show() -> None:
         if profile:

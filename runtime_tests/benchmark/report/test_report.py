@@ -155,7 +155,7 @@ def invented(n: int, random: np.random.Generator, prefix: str = "s") -> tuple[Fi
 def test_why_nothing_is_told_of_places_and_few_sites_are_told(random: np.random.Generator, tmp_path: Path) -> None:
     finished, labels = invented(4, random)
     text = Page(render(content_of(finished, Sources(labels=labels)))).text
-    assert "Nothing is known of places and times: sequence ids do not tell, and no metadata was given" in text
+    assert "Nothing is known of places and times: not derivable from sequence ids, and no metadata was given" in text
     metadata = tmp_path / "metadata.csv"
     rows = [f"{seq_id},2015-01-01 06:30:00,{seq_id}.jpg" for seq_id in labels.seq_ids]
     metadata.write_text("\n".join(["seq_id,datetime,file_name", *rows, ""]))

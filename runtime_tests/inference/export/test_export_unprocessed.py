@@ -1,4 +1,4 @@
-"""Sequences that nobody looked at have the priors in the submission, which are no findings."""
+"""Unprocessed sequences have the priors in the submission, which are no findings."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_a_lambda_that_the_architecture_does_not_have_is_refused(tmp_path: Path)
     write_keras2(single_view_network(backbone("tiny", "old")), tmp_path / "net.h5", canary, lambdas_behind=["old"])
     with pytest.raises(BundleError, match="must have 0 layers residual scaling, got 1"):
         load_network(tmp_path / "net.h5", recipe_of(FRAME))
-    with pytest.raises(BundleError, match="never executed; let the recipe name the network's backbone"):
+    with pytest.raises(BundleError, match="never executed; set `backbone` in the recipe"):
         load_network(tmp_path / "net.h5", recipe_of(FRAME, application=None))
     assert not canary.exists()
 

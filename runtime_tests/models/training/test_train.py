@@ -208,7 +208,7 @@ def test_a_training_that_learnt_its_last_epoch_ends_in_the_same_files_again(
     (out / "training.json").unlink()
     code, said = train(seasons, out)
     assert code == 0, said
-    assert "all epochs are learnt" in said
+    assert "all epochs are finished" in said
     assert bytes_of(out) == bytes_of(undisturbed)
 
 
