@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +137,8 @@ def _remove(folder: Path) -> None:
         for name in folders:
             path = os.path.join(parent, name)
             if not os.path.islink(path) and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-                os.chmod(path, 0o700)
+                with suppress(OSError):  # another user's: removing it fails as well, and is no error of the run
+                    os.chmod(path, 0o700)
     shutil.rmtree(folder, ignore_errors=True)
 
 

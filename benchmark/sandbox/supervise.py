@@ -58,7 +58,7 @@ def catching_signals() -> Iterator[Signals]:
     """Take SIGTERM and SIGINT, as process 1 must, from now on.
 
     They are blocked and polled, not handled: a handler may not even fit on the stack that a library left for it (see
-    `inference.process.progress`), and nothing is torn apart in the middle.
+    `inference.process.signals`), and nothing is torn apart in the middle.
     """
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
     signals = Signals()

@@ -161,7 +161,7 @@ class Provenance(Strict):
 class Manifest(Strict):
     """`manifest.json` of a bundle."""
 
-    format_version: Literal[1]
+    format_version: Literal[2]
     name: Name
     description: str
     demo: bool

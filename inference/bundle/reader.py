@@ -52,7 +52,9 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
-        raise BundleError(f"{path}: {first_problem(error)}") from error
+        is_older = any(one["loc"] == ("format_version",) for one in error.errors())
+        remedy = "; `hakuna bundle import` or `hakuna bundle build` makes the bundle again" if is_older else ""
+        raise BundleError(f"{path}: {first_problem(error)}{remedy}") from error
     return manifest, hashlib.sha256(text).hexdigest()
 
 

@@ -71,7 +71,8 @@ def feature_file(
     def append(records: list[Record], features: npt.NDArray[np.float64]) -> None:
         seq_ids.extend(record.seq_id for record in records)
         counts.extend(record.n_frames for record in records)
-        features.astype(np.float32).tofile(matrix_file)
+        with output_errors(path):
+            features.astype(np.float32).tofile(matrix_file)
 
     try:
         with output_errors(path), matrix.open("wb") as matrix_file:

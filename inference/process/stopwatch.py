@@ -38,6 +38,10 @@ class Stopwatch:
         with self._lock:
             return self._seconds[stage] / self._items[stage] if self._items[stage] else 0.0
 
+    def restart(self) -> None:
+        """Count `elapsed` from now; stages keep what they have."""
+        self._start = time.perf_counter()
+
     def elapsed(self) -> float:
-        """Seconds since the stopwatch was made."""
+        """Seconds since the stopwatch was made or restarted."""
         return time.perf_counter() - self._start

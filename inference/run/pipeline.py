@@ -10,6 +10,7 @@ import structlog
 
 from inference.core.choices import Precision
 from inference.core.errors import DegradedError, InterruptedRunError, TooManyFailuresError
+from inference.core.files import output_errors
 from inference.dataset.input_check import check_any_photo
 from inference.ensemble.estimator import Estimator, priors_row
 from inference.execution.deadline import CUTOFF_SHARE
@@ -66,6 +67,7 @@ def predict(
     else:
         n_frames = job.bundle.manifest.n_frames
         check_any_photo(job.plan.sequences, job.storage(options.read_timeout), n_frames, state.check)
+    stopwatch.restart()  # finding the engine, and what an earlier run left, is no part of the run's time
     estimator, report_progress = Estimator(job.bundle), on_progress or (lambda *_: None)
     context = RunContext(job, options, out, start.header, start.executor, estimator, state, stopwatch, report_progress)
     budget = options.budget
@@ -139,9 +141,13 @@ def _end_now(context: RunContext, budget: float) -> int:
         return DegradedError.exit_code
     n_real = context.provisional.make_final()
     if context.records_path.exists():
-        with failures_file(context.out / FAILURES_NAME) as append:
+        # A name of its own: the run may be writing its failures at this moment.
+        failures = context.out / f".late.{FAILURES_NAME}"
+        with failures_file(failures) as append:
             # With --restart, records of an earlier run may still be there.
             append(islice(read_records(context.records_path, context.header), state.n_done))
+        with output_errors(failures):
+            failures.replace(context.out / FAILURES_NAME)
     run_report.write_out_of_time(context.out, context.job.bundle, n_real, state, budget)
     figures = {"finished": n_real, "with_priors": state.n_all - n_real, "stage": state.stage}
     log_with_timeout(log.warning, "time budget: exhausted, the best submission so far is kept", **figures)

@@ -23,13 +23,14 @@ BUDGET_VARIABLE = "HAKUNA_BUDGET"
 def main() -> int:
     """Predict; returns the exit code."""
     sys.path.insert(0, str(HERE / SOURCES_FOLDER))
+    from inference.settings.environment import set_library_defaults
+
+    set_library_defaults()  # before anything imports NumPy
     from inference import api
     from inference.cli.session import session
     from inference.core.errors import HakunaError
-    from inference.settings.environment import set_library_defaults
     from inference.settings.logs import LoggedProgress
 
-    set_library_defaults()
     budget = None if BUDGET_VARIABLE in os.environ else BUDGET
     try:
         with session() as run:

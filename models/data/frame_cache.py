@@ -109,6 +109,8 @@ class FrameCache:
     def __init__(self, parent: Path, key: CacheKey) -> None:
         """Open, or begin, the cache of a key below `parent`. Raises CheckpointError where it has another format."""
         self.key = key
+        self._files: dict[str, str] = {}
+        """The photos of the sequences that were prepared."""
         self.folder = parent / key.folder_name
         self._pack, self._index = self.folder / PACK_NAME, self.folder / INDEX_NAME
         with output_errors(self.folder):
@@ -163,6 +165,7 @@ class FrameCache:
 
         wanted = {sequence.seq_id: sequence for sequence in sequences}
         files = self._files_now(list(wanted.values()), storage, n_workers, check)
+        self._files |= files
         unread: list[FrameFailure] = []
         if self._missing(files):
             with ExitStack() as stack, output_errors(self.folder):
@@ -189,9 +192,15 @@ class FrameCache:
     def entry(self, seq_id: str) -> CachedSequence:
         """What the cache knows about a sequence that was prepared."""
         with self._index_errors():
-            [[frames, failures]] = self._rows.execute(
-                "SELECT frames, failures FROM sequences WHERE seq_id = ?", (seq_id,)
+            row = self._rows.execute(
+                "SELECT frames, failures FROM sequences WHERE seq_id = ? AND files = ?", (seq_id, self._files[seq_id])
+            ).fetchone()
+        if row is None:
+            raise CheckpointError(
+                f"{self._index}: must keep the photos of {seq_id}, but another run replaced them by others; "
+                "run again, with a cache of its own for each data set"
             )
+        frames, failures = row
         return CachedSequence(
             frames=tuple(CachedFrame(*place) for place in json.loads(frames)),
             failures=tuple(
@@ -258,6 +267,8 @@ class FrameCache:
                 unread += not_read
                 if not not_read:
                     rows.append((seq_id, files[seq_id], json.dumps(frames), json.dumps(failures)))
+            pack.flush()
+            os.fsync(pack.fileno())  # the index, which comes next, must not know of frames that a power failure takes
         with self._index_errors(), self._rows:
             self._rows.executemany("INSERT OR REPLACE INTO sequences VALUES (?, ?, ?, ?)", rows)
         return unread
@@ -269,6 +280,8 @@ class FrameCache:
             yield
         except sqlite3.OperationalError as error:  # disk full, read-only, locked
             raise OutputError(f"{self._index} must be writable, got: {error}") from error
+        except sqlite3.ProgrammingError:
+            raise
         except sqlite3.DatabaseError as error:
             raise CheckpointError(
                 f"{self._index}: must be an index of frames, got: {error}; delete {self.folder}: it is made again"
@@ -283,7 +296,7 @@ def _photo_file(file_name: str, entry: Entry | FrameFailure) -> tuple[str, int |
     if isinstance(entry, Entry):
         return file_name, *entry
     if entry.reason is FailureReason.TIMED_OUT:
-        raise InputError(f"{file_name}: must be readable, got no answer in time; run again when it is")
+        raise InputError(f"{file_name}: must be readable, the read timed out; run again once it is")
     return file_name, None, None  # decoding finds out why
 
 

@@ -127,7 +127,7 @@ class Recipe(Strict):
     ) -> Manifest:
         """The manifest of a bundle with these networks and files."""
         return Manifest(
-            format_version=1,
+            format_version=2,
             name=self.name,
             description=self.description,
             demo=demo,

@@ -139,8 +139,21 @@ def test_what_hangs_is_a_failure_and_the_rest_is_read(hanging: MemoryStorage) ->
     assert storage.entry("0.jpg") == FrameFailure("0.jpg", FailureReason.TIMED_OUT)
     assert storage.read("good.jpg") == b"photo"
     assert storage.entry("good.jpg") == Entry(5, 0)
-    [good, bad] = storage.entries(["good.jpg", "0.jpg"])
-    assert [good, bad] == [FrameFailure(name, FailureReason.TIMED_OUT) for name in ("good.jpg", "0.jpg")]
+
+
+def test_a_slow_storage_has_its_time_for_each_entry_and_one_that_hangs_is_left(hanging: MemoryStorage) -> None:
+    asked: list[str] = []
+
+    class Counting(MemoryStorage):
+        def entry(self, name: str) -> Entry | FrameFailure:
+            asked.append(name)
+            return hanging.entry(name)
+
+    storage = TimedStorage(Counting({}), ReadTimeout(0.05))
+    names = ["good.jpg", "0.jpg", "good.jpg", "1.jpg"]
+    found = storage.entries(names)
+    assert found == [Entry(5, 0), *(FrameFailure(name, FailureReason.TIMED_OUT) for name in names[1:])]
+    assert asked == ["good.jpg", "0.jpg"] * 2  # together, then one by one until the first that hangs
 
 
 def test_where_nothing_comes_back_reading_ends(hanging: MemoryStorage) -> None:

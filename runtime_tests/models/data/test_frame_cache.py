@@ -137,6 +137,21 @@ def test_another_data_set_with_the_same_names_is_another_one(
     assert frame.crc == cache.entry(other.seq_id).frames[0].crc
 
 
+def test_frames_of_another_data_set_are_never_taken_for_those_that_were_prepared(
+    cache: FrameCache, sequences: list[Sequence], season: Path, tmp_path: Path
+) -> None:
+    """Another training fills the same cache with other photos under the same names."""
+    [one, other, *_] = [replace(sequence, images=sequence.images[:1]) for sequence in whole(sequences, season, 3)]
+    prepare(cache, [one], season)
+    path = tmp_path / "elsewhere" / one.images[0].file_name
+    path.parent.mkdir(parents=True)
+    shutil.copy2(season / other.images[0].file_name, path)
+    with FrameCache(tmp_path, KEY) as another:
+        prepare(another, [one], tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="another run replaced them"):
+        cache.entry(one.seq_id)
+
+
 def test_photos_that_come_later_are_decoded_then(tmp_path: Path, sequences: list[Sequence], season: Path) -> None:
     [sequence, *_] = whole(sequences, season, 3)
     (tmp_path / "data").mkdir()
@@ -337,7 +352,7 @@ def test_a_mount_that_does_not_answer_stops_the_preparation_before_anything_is_d
     counting = CountingDecoder()
     with (
         FrameCache(tmp_path, KEY) as cache,
-        pytest.raises(InputError, match="got no answer in time; run again") as error,
+        pytest.raises(InputError, match="the read timed out; run again") as error,
     ):
         cache.prepare(sequences, TimedStorage(memory, ReadTimeout(0.2)), counting.decoder, 2, ignore_progress, never)
     assert error.value.exit_code == 3
