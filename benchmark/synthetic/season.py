@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache, partial
 from itertools import groupby
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,8 @@ def _side_by_side(
     """Draw in processes; the number of sequences of each group when it is done."""
     context = multiprocessing.get_context("spawn")
     waiting: set[Future[int]] = set()
-    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_begin_to_draw) as pool:
+    stop = context.Event()
+    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_begin_to_draw, initargs=(stop,)) as pool:
         try:
             for bursts in groups:
                 waiting.add(pool.submit(draw, bursts))
@@ -202,11 +204,14 @@ def _side_by_side(
                     yield from (one.result() for one in done)
             yield from (one.result() for one in waiting)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # stopped, it draws nothing more
+            stop.set()  # a process ends with the burst that it is drawing
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _draw_bursts(folder: Path, options: SeasonOptions, bursts: tuple[DrawnBurst, ...]) -> int:
     for burst in bursts:
+        if any(stop.is_set() for stop in _STOP):
+            break
         for frame, photo in enumerate(draw_burst(burst, options)):
             path = folder / burst.file_name(frame)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,6 +230,11 @@ def _damaged(data: bytes, damage: Damage | None, seed: int) -> bytes | None:
     return {Damage.NO_PHOTO: b"this is no photo", Damage.EMPTY: b"", Damage.MISSING: None}[damage]
 
 
-def _begin_to_draw() -> None:
+_STOP: list[Event] = []
+"""In a process that draws: set where the season is no longer wanted."""
+
+
+def _begin_to_draw(stop: Event) -> None:
+    _STOP.append(stop)
     exit_with_parent()
     cv2.setNumThreads(1)
