@@ -50,7 +50,11 @@ def hashes(folder: Path) -> dict[str, str]:
 )
 def test_nothing_goes_on_drawing_when_it_was_stopped(number: signal.Signals, code: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hakuna", "synth", "season", "--sequences", "5000", "--workers", "2"]
-    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True) as program:
+    # Where the tests themselves run in the background of a shell, SIGINT is ignored, and children inherit that.
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    program = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, earlier)
+    with program:
         try:
             wait_until(lambda: any(tmp_path.rglob("*.JPG")))
             workers = [int(pid) for pid in Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()]
