@@ -74,7 +74,8 @@ def test_memory_descriptors_and_threads_do_not_grow_with_the_sequences(
 @pytest.mark.timing
 @pytest.mark.parametrize("n_sequences", [SHORT, pytest.param(LONG, marks=pytest.mark.faults)])
 def test_a_leaking_run_would_be_seen(n_sequences: int, second_bundle: Bundle, tmp_path: Path, figures: Figures) -> None:
-    leaked = 3 * MOST_GROWTH[n_sequences]
+    # Memory that is freed late in a short run hides up to some 80 kB a sequence of it.
+    leaked = (6 if n_sequences == SHORT else 3) * MOST_GROWTH[n_sequences]
     write_small_season(tmp_path / "data", n_sequences)
     measured = growth(samples_of_a_run(tmp_path / "data", second_bundle.folder, tmp_path / "out", leaked))
     figures["leak: positive control"] = {
