@@ -19,7 +19,7 @@ from runtime_tests.test_command import megabytes_above_an_empty_run
 
 MOST_MEGABYTES = 2000
 """Above an empty run, for a million rows."""
-SHORT, LONG = 320, 10_000
+SHORT, LONG = 640, 10_000
 MOST_GROWTH = {SHORT: 32_768, LONG: 1024}
 """Bytes a sequence by number of sequences. The allocators' noise of some megabytes is spread over the sequences."""
 
@@ -74,8 +74,7 @@ def test_memory_descriptors_and_threads_do_not_grow_with_the_sequences(
 @pytest.mark.timing
 @pytest.mark.parametrize("n_sequences", [SHORT, pytest.param(LONG, marks=pytest.mark.faults)])
 def test_a_leaking_run_would_be_seen(n_sequences: int, second_bundle: Bundle, tmp_path: Path, figures: Figures) -> None:
-    # Memory that is freed late in a short run hides up to some 80 kB a sequence of it.
-    leaked = (6 if n_sequences == SHORT else 3) * MOST_GROWTH[n_sequences]
+    leaked = 3 * MOST_GROWTH[n_sequences]
     write_small_season(tmp_path / "data", n_sequences)
     measured = growth(samples_of_a_run(tmp_path / "data", second_bundle.folder, tmp_path / "out", leaked))
     figures["leak: positive control"] = {
