@@ -18,7 +18,7 @@ import pytest
 
 from benchmark.cli.app import PANELS
 from inference.bundle.reader import Bundle
-from runtime_tests.running import HAKUNA, copy_of, environment, hakuna_here
+from runtime_tests.running import HAKUNA, copy_of, environment, hakuna, hakuna_here
 from runtime_tests.tables import rows_of
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*[34]\d")
@@ -158,6 +158,14 @@ def test_in_a_pipe_the_last_event_has_the_exit_code(season: Path, quick_bundle: 
     assert failed.returncode == 3
     assert json.loads(event)["exit_code"] == 3
     assert message == f"hakuna: {json.loads(event)['error']}"
+    failed = hakuna_here(*words, HAKUNA_WORKERS="many")
+    *_, event, message = failed.stderr.splitlines()
+    assert failed.returncode == json.loads(event)["exit_code"] == 2
+    assert message == f"hakuna: {json.loads(event)['error']}"
+    late = hakuna(*words, "--shard", "1/2", "--budget", "0.001s")
+    event = json.loads(late.stderr.splitlines()[-1])
+    assert late.returncode == 6
+    assert (event["event"], event["exit_code"]) == ("failed", 6)
     shard = hakuna_here(*words, "--shard", "1/2")
     event = json.loads(shard.stderr.splitlines()[-1])
     assert (event["event"], event["exit_code"], event["status"]) == ("complete", 0, "shard complete")

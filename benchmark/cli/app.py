@@ -104,6 +104,10 @@ def main() -> None:
                 "--workers, a smaller --batch-size or more memory"
             ) from error
     except HakunaError as error:
+        if "structlog" in sys.modules:  # else no log was begun
+            from inference.settings.logs import log_failure
+
+            log_failure(error.exit_code, str(error), error.hint)
         with suppress(OSError):  # the reader may be gone; the exit code still reports the error
             typer.echo(f"hakuna: {error}", err=True)
             if error.hint:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.rehearsal.docker_runner import run_in_docker, why_no_docker
-from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, Verdict, run_entry
+from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, Verdict, report_on, run_entry
 from benchmark.sandbox.bubblewrap import why_no_bubblewrap
 from benchmark.sandbox.contract import Runner
 from benchmark.sandbox.sandbox import in_bubblewrap, in_process, scratch_folder
@@ -23,6 +23,7 @@ from inference.core.files import atomic_csv, files_below, os_errors, output_erro
 from inference.dataset.label_tables import Table, read_labels, read_submission
 from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, csv_rows, read_metadata, read_submission_format
 from inference.outputs.submission import SUBMISSION_NAME
+from inference.process.lock import locked
 from inference.storage.local import LocalFolder
 from models.bundling.pack import member
 
@@ -63,17 +64,21 @@ def rehearse(
     if (entry.out / REPORT_NAME).exists():  # an earlier rehearsal's submission must not stand beside this one's verdict
         with output_errors(entry.out):
             (entry.out / SUBMISSION_NAME).unlink(missing_ok=True)
-    with _as_archive(entry, labels, scratch, signals) as whole:
-        if smoke is None:
-            report = run(whole)
-        else:
-            with _few_sequences(whole, smoke or entry.contract.smoke.sequences, scratch, signals) as (few, n):
-                report = run(few)
-            figures: dict[str, Any] = {"smoke_sequences": n, "smoke_seconds": report.seconds}
-            if report.verdict is Verdict.VALID:
-                report = replace(run(replace(whole, started=time.monotonic())), **figures)
+    try:
+        with _as_archive(entry, labels, scratch, signals) as whole:
+            if smoke is None:
+                report = run(whole)
             else:
-                report = replace(report, message=f"smoke run on {n} sequences: {report.message}", **figures)
+                with _few_sequences(whole, smoke or entry.contract.smoke.sequences, scratch, signals) as (few, n):
+                    report = run(few)
+                figures: dict[str, Any] = {"smoke_sequences": n, "smoke_seconds": report.seconds}
+                if report.verdict is Verdict.VALID:
+                    report = replace(run(replace(whole, started=time.monotonic())), **figures)
+                else:
+                    report = replace(report, message=f"smoke run on {n} sequences: {report.message}", **figures)
+    except InvalidEntryError as error:  # of a folder
+        with locked(entry.out):
+            report = report_on(entry, error)
     if truth and report.verdict is Verdict.VALID:
         report = replace(report, log_loss=score(read_submission(entry.out / SUBMISSION_NAME), truth).log_loss)
     write_json(report.as_json(), entry.out / REPORT_NAME)

@@ -45,7 +45,8 @@ def surroundings() -> dict[str, Any]:
     """Python, packages with their versions, cores and bytes of memory that a program has here, in the words of `rehearsal.json`."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = MEMORY_LIMIT.read_text(encoding="ascii").strip() if MEMORY_LIMIT.exists() else ""
-    found = {one.name.replace("_", "-").lower(): one.version for one in distributions(path=site.getsitepackages())}
+    whole = [one for one in distributions(path=site.getsitepackages()) if "Name" in one.metadata]
+    found = {one.name.replace("_", "-").lower(): one.version for one in whole}
     packages = {name: found[name] for name in sorted(found) if not _is_ours(name.replace("-", "_"))}
     return {
         "python": platform.python_version(),

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from inference.core.choices import LogFormat
-from inference.core.errors import HakunaError
 from inference.process.progress import Progress, RunState, process_start
 from inference.process.signals import graceful_shutdown
 from inference.settings.verbosity import Verbosity, verbosity
@@ -28,23 +27,16 @@ class Session:
 def session(log_format: LogFormat | None = None, *, shows_log: bool = False) -> Iterator[Session]:
     """Start the log; SIGTERM and SIGINT stop the work and save progress. A budget counts from the process's start.
 
-    `shows_log`: the log is the output of the command, on a terminal too. Programs get errors with their exit code.
+    `shows_log`: the log is the output of the command, on a terminal too.
     """
     from inference.settings.logs import configure_logging
     from inference.settings.settings import load_settings
 
+    configure_logging(log_format or LogFormat.AUTO)  # for wrong settings
     is_human = configure_logging(load_settings(log_format=log_format).log_format, shows_log=shows_log)
     state = RunState(started=process_start())
     with graceful_shutdown(state):
-        try:
-            yield Session(state, is_human)
-        except HakunaError as error:
-            if not is_human:
-                import structlog
-
-                hint = {"hint": error.hint} if error.hint else {}
-                structlog.get_logger().error("failed", exit_code=error.exit_code, error=str(error), **hint)
-            raise
+        yield Session(state, is_human)
 
 
 def progress_for(is_human: bool, phase: Callable[[], str]) -> AbstractContextManager[Progress]:

@@ -46,10 +46,10 @@ def watchdog(state: RunState, at_seconds: float, action: Callable[[], int]) -> I
         try:
             code = action()
         except HakunaError as error:
-            log_with_timeout(log.error, "deadline", error=str(error))
             code = error.exit_code
+            log_with_timeout(log.error, "failed", exit_code=code, error=str(error))
         except BaseException:  # noqa: BLE001  # logged; the process ends anyway
-            log_with_timeout(log.error, "deadline", traceback=traceback.format_exc())
+            log_with_timeout(log.error, "failed", exit_code=code, traceback=traceback.format_exc())
         finally:
             # A full pipe that nobody reads must not keep the process from ending.
             log_with_timeout(_flush)

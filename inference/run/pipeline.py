@@ -147,12 +147,12 @@ def _within_budget(context: RunContext, budget: float) -> Iterator[RunContext]:
 
 
 def _end_now(context: RunContext, budget: float) -> int:
-    """At the deadline, make the best submission so far the final one. Returns the exit code."""
+    """At the deadline, make the best submission so far the final one. Returns the exit code. Raises DegradedError for a shard."""
     state = context.state
     if context.provisional is None:
-        over = "time budget: exhausted before the shard was complete; its records are kept, run again to resume"
-        log_with_timeout(log.error, over)
-        return DegradedError.exit_code
+        raise DegradedError(
+            "time budget: exhausted before the shard was complete; its records are kept, run again to resume"
+        )
     n_finished = context.provisional.make_final()
     if context.records_path.exists():
         # A separate name: the run may be writing its failures at this moment.

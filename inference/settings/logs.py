@@ -46,6 +46,13 @@ def configure_logging(log_format: str, *, shows_log: bool = False) -> bool:
     return human
 
 
+def log_failure(exit_code: int, error: str, hint: str = "") -> None:
+    """Log the event `failed`, the last one of a process, if this process has a log and it is for programs."""
+    if isinstance(structlog.get_config()["processors"][-1], structlog.processors.JSONRenderer):
+        facts = {"exit_code": exit_code, "error": error} | ({"hint": hint} if hint else {})
+        structlog.get_logger().error("failed", **facts)
+
+
 def _sentence(_: Any, __: str, event: structlog.typing.EventDict, *, coloured: bool) -> str:
     """`warning: frames resized to the first frame's size (count 3)`."""
     level, text = event.pop("level"), event.pop("event")

@@ -260,20 +260,22 @@ def test_links_in_a_folder_are_refused_by_name_and_not_followed(tmp_path: Path) 
     assert "entry.zip, member 'link': it must not be a link" in content["message"]
 
 
-def test_a_folder_that_is_no_entry_is_refused_before_it_is_read(data: Path, tmp_path: Path) -> None:
-    arguments = ("--data", data, "--out", tmp_path / "out", "--runner", "process")
+@pytest.mark.usefixtures("data")
+def test_a_folder_that_is_no_entry_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    def refused(folder: Path) -> str:
+        code, content, _, _ = rehearse(tmp_path, folder)
+        assert (code, content["verdict"], content["exit_code"]) == (12, "archive or submission invalid", 12)
+        assert content["program_seconds"] is None
+        return str(content["message"])
+
     (tmp_path / "empty").mkdir()
-    result = hakuna_here("rehearse", tmp_path / "empty", *arguments)
-    assert (result.returncode, "empty: must have a file main.py at its root" in result.stderr) == (12, True)
+    assert "empty: must have a file main.py at its root" in refused(tmp_path / "empty")
     folder = entry_folder(tmp_path / "entry")
     (folder / "Data").mkdir()
-    result = hakuna_here("rehearse", folder, *arguments)
-    assert (result.returncode, "Data: must not be there, as the contract has" in result.stderr) == (12, True)
+    assert "Data: must not be there, as the contract has" in refused(folder)
     (folder / "Data").rename(folder / os.fsdecode(b"caf\xe9"))
     (folder / os.fsdecode(b"caf\xe9") / "x").touch()
-    result = hakuna_here("rehearse", folder, *arguments)
-    assert (result.returncode, "its name must be UTF-8" in result.stderr) == (12, True)
-    assert not (tmp_path / "out").exists()
+    assert "its name must be UTF-8" in refused(folder)
 
 
 def test_what_is_not_there_is_no_invalid_archive(data: Path, tmp_path: Path) -> None:
