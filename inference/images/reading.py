@@ -20,7 +20,8 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_FRAMING_BYTES = 12
 """Length, type and checksum around a chunk's content."""
 PNG_HEADER_BYTES = 13
-SCAN_MARKER = b"\xff\xda"
+SCAN_MARKER, END_MARKER = b"\xff\xda", b"\xff\xd9"
+"""Of a JPEG. Pixels never hold them: a byte 0xFF of theirs is followed by 0."""
 
 
 def read_image_file(storage: PhotoStorage, name: str) -> bytes | FrameFailure:
@@ -56,6 +57,14 @@ def refuse_header(data: bytes) -> FailureReason | None:
     # Counting marker bytes cannot miss a scan, but can count bytes that are not a scan.
     has_marker = data.startswith(jpeg.JPEG_MAGIC) and data.count(SCAN_MARKER) > most_scans
     return FailureReason.TOO_MANY_SCANS if has_marker and jpeg.count_scans(data) > most_scans else None
+
+
+def is_cut_short(data: bytes) -> bool:
+    """Whether a JPEG or PNG lacks its end marker, as after an interrupted copy. Decoders complete it with grey."""
+    if data.startswith(jpeg.JPEG_MAGIC):
+        pixels = (start for marker, start, _ in jpeg.segments(data) if marker == jpeg.START_OF_SCAN)
+        return data.rfind(END_MARKER, next(pixels, len(data))) < 0
+    return all(chunk_type != b"IEND" for chunk_type, _, _ in _png_chunks(data))
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

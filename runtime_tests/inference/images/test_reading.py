@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from inference.core.sequences import FailureReason, FrameFailure
-from inference.images.reading import MAX_PIXELS, MAX_SEGMENTS, MAX_SIDE, read_image_file, refuse_header
+from inference.images.reading import MAX_PIXELS, MAX_SEGMENTS, MAX_SIDE, is_cut_short, read_image_file, refuse_header
 from inference.storage.local import LocalFolder
 from runtime_tests.memory_storage import MemoryStorage
 
@@ -48,6 +48,16 @@ def test_headers_that_announce_too_much_are_refused() -> None:
     assert refuse_header(bytes(flat)) is FailureReason.TOO_MANY_PIXELS
     scans = b"\xff\xda\x00\x02" * 300
     assert refuse_header(jpeg()[:-2] + scans + jpeg()[-2:]) is FailureReason.TOO_MANY_SCANS
+
+
+def test_a_photo_without_its_end_is_cut_short_wherever_that_happened() -> None:
+    thumbnail = b"\xff\xe1" + (len(jpeg()) + 2).to_bytes(2, "big") + jpeg()
+    for photo in (jpeg(), jpeg()[:2] + thumbnail + jpeg()[2:], png()):
+        assert not is_cut_short(photo)
+        assert not is_cut_short(photo + bytes(4096)), "cameras pad files"
+        start = 8 if photo.startswith(b"\x89PNG") else 2
+        for n_bytes in range(start, len(photo) - 4):
+            assert is_cut_short(photo[:n_bytes]), n_bytes
 
 
 def test_what_is_no_scan_is_not_counted_as_one() -> None:
