@@ -109,8 +109,9 @@ format: $(DEV)  ## Format the code
 
 docs: commands site  ## Make the page of commands and the site of all pages in build/site
 
-commands: $(DEV)  ## Make the page of commands from the command line itself
+commands: $(DEV)  ## Make the page of commands from the command line itself; the schemas of a run's files and their tables
 	$(BIN)/python -m typer benchmark.cli.app utils docs --name hakuna --title Commands | tr -d '\b' > docs/reference/commands.md
+	PYTHONPATH=. $(BIN)/python docs/schemas.py
 
 site: $(DOCS)  ## Make the site in build/site; a warning, such as a dead link, fails it
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --doctree-dir build/doctrees docs build/site

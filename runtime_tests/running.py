@@ -23,6 +23,7 @@ from inference.process.lock import locked
 from inference.process.progress import Progress
 from inference.run.context import ExecutorFactory
 from inference.run.pipeline import predict
+from runtime_tests.schemas import assert_valid
 
 HAKUNA = Path(command.__file__)
 """The program of this checkout."""
@@ -107,11 +108,13 @@ def run_job(
     on_progress: Progress | None = None,
     executor_for: ExecutorFactory = local_executor,
 ) -> dict[str, Any]:
-    """A job in this process; returns `run.json`."""
+    """A job in this process, whose files fit their schemas; returns `run.json`."""
     with locked(out) as output:
-        return predict(
+        report = predict(
             job, output, options or RunOptions(n_workers=2), on_progress or ignore_progress, executor_for=executor_for
         )
+    assert_valid(out)
+    return report
 
 
 def copy_of(prediction: Path, out: Path) -> Path:

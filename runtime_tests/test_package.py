@@ -137,6 +137,7 @@ def test_the_wheel_runs_the_demo_elsewhere(tmp_path: Path) -> None:
         "hakuna.py", "hakuna-stubs", "inference", "models", "benchmark", f"hakuna_runtime-{PROJECT['version']}.dist-info",
     }  # fmt: skip
     assert not (installed / "benchmark" / "results").exists()
+    assert (installed / "inference" / "schemas" / "run.schema.json").exists()
     result = subprocess.run(
         [sys.executable, "-m", "hakuna", "demo", "--out", "demo", "--sequences", "6"],
         cwd=tmp_path,

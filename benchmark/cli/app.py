@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from benchmark.cli import doctor, rehearse, report, score, synth
 from benchmark.cli.bench import app as bench
 from benchmark.cli.bench import study
-from inference.cli import export, metadata, predict
+from inference.cli import export, metadata, predict, verify
 from inference.cli.options import add_command
 from inference.core.errors import HakunaError, OutOfMemoryError, OutputError
 from inference.settings.environment import set_library_defaults
@@ -28,7 +28,7 @@ PANELS = {
     "Evaluate": (score.score, report.report, synth.synth, synth.demo),
     "Competition": (bundle.pack, rehearse.rehearse),
     "Models": (train.train, stack.stack),
-    "Operate": (doctor.doctor, rehearse.entrypoint, rehearse.health),
+    "Operate": (verify.verify, doctor.doctor, rehearse.entrypoint, rehearse.health),
 }
 
 

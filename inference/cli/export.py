@@ -26,9 +26,7 @@ def export(
         Path | None,
         typer.Option(help="TOML file with facts that photos cannot show; required for camtrap-dp. Default: none."),
     ] = None,
-    records: Annotated[
-        Path | None, typer.Option(help="Folder of the run's records, for a run made by `hakuna restack`; default: RUN.")
-    ] = None,
+    records: options.Records = None,
     force: options.Force = False,
 ) -> None:
     """Write the results of a run in a format of other programs: MegaDetector 1.6, Camtrap DP 1.0.2, or a long CSV.

@@ -24,6 +24,9 @@ from inference.settings.verbosity import Verbosity, set_verbosity
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder with the photos and the CSV files.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a finished run.")]
+Records = Annotated[
+    Path | None, typer.Option(help="Folder of the run's records, for a run made by `hakuna restack`; default: RUN.")
+]
 Bundle = Annotated[Path, typer.Option(help="Model bundle (`hakuna bundle import` makes one).")]
 Out = Annotated[Path, typer.Option(help="Output folder.")]
 Metadata = Annotated[Path | None, typer.Option(help="Metadata; default DATA/test_metadata.csv.")]

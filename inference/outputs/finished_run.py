@@ -16,7 +16,7 @@ from inference.outputs.run_file import RUN_REPORT_NAME, read_run_file
 from inference.outputs.run_report import COMPLETE, OUT_OF_TIME
 from inference.outputs.submission import FAILURES_COLUMNS, FAILURES_NAME, PARTIAL_NAME, SUBMISSION_NAME
 from inference.process.progress import STATUS_NAME
-from inference.records.jsonl import read_header, read_records
+from inference.records.jsonl import all_in_place, read_header, read_records
 from inference.records.schema import RECORDS_NAME
 
 RUN_FILES = (RECORDS_NAME, SUBMISSION_NAME, PARTIAL_NAME, FAILURES_NAME, RUN_REPORT_NAME, STATUS_NAME)
@@ -77,17 +77,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
     Raises InputError if one is missing or damaged, or differs from its hash in `run.json`: a run is writing the folder,
     was killed while writing it, or the file was edited. Raises CheckpointError if `run.json` itself is damaged.
     """
-    check_folder(folder, InputError, "the output folder of a finished run", "`hakuna predict` makes one")
-    check_run_files(folder, InputError)
-    run_path = folder / RUN_REPORT_NAME
-    try:
-        run = read_run_file(folder)
-    except OSError as error:
-        raise InputError(f"{run_path}: must be there, as `hakuna predict` leaves it, got: {error.strerror}") from error
-    except ValueError as error:
-        raise CheckpointError(
-            f"{run_path}: must be as `hakuna predict` leaves it, got: {error}", hint=f"{WRITTEN_AGAIN} rewrites it"
-        ) from error
+    run = read_run_report(folder)
     digests = run.get("files", {})
     failures_path = folder / FAILURES_NAME
     nothing_done = run.get("status") == OUT_OF_TIME and not failures_path.exists()
@@ -104,6 +94,21 @@ def read_finished_run(folder: Path) -> FinishedRun:
     return FinishedRun(folder, predictions, failures, run)
 
 
+def read_run_report(folder: Path) -> dict[str, Any]:
+    """Read `run.json` alone, with the same errors."""
+    check_folder(folder, InputError, "the output folder of a finished run", "`hakuna predict` makes one")
+    check_run_files(folder, InputError)
+    path = folder / RUN_REPORT_NAME
+    try:
+        return read_run_file(folder)
+    except OSError as error:
+        raise InputError(f"{path}: must be there, as `hakuna predict` leaves it, got: {error.strerror}") from error
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: must be as `hakuna predict` leaves it, got: {error}", hint=f"{WRITTEN_AGAIN} rewrites it"
+        ) from error
+
+
 def unprocessed_sequences(run: FinishedRun, records_folder: Path | None = None) -> frozenset[str]:
     """Sequences without any photo that a network processed: their rows are the priors.
 
@@ -116,10 +121,20 @@ def unprocessed_sequences(run: FinishedRun, records_folder: Path | None = None) 
     if status == COMPLETE and counts.get("sequences_with_priors") == 0:
         return frozenset()
     everything = frozenset(run.predictions.seq_ids)
-    n_finished = counts.get("sequences_finished") if status == OUT_OF_TIME else None
+    return everything - {seq_id for seq_id, is_processed in records_of(run, records_folder) if is_processed}
+
+
+def records_of(run: FinishedRun, records_folder: Path | None = None, *, strict: bool = False) -> list[tuple[str, bool]]:
+    """Sequence, and whether a network processed it, of every record behind the submission.
+
+    Raises the errors of `unprocessed_sequences`. If `strict`, they are checked as far as the submission needs them.
+    """
+    # The deadline may come between a record and its row: only the first `n_finished` rows are final, in the same order.
+    is_short = run.run.get("status") == OUT_OF_TIME
+    n_finished = run.run.get("counts", {}).get("sequences_finished") if is_short else None
     path = (records_folder or run.folder) / RECORDS_NAME
     if n_finished == 0:
-        return everything
+        return []
     if not path.exists():
         raise RecordsElsewhereError(
             f"{path}: must be there to show which sequences were processed and which have only priors; if the run was "
@@ -128,18 +143,19 @@ def unprocessed_sequences(run: FinishedRun, records_folder: Path | None = None) 
     header = read_header(path)
     if header.fingerprint != run.run.get("fingerprint", header.fingerprint):
         raise RecordsElsewhereError(f"{path}: must be the records that {run.folder} was made of, got others")
-    # The deadline may come between a record and its row: only the first `n_finished` rows are final, in the same order.
     expected = run.predictions.seq_ids[:n_finished]
+    found = read_records(path, header, strict=strict)
+    if strict and not is_short:
+        found = all_in_place(found, header, str(path))
     records = [
-        (record.seq_id, record.n_frames > 0 and record.effort < Effort.PRIORS)
-        for record in islice(read_records(path, header), n_finished)
+        (record.seq_id, record.n_frames > 0 and record.effort < Effort.PRIORS) for record in islice(found, n_finished)
     ]
     if tuple(seq_id for seq_id, _ in records) != expected:
         raise CheckpointError(
             f"{path}: must be the {len(expected)} records that {run.folder} was made of, in the order of its "
             f"{SUBMISSION_NAME}, got others"
         )
-    return everything - {seq_id for seq_id, is_processed in records if is_processed}
+    return records
 
 
 def _read_failures(path: Path) -> dict[str, str]:

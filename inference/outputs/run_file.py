@@ -1,74 +1,242 @@
-"""The keys of `run.json` that our programs read back. Types are checked because people edit files."""
+"""The fields of `run.json` and `status.json`, from which `make commands` makes their JSON Schemas and tables; the readers.
+
+Types are checked because people edit files.
+"""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, TypeAdapter, ValidationError
 
+from inference.core.choices import Precision
 from inference.core.config_files import first_problem
 from inference.core.files import read_json
 
 RUN_REPORT_NAME = "run.json"
+Count = NonNegativeInt
 Positive = Annotated[FiniteFloat, Field(gt=0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def absent(description: str | None = None) -> Any:
+    """Default of a field that not every run has; null is refused."""
+    return Field(default_factory=dict, description=description)
 
 
 class _Part(BaseModel):
-    """Other keys are allowed. Keys with a default may be absent: not every run writes them."""
+    """Other keys are allowed."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
-
-
-class _Bundle(_Part):
-    name: str
-    demo: bool
-    id: str = ""
+    model_config = ConfigDict(strict=True)
 
 
-class _Counts(_Part):
-    sequences: NonNegativeInt = 0
-    sequences_finished: NonNegativeInt = 0
-    sequences_with_priors: NonNegativeInt = 0
-    sequences_by_effort: dict[str, NonNegativeInt] = {}
-    sequences_by_label: dict[str, NonNegativeInt] = {}
-    sequences_to_check: NonNegativeInt = 0
-    failed_photos: dict[str, NonNegativeInt] | NonNegativeInt = 0
+class Bundle(_Part):
+    """The model bundle."""
+
+    id: Sha256 = Field(description="SHA-256 of its manifest.")
+    name: str = Field(description="Its name.")
+    demo: bool = Field(description="Whether it is a demo, which allows no conclusions.")
 
 
-class _Versions(_Part):
-    hakuna: str
+class NetworkPrecision(_Part):
+    """The precision of the networks, and the comparison of mixed precision with float32, if it was made."""
+
+    asked: Precision = Field(description="As given.")
+    used: Precision = Field(description="As the networks ran.")
+    reason: str = absent("Why mixed precision was not compared.")
+    relative_loss_increase: FiniteFloat = absent("`mean_kl` / `mean_entropy`.")
+    n_sequences: Count = absent("Sequences that were compared.")
+    mean_kl: FiniteFloat = absent("Expected increase of the log loss.")
+    mean_entropy: FiniteFloat = absent("Expected log loss in float32.")
+    bound: FiniteFloat = absent("Largest accepted `relative_loss_increase`.")
+    n_repeated: Count = absent("Calls of a network that half precision could not hold.")
 
 
-class _Budget(_Part):
-    seconds: Positive
-    used_seconds: FiniteFloat
+class Versions(_Part):
+    """Versions of the program, of Python, and of the libraries whose numbers count."""
+
+    hakuna: str = Field(description="Hakuna Runtime.")
+    python: str = Field(description="Python.")
 
 
-class _Overlap(_Part):
-    workers: NonNegativeInt
-    bottleneck: str
+class Counts(_Part):
+    """Counts of the run."""
+
+    sequences: Count = Field(description="All sequences; of a shard, its own.")
+    sequences_with_priors: Count = Field(
+        description="Sequences whose row is the usual share of each class, because no photo was seen."
+    )
+
+
+class ShortCounts(Counts):
+    """Counts of the run."""
+
+    failed_photos: Count = Field(description="Photos that could not be used.")
+    calls_repeated_in_float32: Count = Field(description="Calls of a network that half precision could not hold.")
+
+
+class OutOfTimeCounts(ShortCounts):
+    """Counts of the run."""
+
+    sequences_finished: Count = Field(description="Rows of the submission, from the top, that are final.")
+
+
+class FullCounts(Counts):
+    """Counts of the run."""
+
+    frames: Count = Field(description="Photos that the networks saw.")
+    sequences_without_usable_photos: Count = Field(description="Of those with priors: their photos could not be used.")
+    sequences_without_datetime: Count = Field(description="Sequences with photos, none of which has a time.")
+    sequences_by_effort: dict[str, Count] = Field(description="Degraded sequences by degree of degradation.")
+    sequences_in_mixed_precision_for_lack_of_time: Count = Field(
+        description="Sequences for which mixed precision was turned on to save time."
+    )
+    frames_resized: Count = Field(description="Frames whose size differed from the first of their burst.")
+    failed_photos: dict[str, Count] = Field(description="Photos that could not be used, by reason.")
+    sequences_by_label: dict[str, Count] = Field(description="Sequences by their likeliest label.")
+    sequences_to_check: Count = Field(
+        description="Sequences whose likeliest label has less than 0.5, or that no network processed."
+    )
+    sequences_without_metadata: Count = absent("Sequences of the submission format that the metadata lacks.")
+    sequences_not_in_format: Count = absent("Sequences of the metadata that the submission format lacks.")
+    duplicate_metadata_rows: Count = absent("Rows of the metadata that repeat an earlier one.")
+    unreadable_datetimes: Count = absent("Cells of the metadata that are not a datetime.")
+    datetimes_without_time: Count = absent("Cells of the metadata that are a date alone.")
+    calls_repeated_in_float32: Count = absent("Calls of a network that half precision could not hold.")
+
+
+class ProbeDifferences(_Part):
+    """Only where records of other processors were mixed."""
+
+    sequences: Count = Field(description="Sequences whose networks answered fixed noise otherwise.")
+    largest: FiniteFloat = Field(description="Largest difference of the answers.")
+
+
+class Neighbours(_Part):
+    """Only with a recipe that uses them."""
+
+    used: bool = Field(description="False if too few sequences have neighbours.")
+    coverage_by_window: tuple[FiniteFloat, ...] = Field(description="Share of sequences with a neighbour, by window.")
+    sequences_without_camera_or_moment: Count = Field(description="Sequences that cannot have neighbours.")
+
+
+class Budget(_Part):
+    """Only with `--budget`."""
+
+    seconds: Positive = Field(description="The time limit.")
+    used_seconds: FiniteFloat = Field(description="Seconds used in the end.")
+
+
+class Overlap(_Part):
+    """How much of the decoding ran in parallel with the networks."""
+
+    workers: Count = Field(description="Threads that decode.")
+    networks_waited_seconds: FiniteFloat = Field(description="Seconds that the networks waited for photos.")
+    each_worker_waited_seconds: FiniteFloat = Field(description="Seconds that each thread waited for the networks.")
+    bottleneck: Literal["networks", "photos"] = Field(description="Which of them the other waited for.")
+
+
+class Files(_Part):
+    """Hashes of the outputs."""
+
+    submission: Sha256 = Field(alias="submission.csv", description="SHA-256 of the submission.")
+
+
+class AllFiles(Files):
+    """Hashes of the outputs."""
+
+    failures: Sha256 = Field(alias="failures.csv", description="SHA-256 of the list of failed photos.")
+
+
+class Shard(_Part):
+    """The part of the sequences."""
+
+    first: Count = Field(description="Index of its first sequence among all.")
+    sequences: Count = Field(description="Number of its sequences.")
+    of: Count = Field(description="Number of all sequences.")
 
 
 class _Run(_Part):
-    bundle: _Bundle
-    status: str = ""
-    fingerprint: dict[str, str] = {}
-    versions: _Versions = _Versions(hakuna="")
-    counts: _Counts = _Counts()
-    degraded: bool = False
-    budget: _Budget = _Budget(seconds=1, used_seconds=0)
-    seconds: dict[str, FiniteFloat] = {}
-    overlap: _Overlap = _Overlap(workers=0, bottleneck="")
-    sequences_per_second: FiniteFloat = 0
-    sequences_kept_from_earlier_run: NonNegativeInt = 0
-    files: dict[str, str] = {}
+    format_version: Literal[2] = Field(description="Version of this format.")
+    status: str
+    warning: str = absent("`demo model: not for conclusions`, where the bundle is a demo.")
+    bundle: Bundle
+    counts: Counts
+    probe_differences: ProbeDifferences = absent()
+    degraded: bool = Field(description="Whether any sequence got less than the full ensemble.")
+
+
+class OutOfTimeRun(_Run):
+    """The budget ended before every sequence had its record."""
+
+    status: Literal["out of time"] = Field(description="How the run ended.")
+    counts: OutOfTimeCounts
+    stage: str = Field(description="The stage at that moment.")
+    budget: Budget
+    files: Files
+
+
+class _Finished(_Run):
+    fingerprint: dict[str, str] = Field(description="Everything that the records depend on, each under its name.")
+    seconds: dict[str, FiniteFloat] = Field(
+        description="`elapsed`, and the time of each stage. Stages marked `all workers` add up the threads."
+    )
+    sequences_kept_from_earlier_run: Count = Field(description="Sequences whose record an interrupted run had left.")
+
+
+class CompleteShard(_Finished):
+    """A part for `hakuna merge`."""
+
+    status: Literal["shard complete"] = Field(description="How the run ended.")
+    shard: Shard
+    counts: ShortCounts
+
+
+class CompleteRun(_Finished):
+    """Every sequence has its record."""
+
+    status: Literal["complete"] = Field(description="How the run ended.")
+    precision: NetworkPrecision
+    versions: Versions
+    counts: FullCounts
+    neighbours: Neighbours = absent()
+    budget: Budget = absent()
+    overlap: Overlap = absent()
+    sequences_per_second: FiniteFloat = Field(description="Of the sequences that this run predicted.")
+    files: AllFiles
+
+
+class Status(_Part):
+    """The progress of a run."""
+
+    format_version: Literal[1] = Field(description="Version of this format.")
+    stage: str = Field(description="Such as `photos to records`; at the end `complete`, `interrupted` or `failed`.")
+    done: Count = Field(description="Sequences that have their record.")
+    total: Count = Field(description="All sequences; of a shard, its own.")
+    kept_from_earlier_run: Count = Field(description="Of those done.")
+    sequences_per_second: FiniteFloat = Field(description="Of this process.")
+    eta_seconds: Count | None = Field(description="Seconds to the end; null before the first sequence.")
+    elapsed_seconds: FiniteFloat = Field(description="Of this process.")
+    failed_photos: Count = Field(description="Photos that could not be used so far.")
+    degraded_sequences: Count = Field(description="Sequences with less than the full ensemble so far.")
+
+
+RUN: TypeAdapter[CompleteRun | OutOfTimeRun | CompleteShard] = TypeAdapter(
+    Annotated[CompleteRun | OutOfTimeRun | CompleteShard, Field(discriminator="status")]
+)
+STATUS = TypeAdapter(Status)
 
 
 def read_run_file(folder: Path) -> dict[str, Any]:
     """The content of `run.json`. Raises OSError if it cannot be read, ValueError if it is invalid."""
+    return read_checked(folder / RUN_REPORT_NAME, RUN)
+
+
+def read_checked(path: Path, fields: TypeAdapter[Any]) -> dict[str, Any]:
+    """The content of a JSON file with these fields. Raises OSError if it cannot be read, ValueError if it is invalid."""
     try:
-        content: dict[str, Any] = read_json(folder / RUN_REPORT_NAME)
-        _Run.model_validate_json(json.dumps(content))
+        content: dict[str, Any] = read_json(path)
+        fields.validate_json(json.dumps(content))
     except ValidationError as error:
         raise ValueError(first_problem(error)) from error
     except RecursionError as error:

@@ -33,9 +33,7 @@ def locked(path: Path) -> Iterator[OutputFolder]:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(f"{path}: must not be in use, but another run writes to it") from error
+            _lock(descriptor, path, fcntl.LOCK_EX)
         except OSError as error:
             raise OutputError(f"{path}: must be on a file system with locks, got: {error.strerror or error}") from error
         try:
@@ -49,6 +47,24 @@ def locked(path: Path) -> Iterator[OutputFolder]:
             raise
     finally:
         os.close(descriptor)
+
+
+def check_unlocked(path: Path) -> None:
+    """Raise LockedError while a run writes to the folder. Where the file system has no locks, none does."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            _lock(descriptor, path, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path, kind: int) -> None:
+    """Raises LockedError, or OSError where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LockedError(f"{path}: must not be in use, but another run writes to it") from error
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

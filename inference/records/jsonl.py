@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from inference.bundle.passes import Effort
 from inference.core.config_files import first_problem
 from inference.core.errors import CheckpointError, OutputError, counted
 from inference.core.files import atomic_binary_writer, atomic_writer, os_errors, output_errors, regular_file
 from inference.core.labels import N_CLASSES
-from inference.core.sequences import FailureReason, FrameFailure, Probabilities
-from inference.records.schema import FORMAT_VERSION, Record, RecordsHeader
+from inference.core.sequences import FrameFailure, Probabilities
+from inference.records.schema import FORMAT_VERSION, Record, RecordLine, RecordsHeader
 
 FSYNC_SECONDS = 30.0
 """Longest time until records are forced to disk. A killed process loses none; a crashed machine may lose these."""
@@ -33,9 +32,8 @@ MAX_LINE_BYTES = 64 << 20
 """Longer than any record; a sparse file can claim a line of terabytes."""
 SEQ_IDS = "seq_ids"
 """In the fingerprint: SHA-256 of the `seq_id` of every record of the whole run, in order."""
-LARGEST_NUMBER = 2**53
-"""Above every count and time in a record; floats represent all smaller whole numbers exactly."""
 LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
+HEADER = TypeAdapter(RecordsHeader)
 RARE: dict[str, Any] = {one.name: one.default for one in fields(Record) if one.default is not MISSING}
 """Fields that a line omits when they have their usual value."""
 
@@ -93,32 +91,42 @@ class RecordWriter:
 def read_header(path: Path) -> RecordsHeader:
     """Read the header. Raises CheckpointError if the file does not hold records."""
     with _reading(path) as file:
-        content = content_of_line(file.readline(MAX_LINE_BYTES))
+        line = file.readline(MAX_LINE_BYTES)
+    content = content_of_line(line)
     wanted = f"{path}, line 1: must be the header of records of format {FORMAT_VERSION}"
-    found = content.pop("format_version", None) if content else None
-    if content is None or found != FORMAT_VERSION:
+    found = content.get("format_version") if content else None
+    if found != FORMAT_VERSION:
         remedy = f", got format {found}; `hakuna predict --restart` recomputes them" if found else ""
         raise CheckpointError(f"{wanted}{remedy}")
     try:
-        return RecordsHeader(**content)
+        return HEADER.validate_json(_text_of_line(line), strict=True)
     except ValidationError as error:
         raise CheckpointError(f"{wanted}, got: {first_problem(error)}") from error
 
 
-def read_records(path: Path, header: RecordsHeader, check: Callable[[], None] = lambda: None) -> Iterator[Record]:
+def read_records(
+    path: Path, header: RecordsHeader, check: Callable[[], None] = lambda: None, *, strict: bool = False
+) -> Iterator[Record]:
     """Read the complete records one by one; stop before the first incomplete or damaged one.
 
-    `check` is called for every record and raises to stop the reading.
+    `check` is called for every record and raises to stop the reading. If `strict`, a record that is incomplete or
+    damaged is a CheckpointError.
     """
     n_frame_outputs = sum(output.per_frame for output in header.outputs)
     n_sequence_outputs = len(header.outputs) - n_frame_outputs
     with _reading(path) as file:
         file.readline(MAX_LINE_BYTES)
-        while line := file.readline(MAX_LINE_BYTES):
-            content = content_of_line(line)
-            record = None if content is None else _record_from_json(content, n_frame_outputs, n_sequence_outputs)
-            if record is None:
-                return
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), start=2):
+            try:
+                record = _record_of_line(line, n_frame_outputs, n_sequence_outputs)
+            except ValueError as error:
+                if not strict:
+                    return
+                got = first_problem(error) if isinstance(error, ValidationError) else error
+                raise CheckpointError(
+                    f"{path}, line {number}: must be a complete record, got: {got}; the same "
+                    "`hakuna predict` recomputes it and the later ones"
+                ) from error
             check()
             yield record
 
@@ -184,13 +192,18 @@ def checked_line(content: dict[str, Any]) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def content_of_line(line: bytes) -> dict[str, Any] | None:
-    """Content of a line, or None if it is incomplete or damaged."""
+def _text_of_line(line: bytes) -> bytes:
+    """The JSON of a line. Raises ValueError if it is incomplete or damaged."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
-        return None
+        raise ValueError("a wrong checksum")
+    return text
+
+
+def content_of_line(line: bytes) -> dict[str, Any] | None:
+    """Content of a line, or None if it is incomplete or damaged."""
     try:
-        content = json.loads(text)
+        content = json.loads(_text_of_line(line))
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
@@ -211,35 +224,19 @@ def _record_to_json(record: Record) -> dict[str, Any]:
     return content | {name: value for name, value in rare.items() if value != RARE[name]}
 
 
-def _record_from_json(content: dict[str, Any], n_frame_outputs: int, n_sequence_outputs: int) -> Record | None:
-    """The record of a line with a valid checksum, or None if the content is not a valid record."""
-    try:
-        rare = {name: content.get(name, usual) for name, usual in RARE.items()}
-        record = Record(
-            seq_id=content["seq_id"],
-            frame_outputs=_unpack(content["frame_outputs"]).reshape(content["n_frames"], n_frame_outputs, N_CLASSES),
-            sequence_outputs=_unpack(content["sequence_outputs"]).reshape(
-                n_sequence_outputs * (content["n_frames"] > 1), N_CLASSES
-            ),
-            hour=content["hour"],
-            month=content["month"],
-            failures=tuple(
-                FrameFailure(file_name, FailureReason(reason), detail)
-                for file_name, reason, detail in content.get("failures", ())
-            ),
-            **rare | {"effort": Effort(rare["effort"])},
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
-    texts = (record.seq_id, record.site, *(text for one in record.failures for text in (one.file_name, one.detail)))
-    numbers = (record.n_resized, 0.0 if record.seconds is None else record.seconds)
-    is_sound = (
-        record.hour in range(24)
-        and record.month in range(1, 13)
-        and all(isinstance(text, str) for text in texts)
-        and all(isinstance(number, int | float) and abs(number) < LARGEST_NUMBER for number in numbers)
+def _record_of_line(line: bytes, n_frame_outputs: int, n_sequence_outputs: int) -> Record:
+    """The record of a line. Raises ValueError if it is incomplete or damaged, or its content is not a valid record."""
+    content = RecordLine.model_validate_json(_text_of_line(line))
+    shape = (n_sequence_outputs * (content.n_frames > 1), N_CLASSES)
+    return Record(
+        seq_id=content.seq_id,
+        frame_outputs=_unpack(content.frame_outputs).reshape(content.n_frames, n_frame_outputs, N_CLASSES),
+        sequence_outputs=_unpack(content.sequence_outputs).reshape(shape),
+        hour=content.hour,
+        month=content.month,
+        failures=tuple(FrameFailure(*failure) for failure in content.failures),
+        **{name: getattr(content, name) for name in RARE},
     )
-    return record if is_sound else None
 
 
 def _pack(values: Probabilities) -> str:

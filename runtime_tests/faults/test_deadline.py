@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from inference.core.labels import CLASS_PRIORS, LABELS
+from inference.outputs.verify import verify_run
 from inference.records.jsonl import read_header, read_records
 from runtime_tests.faults.commands import Season, predict, results
 from runtime_tests.faults.conftest import Figures
+from runtime_tests.schemas import assert_valid
 
 pytestmark = pytest.mark.timing
 N_SEQUENCES = 12
@@ -87,6 +89,8 @@ def test_hardly_any_time_means_priors_and_ends_with_6(quick: Season, tmp_path: P
     assert report["status"] == "out of time"
     assert report["degraded"] is True
     assert report["counts"]["sequences_with_priors"] == N_SEQUENCES
+    assert_valid(tmp_path)
+    assert verify_run(tmp_path)["status"] == "out of time"
     assert not (tmp_path / "submission.partial.csv").exists()
     figures["deadline, 10 s"] = {"budget_seconds": 10, "seconds": round(seconds, 1), "with_priors": N_SEQUENCES}
 

@@ -23,6 +23,7 @@ from inference.records.schema import PROBE, RecordsHeader
 from inference.run.merge import merge_records
 from inference.run.records_to_submission import records_to_submission
 from runtime_tests.running import copy_of, hakuna, hakuna_here, job_for, run_job
+from runtime_tests.schemas import assert_valid
 
 
 def shards_of(quick_prediction: Path, folder: Path, n_shards: int) -> list[Path]:
@@ -170,6 +171,7 @@ def test_shards_whose_networks_answer_otherwise_are_joined_on_request_only(
     merge_records([third, second, first], merged, allow_mixed_hardware=True)
     report = records_to_submission(merged, Estimator(quick_bundle), merged)
     assert report["probe_differences"] == {"sequences": 4, "largest": pytest.approx(2e-7, rel=1e-6)}
+    assert_valid(merged)
     assert (merged / "submission.csv").read_bytes() == (quick_prediction / "submission.csv").read_bytes()
     assert "probe_differences" not in json.loads((quick_prediction / "run.json").read_text())
 

@@ -278,14 +278,14 @@ def test_a_continued_run_reads_the_old_records_twice(
     lines = (quick_prediction / "records.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "records.jsonl").write_bytes(b"".join(lines[:9]))
     n_parsed = 0
-    parse = jsonl.content_of_line
+    parse = jsonl._text_of_line
 
-    def counted(line: bytes) -> dict[str, Any] | None:
+    def counted(line: bytes) -> bytes:
         nonlocal n_parsed
         n_parsed += b'"seq_id"' in line
         return parse(line)
 
-    monkeypatch.setattr(jsonl, "content_of_line", counted)
+    monkeypatch.setattr(jsonl, "_text_of_line", counted)
     run(season, quick_bundle, tmp_path)
     n_passes_of_phase_2 = 1 + bool(quick_bundle.manifest.ensemble.stacking.neighbours)  # type: ignore[union-attr]
     assert n_parsed == 8 + 12 * n_passes_of_phase_2

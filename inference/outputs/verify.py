@@ -1,0 +1,69 @@
+"""Checks every file of a finished run, and that they belong together."""
+
+from pathlib import Path
+from typing import Any
+
+from inference.core.errors import CheckpointError, InputError, counted
+from inference.outputs.finished_run import read_finished_run, read_run_report, records_of
+from inference.outputs.run_file import RUN_REPORT_NAME, STATUS, read_checked
+from inference.outputs.run_report import SHARD_COMPLETE
+from inference.process.lock import check_unlocked
+from inference.process.progress import STATUS_NAME
+from inference.records.jsonl import check_not_too_many, read_header, read_records
+from inference.records.schema import RECORDS_NAME
+
+ENDS = {"complete": "was complete", "interrupted": "was interrupted", "failed": "failed"}
+"""Last stages of runs that were not killed."""
+
+
+def verify_run(folder: Path, records_folder: Path | None = None) -> dict[str, Any]:
+    """Check fields, hashes, checksums, and the number and order of the records; returns the figures.
+
+    Raises LockedError while a run writes the folder, InputError if the run ended before it was finished, and the errors
+    of `read_finished_run` and `unprocessed_sequences`.
+    """
+    if folder.is_dir():
+        check_unlocked(folder)
+    status = _read_status(folder)
+    if status and not (folder / RUN_REPORT_NAME).exists():
+        end = ENDS.get(status["stage"], f"was killed or ran out of time in stage {status['stage']!r}")
+        raise InputError(
+            f"{folder / RUN_REPORT_NAME}: must be there, as a finished run leaves it, but the run {end}, with "
+            f"{status['done']:,} of {counted(status['total'], 'sequence')} done; the same `hakuna predict` finishes it"
+        )
+    report = read_run_report(folder)
+    if report["status"] == SHARD_COMPLETE:
+        n_sequences = n_records = _check_shard(folder, report)
+    else:
+        run = read_finished_run(folder)
+        n_sequences, n_records = len(run.predictions.seq_ids), len(records_of(run, records_folder, strict=True))
+    if (got := report["counts"]["sequences"]) != n_sequences:
+        raise CheckpointError(
+            f"{folder / RUN_REPORT_NAME}: counts.sequences must be that of the other files, {n_sequences:,}, got {got:,}"
+        )
+    files = [RUN_REPORT_NAME, *([STATUS_NAME] if status else []), *report.get("files", []), RECORDS_NAME]
+    return {"status": report["status"], "sequences": n_sequences, "records": n_records, "files": files}
+
+
+def _read_status(folder: Path) -> dict[str, Any] | None:
+    """The content of `status.json`, which `restack` and `merge` do not write."""
+    path = folder / STATUS_NAME
+    try:
+        return read_checked(path, STATUS) if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: must be as `hakuna predict` leaves it, got: {error}") from error
+
+
+def _check_shard(folder: Path, report: dict[str, Any]) -> int:
+    """The number of records, which are those of its header; only `hakuna merge` can check their order."""
+    path = folder / RECORDS_NAME
+    header = read_header(path)
+    shard = {"first": header.first, "sequences": header.n_sequences, "of": header.n_all}
+    if (header.fingerprint, shard) != (report["fingerprint"], report["shard"]):
+        raise CheckpointError(f"{path}: must be the records that {RUN_REPORT_NAME} describes, got others")
+    n_records = 0
+    for n_records, _ in enumerate(read_records(path, header, strict=True), start=1):
+        check_not_too_many(n_records, header, str(path))
+    if n_records < header.n_sequences:
+        raise CheckpointError(f"{path}: must have {counted(header.n_sequences, 'record')}, got {n_records:,}")
+    return n_records
