@@ -13,6 +13,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from inference.core.choices import Preset
 from inference.core.sequences import ImageSize, Pixels
 from inference.images.jpeg import JPEG_MAGIC, without_metadata
+from inference.images.reading import refuse_size
 
 # Truncated files are completed with grey, as in the published program.
 ImageFile.LOAD_TRUNCATED_IMAGES = True
@@ -108,6 +109,9 @@ def _load_rgb(data: bytes) -> Image.Image:
 def _open_rgb(data: bytes) -> Image.Image:
     try:
         with Image.open(_TimedBytes(data), formats=("JPEG", "PNG")) as image:
+            # Screening looks at the headers of sound files; in damaged ones Pillow may go by another.
+            if refused := refuse_size(ImageSize(image.height, image.width)):
+                raise DecodeError(f"{refused}: {image.width} x {image.height}")  # noqa: TRY301
             return image.convert("RGB")
     except (MemoryError, DecodeError):
         raise

@@ -12,6 +12,7 @@ from inference.core.choices import Preset
 from inference.core.sequences import ImageSize, Pixels
 from inference.images import decode_pillow
 from inference.images.jpeg import has_unknown_marker
+from inference.images.reading import refuse_size
 from inference.images.resample import resize_lanczos
 
 PLAIN_COLOUR_SPACES = frozenset({"YCbCr", "Gray"})
@@ -41,7 +42,7 @@ def decode_plain(data: bytes) -> Pixels | None:
 
 
 def plain_size(data: bytes) -> ImageSize | None:
-    """Size of a JPEG as written by cameras, from its header; None for other files and for those that Pillow rejects."""
+    """Size of a JPEG as written by cameras, from its header; None for other files and for those that Pillow or we reject."""
     try:
         height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
     except MemoryError:
@@ -50,4 +51,5 @@ def plain_size(data: bytes) -> ImageSize | None:
         return None
     if colour_space not in PLAIN_COLOUR_SPACES or has_unknown_marker(data):
         return None
-    return ImageSize(height, width)
+    size = ImageSize(height, width)
+    return None if refuse_size(size) else size

@@ -48,15 +48,19 @@ def refuse_header(data: bytes) -> FailureReason | None:
     if sum(1 for _ in islice(segments, MAX_SEGMENTS + 1)) > MAX_SEGMENTS:
         return FailureReason.TOO_MANY_SEGMENTS
     size = announced_size(data)
-    n_pixels = size.height * size.width
-    if n_pixels > MAX_PIXELS:
-        return FailureReason.TOO_MANY_PIXELS
-    if max(size) > MAX_SIDE:
-        return FailureReason.TOO_LONG
-    most_scans = min(MAX_SCANS, MAX_SCANNED_PIXELS // max(1, n_pixels))
+    if refused := refuse_size(size):
+        return refused
+    most_scans = min(MAX_SCANS, MAX_SCANNED_PIXELS // max(1, size.height * size.width))
     # Counting marker bytes cannot miss a scan, but can count bytes that are not a scan.
     has_marker = data.startswith(jpeg.JPEG_MAGIC) and data.count(SCAN_MARKER) > most_scans
     return FailureReason.TOO_MANY_SCANS if has_marker and jpeg.count_scans(data) > most_scans else None
+
+
+def refuse_size(size: ImageSize) -> FailureReason | None:
+    """Why an image of this size must not be decoded; None if it may."""
+    if size.height * size.width > MAX_PIXELS:
+        return FailureReason.TOO_MANY_PIXELS
+    return FailureReason.TOO_LONG if max(size) > MAX_SIDE else None
 
 
 def is_cut_short(data: bytes) -> bool:

@@ -23,8 +23,6 @@ EXPLAINED = {
 }
 """Files of `odd_jpegs/` of which we make something else than its INDEX.tsv, and why."""
 
-TOO_LARGE = (FailureReason.TOO_MANY_PIXELS, FailureReason.TOO_LONG)
-
 Outcomes = dict[str, dict[str, Outcome]]
 """By decoder, by file."""
 
@@ -55,12 +53,12 @@ def disagreements(outcomes: Outcomes) -> list[tuple[str, list[Outcome]]]:
 
 
 def lost_or_let_through(outcomes: Outcomes) -> list[tuple[str, Outcome, Outcome]]:
-    """Files that Pillow decodes within the limits and we do not, or that are over the limit and reach a decoder."""
+    """Files that Pillow decodes within the limits and we do not, or that are over the limit and are decoded."""
     found = []
     for name, ours in outcomes[DecoderName.PILLOW].items():
         plain = outcomes[PLAIN_PILLOW][name]
         lost = plain.status == USED and ours.status != USED
-        let_through = plain.status == OVER_THE_LIMIT and ours.status not in TOO_LARGE
+        let_through = plain.status == OVER_THE_LIMIT and ours.status == USED
         if lost or let_through:
             found.append((name, ours, plain))
     return found

@@ -6,17 +6,20 @@ import io
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from inference.core.choices import Preset
-from inference.core.sequences import FrameFailure, ImageSize
-from inference.images import decode_pillow
+from inference.core.sequences import FrameFailure, ImageSize, Pixels
+from inference.images import decode_pillow, decode_turbo
 from inference.images.decode_pillow import DecodeError, decode, quarter_size
 from inference.images.reading import read_image_file
 from inference.storage.local import LocalFolder
@@ -141,6 +144,51 @@ def test_too_little_memory_is_no_failure_of_a_photo(name: str, kind: str) -> Non
     result = subprocess.run(command, input=data, capture_output=True, check=False, timeout=60)
     assert (result.returncode, result.stdout) == (1, b"")
     assert b"MemoryError" in result.stderr.splitlines()[-1]
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+def header(width: int, height: int, bits: int = 8, colour: int = 0) -> bytes:
+    return chunk(b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([bits, colour, 0, 0, 0]))
+
+
+PIXELS = chunk(b"IDAT", zlib.compress(bytes(1000)))
+PARTS = (
+    header(500, 400),
+    header(500, 400, bits=3),  # unknown: Pillow keeps the size, but no mode
+    header(8000, 8000),
+    header(100_000, 2),
+    PIXELS,
+    chunk(b"fdAT", bytes(3)),
+    chunk(b"fdAT", bytes(4) + zlib.compress(bytes(1000))),
+    chunk(b"tEXt", b"a\0b"),
+    chunk(b"IEND", b""),
+)
+"""Of a PNG, in orders that no standard allows."""
+
+
+@pytest.mark.parametrize("decoder", [decode, decode_turbo.decode])
+def test_whatever_the_order_of_its_headers_a_file_over_the_limits_is_not_decoded(
+    decoder: Callable[[bytes, Preset], Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[int, int]] = []
+
+    def convert(image: Image.Image, mode: str) -> Image.Image:
+        opened.append(image.size)
+        return Image.new(mode, (500, 400))
+
+    monkeypatch.setattr(PngImageFile, "convert", convert)
+    rng, n_refused = Random(5), 0  # noqa: S311  # a fixed seed
+    for _ in range(400):
+        data = b"\x89PNG\r\n\x1a\n" + b"".join(rng.choices(PARTS, k=6)) + PIXELS
+        try:
+            decoder(data, Preset.QUARTER)
+        except DecodeError as error:
+            n_refused += "too many pixels: 8000 x 8000" in str(error) or "a side is too long: 100000 x 2" in str(error)
+    assert n_refused > 20
+    assert set(opened) == {(500, 400)}
 
 
 def test_a_file_that_takes_too_long_is_a_decode_error(monkeypatch: pytest.MonkeyPatch) -> None:
