@@ -18,7 +18,7 @@ BENCH_OLD := build/baseline
 # Settings of today, which the code of another day may not know and would refuse.
 NO_SETTINGS = $(addprefix -u ,$(shell env | sed -n 's/^\(HAKUNA_[A-Z_]*\)=.*/\1/p'))
 
-.PHONY: help install demo test test-e2e test-all test-timing test-faults test-container test-slow faults ablation-mini bench bench-side-by-side test-tools check format docs commands site pictures lock lock-check audit sbom package image release-check clean
+.PHONY: help install demo test test-e2e test-all test-timing test-faults test-container test-slow faults ablation-mini bench bench-side-by-side test-tools check format docs commands site pictures examples lock lock-check audit sbom package image release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -118,6 +118,9 @@ site: $(DOCS)  ## Make the site in build/site; a warning, such as a dead link, f
 
 pictures: $(DEV) demo  ## Make the pictures of the pages from the demo (needs Chromium: make test-tools)
 	PYTHONPATH=. $(BIN)/python docs/pictures.py demo
+
+examples: $(DEV)  ## Renew the outputs on the page of examples (2 minutes)
+	PYTHONPATH=. $(BIN)/python docs/examples.py
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 PROJECT := $(COMPILE) pyproject.toml --group build

@@ -7,10 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, TextIO
 from unittest import mock
 
 import hakuna as command
@@ -60,8 +61,27 @@ def hakuna_here(*arguments: object, **variables: str) -> subprocess.CompletedPro
 
     Libraries are imported already. A time budget would count from the beginning of the tests.
     """
+    out, err = io.StringIO(), io.StringIO()
     words = ["hakuna", *map(str, arguments)]
-    out, err, code = io.StringIO(), io.StringIO(), 0
+    return subprocess.CompletedProcess(words, _run_here(words, variables, out, err), out.getvalue(), err.getvalue())
+
+
+def printed_here(*arguments: object, **variables: str) -> str:
+    """The same with both streams in one, in their order, and with the lines of libraries and of child processes."""
+    with TemporaryFile("w+", buffering=1, encoding="utf-8") as both:
+        with ExitStack() as restored:
+            for descriptor in (1, 2):
+                before = os.dup(descriptor)
+                restored.callback(os.close, before)
+                restored.callback(os.dup2, before, descriptor)
+                os.dup2(both.fileno(), descriptor)
+            _run_here(["hakuna", *map(str, arguments)], variables, both, both)
+        both.seek(0)
+        return both.read()
+
+
+def _run_here(words: list[str], variables: dict[str, str], out: TextIO, err: TextIO) -> int:
+    """The exit code."""
     with (
         mock.patch.object(sys, "argv", words),
         mock.patch.dict(os.environ, variables),
@@ -71,8 +91,8 @@ def hakuna_here(*arguments: object, **variables: str) -> subprocess.CompletedPro
         try:
             command.main()
         except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
 
 
 def job_for(data: Path, bundle: Bundle, *, flip_tta: bool = True) -> Job:

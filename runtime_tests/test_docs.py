@@ -36,16 +36,14 @@ from models.spec.contract import CONTRACTS_FOLDER, Contract, load_contract
 from models.spec.kinds import DEFAULT_SCHEDULES, NetworkKind
 from models.spec.recipe import Recipe, load_recipe
 from models.spec.schedule import load_schedule
+from runtime_tests.examples import BLOCK, DOCS, ROOT, blocks, save_files
 from runtime_tests.running import environment
 from runtime_tests.tools import require
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("**/*.md")])
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 MADE_WITH_THE_FIGURES = {ROOT / "benchmark" / "results" / "index.html"}
 """`hakuna bench page` makes it, whenever figures are committed."""
-BLOCK = re.compile(r"^( *)```([^\n]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 REASON = re.compile(r"<!-- (?:not run: .+|run by (?P<test>[\w/.]+).*) -->\s*$")
 """Above a block that this file does not run: why not, or the test that runs it."""
 OUTPUT = "text"
@@ -55,22 +53,12 @@ PROGRAMS = ("awk", "docker", "hakuna", "make", "pip", "pytest", "python", ".")
 RUN = (
     *(f"tutorials/{name}" for name in ("card-to-report", "first-model", "first-entry")),
     *(f"how-to/{name}" for name in ("camtrap-dp", "contracts", "score", "several-machines")),
-    *(f"reference/{name}" for name in ("bundles", "python")),
+    *(f"reference/{name}" for name in ("bundles", "examples", "python")),
 )
-"""Pages whose `sh` and `python` blocks a test below runs. Other pages may repeat their lines."""
+"""Pages whose `sh` and `python` blocks a test below or test_examples.py runs. Other pages may repeat their lines."""
 FOLDERS = "benchmark|container|docs|inference|models|requirements|runtime_tests"
 PATH_IN_TEXT = re.compile(rf"`((?:{FOLDERS})/[\w./*-]+|[A-Z_]+\.md|Makefile|Dockerfile|docker-compose\.yml|\.ci/run)`")
 """What a page names as a file of the project."""
-
-
-def blocks(page: Path) -> list[tuple[str, str, str]]:
-    """Language, content and the text above of every block of a page."""
-    text = page.read_text(encoding="utf-8")
-    return [
-        (language, re.sub(f"^{indent}", "", block, flags=re.MULTILINE), text[: match.start()])
-        for match in BLOCK.finditer(text)
-        for indent, language, block in [match.groups()]
-    ]
 
 
 def prose(page: Path) -> str:
@@ -125,7 +113,7 @@ def test_every_command_is_run_or_has_a_reason_why_not(page: Path) -> None:
             reason = REASON.search(above)
             assert reason, f"{where}: must have a comment above it that states why it is not run, or by which test"
             assert reason["test"] is None or (ROOT / reason["test"]).exists(), f"{where}: {reason['test']}"
-        elif language == "python" and page.stem != "first-entry":
+        elif language == "python" and page.stem not in ("first-entry", "examples"):
             assert block in programs, f"{where}: must be on the page of Python"
         elif language != OUTPUT:
             assert not first_words & set(PROGRAMS), f"{where}: must be marked sh or console"
@@ -260,9 +248,8 @@ def run_page(page: str, desk: Path) -> list[str]:
     assert page in RUN
     printed = []
     variables = environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    for language, block, above in blocks(DOCS / f"{page}.md"):
-        if named := re.search(r"(?:Save this as|in a file) `([\w.]+)`[^`#]*$", above):
-            (desk / named[1]).write_text(block)
+    save_files(DOCS / f"{page}.md", desk)
+    for language, block, _ in blocks(DOCS / f"{page}.md"):
         for line in block.splitlines() if language == "sh" else ():
             result = subprocess.run(
                 shlex.split(line), cwd=desk, env=variables, capture_output=True, text=True, check=False, timeout=300

@@ -60,6 +60,7 @@ def figure_rows(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The rows of a table of figures: name and value."""
     for name, value in figures.items():
         shown = ", ".join(f"{key}: {one:,}" for key, one in value.items()) if isinstance(value, dict) else value
+        shown = ("no", "yes")[shown] if isinstance(shown, bool) else shown
         yield name.replace("_", " "), f"{shown:,}" if isinstance(shown, int) else str(shown)
 
 

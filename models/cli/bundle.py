@@ -30,9 +30,10 @@ def import_(
     loaded = load_recipe(recipe)
     check_absent("--out", out, force)
     from inference.settings.logs import configure_logging
+    from inference.settings.settings import load_settings
     from models.bundling.import_assets import import_assets
 
-    configure_logging("auto")
+    configure_logging(load_settings().log_format)
     with working("freezing and comparing the networks") as on_progress:
         bundle = import_assets(assets, loaded, out, force=force, on_progress=on_progress)
     say(f"bundle {bundle.manifest.name} {bundle.id[:12]} -> {out}")
@@ -60,9 +61,10 @@ def build(
     loaded = load_recipe(recipe)
     check_absent("--out", out, force)
     from inference.settings.logs import configure_logging
+    from inference.settings.settings import load_settings
     from models.bundling.build import build_bundle
 
-    configure_logging("auto")
+    configure_logging(load_settings().log_format)
     with working("freezing and comparing the networks") as on_progress:
         bundle = build_bundle(loaded, networks, stackers, out, force=force, on_progress=on_progress)
     say(f"bundle {bundle.manifest.name} {bundle.id[:12]} -> {out}")
