@@ -109,6 +109,7 @@ class ViewedSequence:
         View.FRAME: uint8 (F, H, W, 3). View.MEAN, View.BACKGROUND: float32 (H, W, 3); absent when F < 2.
     failures : the photos that could not be used
     n_resized : frames that were resized because their size differed from the first frame's
+    cut_short : files of the frames whose missing rest is grey
     """
 
     sequence: Sequence
@@ -116,3 +117,4 @@ class ViewedSequence:
     views: Mapping[ViewKey, npt.NDArray[np.uint8] | npt.NDArray[np.float32]]
     failures: tuple[FrameFailure, ...]
     n_resized: int
+    cut_short: tuple[str, ...] = ()

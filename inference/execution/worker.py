@@ -91,6 +91,7 @@ def _record(viewed: ViewedSequence, outputs: NetworkOutputs, effort: Effort) -> 
         month=month,
         failures=viewed.failures,
         n_resized=viewed.n_resized,
+        cut_short=viewed.cut_short,
         has_metadata=bool(viewed.sequence.images),
         effort=effort,
         site=site,

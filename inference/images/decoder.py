@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from inference.core.choices import GPU_DRIVER, REFERENCE_PIXELS, DecoderName, Preset
@@ -11,7 +11,7 @@ from inference.core.errors import UsageError
 from inference.core.sequences import FailureReason, FrameFailure, Pixels, Sequence
 from inference.images import decode_pillow, decode_turbo
 from inference.images.decode_pillow import DecodeError
-from inference.images.reading import read_image_file
+from inference.images.reading import is_cut_short, read_image_file
 from inference.storage.interface import PhotoStorage
 
 DALI_PHOTOS = 24
@@ -26,11 +26,13 @@ class DecodedSequence:
     Attributes
     ----------
     frames : uint8 (H, W, 3) each, RGB, 0-255, quarter size; sizes may differ
+    cut_short : files of the frames whose missing rest is grey
     """
 
     sequence: Sequence
     frames: list[Pixels]
     failures: tuple[FrameFailure, ...]
+    cut_short: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,21 +93,24 @@ def decode_sequences(
     names = [[image.file_name for image in sequence.images[:n_frames]] for sequence in sequences]
     files = [[read_image_file(storage, name) for name in of_one] for of_one in names]
     frames = iter(decoder.decode([data for of_one in files for data in of_one if isinstance(data, bytes)], preset))
-    return [
-        _decoded(sequence, [data if isinstance(data, FrameFailure) else next(frames) for data in of_one])
-        for sequence, of_one in zip(sequences, files, strict=True)
-    ]
+    return [_decoded(sequence, of_one, frames) for sequence, of_one in zip(sequences, files, strict=True)]
 
 
-def _decoded(sequence: Sequence, photos: list[Pixels | DecodeError | FrameFailure]) -> DecodedSequence:
-    """Separate frames from failures."""
+def _decoded(
+    sequence: Sequence, files: list[bytes | FrameFailure], decoded: Iterator[Pixels | DecodeError]
+) -> DecodedSequence:
+    """Separate frames from failures; takes as many from `decoded` as there are files."""
     frames: list[Pixels] = []
     failures: list[FrameFailure] = []
-    for image, photo in zip(sequence.images, photos, strict=False):
-        if isinstance(photo, FrameFailure):
-            failures.append(photo)
-        elif isinstance(photo, DecodeError):
-            failures.append(FrameFailure(image.file_name, FailureReason.CANNOT_DECODE, str(photo)))
-        else:
-            frames.append(photo)
-    return DecodedSequence(sequence, frames, tuple(failures))
+    cut_short: list[str] = []
+    for image, data in zip(sequence.images, files, strict=False):
+        if isinstance(data, FrameFailure):
+            failures.append(data)
+            continue
+        frame = next(decoded)
+        if isinstance(frame, DecodeError):
+            failures.append(FrameFailure(image.file_name, FailureReason.CANNOT_DECODE, str(frame)))
+            continue
+        frames.append(frame)
+        cut_short += [image.file_name] if is_cut_short(data) else []
+    return DecodedSequence(sequence, frames, tuple(failures), tuple(cut_short))

@@ -28,6 +28,8 @@ COMPLETE, OUT_OF_TIME, SHARD_COMPLETE = "complete", "out of time", "shard comple
 """Status at the end of a run: every sequence has its record, the budget ended before that, or it was a shard."""
 CERTAIN = 0.5
 """Below this best probability a person should check a sequence."""
+MOST_NAMES = 3
+"""Most files that a warning names."""
 MOST_LABELS = 6
 """Most labels in the last lines."""
 LIBRARIES = ("numpy", "pillow", "opencv-python-headless", "lightgbm")
@@ -44,6 +46,9 @@ class RecordCounts:
     n_without_moment: int = 0
     """Sequences that have photos, none of which has a readable datetime."""
     n_resized: int = 0
+    n_cut_short: int = 0
+    cut_short: list[str] = field(default_factory=list)
+    """The first files of these."""
     n_mixed: int = 0
     probe_differences: Counter[float] = field(default_factory=Counter)
     """Sequences by the difference of their networks' answers to the probe, if any."""
@@ -67,6 +72,8 @@ class RecordCounts:
             self.n_unusable += record.n_frames == 0 and record.has_metadata and record.effort < Effort.PRIORS
             self.n_without_moment += record.seconds is None and record.has_metadata
             self.n_resized += record.n_resized
+            self.n_cut_short += len(record.cut_short)
+            self.cut_short += record.cut_short[: MOST_NAMES - len(self.cut_short)]
             self.n_mixed += record.is_mixed
             self.probe_differences.update([record.probe_difference] if record.probe_difference else [])
             self.failures.update(failure.reason for failure in record.failures)
@@ -112,6 +119,7 @@ def write(
             "sequences_by_effort": {one.label: n for one, n in sorted(counts.efforts.items())},
             "sequences_in_mixed_precision_for_lack_of_time": counts.n_mixed,
             "frames_resized": counts.n_resized,
+            "photos_cut_short": counts.n_cut_short,
             "failed_photos": {reason.value: n for reason, n in sorted(counts.failures.items())},
             "sequences_by_label": dict(sorted(counts.labels.items(), key=lambda one: (-one[1], one[0]))),
             "sequences_to_check": counts.n_to_check,

@@ -40,4 +40,4 @@ def make_viewed(decoded: DecodedSequence, keys: Collection[ViewKey]) -> ViewedSe
         return ViewedSequence(decoded.sequence, 0, {}, decoded.failures, 0)
     frames, n_resized = same_size(decoded.frames)
     views = make_views(black_out_strip(frames), keys)
-    return ViewedSequence(decoded.sequence, len(frames), views, decoded.failures, n_resized)
+    return ViewedSequence(decoded.sequence, len(frames), views, decoded.failures, n_resized, decoded.cut_short)

@@ -88,6 +88,7 @@ class Record:
     hour, month : 0-23, 1-12
     failures : photos that could not be used
     n_resized : frames whose size differed from the first one's
+    cut_short : files of the frames whose missing rest is grey
     effort : share of the ensemble that ran; skipped outputs are NaN
     is_mixed : whether mixed precision was turned on to save time
     site : its camera; "" if unknown
@@ -103,6 +104,7 @@ class Record:
     month: int
     failures: tuple[FrameFailure, ...]
     n_resized: int = 0
+    cut_short: tuple[str, ...] = ()
     has_metadata: bool = True
     effort: Effort = Effort.FULL
     is_mixed: bool = False
@@ -142,6 +144,8 @@ class RecordLine(BaseModel):
     """Photos that could not be used: file, reason, detail."""
     n_resized: Count = 0
     """Frames whose size differed from the first one's."""
+    cut_short: tuple[str, ...] = ()
+    """Files of the frames that lack their end, as after an interrupted copy; the missing part is grey."""
     has_metadata: bool = True
     """Whether the metadata has photos of the sequence."""
     effort: Effort = Effort.FULL

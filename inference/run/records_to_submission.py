@@ -122,6 +122,9 @@ def check_usable(path: Path, header: RecordsHeader, bundle: Bundle) -> None:
 def _log_counts(counts: RecordCounts, bundle: Bundle) -> None:
     if counts.failures:
         log.warning("photos that could not be used", **{reason.value: n for reason, n in counts.failures.items()})
+    if counts.n_cut_short:
+        missing = "photos without their end, as after an interrupted copy, are used with the missing part in grey"
+        log.warning(missing, count=counts.n_cut_short, files=", ".join(counts.cut_short))
     for count, message in (
         (counts.n_unusable, "sequences without a usable photo, get the priors"),
         (counts.n_without_moment, "sequences without a datetime, assumed noon in July"),

@@ -109,7 +109,7 @@ def written_records(path: Path) -> bytes:
     for n_frames in (2, 1):
         frames = random.uniform(0, 1, (n_frames, 1, len(LABELS))).astype(np.float32)
         sequence = random.uniform(0, 1, (n_frames - 1, len(LABELS))).astype(np.float32)
-        writer.append([Record(f"s{n_frames}", frames, sequence, 1, 2, (), 0, True)])
+        writer.append([Record(f"s{n_frames}", frames, sequence, 1, 2, ())])
     writer.close()
     return path.read_bytes()
 

@@ -48,6 +48,18 @@ def test_an_error_in_the_work_reaches_the_reader_and_threads_end() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
 
 
+@pytest.mark.parametrize("name", [DecoderName.PILLOW, DecoderName.FAST, DecoderName.DALI])
+def test_every_decoder_names_the_photos_that_were_cut_short(name: DecoderName, season: Path, tmp_path: Path) -> None:
+    whole = next(path.read_bytes() for path in sorted(season.rglob("*.JPG")) if path.stat().st_size > 9000)
+    files = {"whole.jpg": whole, "cut.jpg": whole[:5000], "lost.jpg": whole[:300]}
+    for file_name, data in files.items():
+        (tmp_path / file_name).write_bytes(data)
+    sequence = Sequence("a", tuple(Image(file_name, "") for file_name in files))
+    [decoded] = decode_sequences([sequence], LocalFolder(tmp_path), Preset.QUARTER, 3, find_decoder(name))
+    assert decoded.cut_short == ("cut.jpg",)
+    assert [failure.file_name for failure in decoded.failures] == ["lost.jpg"]
+
+
 def test_next_photos_move_up_but_a_fourth_never_moves_in(season: Path) -> None:
     photos = sorted(path.relative_to(season).as_posix() for path in season.glob("S1/*/*/*.JPG"))
     whole = [name for name in photos if (season / name).stat().st_size > 9000][:3]

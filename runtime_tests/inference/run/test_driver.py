@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from inference import api
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
 from inference.core.choices import Precision
@@ -16,6 +17,7 @@ from inference.dataset.metadata import OddDatetimes
 from inference.execution.executor import Block
 from inference.execution.job import RunOptions, Shard
 from inference.networks.precision_check import COMPARED_SEQUENCES
+from inference.records.jsonl import read_header, read_records
 from runtime_tests.running import job_for, run_job
 from runtime_tests.scripted_executor import FACTS, ScriptedExecutor
 
@@ -31,6 +33,26 @@ def test_blocks_are_cut_at_multiples_of_the_batch_size(
     starts = range(0, 12, batch_size)
     assert executor.requests == [(first, min(batch_size, 12 - first), *FULL) for first in starts]
     assert executor.is_closed
+
+
+def test_photos_without_their_end_are_counted_and_named(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    photos = sorted(path.relative_to(season).as_posix() for path in season.glob("S1/*/*/*.JPG"))
+    assert (season / photos[3]).stat().st_size == 9000, "cut by the fixture, which has no first photo any more"
+    for again in (False, True):  # from the photos, and from the records
+        with capture_logs() as logs:
+            if again:
+                api.restack(quick_prediction, quick_bundle.folder, tmp_path / "again")
+            else:
+                run_job(job_for(season, quick_bundle), tmp_path / "out", RunOptions())
+        [warning] = [one for one in logs if "without their end" in one["event"]]
+        assert (warning["log_level"], warning["count"], warning["files"]) == ("warning", 1, photos[3])
+    for out in (quick_prediction, tmp_path / "out", tmp_path / "again"):
+        assert json.loads((out / "run.json").read_text())["counts"]["photos_cut_short"] == 1
+    header = read_header(tmp_path / "out" / "records.jsonl")
+    records = read_records(tmp_path / "out" / "records.jsonl", header)
+    assert [name for record in records for name in record.cut_short] == [photos[3]]
 
 
 def test_a_run_that_is_resumed_asks_for_the_same_blocks(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
