@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 from inference.core.files import read_json
-from inference.process.progress import HEARTBEAT_SECONDS, STATUS_NAME
+from inference.process.progress import COMPLETE, FAILED, HEARTBEAT_SECONDS, INTERRUPTED, OUT_OF_TIME, STATUS_NAME
 
 MAX_AGE_SECONDS = 6 * HEARTBEAT_SECONDS
-ENDED_BADLY = {"failed": "has failed", "interrupted": "was interrupted"}
-COMPLETE = "complete"
+ENDED_BADLY = {FAILED: "has failed", INTERRUPTED: "was interrupted"}
+ENDED_WELL = (COMPLETE, OUT_OF_TIME)
 
 
 def _stage_of(status: dict[str, object]) -> str:
@@ -28,6 +28,8 @@ def why_unhealthy(folder: Path, now: float | None = None) -> str | None:
         return f"{path}: must be a readable heartbeat, got: {error}"
     if stage in ENDED_BADLY:
         return f"{path}: the run {ENDED_BADLY[stage]}"
-    if stage != COMPLETE and abs(age) > MAX_AGE_SECONDS:  # < 0: the clock was set back; the next beat has its time
+    if (
+        stage not in ENDED_WELL and abs(age) > MAX_AGE_SECONDS
+    ):  # < 0: the clock was set back; the next beat has its time
         return f"{path}: must be at most {MAX_AGE_SECONDS:g} s old, got {age:.0f} s in stage {stage!r}"
     return None

@@ -85,11 +85,9 @@ def predict(
     state.stage = "checking the input"
     with locked(Path(out)) as folder:
         job = make_job()
-        from inference.outputs.run_report import check_degraded
         from inference.run import pipeline
 
-        report = pipeline.predict(job, folder, options, on_progress, state)
-    return check_degraded(report, folder, strict=fail_if_degraded)
+        return pipeline.predict(job, folder, options, on_progress, state)
 
 
 def plan(

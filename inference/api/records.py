@@ -55,6 +55,7 @@ def merge(
     *,
     features: StrPath | None = None,
     allow_mixed_hardware: bool = False,
+    fail_if_degraded: bool = False,
     state: RunState | None = None,
 ) -> dict[str, Any]:
     """Join the records of shards and write the submission: byte-identical to an unsharded run.
@@ -65,7 +66,7 @@ def merge(
     bundle : folder of the model bundle that made them
     out : output folder of the whole run
     allow_mixed_hardware : join shards of different kinds of processor too, as in `predict`
-    features, state : as in `predict`
+    fail_if_degraded, features, state : as in `predict`
 
     Returns
     -------
@@ -89,16 +90,21 @@ def merge(
     state, folders = state or RunState(), [Path(one) for one in shards]
     for folder in folders:
         check_folder(folder, CheckpointError, WITH_RECORDS)
+    from inference.process.heartbeat import heartbeat
+    from inference.records.jsonl import read_header
+    from inference.records.schema import RECORDS_NAME
     from inference.run.merge import merge_records
 
-    with locked(Path(out)):
+    with locked(Path(out)) as folder:
         state.stage = "joining the records"
-        merge_records(folders, Path(out), state.check, allow_mixed_hardware=allow_mixed_hardware)
-        return _second_phase(out, bundle, out, features, state)
+        merge_records(folders, folder, state.check, allow_mixed_hardware=allow_mixed_hardware)
+        state.n_done = state.n_all = read_header(folder / RECORDS_NAME).n_all
+        with heartbeat(state, folder):
+            return _second_phase(out, bundle, out, features, state, strict=fail_if_degraded)
 
 
 def _second_phase(
-    records: StrPath, bundle: StrPath, out: StrPath, features: StrPath | None, state: RunState
+    records: StrPath, bundle: StrPath, out: StrPath, features: StrPath | None, state: RunState, *, strict: bool = False
 ) -> dict[str, Any]:
     opened = open_bundle(bundle)
     from inference.ensemble.estimator import Estimator
@@ -108,4 +114,8 @@ def _second_phase(
     state.stage = "records to submission"
     estimator, features_path = Estimator(opened), optional_path(features)
     report = records_to_submission(Path(records), estimator, Path(out), features_path, RunMetadata(state=state))
-    return check_degraded(report, Path(out))
+    counts = report["counts"]
+    state.n_failures, state.n_degraded = (
+        sum(counts[name].values()) for name in ("failed_photos", "sequences_by_effort")
+    )
+    return check_degraded(report, Path(out), strict=strict)

@@ -9,6 +9,14 @@ from inference.cli import options
 from inference.cli.printing import end_run, figure_rows, print_table, say, show_or_write
 from inference.cli.session import session
 
+FailIfDegraded = Annotated[
+    bool,
+    typer.Option(
+        "--fail-if-degraded",
+        help="Exit with 6 if a budget degraded any sequence, not only if all have only the priors.",
+    ),
+]
+
 
 def predict(
     photos: options.Data,
@@ -27,13 +35,7 @@ def predict(
     engine: options.Engine = None,
     precision: options.NetworkPrecision = None,
     budget: options.Budget = None,
-    fail_if_degraded: Annotated[
-        bool,
-        typer.Option(
-            "--fail-if-degraded",
-            help="Exit with 6 if the budget degraded any sequence, not only if all have only the priors.",
-        ),
-    ] = False,
+    fail_if_degraded: FailIfDegraded = False,
     max_failures: options.MaxFailures = None,
     read_timeout: options.ReadTimeout = None,
     shard: options.ShardOption = None,
@@ -128,6 +130,7 @@ def merge(
     out: options.Out,
     features: options.Features = None,
     allow_mixed_hardware: options.AllowMixedHardware = False,
+    fail_if_degraded: FailIfDegraded = False,
     log_format: options.Log = None,
 ) -> None:
     """Join the records of shards and write the submission: byte-identical to an unsharded run.
@@ -135,11 +138,10 @@ def merge(
     Examples:
         hakuna merge part1 part2 part3 --bundle bundles/third_place --out results
     """
+    given = {name: value for name, value in locals().items() if name != "log_format"}
     from inference import api
 
     with session(log_format) as run:
         with run.progress():
-            report = api.merge(
-                shards, bundle, out, features=features, allow_mixed_hardware=allow_mixed_hardware, state=run.state
-            )
+            report = api.merge(**given, state=run.state)
         end_run(report, out, run, ["report", out, "--out", "report.html"])

@@ -79,9 +79,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
     """
     run = read_run_report(folder)
     digests = run.get("files", {})
-    failures_path = folder / FAILURES_NAME
-    nothing_done = run.get("status") == OUT_OF_TIME and not failures_path.exists()
-    failures = {} if nothing_done else _read_failures(failures_path)
+    failures = _read_failures(folder / FAILURES_NAME)
     predictions = read_submission(folder / SUBMISSION_NAME)
     for path in (folder / name for name in (SUBMISSION_NAME, FAILURES_NAME) if name in digests):
         with os_errors(InputError, f"{path}: must be readable"):

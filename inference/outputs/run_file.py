@@ -16,6 +16,7 @@ from inference.core.files import read_json
 RUN_REPORT_NAME = "run.json"
 Count = NonNegativeInt
 Positive = Annotated[FiniteFloat, Field(gt=0)]
+BY_EFFORT = "Degraded sequences by degree of degradation."
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -75,6 +76,12 @@ class ShortCounts(Counts):
     calls_repeated_in_float32: Count = Field(description="Calls of a network that half precision could not hold.")
 
 
+class ShardCounts(ShortCounts):
+    """Counts of the run."""
+
+    sequences_by_effort: dict[str, Count] = Field(description=BY_EFFORT)
+
+
 class OutOfTimeCounts(ShortCounts):
     """Counts of the run."""
 
@@ -87,7 +94,7 @@ class FullCounts(Counts):
     frames: Count = Field(description="Photos that the networks saw.")
     sequences_without_usable_photos: Count = Field(description="Of those with priors: their photos could not be used.")
     sequences_without_datetime: Count = Field(description="Sequences with photos, none of which has a time.")
-    sequences_by_effort: dict[str, Count] = Field(description="Degraded sequences by degree of degradation.")
+    sequences_by_effort: dict[str, Count] = Field(description=BY_EFFORT)
     sequences_in_mixed_precision_for_lack_of_time: Count = Field(
         description="Sequences for which mixed precision was turned on to save time."
     )
@@ -141,11 +148,6 @@ class Files(_Part):
     """Hashes of the outputs."""
 
     submission: Sha256 = Field(alias="submission.csv", description="SHA-256 of the submission.")
-
-
-class AllFiles(Files):
-    """Hashes of the outputs."""
-
     failures: Sha256 = Field(alias="failures.csv", description="SHA-256 of the list of failed photos.")
 
 
@@ -190,7 +192,8 @@ class CompleteShard(_Finished):
 
     status: Literal["shard complete"] = Field(description="How the run ended.")
     shard: Shard
-    counts: ShortCounts
+    counts: ShardCounts
+    budget: Budget = absent()
 
 
 class CompleteRun(_Finished):
@@ -204,14 +207,17 @@ class CompleteRun(_Finished):
     budget: Budget = absent()
     overlap: Overlap = absent()
     sequences_per_second: FiniteFloat = Field(description="Of the sequences that this run predicted.")
-    files: AllFiles
+    files: Files
 
 
 class Status(_Part):
     """The progress of a run."""
 
     format_version: Literal[1] = Field(description="Version of this format.")
-    stage: str = Field(description="Such as `photos to records`; at the end `complete`, `interrupted` or `failed`.")
+    stage: str = Field(
+        description="Such as `loading the networks`, `photos to records`, `records to submission`. At the end `complete` "
+        "or, after a budget, `out of time`, both with exit code 0; `interrupted`; `failed`."
+    )
     done: Count = Field(description="Sequences that have their record.")
     total: Count = Field(description="All sequences; of a shard, its own.")
     kept_from_earlier_run: Count = Field(description="Of those done.")

@@ -10,10 +10,10 @@ from typing import Any
 from inference.bundle.manifest import DEMO_WARNING
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
-from inference.core.errors import DegradedError, counted
+from inference.core.errors import DegradedError, TooManyFailuresError, counted
 from inference.core.files import output_errors, sha256_of_file, sync_folder, write_json
 from inference.core.labels import LABELS
-from inference.core.sequences import FailureReason, Probabilities
+from inference.core.sequences import FailureReason, FrameFailure, Probabilities
 from inference.core.version import hakuna_version
 from inference.dataset.metadata import Plan
 from inference.ensemble.neighbourhood import Neighbourhood
@@ -53,6 +53,7 @@ class RecordCounts:
     probe_differences: Counter[float] = field(default_factory=Counter)
     """Sequences by the difference of their networks' answers to the probe, if any."""
     failures: Counter[FailureReason] = field(default_factory=Counter)
+    first_failure: FrameFailure | None = None
     efforts: Counter[Effort] = field(default_factory=Counter)
     """Sequences that got less than full effort."""
     labels: Counter[str] = field(default_factory=Counter)
@@ -77,7 +78,20 @@ class RecordCounts:
             self.n_mixed += record.is_mixed
             self.probe_differences.update([record.probe_difference] if record.probe_difference else [])
             self.failures.update(failure.reason for failure in record.failures)
+            self.first_failure = self.first_failure or next(iter(record.failures), None)
             self.efforts.update([record.effort] if record.effort else [])
+
+    def check_any_photo_was_used(self) -> None:
+        """Raise TooManyFailuresError if photos were read, and not one could be used: everything would be priors."""
+        if self.n_frames or self.efforts[Effort.PRIORS] or not (first := self.first_failure):
+            return
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in self.failures.most_common(MOST_NAMES))
+        detail = f": {first.detail}" if first.detail else ""
+        raise TooManyFailuresError(
+            f"photos: at least one must be usable, got none of {self.failures.total():,} ({reasons}), the first of them "
+            f"{first.file_name!r} ({first.reason}{detail}); records are kept, no submission is written",
+            hint="`hakuna predict --restart` rereads every photo",
+        )
 
 
 @dataclass(frozen=True)
@@ -146,11 +160,13 @@ def write_shard(out: Path, header: RecordsHeader, bundle: Bundle, run: RunMetada
         "counts": {
             "sequences": header.n_sequences,
             "sequences_with_priors": header.n_sequences - run.state.n_predicted,
+            "sequences_by_effort": dict(sorted(run.state.efforts.items())),
             "failed_photos": run.state.n_failures,
             "calls_repeated_in_float32": run.state.n_repeated,
         },
         **_probe_facts(run.state.probe_differences),
         "degraded": run.state.n_degraded > 0,
+        **({"budget": _budget_facts(run.budget, run.state)} if run.budget else {}),
         "seconds": {"elapsed": round(run.stopwatch.elapsed(), 3), **run.stopwatch.seconds()},
         "sequences_kept_from_earlier_run": run.state.n_kept,
     }
@@ -176,7 +192,7 @@ def write_out_of_time(
         "degraded": True,
         "stage": state.stage,
         "budget": _budget_facts(budget, state),
-        "files": {SUBMISSION_NAME: sha256_of_file(out / SUBMISSION_NAME)},
+        "files": {name: sha256_of_file(out / name) for name in (SUBMISSION_NAME, FAILURES_NAME)},
     }
     return _write(out, OUT_OF_TIME, bundle, facts)
 

@@ -8,11 +8,11 @@ from inference.outputs.finished_run import read_finished_run, read_run_report, r
 from inference.outputs.run_file import RUN_REPORT_NAME, STATUS, read_checked
 from inference.outputs.run_report import SHARD_COMPLETE
 from inference.process.lock import check_unlocked
-from inference.process.progress import STATUS_NAME
+from inference.process.progress import COMPLETE, FAILED, INTERRUPTED, OUT_OF_TIME, STATUS_NAME
 from inference.records.jsonl import check_not_too_many, read_header, read_records
 from inference.records.schema import RECORDS_NAME
 
-ENDS = {"complete": "was complete", "interrupted": "was interrupted", "failed": "failed"}
+ENDS = {COMPLETE: "was complete", OUT_OF_TIME: "ran out of time", INTERRUPTED: "was interrupted", FAILED: "failed"}
 """Last stages of runs that were not killed."""
 
 
@@ -26,7 +26,7 @@ def verify_run(folder: Path, records_folder: Path | None = None) -> dict[str, An
         check_unlocked(folder)
     status = _read_status(folder)
     if status and not (folder / RUN_REPORT_NAME).exists():
-        end = ENDS.get(status["stage"], f"was killed or ran out of time in stage {status['stage']!r}")
+        end = ENDS.get(status["stage"], f"was killed in stage {status['stage']!r}")
         raise InputError(
             f"{folder / RUN_REPORT_NAME}: must be there, as a finished run leaves it, but the run {end}, with "
             f"{status['done']:,} of {counted(status['total'], 'sequence')} done; the same `hakuna predict` finishes it"

@@ -1,7 +1,7 @@
 """`status.json`, rewritten every few seconds."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -9,14 +9,19 @@ import structlog
 from inference.core.errors import InterruptedRunError, OutputError
 from inference.core.files import write_json
 from inference.process.lock import OutputFolder
-from inference.process.progress import HEARTBEAT_SECONDS, STATUS_NAME, RunState
+from inference.process.progress import COMPLETE, FAILED, HEARTBEAT_SECONDS, INTERRUPTED, STATUS_NAME, RunState
 
 log = structlog.get_logger()
 
 
 @contextmanager
-def heartbeat(state: RunState, folder: OutputFolder, seconds: float = HEARTBEAT_SECONDS) -> Iterator[None]:
-    """Rewrite `status.json` every few seconds, whatever the run is doing; the last one shows how the run ended."""
+def heartbeat(
+    state: RunState, folder: OutputFolder, seconds: float = HEARTBEAT_SECONDS
+) -> Iterator[Callable[[str], None]]:
+    """Rewrite `status.json` every few seconds, whatever the run is doing; the last one shows how the run ended.
+
+    Yields a function that writes the last one, with this stage, for a thread that ends the process.
+    """
     stopped = threading.Event()
     path = folder / STATUS_NAME
 
@@ -34,16 +39,18 @@ def heartbeat(state: RunState, folder: OutputFolder, seconds: float = HEARTBEAT_
         while not stopped.wait(seconds):
             try_to_write()
 
+    def end(stage: str) -> None:
+        state.stage = stage
+        stopped.set()
+        thread.join()
+        try_to_write()
+
     write()
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:
-        yield
-        state.stage = "complete"
+        yield end
     except BaseException as error:
-        state.stage = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
+        end(INTERRUPTED if isinstance(error, InterruptedRunError) else FAILED)
         raise
-    finally:
-        stopped.set()
-        thread.join()
-        try_to_write()
+    end(COMPLETE)

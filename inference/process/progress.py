@@ -17,6 +17,8 @@ STATUS_NAME = "status.json"
 FORMAT_VERSION = 1
 HEARTBEAT_SECONDS = 10.0
 """Interval between two writes of `status.json`."""
+COMPLETE, OUT_OF_TIME, INTERRUPTED, FAILED = "complete", "out of time", "interrupted", "failed"
+"""The last stage of a run: the first two end with 0."""
 START_TIME_FIELD = 19
 """Index in /proc/PID/stat after the name of the program (proc(5): field 22 in total)."""
 
@@ -39,6 +41,7 @@ class RunState:
     n_kept : finished sequences whose record is from an earlier run
     n_failures : photos that could not be used
     n_degraded : sequences that got less than the bundle's full effort
+    efforts : of these the sequences that got less than the full ensemble, by degree of degradation
     n_predicted : sequences with a photo that networks processed; the others have the priors
     n_repeated : network calls that this process repeated in float32, because half precision could not hold the answers
     probe_differences : sequences by the difference of their networks' answers to the probe, if any
@@ -52,6 +55,7 @@ class RunState:
     n_kept: int = 0
     n_failures: int = 0
     n_degraded: int = 0
+    efforts: Counter[str] = field(default_factory=Counter)
     n_predicted: int = 0
     n_repeated: int = 0
     probe_differences: Counter[float] = field(default_factory=Counter)

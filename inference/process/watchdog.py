@@ -10,18 +10,24 @@ from contextlib import contextmanager
 import structlog
 
 from inference.core.errors import HakunaError
-from inference.process.progress import RunState
+from inference.process.progress import FAILED, OUT_OF_TIME, RunState
 
 log = structlog.get_logger()
 
-FLUSH_SECONDS = 0.1
+FLUSH_SECONDS, LAST_BEAT_SECONDS = 0.1, 1.0
+"""How long the end of the process waits for a line of the log, and for `status.json`."""
 
 
 def log_with_timeout(write: Callable[..., object], *what: str, **facts: object) -> None:
     """Log, but wait only briefly: a pipe that nobody reads fills up and then blocks forever."""
-    thread = threading.Thread(target=write, args=what, kwargs=facts, daemon=True)
+    _with_timeout(lambda: write(*what, **facts), FLUSH_SECONDS)
+
+
+def _with_timeout(action: Callable[[], object], seconds: float) -> None:
+    """Run the action, but wait only this long for its end."""
+    thread = threading.Thread(target=action, daemon=True)
     thread.start()
-    thread.join(FLUSH_SECONDS)
+    thread.join(seconds)
 
 
 def _flush() -> None:
@@ -31,10 +37,13 @@ def _flush() -> None:
 
 
 @contextmanager
-def watchdog(state: RunState, at_seconds: float, action: Callable[[], int]) -> Iterator[None]:
+def watchdog(
+    state: RunState, at_seconds: float, action: Callable[[], int], last_beat: Callable[[str], None]
+) -> Iterator[None]:
     """Unless the block ends first, run `action` at `at_seconds` after the start of the run, and end the process.
 
     This works whatever the run is doing, even if it hangs. `action` returns the exit code.
+    `last_beat` gets the last stage for `status.json`.
     """
     is_over = threading.Event()
 
@@ -51,6 +60,7 @@ def watchdog(state: RunState, at_seconds: float, action: Callable[[], int]) -> I
         except BaseException:  # noqa: BLE001  # logged; the process ends anyway
             log_with_timeout(log.error, "failed", exit_code=code, traceback=traceback.format_exc())
         finally:
+            _with_timeout(lambda: last_beat(FAILED if code else OUT_OF_TIME), LAST_BEAT_SECONDS)
             # A full pipe that nobody reads must not keep the process from ending.
             log_with_timeout(_flush)
             os._exit(code)

@@ -122,6 +122,7 @@ def _keep(context: RunContext, writer: RecordWriter, records: list[Record]) -> N
     state.n_done += len(records)
     state.n_failures += sum(len(record.failures) for record in records)
     state.n_degraded += sum(record.is_degraded for record in records)
+    state.efforts.update(record.effort.label for record in records if record.effort)
     state.n_predicted += sum(record.n_frames > 0 for record in records)
     state.probe_differences.update(record.probe_difference for record in records if record.probe_difference)
     if context.provisional:

@@ -1,6 +1,6 @@
 """The order of the stages: photos -> records (phase 1), records -> submission (phase 2)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
@@ -49,7 +49,8 @@ def predict(
 
     Existing records of the same job are kept; a finished run is verified and left unchanged. A shard leaves only
     records: `hakuna merge` makes the submission. With a budget this call may end the process just before the deadline,
-    with the best submission so far.
+    with the best submission so far. Raises DegradedError, with all files written, if only the priors are left, or, if
+    the options are strict, anything less than the full effort.
     """
     state, stopwatch = state or RunState(), Stopwatch()
     check_features_path(options.features_path, job.bundle.manifest)
@@ -66,7 +67,8 @@ def predict(
             log.info("already complete, verified, nothing changed", out=str(out), **figures)
             for sentence in filter(None, (report.get("warning"), run_report.shortfall(report))):
                 log.warning(sentence)
-            return report
+            with heartbeat(state, out):
+                return run_report.check_degraded(report, out, strict=options.strict)
     else:
         n_frames = job.bundle.manifest.n_frames
         witnesses = check_any_photo(job.plan.sequences, job.storage(options.read_timeout), n_frames, state.check)
@@ -84,17 +86,23 @@ def predict(
         report_progress,
         witnesses=witnesses,
     )
-    budget = options.budget
-    with heartbeat(state, out), _within_budget(context, budget) if budget else nullcontext(context) as context:
-        _log_job(context)
-        overlap = None if start.is_complete else _phase_1(context)
-        check_failures(job, options, state)
-        if job.is_shard:
-            return run_report.write_shard(out, read_header(context.records_path), job.bundle, context.metadata())
-        state.stage = "records to submission"
-        metadata = context.metadata(overlap)
-        report = records_to_submission(out, context.estimator, out, options.features_path, metadata)
-        (out / PARTIAL_NAME).unlink(missing_ok=True)  # possibly left by an earlier run with a budget
+    with heartbeat(state, out) as last_beat:
+        with _within_budget(context, options.budget, last_beat) if options.budget else nullcontext(context) as context:
+            report = _both_phases(context, start.is_complete)
+        return run_report.check_degraded(report, out, strict=options.strict)
+
+
+def _both_phases(context: RunContext, is_complete: bool) -> dict[str, Any]:
+    """Returns the content of `run.json`."""
+    job, options, out, state = context.job, context.options, context.out, context.state
+    _log_job(context)
+    overlap = None if is_complete else _phase_1(context)
+    check_failures(job, options, state)
+    if job.is_shard:
+        return run_report.write_shard(out, read_header(context.records_path), job.bundle, context.metadata())
+    state.stage = "records to submission"
+    report = records_to_submission(out, context.estimator, out, options.features_path, context.metadata(overlap))
+    (out / PARTIAL_NAME).unlink(missing_ok=True)  # possibly left by an earlier run with a budget
     return report
 
 
@@ -114,7 +122,7 @@ def _phase_1(context: RunContext) -> dict[str, Any]:
 
 
 @contextmanager
-def _within_budget(context: RunContext, budget: float) -> Iterator[RunContext]:
+def _within_budget(context: RunContext, budget: float, last_beat: Callable[[str], None]) -> Iterator[RunContext]:
     """Keep a submission that is complete from now on and becomes final at the deadline; yields the context with it.
 
     A run that fails leaves it in place, unless an older submission exists.
@@ -130,7 +138,7 @@ def _within_budget(context: RunContext, budget: float) -> Iterator[RunContext]:
         write_seconds = provisional.write_seconds
         context = replace(context, provisional=provisional)
     cutoff = min(CUTOFF_SHARE * budget, budget - WRITES_RESERVED * write_seconds)
-    with watchdog(context.state, cutoff, lambda: _end_now(context, budget)):
+    with watchdog(context.state, cutoff, lambda: _end_now(context, budget), last_beat):
         try:
             if provisional and context.state.n_kept:
                 context.estimator.load()
@@ -154,14 +162,14 @@ def _end_now(context: RunContext, budget: float) -> int:
             "time budget: exhausted before the shard was complete; its records are kept, run again to resume"
         )
     n_finished = context.provisional.make_final()
-    if context.records_path.exists():
-        # A separate name: the run may be writing its failures at this moment.
-        failures = context.out / f".late.{FAILURES_NAME}"
-        with failures_file(failures) as append:
+    # A separate name: the run may be writing its failures at this moment.
+    failures = context.out / f".late.{FAILURES_NAME}"
+    with failures_file(failures) as append:
+        if context.records_path.exists():
             # With --restart, records of an earlier run may still follow.
             append(islice(read_records(context.records_path, context.header), state.n_done))
-        with output_errors(failures):
-            failures.replace(context.out / FAILURES_NAME)
+    with output_errors(failures):
+        failures.replace(context.out / FAILURES_NAME)
     n_predicted = context.provisional.n_predicted
     report = run_report.write_out_of_time(context.out, context.job.bundle, n_finished, n_predicted, state, budget)
     log_with_timeout(log.warning, run_report.shortfall(report), stage=state.stage)

@@ -103,7 +103,7 @@ def reason_not_to_run(figures: dict[str, Any], out: Path, options: RunOptions) -
             f"{out} must have room for about {figures['disk_bytes_needed']} bytes, got {figures['disk_bytes_free']} free"
         )
     n_failing, n_allowed = sum(figures["problems"].values()), options.allowed_failures(figures["photos"])
-    if n_failing > n_allowed:
+    if n_failing > n_allowed or n_failing == figures["photos"] > 0:
         return TooManyFailuresError(
             f"photos: at most {100 * options.max_failures:g}% may fail, {n_allowed} of {figures['photos']}, "
             f"got {n_failing} that cannot be used: {figures['problems']}"

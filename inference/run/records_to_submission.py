@@ -38,7 +38,8 @@ def records_to_submission(
     """Write `submission.csv`, `failures.csv` and `run.json`; returns the content of `run.json`.
 
     The estimator's bundle may differ from the one behind the records, as long as its networks are the same.
-    Raises CheckpointError unless the records are those of every sequence by these networks.
+    Raises CheckpointError unless the records are those of every sequence by these networks, TooManyFailuresError if
+    there are photos and not one could be used.
     """
     run, bundle = run or RunMetadata(), estimator.bundle
     path = records_folder / RECORDS_NAME
@@ -68,6 +69,7 @@ def records_to_submission(
                 if append_features and found.features is not None:
                     append_features(found.stacked, found.features)
                 yield [record.seq_id for record in records], found.probabilities
+            counts.check_any_photo_was_used()
             run.state.submission_lock.acquire()  # from here on, no deadline replaces the submission
 
         write_submission(out / SUBMISSION_NAME, header.labels, header.n_sequences, rows())

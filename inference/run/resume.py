@@ -165,10 +165,11 @@ def _count_completed(path: Path, header: RecordsHeader, job: Job, options: RunOp
     Sequences at the end of the records that were skipped for lack of time are redone. In an unfinished run, so are
     those at the end without any photo from the disk, and the one before if it lacks some: single bad spots cost no more
     than themselves. An unfinished run also redoes everything from the first sequence with a missing photo that is now
-    available. A run with more failures than allowed is unfinished.
+    available. A run with more failures than allowed, or with nothing else, is unfinished.
     """
     n_whole = n_processed = n_read = 0
     failures, degraded, predicted, differences = array("L"), array("B"), array("B"), array("d")
+    efforts = array("B")
     count_recovered, n_recovered, first_recovered = _count_recovered(job, options), 0, header.n_sequences
     for n_whole, record in enumerate(read_records(path, header), start=1):
         state.check()
@@ -185,16 +186,19 @@ def _count_completed(path: Path, header: RecordsHeader, job: Job, options: RunOp
             n_read = n_whole - has_io_failure  # the first one may be partly read
         failures.append(len(record.failures))
         degraded.append(record.is_degraded)
+        efforts.append(record.effort)
         predicted.append(record.n_frames > 0)
         differences.append(record.probe_difference)
         if found := count_recovered(record):
             n_recovered, first_recovered = n_recovered + found, min(first_recovered, n_whole - 1)
     is_finished = n_whole == header.n_sequences and sum(failures) <= options.allowed_failures(job.n_photos)
+    is_finished = is_finished and (any(predicted) or not any(failures))
     n_kept = n_processed if is_finished else min(n_processed, n_read, first_recovered)
     if n_kept < header.n_sequences:
         n_kept -= n_kept % options.batch_size  # a resumed run sees the same batches
     state.n_failures, state.n_degraded = sum(failures[:n_kept]), sum(degraded[:n_kept])
     state.n_predicted = sum(predicted[:n_kept])
+    state.efforts = Counter(Effort(one).label for one in efforts[:n_kept] if one)
     state.probe_differences = Counter(filter(None, differences[:n_kept]))
     state.n_done = state.n_kept = n_kept
     return n_recovered

@@ -112,7 +112,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], int, str]] = {
         (run / "submission.csv").read_text().replace("\n", "\n\n", 1)), 3, "submission.csv: must be the file that run.json"),
     "no list of failures": (lambda run: (run / "failures.csv").unlink(), 3, "failures.csv: must be a readable CSV file"),
     "killed": (lambda run: leave_unfinished(run, "networks"), 3,
-               "the run was killed or ran out of time in stage 'networks', with 12 of 12 sequences done"),
+               "the run was killed in stage 'networks', with 12 of 12 sequences done"),
     "interrupted": (lambda run: leave_unfinished(run, "interrupted"), 3,
                     "but the run was interrupted, with 12 of 12"),
     "nothing": (remove_files, 3, "run.json: must be there"),

@@ -90,6 +90,18 @@ def test_records_of_an_earlier_run_do_not_count_for_the_rate() -> None:
     assert status["eta_seconds"] == pytest.approx(10, abs=1)
 
 
+def test_a_thread_that_ends_the_process_writes_the_last_heartbeat(tmp_path: Path) -> None:
+    state = RunState(n_all=10)
+    with locked(tmp_path) as folder, heartbeat(state, folder, seconds=0.01) as last_beat:
+        state.n_done = 4
+        last_beat("out of time")
+        written = (tmp_path / "status.json").read_bytes()
+        assert (status(tmp_path)["stage"], status(tmp_path)["done"]) == ("out of time", 4)
+        state.stage = "records to submission"
+        time.sleep(0.05)
+        assert (tmp_path / "status.json").read_bytes() == written
+
+
 @pytest.mark.parametrize(
     ("error", "stage"), [(InterruptedRunError("x", 15), "interrupted"), (ValueError("a bug"), "failed")]
 )
@@ -165,14 +177,16 @@ from inference.process.watchdog import log_with_timeout, watchdog
 def act():
     if sys.argv[1] == "mute":
         log_with_timeout(lambda: time.sleep(30))
-    if sys.argv[1] in ("7", "mute"):
+    if sys.argv[1] in ("0", "7"):
+        return int(sys.argv[1])
+    if sys.argv[1] == "mute":
         return 7
     raise OutputError("no room") if sys.argv[1] == "output" else ValueError("a bug")
 
 state = RunState()
 if sys.argv[1] == "finishing":
     state.submission_lock.acquire()
-with watchdog(state, float(sys.argv[2]), act):
+with watchdog(state, float(sys.argv[2]), act, lambda stage: print("last stage:", stage, flush=True)):
     time.sleep(float(sys.argv[3]))
 print("came to its end")
 """
@@ -181,10 +195,12 @@ print("came to its end")
 @pytest.mark.parametrize(
     ("action", "at", "works", "code", "said"),
     [
-        ("7", 0.2, 30, 7, ""),
+        ("7", 0.2, 30, 7, "last stage: failed"),
+        ("0", 0.2, 30, 0, "last stage: out of time"),
         ("7", -1, 30, 7, ""),  # the moment has passed already
         ("7", 30, 0.1, 0, "came to its end"),
         ("output", 0.2, 30, 5, "no room"),
+        ("output", 0.2, 30, 5, "last stage: failed"),
         ("bug", 0.2, 30, 1, "ValueError: a bug"),
         ("mute", 0.2, 30, 7, ""),  # nobody takes what it says
         ("finishing", 0.1, 0.5, 0, "came to its end"),  # the run is giving its submission the name

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from inference.bundle.reader import Bundle
-from inference.core.errors import HakunaError
+from inference.core.errors import HakunaError, TooManyFailuresError
 from inference.execution.job import Job, RunOptions
 from inference.process.progress import RunState
 from inference.run.plan import plan, reason_not_to_run
@@ -116,3 +116,6 @@ def test_refusals_are_told_the_gravest_first() -> None:
         error = reason_not_to_run(figures, Path("out"), options)
         codes.append(error.exit_code if error else 0)
     assert codes == [5, 9, 11, 0]
+    none = figures | {"problems": {"missing": 4, "empty file": 6}}
+    assert isinstance(reason_not_to_run(none, Path("out"), RunOptions()), TooManyFailuresError)
+    assert reason_not_to_run(none | {"problems": {}, "photos": 0}, Path("out"), RunOptions()) is None

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from benchmark.rehearsal.health import why_unhealthy
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
 from inference.core.choices import REFERENCE_PIXELS, DecoderName
@@ -116,6 +117,26 @@ def test_after_too_many_failures_the_same_command_goes_on_with_what_was_mended(
     assert report["counts"]["failed_photos"] == {"not a JPEG or PNG": 1}
     run(data, quick_bundle, tmp_path / "whole", batch_size=1)
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_run_without_a_single_usable_photo_ends_with_9_and_is_done_again(
+    data: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    photos = {path: path.read_bytes() for path in data.rglob("*.JPG")}
+    for path in photos:
+        path.write_bytes(b"")
+    out, job, options = tmp_path / "out", job_for(data, quick_bundle), RunOptions(n_workers=2)
+    for again in range(2):
+        with pytest.raises(TooManyFailuresError, match=r"at least one must be usable, got none of \d+ \(\d+ empty"):
+            run_job(job, out, replace(options, budget=600.0) if again else options)
+        assert "has failed" in (why_unhealthy(out) or "")
+        assert {path.name for path in out.glob("*.*")} >= {"records.jsonl", "status.json"}
+        assert not [name for name in ("submission.csv", "run.json") if (out / name).exists()]
+    with pytest.raises(TooManyFailuresError, match="at least one must be usable"):
+        records_to_submission(out, Estimator(quick_bundle), tmp_path / "restacked")
+    for path, content in photos.items():
+        path.write_bytes(content)
+    assert run_job(job, out, options)["counts"]["frames"] > 0
 
 
 def test_29_of_100_photos_are_29_percent() -> None:
@@ -286,6 +307,7 @@ def test_a_continued_run_reads_the_old_records_twice(
         return parse(line)
 
     monkeypatch.setattr(jsonl, "_text_of_line", counted)
+    monkeypatch.setattr("runtime_tests.running.assert_valid", lambda _: None)  # reads them too
     run(season, quick_bundle, tmp_path)
     n_passes_of_phase_2 = 1 + bool(quick_bundle.manifest.ensemble.stacking.neighbours)  # type: ignore[union-attr]
     assert n_parsed == 8 + 12 * n_passes_of_phase_2

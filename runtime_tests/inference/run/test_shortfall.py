@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from benchmark.rehearsal.health import why_unhealthy
 from benchmark.report.content import Sources, content_of
 from benchmark.report.page import render
 from inference import api
@@ -19,7 +21,7 @@ from inference.core.errors import DegradedError
 from inference.core.labels import CLASS_PRIORS, LABELS
 from inference.ensemble.estimator import Estimator, priors_row
 from inference.execution.deadline import DeadlinePolicy
-from inference.execution.job import RunOptions
+from inference.execution.job import RunOptions, Shard
 from inference.outputs.finished_run import read_finished_run
 from inference.outputs.provisional import Provisional
 from inference.process.progress import RunState
@@ -29,8 +31,10 @@ from inference.records.schema import Record
 from inference.run import pipeline
 from inference.run.context import RunContext
 from inference.run.resume import records_header
-from runtime_tests.running import ignore_progress, job_for
+from runtime_tests.running import ignore_progress, job_for, run_job
+from runtime_tests.schemas import assert_valid
 from runtime_tests.scripted_executor import FACTS, ScriptedExecutor
+from runtime_tests.stand_in_engine import StandInEngine
 from runtime_tests.tables import submission_rows
 
 BUDGET = 3600.0
@@ -59,6 +63,7 @@ def test_a_run_that_predicted_nothing_ends_with_6(
     with pytest.raises(DegradedError, match=PREDICTED_NOTHING.format(12)) as error:
         api.predict(season, quick_bundle.folder, tmp_path / "out", budget=BUDGET)
     assert error.value.exit_code == 6
+    assert "has failed" in (why_unhealthy(tmp_path / "out") or "")
     assert len(submission_rows(tmp_path / "out" / "submission.csv")) == 12
     assert json.loads((tmp_path / "out" / "run.json").read_text())["counts"]["sequences_with_priors"] == 12
     parts = [tmp_path / "1", tmp_path / "2"]
@@ -89,6 +94,27 @@ def test_a_run_that_predicted_a_part_states_so_where_people_look(
     assert sentence in page[page.index("<header>") : page.index("<h1>")]
 
 
+def test_shards_and_their_merge_report_that_they_are_degraded(
+    season: Path, quick_bundle: Bundle, forced: list[Effort], tmp_path: Path
+) -> None:
+    forced[:] = [Effort.NO_TTA]
+    parts = [tmp_path / "1", tmp_path / "2"]
+    for part in parts:
+        job = replace(job_for(season, quick_bundle), shard=Shard(int(part.name), 2))
+        options = RunOptions(budget=BUDGET, strict=part.name == "2")
+        with pytest.raises(DegradedError) if options.strict else nullcontext():
+            run_job(job, part, options, executor_for=StandInEngine(supports_mixed=False))
+        report = json.loads((part / "run.json").read_text())
+        assert (report["counts"]["sequences_by_effort"], report["budget"]["seconds"]) == ({"no tta": 6}, BUDGET)
+        assert_valid(part)
+    api.merge(parts, quick_bundle.folder, tmp_path / "merged")
+    assert why_unhealthy(tmp_path / "merged") is None
+    assert json.loads((tmp_path / "merged" / "status.json").read_text())["degraded_sequences"] == 12
+    with pytest.raises(DegradedError):
+        api.merge(parts, quick_bundle.folder, tmp_path / "merged", fail_if_degraded=True)
+    assert "has failed" in (why_unhealthy(tmp_path / "merged") or "")
+
+
 @pytest.mark.parametrize(("n_records", "strict", "code"), [(0, False, 6), (1, False, 0), (1, True, 6)])
 def test_the_last_moment_of_a_budget_ends_with_what_was_predicted(
     n_records: int, strict: bool, code: int, season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
@@ -110,6 +136,7 @@ def test_the_last_moment_of_a_budget_ends_with_what_was_predicted(
     )  # fmt: skip
     with capture_logs() as logs:
         assert pipeline._end_now(context, BUDGET) == code
+    assert read_finished_run(tmp_path).run["files"].keys() == {"submission.csv", "failures.csv"}  # records or not
     counts = json.loads((tmp_path / "run.json").read_text())["counts"]
     assert (counts["sequences_finished"], counts["sequences_with_priors"]) == (3 + n_records, 12 - n_records)
     assert f"of 12 sequences {n_records} are predicted, {12 - n_records} have only the priors" in logs[-2]["event"]
