@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -10,7 +11,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from inference.bundle.reader import Bundle
-from runtime_tests.running import HAKUNA, hakuna
+from runtime_tests.running import HAKUNA, hakuna, hakuna_here
 
 ABSENT = """
 import sys
@@ -60,8 +61,6 @@ def test_the_doctor_is_content(command: Command, tmp_path: Path) -> None:
         ("bundle import {season} --recipe third_place --out {out}", "h5py"),
         ("bundle build --networks {season} --recipe third_place --out {out}", "h5py"),
         (f"train frames {{season}} --train S1 --valid S2 --out {{out}} {TABLES}", "tensorflow"),
-        ("bench stages --quick", "h5py"),
-        ("bench project season11 --device-profile v100", "keras"),
         ("bench published {season}", "keras"),
     ],
 )
@@ -74,3 +73,21 @@ def test_a_command_that_needs_them_names_the_extra(
     message = f"hakuna: {module}: must be installed, got none; run: pip install 'hakuna-runtime[train]'"
     assert [one for one in result.stderr.splitlines() if not one.startswith("{")] == [message]  # the log is JSON
     assert not out.exists() or list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "option", "hint"),
+    [
+        ("bench stages --quick", "without --bundle", "give --bundle, or install"),
+        ("bench project season11 --quick", "without --bundle", "give --bundle, or install"),
+        ("bench project season11 --device-profile v100", "--device-profile", "install"),
+    ],
+)
+def test_a_bench_command_that_needs_them_names_the_way_without(
+    line: str, option: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    result = hakuna_here(*line.split())
+    assert result.returncode == 2
+    assert f"hakuna: {option}: must run where TensorFlow is installed" in result.stderr
+    assert f"hint: {hint} the locked set requirements/train.txt" in result.stderr

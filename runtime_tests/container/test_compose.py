@@ -145,6 +145,10 @@ def test_rehearsal_score_and_benchmark_run_by_their_names(
     assert {"no network", "no privileges", "memory limit"} <= set(report["not_enforced"])
     assert "memory limit" in result.stdout
     # The command of the file itself, without the minutes that it takes.
-    result = compose("run", "--rm", "--no-deps", "benchmark", *services["benchmark"]["command"], "--help")
+    words = services["benchmark"]["command"]
+    result = compose("run", "--rm", "--no-deps", "benchmark", *words, "--help")
+    assert result.returncode == 0, result.stdout + result.stderr
+    [bundle] = [word.removeprefix("--bundle=") for word in words if word.startswith("--bundle=")]
+    result = compose("run", "--rm", "--no-deps", "benchmark", "bundle", "show", bundle)
     assert result.returncode == 0, result.stdout + result.stderr
     compose("down", "--volumes")

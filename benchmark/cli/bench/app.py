@@ -25,7 +25,9 @@ OptionalPhotos = Annotated[
         metavar="[DATA]", exists=True, file_okay=False, help="Folder with photos and CSV files; default: drawn photos."
     ),
 ]
-Bundle = Annotated[Path | None, typer.Option(help="Model bundle; default: untrained networks.")]
+Bundle = Annotated[
+    Path | None, typer.Option(help="Model bundle; default: untrained networks, which needs TensorFlow (train).")
+]
 Backbone = Annotated[
     str | None,
     typer.Option(
@@ -90,7 +92,10 @@ def project(
         str | None, typer.Option(help="Exit with 11 if the workload does not fit: 8h, 90m. Default: no limit.")
     ] = None,
     device_profile: Annotated[
-        str | None, typer.Option(help="Another device: v100, a100 or a .toml file; default: this machine.")
+        str | None,
+        typer.Option(
+            help="Another device: v100, a100 or a .toml file, which needs TensorFlow (train); default: this machine."
+        ),
     ] = None,
     ensemble: Annotated[
         str,

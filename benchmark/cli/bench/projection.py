@@ -14,6 +14,7 @@ from benchmark.cli.bench.request import (
     BACKBONE,
     STARTUP_REPEATS,
     HarnessRequest,
+    check_tensorflow,
     command_line,
     quiet_logs,
     show_figures,
@@ -72,7 +73,8 @@ def project_workload(
 
 
 def _on_profile(request: HarnessRequest, workload: Workload, profile: Profile) -> list[Projection]:
-    from benchmark.capacity.flops import bundle_operations, recipe_operations  # TensorFlow
+    check_tensorflow("--device-profile", "counts the operations of networks")
+    from benchmark.capacity.flops import bundle_operations, recipe_operations
 
     if request.bundle:
         bundle = open_bundle(request.bundle)

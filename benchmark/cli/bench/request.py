@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from inference.cli.printing import show_or_write
+from inference.core.errors import UsageError
 from inference.core.files import output_errors
+from inference.settings.packages import is_installed
 
 QUICK_REPEATS, REPEATS = 7, 9
 STARTUP_REPEATS = 2
@@ -33,6 +35,15 @@ class HarnessRequest:
     def n_repeats(self) -> int:
         """Repeats of every stage."""
         return self.repeats or (QUICK_REPEATS if self.quick else REPEATS)
+
+
+def check_tensorflow(option: str, purpose: str, instead: str = "") -> None:
+    """Raise UsageError where TensorFlow is missing and an option needs it for this purpose; `instead` avoids it."""
+    if not is_installed("tensorflow"):
+        raise UsageError(
+            f"{option}: must run where TensorFlow is installed, which {purpose}, got an environment without it",
+            hint=f"{instead}install the locked set requirements/train.txt (docs/how-to/install.md)",
+        )
 
 
 def command_line() -> str:

@@ -12,6 +12,7 @@ from benchmark.cli.bench.request import (
     QUICK_IMAGES,
     STARTUP_REPEATS,
     HarnessRequest,
+    check_tensorflow,
     command_line,
     progress_bar,
     quiet_logs,
@@ -52,7 +53,7 @@ def _bundle(request: HarnessRequest, work: Path) -> Bundle:
     """The requested bundle, or an untrained one."""
     if request.bundle:
         return open_bundle(request.bundle)
-    # TensorFlow, which a bundle does not need.
+    check_tensorflow("without --bundle", "makes untrained networks", "give --bundle, or ")
     from models.bundling.import_assets import import_assets
     from models.bundling.untrained import write_untrained_assets
     from models.keras_io.architectures import TINY
