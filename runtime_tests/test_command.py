@@ -332,7 +332,7 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
             4,
             "5 networks, got 5 missing",
         ),
-        ((*train, "--train", "1"), 2, "--train: must be different seasons, for example S1,S2,S3, got '1'"),
+        ((*train, "--train", "1"), 2, "--train: must be seasons such as S1,S2,S3, got '1'"),
         ((*train, "--train", "S1", "--schedule", "slow"), 2, "--schedule slow: must be one of background, two_branch"),
         ((*train, "--train", "S1", "--mean-network", out), 2, "--mean-network: must come with two-branch, got frames"),
         ((*stack, "--train", "S2"), 2, "--train, --valid: must be different seasons, got S2 twice"),
