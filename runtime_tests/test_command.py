@@ -35,6 +35,7 @@ from inference.export import export
 from inference.settings.settings import Settings
 from runtime_tests.exports import PROJECT
 from runtime_tests.running import environment, hakuna, hakuna_here
+from runtime_tests.tables import rows_of, submission_rows
 
 SCRIPT = Path(sys.executable).parent / "hakuna"
 """The program as it is installed."""
@@ -185,7 +186,7 @@ REFUSALS = {
     "bundle verify nowhere": "nowhere: must be the folder of a model bundle, got no such folder",
     "bundle import nowhere --recipe third_place --out out": "nowhere: must be the folder with the networks and boosters",
     "bundle import . --recipe unknown --out out": "--recipe unknown",
-    "train frames data --train 1 --valid S2 --out out": "--train: must be different seasons",
+    "train frames data --train 1 --valid S2 --out out": "--train: must be seasons such as S1,S2,S3",
     "bench project season11 --budget soon": "must be a duration",
     "bench project unknown": "WORKLOAD unknown",
     "bench stages --compare nowhere": "must be a readable report",
@@ -331,7 +332,7 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
             4,
             "5 networks, got 5 missing",
         ),
-        ((*train, "--train", "1"), 2, "--train: must be different seasons, for example S1,S2,S3, got '1'"),
+        ((*train, "--train", "1"), 2, "--train: must be seasons such as S1,S2,S3, got '1'"),
         ((*train, "--train", "S1", "--schedule", "slow"), 2, "--schedule slow: must be one of background, two_branch"),
         ((*train, "--train", "S1", "--mean-network", out), 2, "--mean-network: must come with two-branch, got frames"),
         ((*stack, "--train", "S2"), 2, "--train, --valid: must be different seasons, got S2 twice"),
@@ -469,6 +470,61 @@ def test_outputs_that_are_there_are_written_over_only_with_force(
         forced = hakuna_here(*command, "--force")
         assert forced.returncode == 0, forced.stderr
         assert taken.read_bytes() != b"somebody's"
+
+
+def test_a_second_card_in_the_same_folder_needs_tables_of_its_own(tmp_path: Path) -> None:
+    for card in ("a", "b"):
+        (tmp_path / card / "hill").mkdir(parents=True)
+        (tmp_path / card / "hill" / "1.jpg").touch()
+    assert hakuna_here("metadata", tmp_path / "a", "--out", tmp_path / "a.csv").returncode == 0
+    refused = hakuna_here("metadata", tmp_path / "b", "--out", tmp_path / "b.csv")
+    assert (refused.returncode, refused.stderr.splitlines()) == (2, [
+        f"hakuna: --format was not given; its default {tmp_path}/submission_format.csv: must not exist yet",
+        f"hint: name another: --format {tmp_path}/b_format.csv",
+    ])  # fmt: skip
+    assert not (tmp_path / "b.csv").exists()
+
+
+def test_seasons_of_metadata_are_those_that_train_asks_for(tmp_path: Path) -> None:
+    for site in ("hill", "river"):
+        (tmp_path / "photos" / site).mkdir(parents=True)
+        (tmp_path / "photos" / site / "1.jpg").touch()
+    words = ("metadata", tmp_path / "photos", "--out", tmp_path / "m.csv")
+    done = hakuna_here(*words, "--season", "S1", "--season", "S2=./river/")
+    assert done.returncode == 0, done.stderr
+    ids = [row["seq_id"] for row in rows_of(tmp_path / "m.csv")]
+    assert (
+        ids
+        == ["SER_S1#hill#1#hill/1.jpg", "SER_S2#river#1#river/1.jpg"]
+        == list(submission_rows(tmp_path / "submission_format.csv"))
+    )
+    for season in ("s1", "S1=", "S2=hill"):
+        assert_ends(
+            (*words, "--force", "--season", "S1", "--season", "S3=hill", "--season", season), 2, "each folder once"
+        )
+
+
+def test_only_labelled_sequences_are_scored_on_request(season: Path, tmp_path: Path) -> None:
+    lines = (season / "test_labels.csv").read_text().splitlines()
+    labels, submission, other = tmp_path / "labels.csv", season / "test_labels.csv", tmp_path / "other.csv"
+    labels.write_text("\n".join([lines[0], *lines[:4:-1]]))
+    other.write_text("\n".join(lines[:-1]))
+    refused = hakuna_here("score", submission, labels)
+    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
+        3,
+        "hint: --labelled-only scores the labelled sequences alone",
+    )
+    words = ("score", submission, labels, "--labelled-only")
+    done = hakuna_here(*words, "--compare", submission)
+    assert "left out: 4 sequences without labels" in done.stdout
+    assert "over 8 sequences" in done.stdout
+    score = json.loads(hakuna_here(*words, "--json").stdout)
+    assert (score["n_sequences"], score["n_without_labels"], round(score["log_loss"], 9)) == (8, 4, 0)
+    # Labels that the submission lacks remain an error, without the hint.
+    refused = hakuna_here("score", other, labels, "--labelled-only")
+    assert refused.returncode == 3
+    assert "1 sequence in the labels alone" in refused.stderr
+    assert "hint" not in refused.stderr
 
 
 def test_a_folder_is_written_into_with_force(season: Path, quick_prediction: Path, tmp_path: Path) -> None:

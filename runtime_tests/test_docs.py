@@ -10,13 +10,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer.cli
-from PIL import Image
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
@@ -28,8 +27,10 @@ from benchmark.sandbox.bubblewrap import why_no_bubblewrap
 from benchmark.synthetic.season import LABELS_NAME
 from inference.bundle.manifest import Manifest
 from inference.core import errors
+from inference.core.labels import LABELS
 from inference.core.sequences import FailureReason
-from inference.dataset.metadata import METADATA_NAME, read_metadata
+from inference.dataset.label_tables import read_labels
+from inference.dataset.metadata import read_metadata
 from inference.settings.settings import ENVIRONMENT_PREFIX, Settings
 from models.bundling.build import found_networks
 from models.spec.contract import CONTRACTS_FOLDER, Contract, load_contract
@@ -37,6 +38,7 @@ from models.spec.kinds import DEFAULT_SCHEDULES, NetworkKind
 from models.spec.recipe import Recipe, load_recipe
 from models.spec.schedule import load_schedule
 from runtime_tests.examples import BLOCK, DOCS, ROOT, blocks, save_files
+from runtime_tests.models.seasons import SCHEDULE
 from runtime_tests.running import environment
 from runtime_tests.tools import require
 
@@ -52,7 +54,7 @@ COMMAND = typer.main.get_command(app)
 PROGRAMS = ("awk", "docker", "hakuna", "make", "pip", "pytest", "python", ".")
 RUN = (
     *(f"tutorials/{name}" for name in ("card-to-report", "first-model", "first-entry")),
-    *(f"how-to/{name}" for name in ("camtrap-dp", "contracts", "score", "several-machines")),
+    *(f"how-to/{name}" for name in ("camtrap-dp", "contracts", "labels", "score", "several-machines")),
     *(f"reference/{name}" for name in ("bundles", "examples", "python")),
 )
 """Pages whose `sh` and `python` blocks a test below or test_examples.py runs. Other pages may repeat their lines."""
@@ -113,7 +115,7 @@ def test_every_command_is_run_or_has_a_reason_why_not(page: Path) -> None:
             reason = REASON.search(above)
             assert reason, f"{where}: must have a comment above it that states why it is not run, or by which test"
             assert reason["test"] is None or (ROOT / reason["test"]).exists(), f"{where}: {reason['test']}"
-        elif language == "python" and page.stem not in ("first-entry", "examples"):
+        elif language == "python" and page.stem not in ("first-entry", "examples", "labels"):  # saved and run
             assert block in programs, f"{where}: must be on the page of Python"
         elif language != OUTPUT:
             assert not first_words & set(PROGRAMS), f"{where}: must be marked sh or console"
@@ -216,27 +218,12 @@ def test_every_key_of_recipes_and_manifests_is_explained() -> None:
 
 @pytest.fixture(scope="module")
 def desk(season: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the pages speak of: a card with two cameras, what `make demo` leaves, the demo's bundle."""
+    """A folder with what the pages speak of: what `make demo` leaves, the demo's bundle."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "models").symlink_to(ROOT / "models")
     data = shutil.copytree(season, folder / "demo" / "data")
     data.chmod(0o755)  # a program that root rehearses is nobody
     assert (data / LABELS_NAME).exists()
-    for number, sequence in enumerate(list(read_metadata(season / METADATA_NAME).sequences.values())[:6]):
-        for k, image in enumerate(sequence.images):
-            source = season / image.file_name
-            target = folder / "card" / ("hill", "river")[number % 2] / "100MEDIA" / f"IMG_{number * 10 + k:04d}.JPG"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if not source.exists():
-                continue
-            try:
-                with Image.open(source) as photo:
-                    exif = photo.getexif()
-                    moment = datetime(2026, 1, 1 + number, 6, 30, k)
-                    exif.get_ifd(0x8769)[36867] = moment.strftime("%Y:%m:%d %H:%M:%S")
-                    photo.save(target, "JPEG", exif=exif)
-            except OSError:
-                target.write_bytes(source.read_bytes())
     return folder
 
 
@@ -247,28 +234,50 @@ def run_page(page: str, desk: Path) -> list[str]:
     """
     assert page in RUN
     printed = []
-    variables = environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     save_files(DOCS / f"{page}.md", desk)
     for language, block, _ in blocks(DOCS / f"{page}.md"):
-        for line in block.splitlines() if language == "sh" else ():
-            result = subprocess.run(
-                shlex.split(line), cwd=desk, env=variables, capture_output=True, text=True, check=False, timeout=300
-            )
-            assert result.returncode == 0, (line, result.stdout, result.stderr)
-            printed.append(result.stdout + result.stderr)
+        printed += [run_line(line, desk) for line in block.splitlines()] if language == "sh" else []
     return printed
 
 
+def run_line(line: str, desk: Path) -> str:
+    """Run a line of a page; returns what it printed."""
+    variables = environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    result = subprocess.run(
+        shlex.split(line), cwd=desk, env=variables, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert result.returncode == 0, (line, result.stdout, result.stderr)
+    return result.stdout + result.stderr
+
+
 @pytest.mark.e2e
-def test_a_card_becomes_a_report_and_a_package(desk: Path) -> None:
+def test_a_card_becomes_a_report_a_package_a_score_and_a_training(desk: Path) -> None:
     printed = run_page("tutorials/card-to-report", desk)
-    without_time = re.search(r"(\d+) photos? ha(?:ve|s) no time", printed[0])
-    n_bursts = 6 + (int(without_time[1]) if without_time else 0)  # damaged photos have no clock: a burst each
-    assert f"{n_bursts} bursts, 2 sites" in printed[0]
+    assert "12 bursts, 2 sites" in printed[1]
     assert all((desk / name).exists() for name in ("metadata.csv", "report.html", "results.csv", "megadetector.json"))
     [package] = run_page("how-to/camtrap-dp", desk)
-    assert "6 events -> package" in package  # those without a time are left out, and named
+    assert "12 events -> package" in package
     assert (desk / "package" / "datapackage.json").exists()
+
+    _, score, report, made, _ = run_page("how-to/labels", desk)
+    assert "left out: 9 sequences without labels\n" in score
+    assert "over 3 sequences" in score
+    assert "12 sequences" in report
+    assert "12 bursts" in made
+    labels = read_labels(desk / "labels.csv")
+    assert [sorted(np.array(LABELS)[row == 1]) for row in labels.values] == [
+        ["wildebeest", "zebra"],
+        ["empty"],
+        ["hyenaspotted"],
+    ]
+    # The training of the page, with every burst labelled.
+    names = [one.images[0].file_name for one in read_metadata(desk / "card" / "train_metadata.csv").sequences.values()]
+    (desk / "found.csv").write_text("\n".join(["file_name,label", *(f"{name},empty" for name in names)]))
+    (desk / "schedule.toml").write_text(SCHEDULE)
+    [line] = [block for language, block, _ in blocks(DOCS / "how-to" / "labels.md") if language == "console"]
+    for words in ("python labels.py found.csv card/train_metadata.csv card/train_labels.csv", line):
+        run_line(words, desk)
+    assert (desk / "runs" / "own" / "network.h5").exists()
 
 
 @pytest.mark.e2e

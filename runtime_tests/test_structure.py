@@ -14,6 +14,8 @@ PACKAGES = ("inference", "models", "benchmark")
 MAX_BODY_LINES, MAX_PARAMETERS, MAX_MODULE_LINES, MAX_MODULES = 45, 7, 330, 8
 OPTIONS = ("cli", "api")
 """Rooms whose functions may have a parameter an option."""
+API_ELSEWHERE = ROOT / "benchmark" / "scoring" / "files.py"
+"""`hakuna.score`."""
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -48,7 +50,9 @@ def test_no_function_takes_more_parameters_than_can_be_kept_apart() -> None:
         f"{path.relative_to(ROOT)}: {one.name} has {len(parameters(one))}"
         for path in MODULES
         for one in functions(path)
-        if not set(OPTIONS) & set(path.relative_to(ROOT).parts) and len(parameters(one)) > MAX_PARAMETERS
+        if path != API_ELSEWHERE
+        and not set(OPTIONS) & set(path.relative_to(ROOT).parts)
+        and len(parameters(one)) > MAX_PARAMETERS
     ]
     assert not many
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from inference.cli.options import Force, Labels, Run, check_absent
+from inference.cli.options import Force, LabelledOnly, Labels, Run, check_absent
 from inference.cli.printing import say
 from inference.cli.session import working
 from inference.core.errors import InputError, counted
@@ -15,6 +15,7 @@ def report(
     run: Run,
     out: Annotated[Path, typer.Option(help="HTML file to write.")],
     labels: Labels = None,
+    labelled_only: LabelledOnly = False,
     data: Annotated[
         Path | None, typer.Option(help="Folder with the photos: pictures on the contact sheets. Default: none.")
     ] = None,
@@ -51,7 +52,7 @@ def report(
     from benchmark.report.page import write_report
     from inference.settings.settings import load_settings
 
-    sources = Sources(truth, sequences, data, metadata_path, sheets, load_settings().workers)
+    sources = Sources(truth, sequences, data, metadata_path, sheets, load_settings().workers, labelled_only)
     with working("drawing the sequences") as on_progress:
         page = write_report(finished, sources, out, on_progress)
     n_sheets = sum(len(group.sheets) for group in page.groups)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from inference.cli.options import JsonTarget
+from inference.cli.options import JsonTarget, LabelledOnly
 from inference.cli.printing import show_or_write
 from inference.cli.session import working
 
@@ -28,6 +28,7 @@ def score(
         float, typer.Option(min=1e-15, max=0.49, help="Clip probabilities to [eps, 1 - eps]; 1e-15 to 0.49.")
     ] = 1e-15,
     resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Draws of the bootstrap over sites.")] = 2000,
+    labelled_only: LabelledOnly = False,
     json: JsonTarget = None,
 ) -> None:
     """Score a submission: mean log loss with its interval, by class and by site, and how far probabilities can be trusted.
@@ -41,7 +42,14 @@ def score(
 
     with working("scoring"):
         report = files.score(
-            submission, labels, compare=compare, metadata=metadata, sites=sites, epsilon=epsilon, resamples=resamples
+            submission,
+            labels,
+            compare=compare,
+            metadata=metadata,
+            sites=sites,
+            epsilon=epsilon,
+            resamples=resamples,
+            labelled_only=labelled_only,
         )
     from benchmark.scoring.tables import print_report
 

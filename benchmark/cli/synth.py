@@ -99,7 +99,6 @@ def synth(
         )
     from benchmark.synthetic.contact_sheet import check_contact_sheet, write_contact_sheet
     from benchmark.synthetic.season import Role, SeasonOptions, write_seasons
-    from inference.core.files import files_below
 
     if contact_sheet:
         check_contact_sheet(contact_sheet, compare_with)
@@ -112,12 +111,11 @@ def synth(
             n_drawn += n_done
             on_progress(n_drawn, sequences * len(numbers))
 
-        write_seasons(out, numbers, options, n_workers, advance)
+        drawn = write_seasons(out, numbers, options, n_workers, advance)
     seconds = time.perf_counter() - start
-    sizes = [path.stat().st_size for path in files_below(out) if path.suffix == ".JPG"]
     say(
-        f"{counted(len(sizes), 'photo')} of {photo_size}, {sum(sizes) / max(1, len(sizes)) / 1000:.0f} kB each on average, "
-        f"{len(sizes) / seconds:.1f} photos a second -> {out}"
+        f"{counted(drawn.n_photos, 'photo')} of {photo_size}, {drawn.n_bytes / max(1, drawn.n_photos) / 1000:.0f} kB each on "
+        f"average, {drawn.n_photos / seconds:.1f} photos a second -> {out}"
     )
     if contact_sheet:
         n_tiles = write_contact_sheet(out, contact_sheet, SHEET_PHOTOS, seed, compare_with)

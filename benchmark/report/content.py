@@ -19,7 +19,7 @@ from benchmark.scoring.strata import strata_of
 from inference.core.errors import counted
 from inference.core.labels import LABELS
 from inference.core.sequences import Sequence
-from inference.dataset.label_tables import Table, aligned
+from inference.dataset.label_tables import Table, aligned, labelled
 from inference.outputs.finished_run import FinishedRun, RecordsElsewhereError, unprocessed_sequences
 from inference.outputs.run_report import shortfall
 from inference.process.progress import Progress
@@ -116,12 +116,14 @@ class Sources:
     metadata_path: Path | None = None
     n_sheets: int = 48
     n_workers: int = 1
+    labelled_only: bool = False
 
 
 def content_of(run: FinishedRun, sources: Sources, on_progress: Progress = lambda *_: None) -> Content:
     """All content that a run has. Raises InputError if labels do not fit, CheckpointError if records do not."""
     labels, seen = sources.labels, _seen(run)
-    judged = aligned(run.predictions, labels) if labels else None  # first: wrong labels fit no metadata either
+    predictions = labelled(run.predictions, labels) if labels and sources.labelled_only else run.predictions
+    judged = aligned(predictions, labels) if labels else None  # first: wrong labels fit no metadata either
     failures = sorted(run.failures.items())
     reasons = Counter(reason.partition(":")[0] for _, reason in failures)
     seconds = {name: float(value) for name, value in run.run.get("seconds", {}).items() if name != "elapsed"}
@@ -137,11 +139,11 @@ def content_of(run: FinishedRun, sources: Sources, on_progress: Progress = lambd
         reasons=tuple(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
         failures=tuple(failures),
         score=report.report(
-            run.predictions, labels, strata_of(labels.seq_ids, sources.metadata_path)
-        ) if labels else None,
+            predictions, labels, strata_of(labels.seq_ids, sources.metadata_path)
+        ).model_copy(update={"n_without_labels": len(run.predictions.seq_ids) - len(predictions.seq_ids)}) if labels else None,
         confusion=confusion(judged, labels.values) if labels and judged is not None else None,
         expected=() if labels else expected(seen.values),
-        groups=_groups(seen if labels is None else run.predictions, sources, on_progress),
+        groups=_groups(seen if labels is None else predictions, sources, on_progress),
         pictures_missing=None if sources.sequences and sources.data_folder else
         "The folder with the photos was not given (--data)." if sources.sequences else
         "The metadata of the run was not given (--metadata).",

@@ -7,7 +7,7 @@ from benchmark.scoring.bootstrap import N_RESAMPLES
 from benchmark.scoring.report import ScoreReport, report
 from benchmark.scoring.strata import strata_of
 from inference.core.labels import EPSILON
-from inference.dataset.label_tables import aligned, read_labels, read_submission
+from inference.dataset.label_tables import aligned, labelled, read_labels, read_submission
 
 StrPath = str | os.PathLike[str]
 
@@ -21,6 +21,7 @@ def score(
     sites: StrPath | None = None,
     epsilon: float = EPSILON,
     resamples: int = N_RESAMPLES,
+    labelled_only: bool = False,
 ) -> ScoreReport:
     """Score a submission: mean log loss with its interval, by class and by site, calibration, headline figures.
 
@@ -33,6 +34,7 @@ def score(
     sites : CSV file with `seq_id` and `site`; default: from public ids, else from folders of photos
     epsilon : probabilities are clipped to [epsilon, 1 - epsilon]
     resamples : number of draws in the bootstrap over sites
+    labelled_only : leave out sequences without labels, and count them in `n_without_labels`
 
     Raises
     ------
@@ -46,7 +48,13 @@ def score(
     (12, 0.0)
     """
     truth, submitted = read_labels(Path(labels)), read_submission(Path(submission))
+    n_submitted = len(submitted.seq_ids)
+    if labelled_only:
+        submitted = labelled(submitted, truth)
     aligned(submitted, truth)  # wrong labels are called that before metadata are found not to fit them
     strata = strata_of(truth.seq_ids, Path(metadata) if metadata else None, Path(sites) if sites else None)
     other = read_submission(Path(compare)) if compare else None
-    return report(submitted, truth, strata, against=other, epsilon=epsilon, n_resamples=resamples)
+    if other and labelled_only:
+        other = labelled(other, truth)
+    result = report(submitted, truth, strata, against=other, epsilon=epsilon, n_resamples=resamples)
+    return result.model_copy(update={"n_without_labels": n_submitted - result.n_sequences})

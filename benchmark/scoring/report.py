@@ -138,6 +138,8 @@ class ScoreReport(Strict):
     schema_version: Literal[1]
     epsilon: float
     n_sequences: int
+    n_without_labels: int = 0
+    """Sequences of the submission that were left out (--labelled-only)."""
     log_loss: float
     interval: Interval
     resampling: Resampling

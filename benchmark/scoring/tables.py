@@ -56,6 +56,8 @@ def print_report(report: ScoreReport) -> None:
         f"accuracy on empty {report.headline.empty_accuracy:.2%}, likeliest species right "
         f"{'-' if top1 is None else f'{top1:.2%}'} of {report.headline.n_not_empty:,} non-empty sequences",
     )
+    if report.n_without_labels:
+        console.out(f"left out: {counted(report.n_without_labels, 'sequence')} without labels")
     if report.resampling.small_sample_note:
         console.out(report.resampling.small_sample_note)
     console.out(

@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from itertools import groupby
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -51,6 +51,14 @@ TASKS_AHEAD = 3
 """Tasks per worker that may wait, so that memory does not grow with the season."""
 HOT, COLD = 38, 12
 """Degrees Celsius at 2 p.m. and at 4 a.m."""
+
+
+class Drawn(NamedTuple):
+    """The work of one step, or of several."""
+
+    n_sequences: int = 0
+    n_photos: int = 0
+    n_bytes: int = 0
 
 
 class Role(StrEnum):
@@ -110,8 +118,12 @@ def write_seasons(
     options: SeasonOptions,
     n_workers: int = 1,
     on_progress: Callable[[int], None] = lambda _n_sequences: None,
-) -> None:
-    """Write seasons into one folder, one roll at a time; `on_progress` receives the number of finished sequences."""
+) -> Drawn:
+    """Write seasons into one folder, one roll at a time; `on_progress` receives the number of finished sequences.
+
+    Returns counts of all that was written.
+    """
+    whole = Drawn()
     with output_errors(folder), ExitStack() as files:
         folder.mkdir(parents=True, exist_ok=True)
         plan = (
@@ -124,8 +136,10 @@ def write_seasons(
         draw = partial(_draw_bursts, folder, options)
         drawn = _side_by_side(draw, groups, n_workers) if n_workers > 1 else (draw(bursts) for bursts in groups)
         with closing(drawn):
-            for n_done in drawn:
-                on_progress(n_done)
+            for part in drawn:
+                on_progress(part.n_sequences)
+                whole = Drawn(*map(sum, zip(whole, part, strict=True)))
+    return whole
 
 
 def draw_burst(burst: DrawnBurst, options: SeasonOptions) -> list[Pixels]:
@@ -216,11 +230,11 @@ def _with_tables(
 
 
 def _side_by_side(
-    draw: Callable[[tuple[DrawnBurst, ...]], int], groups: Iterator[tuple[DrawnBurst, ...]], n_workers: int
-) -> Generator[int, None, None]:
-    """Draw in processes; yields the number of sequences of each finished group."""
+    draw: Callable[[tuple[DrawnBurst, ...]], Drawn], groups: Iterator[tuple[DrawnBurst, ...]], n_workers: int
+) -> Generator[Drawn, None, None]:
+    """Draw in processes; yields the counts of each finished group."""
     context = multiprocessing.get_context("spawn")
-    waiting: set[Future[int]] = set()
+    waiting: set[Future[Drawn]] = set()
     stop = context.Event()
     with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_begin_to_draw, initargs=(stop,)) as pool:
         try:
@@ -235,7 +249,8 @@ def _side_by_side(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _draw_bursts(folder: Path, options: SeasonOptions, bursts: tuple[DrawnBurst, ...]) -> int:
+def _draw_bursts(folder: Path, options: SeasonOptions, bursts: tuple[DrawnBurst, ...]) -> Drawn:
+    n_bytes = []
     for burst in bursts:
         if any(stop.is_set() for stop in _STOP):
             break
@@ -247,8 +262,8 @@ def _draw_bursts(folder: Path, options: SeasonOptions, bursts: tuple[DrawnBurst,
                 whole = with_exif(whole, burst.moment + timedelta(seconds=frame))
             data = _damaged(whole, damage_of(options, burst, frame), options.seed)
             if data is not None:
-                path.write_bytes(data)
-    return len(bursts)
+                n_bytes.append(path.write_bytes(data))
+    return Drawn(len(bursts), len(n_bytes), sum(n_bytes))
 
 
 def _damaged(data: bytes, damage: Damage | None, seed: int) -> bytes | None:

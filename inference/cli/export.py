@@ -16,7 +16,10 @@ def export(
     target: Annotated[ExportFormat, typer.Option("--format", help="Format to write.")],
     out: Annotated[Path, typer.Option(help="File to write; with camtrap-dp a folder.")],
     metadata: Annotated[
-        Path | None, typer.Option(help="Metadata of the run; required except for long-csv. Default: none.")
+        Path | None,
+        typer.Option(
+            help="Metadata of the run; required except for long-csv, where it adds site and time. Default: none."
+        ),
     ] = None,
     threshold: Annotated[
         float | None,

@@ -1,6 +1,7 @@
 """`hakuna metadata`."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,14 @@ def metadata(
             help="Split longer bursts into parts of up to this many photos; 3: predict sees all. Default: never.",
         ),
     ] = None,
+    season: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SEASON[=FOLDER]",
+            help="S1: sequence ids SER_S1#site#..., as hakuna train needs them. S2=river: only photos in this folder. "
+            "May be given several times. Default: none.",
+        ),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Make the metadata of a folder of photos: the camera's clock from EXIF, bursts by camera folder and time.
@@ -45,6 +54,7 @@ def metadata(
         hakuna metadata /media/card --out metadata.csv
         hakuna metadata /media/card --out metadata.csv --max-photos 3
         hakuna metadata annotations.json --out metadata.csv --burst-gap 60
+        hakuna metadata photos --out photos/train_metadata.csv --season S1 --season S2=river
     """
     from inference.dataset import bursts, photo_index
 
@@ -52,11 +62,17 @@ def metadata(
     if len({path.resolve() for path in (photos, out, format_path)}) < 3:  # noqa: PLR2004
         raise UsageError(f"PHOTOS, --out, --format: must be different files, got {photos}, {out}, {format_path}")
     check_absent("--out", out, force)
-    check_absent("--format", format_path, force)
+    another = f"name another: --format {shlex.quote(str(out.with_name(f'{out.stem}_format.csv')))}"
+    if submission_format:
+        check_absent("--format", format_path, force)
+    else:
+        check_absent("--format was not given; its default", format_path, force, another)
+    seasons = parse_seasons(season or [])
     with working("reading photos") as on_progress:
         is_folder = os.path.isdir(photos)
         found = photo_index.find_photos(photos, on_progress) if is_folder else photo_index.read_coco(photos)
         made = bursts.group_bursts(found.photos, bursts.GAP_SECONDS if burst_gap is None else burst_gap, max_photos)
+        made = bursts.with_seasons(made, seasons)
         photo_index.write_submission_format(format_path, made)
         photo_index.write_metadata(out, made)
     n_sites = len({photo.site for photo in found.photos})
@@ -64,3 +80,18 @@ def metadata(
     say(f"{counts} -> {out}, {format_path}")
     for line in photo_index.warnings(found, made):
         say(line, err=True)
+
+
+def parse_seasons(texts: list[str]) -> dict[str, str]:
+    """`S1`, `S2=river/` -> the season of every folder: {"": "S1", "river": "S2"}. Raises UsageError."""
+    from inference.dataset.bursts import SEASON
+    from inference.dataset.camera_folders import plain_path
+
+    seasons: dict[str, str] = {}
+    for text in texts:
+        season, _, folder = text.partition("=")
+        folder = plain_path(folder).rstrip("/")
+        if not SEASON.fullmatch(season) or folder in seasons:
+            raise UsageError(f"--season: must be such as S1 or S2=FOLDER, each folder once, got {', '.join(texts)}")
+        seasons[folder] = season
+    return seasons

@@ -33,6 +33,9 @@ Metadata = Annotated[Path | None, typer.Option(help="Metadata; default DATA/test
 Labels = Annotated[
     Path | None, typer.Option(help="CSV with seq_id and 54 columns of 0 and 1: also score it. Default: none.")
 ]
+LabelledOnly = Annotated[
+    bool, typer.Option("--labelled-only", help="Score only the sequences that have labels, and count the others.")
+]
 SubmissionFormat = Annotated[
     str | None,
     typer.Option(
@@ -136,11 +139,13 @@ def command_group(description: str, *commands: Callable[..., None]) -> typer.Typ
     return group
 
 
-def check_absent(option: str, path: Path, force: bool) -> None:
+def check_absent(option: str, path: Path, force: bool, hint: str = "") -> None:
     """Raise UsageError if an output already exists and may not be replaced. An empty folder is allowed."""
     if force or not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
         return
-    raise UsageError(f"{option} {path}: must not exist yet", hint="choose another name, or overwrite it with --force")
+    raise UsageError(
+        f"{option} {path}: must not exist yet", hint=hint or "choose another name, or overwrite it with --force"
+    )
 
 
 def _with_verbosity(command: Callable[..., None]) -> Callable[..., None]:

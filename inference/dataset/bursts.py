@@ -2,12 +2,14 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 
+from inference.core.errors import UsageError
 from inference.core.iteration import batched
+from inference.dataset.camera_folders import folder_of
 
 GAP_SECONDS = 5.0
 """Longest time between two photos of one burst, our choice. Frames of genuine bursts are 0 to 1 s apart (Snapshot
@@ -20,6 +22,8 @@ NAME_PARTS = re.compile(r"(.*?)( ?\(\d+\))?(?:\.[^.]*)?", re.DOTALL)
 """Windows appends `(1)` to a photo copied from another card when its name is taken."""
 MOST_BACKWARD = 1 / 3
 """Names order photos unless more than this share of their steps goes back in time; with random names half do."""
+SEASON = re.compile(r"S\d+")
+"""Name of a season, as `hakuna train` asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,26 @@ def group_bursts(
         for chain in _chains(members, gap_seconds):
             bursts += [Burst(part[0].file_name, tuple(part)) for part in batched(chain, most or len(chain))]
     return sorted(bursts, key=lambda burst: _by_name(burst.photos[0]))
+
+
+def with_seasons(bursts: Iterable[Burst], seasons: Mapping[str, str]) -> list[Burst]:
+    """The bursts with ids like those of public seasons: `SER_S1#site#1#` and the earlier id.
+
+    `seasons` has a season by folder, "" being the top; the longest folder counts. Bursts without a season keep their id.
+    Raises UsageError for a folder without any burst.
+    """
+    made, used = [], set()
+    for one in bursts:
+        folder = folder_of(one.photos[0].file_name)
+        while folder and folder not in seasons:
+            folder = folder.rpartition("/")[0]
+        used.add(folder)
+        season = seasons.get(folder)
+        made.append(replace(one, seq_id=f"SER_{season}#{one.photos[0].site}#1#{one.seq_id}") if season else one)
+    for folder in seasons.keys() - used:
+        which = seasons[folder] + (f"={folder}" if folder else "")
+        raise UsageError(f"--season {which}: must be the season of at least one burst, got none")
+    return made
 
 
 def _chains(photos: list[IndexedPhoto], gap_seconds: float) -> Iterator[list[IndexedPhoto]]:

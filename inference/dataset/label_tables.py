@@ -80,7 +80,10 @@ def read_targets(path: Path, seq_ids: Collection[str]) -> Targets:
         _check_labels(path, mine)
         targets[[position[seq_id] for seq_id in mine.seq_ids]] = mine.values
     if missing := [seq_id for seq_id in position if seq_id not in found]:
-        raise InputError(f"{path}: must have every sequence, got {len(missing)} missing: {missing[:3]}")
+        raise InputError(
+            f"{path}: must have every sequence, got {len(missing)} missing: {missing[:3]}",
+            hint="label them, or delete their rows from the metadata",
+        )
     _refuse_only_zeros(path, targets)
     if n_unlabelled := int((~targets.any(axis=1)).sum()):
         import structlog  # imported late: it would take a third of the time in which `score` rejects a file
@@ -101,11 +104,20 @@ def aligned(submission: Table, labels: Table, name: str = "submission") -> Value
     missing = [seq_id for seq_id in labels.seq_ids if seq_id not in position]
     extra = sorted(position.keys() - set(labels.seq_ids))
     if missing or extra:
+        hint = "" if missing else "--labelled-only scores the labelled sequences alone"
         raise InputError(
             f"labels and {name}: must have the same sequences, got {counted(len(missing), 'sequence')} in the labels alone "
-            f"{missing[:3]} and {counted(len(extra), 'sequence')} in the {name} alone {extra[:3]}"
+            f"{missing[:3]} and {counted(len(extra), 'sequence')} in the {name} alone {extra[:3]}",
+            hint=hint,
         )
     return submission.values[[position[seq_id] for seq_id in labels.seq_ids]]
+
+
+def labelled(submission: Table, labels: Table) -> Table:
+    """The rows of a submission whose sequences have labels."""
+    wanted = set(labels.seq_ids)
+    rows = [row for row, seq_id in enumerate(submission.seq_ids) if seq_id in wanted]
+    return Table(tuple(submission.seq_ids[row] for row in rows), submission.values[rows])
 
 
 def _read_table(path: Path) -> Table:

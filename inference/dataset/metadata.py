@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import Self, TextIO
@@ -32,6 +33,9 @@ FALLBACK_HOUR, FALLBACK_MONTH = 12, 7
 DATE_CHARACTERS = len("YYYY-MM-DD")
 OTHER_SEPARATORS = ";\t|"
 """Used between columns by programs where a comma is the decimal point, or on request."""
+WORKBOOKS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
+"""The first bytes of .xlsx and .ods files, and of .xls files."""
+SWAPPED = "these are the columns of {}; were two files swapped, such as those of --metadata and --format?"
 
 
 @dataclass(frozen=True)
@@ -162,15 +166,17 @@ def _check_seq_id(path: Path, row_number: int, seq_id: str) -> None:
 
 def check_header(path: Path, header: list[str]) -> tuple[str, ...]:
     """The labels of a header, in its order. Raises InputError unless it is `seq_id` and each of the 54 labels once."""
+    hint = SWAPPED.format("metadata") if set(METADATA_COLUMNS) <= set(header) else ""
     if header[:1] != ["seq_id"]:
-        raise InputError(f"{path}, row 1, column 1: must be seq_id, got {header[0] if header else ''!r}")
+        raise InputError(f"{path}, row 1, column 1: must be seq_id, got {header[0] if header else ''!r}", hint=hint)
     labels = header[1:]
     missing = sorted(set(LABELS) - set(labels))
     unknown = sorted(set(labels) - set(LABELS))
     if missing or unknown:
         raise InputError(
             f"{path}, row 1: must have the {len(LABELS)} labels, "
-            f"got {len(missing)} missing {missing[:5]} and {len(unknown)} unknown {unknown[:5]}"
+            f"got {len(missing)} missing {missing[:5]} and {len(unknown)} unknown {unknown[:5]}",
+            hint=hint,
         )
     return tuple(labels)
 
@@ -240,13 +246,15 @@ def csv_rows(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[s
     """Header and numbered rows of a CSV file; every defect is an InputError that names the row."""
     with (
         os_errors(InputError, f"{path}: must be a readable CSV file"),
-        path.open(encoding="utf-8-sig", newline="") as file,
+        path.open("rb") as raw,
+        TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file,
     ):
+        if raw.peek(4).startswith(WORKBOOKS):
+            raise InputError(f"{path}: must be a CSV file, got an Excel file", hint="save it as CSV in the spreadsheet")
         reader = csv.reader(chain(_checked_first_line(path, file), file), strict=True)
         try:
             header = next(reader, [])
-            if duplicated := sorted(name for name, count in Counter(header).items() if count > 1):
-                raise InputError(f"{path}, row 1: column names must be unique, got {duplicated[:5]} twice")
+            _check_column_names(path, header)
             yield header, _checked_rows(path, header, reader)
         except csv.Error as error:
             raise InputError(f"{path}, line {reader.line_num}: must be valid CSV, got: {error}") from error
@@ -271,12 +279,29 @@ def _checked_first_line(path: Path, file: TextIO) -> Iterator[str]:
     yield line
 
 
+def _check_column_names(path: Path, header: list[str]) -> None:
+    """Every name once; one column without a name is accepted, as R writes it before the others."""
+    unnamed = [number for number, name in enumerate(header, start=1) if not name]
+    if len(unnamed) > 1:
+        raise InputError(
+            f"{path}, row 1: every column must have a name, got none in {counted(len(unnamed), 'column')}: {unnamed[:5]}",
+            hint="delete the empty columns in the spreadsheet, and save again",
+        )
+    if duplicated := sorted(name for name, count in Counter(header).items() if count > 1):
+        raise InputError(f"{path}, row 1: column names must be unique, got {duplicated[:5]} twice")
+
+
 def _checked_rows(path: Path, header: list[str], reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
     for row_number, row in enumerate(reader, start=2):
         if not row:
             continue  # a blank line, often the last one
         if len(row) != len(header):
             raise InputError(f"{path}, row {row_number}: must have {counted(len(header), 'column')}, got {len(row)}")
+        if not any(row):
+            raise InputError(
+                f"{path}, row {row_number}: must have a value, got only empty cells",
+                hint="delete the empty rows in the spreadsheet, and save again",
+            )
         yield row_number, row
 
 
@@ -284,6 +309,7 @@ def _columns(path: Path, header: list[str], names: tuple[str, ...]) -> tuple[int
     missing = [name for name in names if name not in header]
     if missing:
         raise InputError(
-            f"{path}, row 1: must have the columns {', '.join(names)}, got no {', '.join(missing)} among {header[:8]}"
+            f"{path}, row 1: must have the columns {', '.join(names)}, got no {', '.join(missing)} among {header[:8]}",
+            hint=SWAPPED.format("a submission format or of labels") if set(LABELS) <= set(header) else "",
         )
     return tuple(header.index(name) for name in names)

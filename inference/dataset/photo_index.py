@@ -22,6 +22,8 @@ from inference.storage.local import safe_path
 
 PHOTO_NAME = re.compile(r"[^.].*\.(jpe?g|png)", re.IGNORECASE | re.DOTALL)
 """Excludes hidden files: macOS leaves a `._IMG_0001.JPG` beside every photo."""
+MOST_NAMES = 3
+"""Number of photos that a warning names."""
 NO_DATE = re.compile(r"0000\D00\D00")
 """Written by cameras whose clock was never set."""
 PROGRESS_PHOTOS = 100
@@ -121,7 +123,10 @@ def read_coco(path: Path) -> Found:
             text = path.read_text(encoding="utf-8-sig")
             content = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: must be JSON in UTF-8, got: {error}") from error
+        raise InputError(
+            f"{path}: must be JSON in UTF-8 (a COCO Camera Traps file), or a folder with photos, got a file that is neither: {error}",
+            hint="give the folder that holds the photos",
+        ) from error
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not images:
         raise InputError(f"{path}: must be COCO Camera Traps: an object with a list `images` that is not empty")
@@ -147,8 +152,11 @@ def warnings(found: Found, bursts: list[Burst]) -> list[str]:
             f"{counted(found.n_outside, 'photo is a link that leads', 'photos are links that lead')} out of the folder: "
             "predict does not follow them and reports an unsafe path; copy the photos, or pass the folder that the links lead to"
         )
-    if n_undated := sum(photo.moment is None for photo in found.photos):
-        messages.append(f"{counted(n_undated, 'photo has', 'photos have')} no time: each is a burst by itself")
+    if undated := sorted(photo.file_name for photo in found.photos if photo.moment is None):
+        messages.append(
+            f"{counted(len(undated), 'photo has', 'photos have')} no time: each is a burst by itself; the first by name: "
+            f"{undated[:MOST_NAMES]}; if programs removed the EXIF, use the files of the card"
+        )
     if found.n_without_time:
         messages.append(
             f"{counted(found.n_without_time, 'photo has', 'photos have')} a date without a time: "
@@ -165,7 +173,8 @@ def warnings(found: Found, bursts: list[Burst]) -> list[str]:
     if n_other := sum(not burst.is_in_name_order for burst in bursts):
         messages.append(
             f"{counted(n_other, 'burst')}: predict takes photos in the order of their names as text (IMG_10 before IMG_9), "
-            "which differs from the order of their times"
+            "which differs from the order of their times; if that matters, rename them with equally long numbers "
+            "(IMG_09, IMG_10), and run this command again"
         )
     return [
         *messages,

@@ -7,12 +7,12 @@ from inference.core.choices import ExportFormat
 from inference.core.config_files import load_toml
 from inference.core.errors import InputError, UsageError, counted
 from inference.dataset.camera_folders import cameras_of
-from inference.dataset.metadata import read_metadata
+from inference.dataset.metadata import Metadata, moment_of, read_metadata
 from inference.export.camtrap_dp import CamtrapSource, write_camtrap_dp
 from inference.export.camtrap_project import Project
-from inference.export.long_csv import write_long_csv
+from inference.export.long_csv import Place, write_long_csv
 from inference.export.megadetector import write_megadetector
-from inference.outputs.finished_run import check_nothing_is_lost, read_finished_run, unprocessed_sequences
+from inference.outputs.finished_run import FinishedRun, check_nothing_is_lost, read_finished_run, unprocessed_sequences
 
 LISTING_THRESHOLD = 0.01
 """For lists, which their readers filter."""
@@ -51,18 +51,16 @@ def export(
     if threshold is None:
         threshold = OBSERVATION_THRESHOLD if target is ExportFormat.CAMTRAP_DP else LISTING_THRESHOLD
     if target is ExportFormat.LONG_CSV:
-        n_rows = write_long_csv(run, unprocessed, out, threshold)
+        places = _places(_metadata_of(run, metadata_path)) if metadata_path else {}
+        n_rows = write_long_csv(run, unprocessed, out, threshold, places)
         return [
             *messages,
             f"{counted(n_rows, 'row')} of {counted(len(run.predictions.seq_ids) - len(unprocessed), 'sequence')} -> {out}",
         ]
     if metadata_path is None:
         raise UsageError(f"--metadata: must be given with --format {target}")
-    metadata = read_metadata(metadata_path)
-    n_missing = sum(seq_id not in metadata.sequences for seq_id in run.predictions.seq_ids)
-    if n_missing == len(run.predictions.seq_ids):
-        raise InputError(f"{metadata_path}: must be the metadata of the run {folder}, got none of its sequences")
-    if n_missing:
+    metadata = _metadata_of(run, metadata_path)
+    if n_missing := sum(seq_id not in metadata.sequences for seq_id in run.predictions.seq_ids):
         messages.append(f"left out: {counted(n_missing, 'sequence')} that the metadata does not have")
     if target is ExportFormat.MEGADETECTOR:
         n_photos = write_megadetector(run, metadata, unprocessed, out, threshold)
@@ -72,9 +70,25 @@ def export(
     if n_midnights := metadata.without_time.n_rows:
         messages.append(f"{counted(n_midnights, 'photo has', 'photos have')} a date without a time, taken as midnight")
     project = load_toml("--project", project_path, Project)
-    # If the metadata has no site for a sequence: the camera folder of its first photo.
-    sites = cameras_of(metadata.sequences.values()) | {
-        one.seq_id: one.site for one in metadata.sequences.values() if one.site
-    }
+    sites = _sites(metadata)
     source = CamtrapSource(run, metadata.sequences, sites, unprocessed, project, threshold, datetime.now(UTC))
     return [*messages, *write_camtrap_dp(source, out)]
+
+
+def _metadata_of(run: FinishedRun, path: Path) -> Metadata:
+    metadata = read_metadata(path)
+    if not any(seq_id in metadata.sequences for seq_id in run.predictions.seq_ids):
+        raise InputError(f"{path}: must be the metadata of the run {run.folder}, got none of its sequences")
+    return metadata
+
+
+def _sites(metadata: Metadata) -> dict[str, str]:
+    """The site of every sequence; if the metadata has none for it, the camera folder of its first photo."""
+    sequences = metadata.sequences.values()
+    return cameras_of(sequences) | {one.seq_id: one.site for one in sequences if one.site}
+
+
+def _places(metadata: Metadata) -> dict[str, Place]:
+    moments = {seq_id: moment_of(sequence) for seq_id, sequence in metadata.sequences.items()}
+    sites = _sites(metadata)
+    return {seq_id: Place(sites[seq_id], moment.isoformat(" ") if moment else "") for seq_id, moment in moments.items()}

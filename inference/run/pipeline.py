@@ -192,14 +192,15 @@ def _log_job(context: RunContext) -> None:
     )
     dropped = {
         "sequences without metadata, get the priors": plan.n_without_metadata,
-        "sequences in the metadata but not in the submission format, left out": plan.n_not_in_format,
+        "sequences of the metadata that are not in the submission format: not predicted": plan.n_not_in_format,
         "duplicate metadata rows, merged": plan.n_duplicate_rows,
     }
     for what, count in dropped.items():
         if count:
             log.warning(what, count=count)
     fallbacks = {
-        "metadata: datetimes that are not YYYY-MM-DD HH:MM:SS, treated as unknown": plan.unreadable,
+        "metadata: datetimes that are not YYYY-MM-DD HH:MM:SS, treated as unknown; make the table again with hakuna metadata, "
+        "or give the column this format in the spreadsheet": plan.unreadable,
         "metadata: dates without a time, taken as midnight": plan.without_time,
     }
     for what, odd in fallbacks.items():

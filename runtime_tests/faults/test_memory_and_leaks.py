@@ -53,7 +53,6 @@ def growth(samples: list[Sample]) -> Growth:
     )
 
 
-@pytest.mark.timing
 @pytest.mark.parametrize("n_sequences", [SHORT, pytest.param(LONG, marks=pytest.mark.faults)])
 def test_memory_descriptors_and_threads_do_not_grow_with_the_sequences(
     n_sequences: int, second_bundle: Bundle, tmp_path: Path, figures: Figures
@@ -71,7 +70,6 @@ def test_memory_descriptors_and_threads_do_not_grow_with_the_sequences(
     assert (measured.descriptors, measured.threads) == (0, 0)
 
 
-@pytest.mark.timing
 @pytest.mark.parametrize("n_sequences", [SHORT, pytest.param(LONG, marks=pytest.mark.faults)])
 def test_a_leaking_run_would_be_seen(n_sequences: int, second_bundle: Bundle, tmp_path: Path, figures: Figures) -> None:
     leaked = 3 * MOST_GROWTH[n_sequences]

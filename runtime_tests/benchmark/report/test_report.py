@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -103,6 +104,19 @@ def test_the_page_tells_the_score_and_shows_every_photo_of_the_sheets(
         assert len(sheet.pictures) == n_frames + (2 if n_frames > 1 else 0)
     assert "missing: 1" in page.text
     assert "S1/B01/B01_R1/S1_B01_R1_PICT00001.JPG" in page.text
+
+
+def test_the_page_scores_only_labelled_sequences_on_request(finished: FinishedRun, sources: Sources) -> None:
+    assert sources.labels is not None
+    few = Table(sources.labels.seq_ids[::3], sources.labels.values[::3])
+    some = replace(sources, labels=few, n_sheets=0)
+    with pytest.raises(InputError, match="must have the same sequences") as error:
+        content_of(finished, some)
+    assert "--labelled-only" in error.value.hint
+    content = content_of(finished, replace(some, labelled_only=True))
+    assert content.score is not None
+    assert (content.score.n_sequences, content.score.n_without_labels) == (4, 8)
+    assert "Left out: 8 sequences without labels." in Page(render(content)).text
 
 
 def read_in_order(finished: FinishedRun, sources: Sources) -> np.ndarray:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.dataset.bursts import IndexedPhoto, group_bursts
-from inference.dataset.metadata import read_metadata
+from inference.core.errors import UsageError
+from inference.dataset.bursts import IndexedPhoto, group_bursts, with_seasons
+from inference.dataset.metadata import PUBLIC_SEQ_ID, read_metadata
 from inference.dataset.photo_index import find_photos
 
 START = datetime(2015, 3, 4, 6, 5, 4)
@@ -45,6 +46,18 @@ def test_copies_of_two_cards_that_share_their_times_stay_apart() -> None:
 def test_cameras_are_never_mixed() -> None:
     bursts = group_bursts([at("1", 0, "north"), at("1", 0, "south"), at("2", 1, "north")])
     assert [burst.seq_id for burst in bursts] == ["north/1", "south/1"]
+
+
+def test_seasons_are_given_by_folder_and_the_longest_counts() -> None:
+    bursts = group_bursts([at("1", 0, "north"), at("1", 0, "south"), at("1", 0, "south/low")])
+    seasons = {"": "S1", "south": "S2", "south/low": "S3"}
+    ids = [one.seq_id for one in with_seasons(bursts, seasons)]
+    assert ids == ["SER_S1#north#1#north/1", "SER_S2#south#1#south/1", "SER_S3#south/low#1#south/low/1"]
+    assert all(PUBLIC_SEQ_ID.fullmatch(one) for one in ids)
+    assert next(one.seq_id for one in with_seasons(bursts, {"south": "S2"})) == "north/1"
+    assert with_seasons(bursts, {}) == bursts
+    with pytest.raises(UsageError, match="--season S2=sout: must be the season of at least one burst, got none"):
+        with_seasons(bursts, {"": "S1", "sout": "S2"})
 
 
 def test_a_photo_without_a_time_is_a_burst_of_its_own() -> None:

@@ -70,6 +70,9 @@ def test_labels_that_are_all_0_are_refused_and_sequences_without_labels_counted(
         assert read_targets(path, ["c"]).sum() == 1
         read_targets(path, ["c", "a", "b"])
     assert [entry["count"] for entry in logs] == [2]
+    with pytest.raises(InputError, match="must have every sequence, got 1 missing") as error:
+        read_targets(path, ["c", "d"])
+    assert error.value.hint == "label them, or delete their rows from the metadata"
     assert read_targets(path, []).shape == (0, 54)
 
 

@@ -91,6 +91,10 @@ def test_order_of_the_rows_does_not_matter(
         ("seq_id,datetime,file_name,seq_id\n", r"row 1: column names must be unique, got \['seq_id'\] twice"),
         (HEADER, "must have at least one row below the header, got none"),
         (HEADER + "a,t\n", "row 2: must have 3 columns, got 2"),
+        (HEADER + "a,t,x.jpg\n,,\n", "row 3: must have a value, got only empty cells"),
+        ("seq_id,datetime,file_name,,\n", r"row 1: every column must have a name, got none in 2 columns: \[4, 5\]"),
+        (b"PK\3\4\x14\0\6\0\xa1", "must be a CSV file, got an Excel file"),
+        (b"\xd0\xcf\x11\xe0", "must be a CSV file, got an Excel file"),
         (HEADER + "a,t,x.jpg\n,t,y.jpg\n", "row 3, column seq_id: must not be empty"),
         (HEADER + 'a,t,"x.jpg" y\n', "line 2: must be valid CSV"),
         (HEADER.encode() + b"a,t,\xff.jpg\n", "must be UTF-8"),
@@ -102,6 +106,23 @@ def test_bad_metadata_is_refused_with_its_place(text: str | bytes, message: str,
         read_metadata(write(tmp_path / "m.csv", text))
     assert "m.csv" in str(error.value)
     assert error.value.exit_code == 3
+
+
+def test_a_column_without_a_name_is_accepted_as_r_writes_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.csv", ",seq_id,datetime,file_name\n1,a,,x.jpg\n")
+    assert list(read_metadata(path).sequences) == ["a"]
+
+
+def test_swapped_tables_are_named_as_such(tmp_path: Path) -> None:
+    metadata = write(tmp_path / "m.csv", HEADER + "a,,x.jpg\n")
+    wanted = write(tmp_path / "f.csv", f"seq_id,{','.join(LABELS)}\na,{ZEROS}\n")
+    for read, path in ((read_submission_format, metadata), (read_metadata, wanted)):
+        with pytest.raises(InputError) as error:
+            read(path)
+        assert "were two files swapped, such as those of --metadata and --format?" in error.value.hint
+    with pytest.raises(InputError) as error:
+        read_metadata(write(tmp_path / "m.csv", "seq_id,file_name\n"))
+    assert error.value.hint == ""
 
 
 def test_a_header_of_many_columns_takes_no_time(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from inference.dataset.photo_index import (
 )
 from runtime_tests.conftest import deep_folder
 
+USE_THE_CARD = "if programs removed the EXIF, use the files of the card"
+
 
 def write_photo(path: Path, moment: str | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,7 @@ def test_links_to_folders_and_unreadable_folders_are_counted(tmp_path: Path, mon
     assert [photo.file_name for photo in found.photos] == ["hill/a.jpg"]
     assert found.left_out == {"links to folders: their photos are elsewhere": 2, "folders that cannot be read": 1}
     assert warnings(found, group_bursts(found.photos)) == [
-        "1 photo has no time: each is a burst by itself",
+        f"1 photo has no time: each is a burst by itself; the first by name: ['hill/a.jpg']; {USE_THE_CARD}",
         "left out: 1 folder that cannot be read",
         "left out: 2 links to folders: their photos are elsewhere",
     ]
@@ -159,6 +161,16 @@ def test_what_is_not_looked_at_and_what_is_looked_at_in_another_order_is_told(tm
     assert "not used: 2 photos" in first
     assert "1 burst is longer (up to 5 photos): --max-photos 3" in first
     assert "1 burst: predict takes photos in the order of their names as text" in second
+    assert second.endswith("rename them with equally long numbers (IMG_09, IMG_10), and run this command again")
+
+
+def test_a_table_in_the_place_of_the_folder_is_named_as_that(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("seq_id,datetime,file_name\n")
+    with pytest.raises(
+        InputError, match=r"m.csv: must be JSON .* or a folder with photos, got a file that is"
+    ) as error:
+        read_coco(tmp_path / "m.csv")
+    assert error.value.hint == "give the folder that holds the photos"
 
 
 COCO = {
@@ -202,7 +214,7 @@ def test_coco_times_with_an_offset_get_one_clock_and_those_of_an_unset_clock_are
     bursts = group_bursts(found.photos)
     assert [len(burst.photos) for burst in bursts] == [3, 1]
     assert warnings(found, bursts) == [
-        "1 photo has no time: each is a burst by itself",
+        f"1 photo has no time: each is a burst by itself; the first by name: ['2.jpg']; {USE_THE_CARD}",
         "times with an offset from UTC were converted to UTC+03:00",
     ]
 

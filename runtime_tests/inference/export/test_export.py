@@ -24,7 +24,7 @@ from inference.core.labels import LABELS
 from inference.dataset.label_tables import Table, read_submission
 from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.export.export import export
-from inference.export.long_csv import write_long_csv
+from inference.export.long_csv import Place, write_long_csv
 from inference.export.taxonomy import SPECIES_LABELS, TAXA
 from inference.outputs.finished_run import read_finished_run
 from runtime_tests import camtrap_dp
@@ -124,8 +124,30 @@ def test_long_csv_has_a_row_for_every_label_from_the_threshold_on(finished: Path
     assert {(row["seq_id"], row["label"], float(row["probability"])) for row in rows} == expected
     assert len(rows) == len(expected) > 12
     assert all(DEMO_WARNING in row["model"] for row in rows)
+    assert {(row["site"], row["datetime"]) for row in rows} == {("", "")}
     for earlier, later in pairwise(rows):
         assert earlier["seq_id"] != later["seq_id"] or float(earlier["probability"]) >= float(later["probability"])
+
+
+def test_long_csv_has_site_and_time_of_the_metadata(finished: Path, season: Path, tmp_path: Path) -> None:
+    ours = rows_of(season / METADATA_NAME)
+    first = ours[0]["seq_id"]
+    path = tmp_path / "metadata.csv"
+    lines = [
+        f"{row['seq_id']},{row['datetime']},{row['file_name']},{'hill' if row['seq_id'] == first else ''}"
+        for row in ours
+    ]
+    path.write_text("\n".join(["seq_id,datetime,file_name,site", *lines]))
+    export(finished, ExportFormat.LONG_CSV, tmp_path / "long.csv", path, None, None)
+    expected: dict[str, tuple[str, str]] = {}
+    for row in ours:  # the first photo of each; else its folder, without that of the card
+        site = "hill" if row["seq_id"] == first else row["file_name"].rpartition("/")[0]
+        expected.setdefault(row["seq_id"], (site, row["datetime"]))
+    got = {row["seq_id"]: (row["site"], row["datetime"]) for row in rows_of(tmp_path / "long.csv")}
+    assert got == expected
+    path.write_text("seq_id,datetime,file_name\nother,,a.jpg\n")
+    with pytest.raises(InputError, match="must be the metadata of the run .*, got none of its sequences"):
+        export(finished, ExportFormat.LONG_CSV, tmp_path / "long.csv", path, None, None)
 
 
 @pytest.mark.parametrize(
@@ -135,9 +157,16 @@ def test_no_id_in_a_long_csv_is_a_formula_and_numbers_stay_numbers(seq_id: str, 
     """OWASP, CSV injection: an apostrophe before what begins with = + - @, a tab or a carriage return."""
     run = read_finished_run(finished)
     values = np.full((1, len(LABELS)), 0.5)
-    write_long_csv(replace(run, predictions=Table((seq_id,), values)), frozenset(), tmp_path / "long.csv", 0.1)
+    write_long_csv(
+        replace(run, predictions=Table((seq_id,), values)),
+        frozenset(),
+        tmp_path / "long.csv",
+        0.1,
+        {seq_id: Place(seq_id)},
+    )
     is_harmless = seq_id in ("a=1", "-1.5", "+2", "plain")
-    assert {row["seq_id"] for row in rows_of(tmp_path / "long.csv")} == {seq_id if is_harmless else f"'{seq_id}"}
+    for column in ("seq_id", "site"):
+        assert {row[column] for row in rows_of(tmp_path / "long.csv")} == {seq_id if is_harmless else f"'{seq_id}"}
     assert {row["probability"] for row in rows_of(tmp_path / "long.csv")} == {"0.5"}
 
 

@@ -71,15 +71,21 @@ def test_what_was_made_of_odd_datetimes_is_told_with_its_count(
 ) -> None:
     job = job_for(season, quick_bundle)
     odd = replace(
-        job.plan, unreadable=OddDatetimes(2, "row 2: 'noon'"), without_time=OddDatetimes(3, "row 5: '2010-08-19'")
+        job.plan,
+        n_not_in_format=17,
+        unreadable=OddDatetimes(2, "row 2: 'noon'"),
+        without_time=OddDatetimes(3, "row 5: '2010-08-19'"),
     )
     with capture_logs() as logs:
         report = run_job(replace(job, plan=odd), tmp_path, RunOptions(), executor_for=ScriptedExecutor())
     told = {entry["event"]: (entry["count"], entry["first"]) for entry in logs if "first" in entry}
     assert told == {
-        "metadata: datetimes that are not YYYY-MM-DD HH:MM:SS, treated as unknown": (2, "row 2: 'noon'"),
+        "metadata: datetimes that are not YYYY-MM-DD HH:MM:SS, treated as unknown; make the table again with hakuna metadata, "
+        "or give the column this format in the spreadsheet": (2, "row 2: 'noon'"),
         "metadata: dates without a time, taken as midnight": (3, "row 5: '2010-08-19'"),
     }
+    not_predicted = "sequences of the metadata that are not in the submission format: not predicted"
+    assert [entry["count"] for entry in logs if entry["event"] == not_predicted] == [17]
     assert (report["counts"]["unreadable_datetimes"], report["counts"]["datetimes_without_time"]) == (2, 3)
 
 
