@@ -231,6 +231,11 @@ def test_predict_and_score_from_the_command_line(season: Path, quick_bundle: Bun
     score = json.loads(result.stdout)
     assert score["n_sequences"] == 12
     assert 0 < score["log_loss"] < 1
+    limit = json.loads(result.stdout)["log_loss"]
+    for factor, code in ((1.01, 0), (0.99, 11)):
+        gate = hakuna_here("score", tmp_path / "out" / "submission.csv", labels, "--max-log-loss", factor * limit)
+        assert gate.returncode == code, gate.stderr
+        assert ("must not be exceeded, got a mean of" in gate.stderr) == bool(code)
     result = hakuna_here("score", tmp_path / "out" / "submission.csv", labels)
     assert f"mean log loss {score['log_loss']:.6f} over 12 sequences" in result.stdout
 

@@ -8,6 +8,7 @@ import typer
 from inference.cli.options import JsonTarget, LabelledOnly
 from inference.cli.printing import show_or_write
 from inference.cli.session import working
+from inference.core.errors import DoesNotFitError
 
 
 def score(
@@ -29,6 +30,9 @@ def score(
     ] = 1e-15,
     resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Draws of the bootstrap over sites.")] = 2000,
     labelled_only: LabelledOnly = False,
+    max_log_loss: Annotated[
+        float | None, typer.Option(min=0, help="Exit with 11 if the mean log loss is larger. Default: no limit.")
+    ] = None,
     json: JsonTarget = None,
 ) -> None:
     """Score a submission: mean log loss with its interval, by class and by site, and how far probabilities can be trusted.
@@ -37,6 +41,7 @@ def score(
         hakuna score results/submission.csv labels.csv
         hakuna score results/submission.csv labels.csv --metadata test_metadata.csv --json
         hakuna score results/submission.csv labels.csv --compare baseline/submission.csv
+        hakuna score results/submission.csv labels.csv --max-log-loss 0.05
     """
     from benchmark.scoring import files
 
@@ -54,3 +59,7 @@ def score(
     from benchmark.scoring.tables import print_report
 
     show_or_write(report.model_dump_json(indent=1), json, lambda: print_report(report))
+    if max_log_loss is not None and not report.log_loss <= max_log_loss:
+        raise DoesNotFitError(
+            f"--max-log-loss {max_log_loss:g}: must not be exceeded, got a mean of {report.log_loss:.6f}"
+        )

@@ -55,7 +55,7 @@ class UnusableGpuError(HakunaError, exit_code=10):
 
 
 class DoesNotFitError(HakunaError, exit_code=11):
-    """The work does not fit the time budget."""
+    """A limit of time or of the log loss is exceeded."""
 
 
 class InvalidEntryError(HakunaError, exit_code=12):
