@@ -23,7 +23,9 @@ __all__ = ["export", "merge", "open_bundle", "plan", "predict", "read_run", "res
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of `__all__` at its first use: importing `hakuna` alone takes no time."""
+    """Import a name of `__all__`, or find the version, at its first use: importing `hakuna` alone takes no time."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("hakuna-runtime")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if problem := _problem("inference", *(["benchmark"] if name == "score" else [])):

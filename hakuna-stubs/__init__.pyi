@@ -8,4 +8,6 @@ from inference.api import predict as predict
 from inference.api import read_run as read_run
 from inference.api import restack as restack
 
+__version__: str
+
 def main() -> None: ...

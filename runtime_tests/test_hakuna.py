@@ -7,6 +7,7 @@ import importlib
 import logging
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def test_hakuna_offers_what_it_lists() -> None:
     public = {name for name, value in vars(hakuna).items() if getattr(value, "__module__", None) == "hakuna"}
     assert public == {"__getattr__", "__dir__", "_problem", "main"}
     assert set(hakuna.__all__) <= set(dir(hakuna))
+    assert hakuna.__version__ == version("hakuna-runtime")
     with pytest.raises(AttributeError, match="'hakuna' has no attribute 'learn'"):
         hakuna.learn  # noqa: B018
     stub = (ROOT / "hakuna-stubs" / "__init__.pyi").read_text()
@@ -80,7 +82,9 @@ def test_examples_run(module: str, desk: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_script_gives_the_bytes_of_the_command(desk: Path, tmp_path: Path) -> None:
     arguments = [str(desk / "season"), str(desk / "bundle")]
     script = [sys.executable, "-c", SCRIPT, *arguments, str(tmp_path / "script")]
-    subprocess.run(script, check=True, capture_output=True)
+    done = subprocess.run(script, check=True, capture_output=True, text=True)
+    assert done.stdout == ""
+    assert "demo model: not for conclusions" in done.stderr
     command = [str(HAKUNA), "predict", arguments[0], "--bundle", arguments[1], "--out", str(tmp_path / "command")]
     subprocess.run(command, check=True, capture_output=True)
     for name in ("submission.csv", "records.jsonl", "failures.csv"):
