@@ -6,9 +6,9 @@ from benchmark.capacity.device_profiles import Assumption, Profile
 from benchmark.capacity.projection import ENSEMBLES, LABEL, Projection
 from benchmark.capacity.workloads import Workload
 from benchmark.console import numbers_table, wide_console
-from benchmark.timing.regression_gate import StageComparison
-from benchmark.timing.report import BenchReport
+from benchmark.timing.report import BenchReport, ComparisonFigures
 from inference.core.choices import Precision
+from inference.core.errors import counted
 
 SHOWN_COMPARISONS = 8
 MINUTE, HOUR = 60.0, 3600.0
@@ -37,15 +37,17 @@ def print_report(report: BenchReport) -> None:
         console.out("demo networks: timings are valid, predictions are not")
 
 
-def print_comparisons(compared: list[StageComparison], max_regression: float, note: str | None) -> None:
-    """Print the stages that grew most, and a note about the baseline."""
-    table = Table("stage", "times the baseline", "of its kernel now", "before", "kernel")
-    for one in compared[:SHOWN_COMPARISONS]:
-        regression = f"{one.regression:.2f}{' !' if one.regression > max_regression else ''}"
-        table.add_row(one.name, regression, f"{one.now:.3g}", f"{one.baseline:.3g}", one.kernel)
+def print_comparison(comparison: ComparisonFigures) -> None:
+    """Print the stages that grew most, and notes about the baseline."""
+    table = Table("stage", "times the baseline", "of its kernel now (first quartile)", "before", "kernel")
+    for one in comparison.stages[:SHOWN_COMPARISONS]:
+        regression = f"{one.times_the_baseline:.2f}{' !' if one.times_the_baseline > comparison.max_regression else ''}"
+        table.add_row(one.name, regression, f"{one.ratio:.3g}", f"{one.baseline_ratio:.3g}", one.kernel)
     console = wide_console()
     console.print(table)
-    if note:
+    if rest := comparison.stages[SHOWN_COMPARISONS:]:
+        console.out(f"{counted(len(rest), 'more stage')}: at most {rest[0].times_the_baseline:.2f} times the baseline")
+    for note in comparison.notes:
         console.out(note)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.provenance import PROCESSOR
-from benchmark.timing.report import BenchReport
+from benchmark.timing.report import BenchReport, ComparedFigures, ComparisonFigures
 from inference.core.errors import DoesNotFitError, UsageError
 
 MAX_REGRESSION = 1.3
@@ -60,10 +60,38 @@ def compare_reports(now: BenchReport, baseline: BenchReport) -> list[StageCompar
     return sorted(compared, key=lambda one: -one.regression)
 
 
-def new_stages(now: BenchReport, baseline: BenchReport) -> str | None:
-    """A note that names the stages which the baseline does not have, or None."""
+def notes_on(now: BenchReport, baseline: BenchReport) -> tuple[str, ...]:
+    """Notes about stages that the baseline does not have, and about networks that are not the same."""
     new = [one.name for one in now.stages if baseline.stage(one.name) is None]
-    return f"not in the baseline, so not compared: {', '.join(new)}" if new else None
+    notes = [f"not in the baseline, so not compared: {', '.join(new)}"] if new else []
+    if now.bundle.id != baseline.bundle.id:
+        before, here = (f"{one.bundle.name} ({one.bundle.id[:12]})" for one in (baseline, now))
+        notes.append(f"the baseline is of bundle {before}, this run of {here}: networks may differ in their work")
+    return tuple(notes)
+
+
+def figures_of(
+    compared: list[StageComparison], now: BenchReport, baseline: BenchReport, max_regression: float
+) -> ComparisonFigures:
+    """The comparison for programs."""
+    stages = tuple(
+        ComparedFigures(
+            name=one.name,
+            kernel=one.kernel,
+            times_the_baseline=one.regression,
+            ratio=one.now,
+            baseline_ratio=one.baseline,
+            is_disturbed=one.is_disturbed,
+        )
+        for one in compared
+    )
+    return ComparisonFigures(
+        verdict="slower" if any(one.regression > max_regression for one in compared) else "not slower",
+        max_regression=max_regression,
+        baseline_date=baseline.date,
+        stages=stages,
+        notes=notes_on(now, baseline),
+    )
 
 
 def check_processor(machine: Mapping[str, Any], baseline: BenchReport) -> None:

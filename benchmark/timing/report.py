@@ -72,6 +72,30 @@ class SettingFigures(Strict):
     """Most images in one call of a network; missing in reports of earlier versions."""
 
 
+class ComparedFigures(Strict):
+    """A stage beside the same stage of the baseline."""
+
+    name: str
+    kernel: str
+    times_the_baseline: float
+    ratio: float
+    """First quartile of its time divided by the kernel's."""
+    baseline_ratio: float
+    is_disturbed: bool
+    """Whether other processes took cores, so that its processor time counts too."""
+
+
+class ComparisonFigures(Strict):
+    """What `--compare` found."""
+
+    verdict: Literal["not slower", "slower"]
+    max_regression: float
+    baseline_date: str
+    stages: tuple[ComparedFigures, ...]
+    """The largest growth first."""
+    notes: tuple[str, ...]
+
+
 class BenchReport(Strict):
     """A whole timing run."""
 
@@ -85,6 +109,8 @@ class BenchReport(Strict):
     """Wall time of `hakuna predict` on a single photo: imports, networks, stackers, files. None: not timed."""
     kernels: tuple[KernelFigures, ...]
     stages: tuple[StageFigures, ...]
+    comparison: ComparisonFigures | None = None
+    """Only with `--compare`."""
 
     def stage(self, name: str) -> StageFigures | None:
         """A stage by name."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from inference.cli.printing import STDOUT
 from inference.core.choices import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_READ_TIMEOUT,
@@ -148,6 +149,16 @@ def check_absent(option: str, path: Path, force: bool, hint: str = "") -> None:
     )
 
 
+def check_writable(path: Path) -> None:
+    """Raise OutputError before the work if no file can be made beside this one, or in its nearest folder that exists."""
+    from tempfile import TemporaryFile
+
+    from inference.core.files import output_errors
+
+    with output_errors(path), TemporaryFile(dir=next(one for one in path.absolute().parents if one.exists())):
+        pass
+
+
 def _with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
     """The command with options `-v` and `-q`, which are not passed to it."""
 
@@ -156,6 +167,8 @@ def _with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
         if verbose and quiet:
             raise UsageError("-v, -q: must not both be given")
         set_verbosity(Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL)
+        if (target := given.get("json")) and target != STDOUT:
+            check_writable(target)
         command(**given)
 
     own = inspect.signature(command, eval_str=True)

@@ -7,9 +7,10 @@ import typer
 
 from benchmark.cli.bench.request import BACKBONE, HarnessRequest, command_line, show_figures, working_in
 from inference.bundle.passes import Effort
-from inference.cli.options import JsonTarget, command_group
+from inference.cli.options import JsonTarget, check_writable, command_group
 from inference.core.choices import Precision
 from inference.core.errors import UsageError
+from inference.settings.packages import require
 
 ENSEMBLES = {one.label.replace(" ", "-"): one for one in Effort if one is not Effort.PRIORS}
 """In the order in which a run short of time degrades."""
@@ -76,6 +77,9 @@ def stages(
     from benchmark.timing.regression_gate import check_processor
     from benchmark.timing.report import read_report
 
+    if plots:
+        require("matplotlib")
+        check_writable(plots / "plot")
     baseline = read_report(compare) if compare else None
     if baseline:
         check_processor(describe_machine(), baseline)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,12 +17,15 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmark.cli.app import app
+from benchmark.cli.bench import stages
+from benchmark.cli.bench.request import HarnessRequest
 from benchmark.studies import gate_experiments
 from benchmark.timing import measure, reference_kernels, regression_gate
 from benchmark.timing.measure import Spread, Stage, interleave, spread
 from benchmark.timing.reference_kernels import Kernel
 from benchmark.timing.report import BenchReport, read_report
 from inference.core.errors import DoesNotFitError, UsageError
+from runtime_tests.running import hakuna_here
 
 LEAST_WORK_SECONDS = 5e-4
 QUIET = {"decode": 4.0, "views": 2.0, "networks": 10.0}
@@ -187,8 +192,8 @@ def test_a_baseline_whose_stages_are_not_all_timed_is_refused() -> None:
         regression_gate.compare(fewer, report(QUIET), 1.3, nobody)
     compared = regression_gate.compare(report(QUIET), fewer, 1.3, nobody)
     assert {one.name for one in compared} == {"decode", "views"}
-    assert regression_gate.new_stages(report(QUIET), fewer) == "not in the baseline, so not compared: networks"
-    assert regression_gate.new_stages(fewer, fewer) is None
+    assert regression_gate.notes_on(report(QUIET), fewer) == ("not in the baseline, so not compared: networks",)
+    assert regression_gate.notes_on(fewer, fewer) == ()
 
 
 def test_on_a_busy_machine_only_work_that_grew_counts() -> None:
@@ -291,3 +296,38 @@ def test_a_stage_is_compared_with_the_kernel_before_and_after_it(monkeypatch: py
         "loads": pytest.approx([0.25, 0.25]),
         "kernel_loads": pytest.approx([0.7, 0.7]),
     }
+
+
+@pytest.mark.parametrize(("again", "verdict"), [(2.0, "not slower"), (3.0, "slower")])
+def test_the_figures_hold_the_comparison_and_a_second_timing_is_announced(
+    again: float, verdict: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    made = [report({**QUIET, "views": 3.0}), *3 * [report({"views": again})]]
+    harness = SimpleNamespace(scene=SimpleNamespace(bundle=None), time=lambda *_, **__: made.pop(0))
+    monkeypatch.setattr(stages, "make_harness", lambda *_: harness)
+    monkeypatch.setattr(stages, "time_startup", lambda *_: None)
+    facts = report(QUIET).model_dump()
+    baseline = BenchReport.model_validate({**facts, "bundle": {**facts["bundle"], "id": "1" * 64}})
+    with nullcontext() if verdict == "not slower" else pytest.raises(DoesNotFitError):
+        stages.time_stages(HarnessRequest(), None, baseline, 1.3, tmp_path / "bench.json")
+    shown = capsys.readouterr()
+    assert "slower than 1.3 times the baseline, so timed again: views" in shown.err
+    assert "the baseline is of bundle third_place (111111111111), this run of third_place (0)" in shown.out
+    comparison = read_report(tmp_path / "bench.json").comparison
+    assert comparison
+    assert comparison.verdict == verdict
+    assert max(one.times_the_baseline for one in comparison.stages) == again / 2.0
+    assert len(comparison.stages) == 3
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(stages, "time_stages", lambda *_: pytest.fail("must be refused before"))
+    for arguments in (("--json", "/proc/bench.json"), ("--plots", "/proc/plots")):
+        result = hakuna_here("bench", "stages", *arguments)
+        assert (result.returncode, "must be writable, got:" in result.stderr) == (5, True), result.stderr
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = hakuna_here("bench", "stages", "--plots", tmp_path / "plots")
+    assert (result.returncode, "matplotlib: must be installed" in result.stderr) == (2, True)
+    assert not (tmp_path / "plots").exists()
