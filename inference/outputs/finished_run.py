@@ -8,7 +8,7 @@ from typing import Any
 
 from inference.bundle.manifest import DEMO_WARNING
 from inference.bundle.passes import Effort
-from inference.core.errors import CheckpointError, HakunaError, InputError, UsageError
+from inference.core.errors import CheckpointError, HakunaError, InputError, UsageError, counted
 from inference.core.files import check_folder, os_errors, sha256_of_file
 from inference.dataset.label_tables import Table, read_submission
 from inference.dataset.metadata import csv_rows
@@ -74,10 +74,15 @@ def check_nothing_is_lost(out: Path, folder: Path, *sources: Path | None) -> Non
 def read_finished_run(folder: Path) -> FinishedRun:
     """Read `submission.csv`, `failures.csv` and `run.json`.
 
-    Raises InputError if one is missing or damaged, or differs from its hash in `run.json`: a run is writing the folder,
+    Raises InputError if it is a shard, or a file is missing or damaged, or differs from its hash in `run.json`: a run is writing the folder,
     was killed while writing it, or the file was edited. Raises CheckpointError if `run.json` itself is damaged.
     """
     run = read_run_report(folder)
+    if shard := run.get("shard"):
+        raise InputError(
+            f"{folder}: must be a whole run, got a shard with {shard['sequences']:,} of {counted(shard['of'], 'sequence')}",
+            hint="`hakuna merge` joins the shards of a run",
+        )
     digests = run.get("files", {})
     failures = _read_failures(folder / FAILURES_NAME)
     predictions = read_submission(folder / SUBMISSION_NAME)

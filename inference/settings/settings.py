@@ -18,13 +18,13 @@ from inference.core.errors import UsageError
 from inference.settings.units import LONGEST_SECONDS, Seconds, Share
 
 ENVIRONMENT_PREFIX = "HAKUNA_"
-FOREIGN_VARIABLES = frozenset(
+TEST_VARIABLES = frozenset(
     {
         *("HAKUNA_REQUIRE_REFERENCE", "HAKUNA_REQUIRE_CONTAINER", "HAKUNA_CONTAINER_CACHE"),
         *("HAKUNA_REQUIRE_TOOLS", "HAKUNA_KEEP_SCREENSHOTS"),
-        *("HAKUNA_IMAGE", "HAKUNA_RUNNER", "HAKUNA_SCRATCH", "HAKUNA_DEMO_BUNDLE"),
     }
 )
+FOREIGN_VARIABLES = TEST_VARIABLES | {"HAKUNA_IMAGE", "HAKUNA_RUNNER", "HAKUNA_SCRATCH", "HAKUNA_DEMO_BUNDLE"}
 """Variables of the test suite, and of the container and its rehearsals, which share the prefix."""
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -59,17 +59,18 @@ def load_settings(**given: Any) -> Settings:
     known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields} | FOREIGN_VARIABLES
     unknown = sorted(name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
     if unknown:
-        raise UsageError(f"environment: settings must be among {', '.join(sorted(known))}, got {', '.join(unknown)}")
+        offered = ", ".join(sorted(known - TEST_VARIABLES))
+        raise UsageError(f"environment: settings must be among {offered}, got {', '.join(unknown)}")
     return settings_of(Settings, given)
 
 
 def settings_of(model: type[Model], given: dict[str, Any]) -> Model:
-    """Settings from the given values (None: not given), else HAKUNA_* variables in any case, else the defaults.
+    """Settings from the given values (None: not given), else HAKUNA_* variables in any case, not empty, else the defaults.
 
     Raises UsageError naming the option or the variable. Plain pydantic: pydantic-settings takes 0.26 s to import.
     """
     variables = {name.upper(): value for name, value in os.environ.items()}
-    found = {name: variables.get(f"{ENVIRONMENT_PREFIX}{name.upper()}") for name in model.model_fields}
+    found = {name: variables.get(f"{ENVIRONMENT_PREFIX}{name.upper()}") or None for name in model.model_fields}
     found |= {name: value for name, value in given.items() if value is not None}
     try:
         return model(**{name: value for name, value in found.items() if value is not None})
