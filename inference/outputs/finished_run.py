@@ -83,6 +83,11 @@ def read_finished_run(folder: Path) -> FinishedRun:
     try:
         run = read_run_file(folder)
     except OSError as error:
+        if any((folder / name).exists() for name in (RECORDS_NAME, STATUS_NAME)):
+            raise InputError(
+                f"{folder}: must be a finished run, got an unfinished one without {RUN_REPORT_NAME}",
+                hint="repeat the same `hakuna predict`: it resumes",
+            ) from error
         raise InputError(f"{run_path}: must be there, as `hakuna predict` leaves it, got: {error.strerror}") from error
     except ValueError as error:
         raise CheckpointError(
@@ -122,8 +127,8 @@ def unprocessed_sequences(run: FinishedRun, records_folder: Path | None = None) 
         return everything
     if not path.exists():
         raise RecordsElsewhereError(
-            f"{path}: must be there to show which sequences were processed and which have only priors; if the run was "
-            "made by `hakuna restack`, give the folder of the records with --records"
+            f"{path}: must be there to show which sequences were processed and which have only the usual share of each "
+            "class (priors); if the run was made by `hakuna restack`, give the folder of the records with --records"
         )
     header = read_header(path)
     if header.fingerprint != run.run.get("fingerprint", header.fingerprint):

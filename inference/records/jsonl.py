@@ -22,7 +22,7 @@ from inference.core.config_files import first_problem
 from inference.core.errors import CheckpointError, OutputError, counted
 from inference.core.files import atomic_binary_writer, atomic_writer, os_errors, output_errors, regular_file
 from inference.core.labels import N_CLASSES
-from inference.core.sequences import FailureReason, FrameFailure, Probabilities
+from inference.core.sequences import FailureReason, FrameFailure, Probabilities, Sequence
 from inference.records.schema import FORMAT_VERSION, Record, RecordsHeader
 
 FSYNC_SECONDS = 30.0
@@ -33,6 +33,8 @@ MAX_LINE_BYTES = 64 << 20
 """Longer than any record; a sparse file can claim a line of terabytes."""
 SEQ_IDS = "seq_ids"
 """In the fingerprint: SHA-256 of the `seq_id` of every record of the whole run, in order."""
+METADATA = "metadata and submission format"
+"""In the fingerprint: SHA-256 of the sequences of the whole run with their photos, in order."""
 LARGEST_NUMBER = 2**53
 """Above every count and time in a record; floats represent all smaller whole numbers exactly."""
 LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
@@ -157,6 +159,15 @@ def digest_of_seq_ids(seq_ids: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for seq_id in seq_ids:
         digest.update(_seq_id_line(seq_id))
+    return digest.hexdigest()
+
+
+def digest_of_sequences(sequences: Iterable[Sequence]) -> str:
+    """Digest of all sequences with their sites, photos and times, in order, for the fingerprint."""
+    digest = hashlib.sha256()
+    for sequence in sequences:
+        photos = [(image.file_name, image.datetime) for image in sequence.images]
+        digest.update(repr((sequence.seq_id, sequence.site, photos)).encode())
     return digest.hexdigest()
 
 
