@@ -49,15 +49,34 @@ def load_toml(
     try:
         return model.model_validate(content)
     except ValidationError as problem:
-        raise error(f"{where}: {first_problem(problem)}") from problem
+        raise error(f"{where}: {first_problem(problem, content)}") from problem
 
 
-def first_problem(error: ValidationError) -> str:
-    """The first validation error: field, rule, value (unless it is a table) and the number of errors."""
+def first_problem(error: ValidationError, content: object = None) -> str:
+    """The first validation error: field, rule, value (unless it is a table) and the number of errors.
+
+    Where `content` is given, tables in its lists are counted from 1 and named by their `id` or `name`.
+    """
     first = error.errors()[0]
-    where, given = ".".join(map(str, first["loc"])), first["input"]
+    where, given = _place(first["loc"], content), first["input"]
     # Our own validators already include the value. Numbers with thousands of digits are not printed.
     is_short = isinstance(given, str | float) or (isinstance(given, int) and given.bit_length() <= MOST_BITS_SHOWN)
     got = f", got {reprlib.repr(given)}" if is_short and first["type"] != "value_error" else ""
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}: {message}{got} ({error.error_count()} errors)".removeprefix(": ").removesuffix(" (1 errors)")
+
+
+def _place(keys: tuple[int | str, ...], content: object) -> str:
+    """`deployment 2 (river), latitude` for `deployments.1.latitude`."""
+    place = ""
+    for key in keys:
+        try:
+            content = content[key]  # type: ignore[index]  # else no table or list, or without this key
+        except (TypeError, LookupError):
+            content = None
+        if isinstance(key, int) and isinstance(content, dict):
+            name = content.get("id") or content.get("name")
+            place = f"{place.removesuffix('s')} {key + 1}{f' ({name})' if isinstance(name, str) else ''}, "
+        else:
+            place += f"{'.' if place and not place.endswith(', ') else ''}{key}"
+    return place.removesuffix(", ")

@@ -17,7 +17,7 @@ log = structlog.get_logger()
 FLUSH_SECONDS = 0.1
 
 
-def log_with_timeout(write: Callable[..., object], *what: str, **facts: object) -> None:
+def log_with_timeout(write: Callable[..., object], *what: object, **facts: object) -> None:
     """Log, but wait only briefly: a pipe that nobody reads fills up and then blocks forever."""
     thread = threading.Thread(target=write, args=what, kwargs=facts, daemon=True)
     thread.start()

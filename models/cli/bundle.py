@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from inference.cli.options import Force, check_absent, command_group
+from inference.cli.options import Force, check_absent, check_file, command_group
 from inference.cli.printing import say
 from inference.cli.session import working
 from inference.core.errors import counted
+from inference.core.files import make_parent
 from models.spec.kinds import DEFAULT_CONTRACT
 
 ContractName = Annotated[str, typer.Option(help="Name of a contract of the project, or path of a .toml file.")]
@@ -121,8 +122,10 @@ def pack(
     from inference.bundle.reader import open_bundle
     from models.bundling.pack import pack as write_archive
 
-    check_absent("--out", out, force)
-    packed = write_archive(open_bundle(bundle), out, loaded)
+    check_file("--out", out, force)
+    opened = open_bundle(bundle)
+    make_parent(out)
+    packed = write_archive(opened, out, loaded)
     say(f"{out}: {counted(packed.n_members, 'file')}, {packed.n_bytes:,} bytes, SHA-256 {packed.sha256}")
 
 

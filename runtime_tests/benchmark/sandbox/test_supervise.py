@@ -212,7 +212,7 @@ def test_a_program_that_ignores_a_signal_is_killed_and_at_once_by_the_second(
 def test_outside_of_a_program_a_signal_waits_until_it_is_asked_for(signals: Signals) -> None:
     signals.check()
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-    with pytest.raises(InterruptedRunError, match="SIGTERM: stopped"):
+    with pytest.raises(InterruptedRunError, match="stopped by SIGTERM"):
         signals.check()
     assert signals.caught == [signal.SIGTERM]
 
