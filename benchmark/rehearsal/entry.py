@@ -22,7 +22,6 @@ from inference.process.heartbeat import heartbeat
 from inference.process.lock import locked
 from inference.process.progress import RunState
 from inference.process.signals import GRACE_SECONDS
-from models.bundling.packed_main import BUDGET_VARIABLE
 from models.spec.contract import SERENGETI_2019, Contract
 
 REPORT_NAME = "rehearsal.json"
@@ -177,7 +176,7 @@ def _run(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> Proce
     result = supervise(
         [*sandbox.prefix, str(sandbox.python), "-u", contract.main],
         folder=sandbox.work / contract.start,
-        environment={**sandbox.environment, **contract.environment, BUDGET_VARIABLE: f"{left:.1f}"},
+        environment=sandbox.environment | contract.variables(left),
         log=log,
         signals=signals,
         limit=left,

@@ -84,6 +84,8 @@ class Contract(Strict):
     files: dict[Below, str] = Field(default_factory=dict)
     """Further files that the archive must have, each with a line that it must hold ("" for none)."""
     environment: dict[str, str] = Field(default_factory=dict)
+    budget_variable: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Variable with the seconds that are left when the program starts, where the platform sets one."""
     network: bool
     """Whether the competition has one. A rehearsal never has."""
     time_limit: TimeLimit
@@ -126,6 +128,11 @@ class Contract(Strict):
     def main(self) -> str:
         """The file that Python runs, from the folder in which it is started."""
         return self.from_start(posixpath.join(self.code, self.entry))
+
+    def variables(self, seconds_left: float) -> dict[str, str]:
+        """Variables of a program that starts now."""
+        budget = {self.budget_variable: f"{seconds_left:.1f}"} if self.budget_variable else {}
+        return self.environment | budget
 
     @property
     def reserved_names(self) -> frozenset[str]:

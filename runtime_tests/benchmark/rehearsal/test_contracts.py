@@ -39,7 +39,7 @@ for path in ("new", "../new", "../output/new", "/code_execution/new", "/app/prog
         print("wrote", path)
     except OSError:
         pass
-print("variables", *(f"{name}={os.environ.get(name)}" for name in ("LANG", "SHELL", "IS_SMOKE_TEST")))
+print("variables", *(f"{name}={os.environ.get(name)}" for name in ("LANG", "SHELL", "IS_SMOKE_TEST", "HAKUNA_BUDGET")))
 """
 
 
@@ -97,7 +97,7 @@ def test_in_bubblewrap_code_execution_is_as_on_drivendata(tmp_path: Path) -> Non
     assert code == 0, said + "\n".join(log)
     assert "runs /code_execution src/main.py" in log
     assert [line for line in log if line.startswith("wrote")] == ["wrote new", "wrote /code_execution/new"]
-    assert "variables LANG=C.UTF-8 SHELL=/bin/bash IS_SMOKE_TEST=None" in log
+    assert "variables LANG=C.UTF-8 SHELL=/bin/bash IS_SMOKE_TEST=None HAKUNA_BUDGET=None" in log
     assert "helped" in log
     assert (content["contract"], content["runner"]) == ("code_execution", "bubblewrap")
     assert content["submission_path"] == "/code_execution/submission/submission.csv"
@@ -162,9 +162,13 @@ def test_a_contract_of_ones_own_is_kept(tmp_path: Path) -> None:
     code, content, log, said = rehearse(tmp_path, tmp_path / "entry", "--contract", tmp_path / "mine.toml")
     assert code == 0, said
     assert content["budget_seconds"] == 90
-    assert "variables LANG=de_DE.UTF-8 SHELL=/bin/bash IS_SMOKE_TEST=None" in log
-    code, content, _, _ = rehearse(tmp_path, tmp_path / "entry", "--contract", tmp_path / "mine.toml", "--budget", "1m")
+    assert "variables LANG=de_DE.UTF-8 SHELL=/bin/bash IS_SMOKE_TEST=None HAKUNA_BUDGET=None" in log
+    text = (tmp_path / "mine.toml").read_text().replace("network =", 'budget_variable = "HAKUNA_BUDGET"\nnetwork =')
+    (tmp_path / "mine.toml").write_text(text)
+    options = ("--contract", tmp_path / "mine.toml", "--budget", "1m")
+    code, content, log, _ = rehearse(tmp_path, tmp_path / "entry", *options)
     assert (code, content["budget_seconds"]) == (0, 60)
+    assert 0 < float(next(line for line in log if line.startswith("variables")).rpartition("=")[2]) <= 60
 
 
 @pytest.mark.parametrize("runner", ["process", "bubblewrap"])
