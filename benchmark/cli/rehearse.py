@@ -44,7 +44,7 @@ def rehearse(
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Time limit such as 8h or 90m, unpacking included; default: the contract's."),
+        typer.Option(help="Time limit such as 8h or 90m: from unpacking to the program's end; default: the contract's."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for submission.csv, log.txt and rehearsal.json.")] = Path(
         "rehearsal"
@@ -141,7 +141,7 @@ def health(
 
 
 def _print_report(report: EntryReport) -> None:
-    used = f"{report.seconds:,.1f} of {report.budget_seconds:,g} s ({report.seconds / report.budget_seconds:.1%})"
+    used = f"{report.seconds:,.2f} of {report.budget_seconds:,g} s ({report.seconds / report.budget_seconds:.1%})"
     peak = None if report.peak_memory_bytes is None else f"{report.peak_memory_bytes / 2**20:,.0f} MiB"
     lines: dict[str, object] = {
         "verdict": report.verdict.value,

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, report_on
+from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, check_seconds, report_on
 from benchmark.rehearsal.submission_check import accept_submission
 from benchmark.sandbox.contract import (
     ARCHIVE_NAME,
@@ -86,6 +86,7 @@ def run_in_docker(
         log.say(f"runner: docker, image {image}")
         try:
             with _staged(entry, scratch) as staged:
+                before = entry.seconds()
                 try:
                     result = supervise(
                         docker_command(entry, image, container, staged, hidden),
@@ -102,7 +103,11 @@ def run_in_docker(
                 left = staged / SUBMISSION_FOLDER
                 claimed = _claimed(left / REPORT_NAME)
                 known |= {name: getattr(claimed, name) for name in FIGURES if claimed}
+                # Without the start and the end of the container, if its report has a time that can be.
+                inside = claimed.seconds if claimed and 0 <= claimed.seconds <= result.seconds else result.seconds
+                known["seconds"] = round(before + inside, 2)
                 _check_end(result, claimed)
+                check_seconds(entry, known["seconds"], False)
                 accept_submission(left, SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
                 known["rows"] = len(submission_format.seq_ids)
         except HakunaError as caught:
@@ -141,7 +146,7 @@ def docker_command(entry: Entry, image: str, name: str, staged: Path, hidden: tu
                 command += _volume(os.devnull, f"{place}/{path.resolve().relative_to(source.resolve())}:ro")
     if GPU_DRIVER.exists():
         command += ["--gpus", "all"]
-    command += ["--env", f"{BUDGET_VARIABLE}={entry.budget - entry.seconds():.1f}", "--env", "HAKUNA_SCRATCH=/scratch"]
+    command += ["--env", f"{BUDGET_VARIABLE}={entry.budget - entry.seconds():.3f}", "--env", "HAKUNA_SCRATCH=/scratch"]
     if contract == SERENGETI_2019:
         return [*command, image, "entrypoint"]
     mounted = _volume(staged / CONTRACT_FILE, f"/{CONTRACT_FILE}:ro")

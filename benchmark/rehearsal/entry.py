@@ -55,7 +55,7 @@ class EntryReport:
     Attributes
     ----------
     contract, submission_path : its name, and where the program has to write its submission
-    seconds : everything, from the start to the verdict; the budget counts all of it
+    seconds : from the start to the program's end, or to the error before it: what the budget is compared with
     program_seconds, program_exit_code, peak_memory_bytes : of the participant's program; None if it was not started
     python, packages, cores, memory_bytes : of the place where the program runs, if it was made
     smoke_sequences, smoke_seconds : of the smoke run, if there was one; if it failed, the whole report describes it
@@ -130,14 +130,17 @@ def run_entry(
                 state.stage = f"unpacking {entry.archive.name}"
                 known |= asdict(_unpack(entry, sandbox, log, signals))
                 state.stage = f"running {entry.contract.entry}"
+                before = entry.seconds()
                 result = _run(entry, sandbox, log, signals)
                 known |= {
+                    "seconds": round(before + result.seconds, 2),
                     "program_seconds": round(result.seconds, 2),
                     "program_exit_code": result.code,
                     "peak_memory_bytes": result.peak_bytes,
                 }
                 state.stage = f"checking {SUBMISSION_NAME}"
                 signals.check()
+                check_seconds(entry, known["seconds"], result.timed_out)
                 _check_result(entry, sandbox, result, submission_format)
                 if log.failure:
                     raise log.failure
@@ -146,7 +149,7 @@ def run_entry(
             error = caught
             log.say(str(error))
         report = report_on(entry, error, **known)
-        log.say(f"verdict: {report.verdict}, {report.seconds:.0f} of {entry.budget:g} s")
+        log.say(f"verdict: {report.verdict}, {report.seconds:.2f} of {entry.budget:g} s")
         write_json(report.as_json(), entry.out / REPORT_NAME)
     return report
 
@@ -192,14 +195,21 @@ def _run(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> Proce
 def _check_result(entry: Entry, sandbox: Sandbox, result: ProcessResult, submission_format: SubmissionFormat) -> None:
     """Raise the error of the program or its submission; else the submission is in the output folder."""
     contract = entry.contract
-    if result.timed_out:
-        raise errors.PastLimitError(f"{contract.entry}: must end within {entry.budget:g} s of the start, was stopped")
     if result.code:
         hint = " (killed: out of memory?)" if result.code == KILLED else ""
         raise errors.ProgramFailedError(
             f"{contract.entry}: must exit with 0, got {result.code}{hint}; {LOG_NAME} has its output"
         )
     accept_submission(sandbox.work, contract.submission, entry.out / SUBMISSION_NAME, submission_format)
+
+
+def check_seconds(entry: Entry, seconds: float, was_stopped: bool) -> None:
+    """Raise PastLimitError where a program was stopped, or had ended in the moment after its time was over."""
+    if was_stopped or seconds > entry.budget:
+        got = "was stopped" if was_stopped else f"got {seconds:g} s"
+        raise errors.PastLimitError(
+            f"{entry.contract.entry}: must end within {entry.budget:g} s of the start, {got}"
+        )
 
 
 def report_on(entry: Entry, error: errors.HakunaError | None, **known: Any) -> EntryReport:
@@ -212,7 +222,6 @@ def report_on(entry: Entry, error: errors.HakunaError | None, **known: Any) -> E
         contract=entry.contract.name,
         submission_path=entry.contract.path(entry.contract.submission),
         budget_seconds=entry.budget,
-        seconds=round(entry.seconds(), 2),
         submission_sha256=None if error else sha256_of_file(entry.out / SUBMISSION_NAME),
-        **known,
+        **{"seconds": round(entry.seconds(), 2), **known},
     )

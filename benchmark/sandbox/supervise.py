@@ -118,9 +118,9 @@ def supervise(
         watch = _Supervisor(process, not_ours)
         try:
             timed_out = watch.wait(signals, None if limit is None else started + limit, grace)
+            seconds = time.monotonic() - started
         finally:
             n_left_behind = watch.kill_tree()
-    seconds = time.monotonic() - started
     pump.join(LAST_SECONDS)
     code = process.returncode if process.returncode >= 0 else SIGNAL_EXIT_BASE - process.returncode
     return ProcessResult(code, seconds, timed_out, watch.peak_bytes, n_left_behind)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from benchmark.rehearsal import entry as entry_module
 from benchmark.rehearsal.entry import Entry, run_entry
 from benchmark.sandbox.contract import Rule
 from benchmark.sandbox.sandbox import Sandbox, in_bubblewrap, in_process
@@ -269,6 +270,31 @@ def test_every_outcome_has_its_code_and_its_words(
     assert result.submission_sha256 is None
     assert not (tmp_path / "out" / "submission.csv").exists()
     assert json.loads((tmp_path / "out" / "status.json").read_text())["stage"] == "failed"
+
+
+@pytest.mark.parametrize(("late", "verdict"), [("check", "valid"), ("program", "ran past the time limit")])
+def test_the_time_until_the_programs_end_is_judged_and_reported(
+    late: str, verdict: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that ends after the limit is not the program's fault; a program that ends just after it is too late."""
+    clock, accept, supervise = time.monotonic, entry_module.accept_submission, entry_module.supervise
+
+    def slow_check(*arguments: Any) -> None:
+        accept(*arguments)
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + 100)
+
+    if late == "check":
+        monkeypatch.setattr(entry_module, "accept_submission", slow_check)
+    else:
+        monkeypatch.setattr(entry_module, "supervise", lambda *a, **k: replace(supervise(*a, **k), seconds=60.01))
+    entry = Entry(write_archive(tmp_path / "submission.zip"), data, tmp_path / "out", 60, time.monotonic())
+    with catching_signals() as signals:
+        result = run_entry(entry, in_process(data, None), signals=signals, console=STDERR)
+    assert result.verdict == verdict
+    assert (result.seconds <= 60) is (verdict == "valid")
+    assert report(tmp_path / "out")["seconds"] == result.seconds
+    assert f"verdict: {verdict}, {result.seconds:.2f} of 60 s" in log(tmp_path)
+    assert (tmp_path / "out" / "submission.csv").exists() is (verdict == "valid")
 
 
 @pytest.mark.usefixtures("data")
