@@ -232,6 +232,10 @@ def test_predict_and_score_from_the_command_line(season: Path, quick_bundle: Bun
     assert 0 < score["log_loss"] < 1
     result = hakuna_here("score", tmp_path / "out" / "submission.csv", labels)
     assert f"mean log loss {score['log_loss']:.6f} over 12 sequences" in result.stdout
+    result = hakuna_here("score", tmp_path / "out" / "submission.csv", labels, "--compare", labels)
+    assert (
+        f"first ({tmp_path / 'out' / 'submission.csv'}) {score['log_loss']:.6f}, second ({labels}) 0." in result.stdout
+    )
 
     result = hakuna_here("restack", tmp_path / "out", "--bundle", quick_bundle.folder, "--out", tmp_path / "again")
     assert result.returncode == 0, result.stderr
