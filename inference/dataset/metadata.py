@@ -32,6 +32,7 @@ FALLBACK_HOUR, FALLBACK_MONTH = 12, 7
 DATE_CHARACTERS = len("YYYY-MM-DD")
 OTHER_SEPARATORS = ";\t|"
 """Used between columns by programs where a comma is the decimal point, or on request."""
+MUST_HAVE_COMMAS = "must be separated by ',', got a table separated by {!r}; save it with commas"
 
 
 @dataclass(frozen=True)
@@ -263,12 +264,14 @@ def _checked_first_line(path: Path, file: TextIO) -> Iterator[str]:
     line = file.readline()
     if "\0" in line:
         raise InputError(f"{path}, row 1: must be UTF-8, got NUL, as in UTF-16; save as UTF-8")
-    separator = next((one for one in OTHER_SEPARATORS if one in line), None)
-    if separator and "," not in line:
-        raise InputError(
-            f"{path}, row 1: must be separated by ',', got a table separated by {separator!r}; save it with commas"
-        )
+    if separator := other_separator(line):
+        raise InputError(f"{path}, row 1: {MUST_HAVE_COMMAS.format(separator)}")
     yield line
+
+
+def other_separator(header: str) -> str | None:
+    """What separates the columns of a header, if that is no comma."""
+    return next((one for one in OTHER_SEPARATORS if one in header and "," not in header), None)
 
 
 def _checked_rows(path: Path, header: list[str], reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
