@@ -152,7 +152,7 @@ def _opened(path: Path, limits: ArchiveLimits) -> Iterator[zipfile.ZipFile]:
 
 
 def _kind_of(file: IO[bytes]) -> str:
-    """What a file is that is no ZIP archive."""
+    """The kind of a file that is no ZIP archive, for messages."""
     file.seek(0)
     head = file.read(HEAD_BYTES)
     other = "another kind of file" if b"\0" in head else "a text file" if head else "an empty file"

@@ -68,12 +68,12 @@ class EntryReport:
     Attributes
     ----------
     contract, submission_path : its name, and where the program has to write its submission
-    seconds : from the start to the program's end, or to the error before it: what the budget is compared with
+    seconds : from the start to the program's end, or to the error before it: the budget counts this
     program_seconds, program_exit_code, peak_memory_bytes : of the participant's program; None if it was not started
     python, packages, cores, memory_bytes : of the place where the program runs, if it was made
     smoke_sequences, smoke_seconds : of the smoke run, if there was one; if it failed, the whole report describes it
     log_loss : if labels were given and the submission is valid
-    hint : what to do about the error, if that is known
+    hint : the remedy of the error, if that is known
     """
 
     verdict: Verdict
@@ -125,7 +125,7 @@ class Entry:
     source: Path | None = None
     """The folder that the archive was made of, if it was."""
     part: str = ""
-    """What it is a part of, before its verdict in the log."""
+    """The name of a run that is only a part of a rehearsal, before its verdict in the log."""
 
     def seconds(self) -> float:
         """Since the start."""
@@ -226,9 +226,9 @@ def _failure(entry: Entry, code: int, said: str) -> errors.ProgramFailedError:
     explained = f" ({ENDINGS[code]})" if code in ENDINGS else ""
     hint = ""
     if module := NO_MODULE.search(said):
-        hint = f"package {module[1]} is not in the runtime: bring it in the archive"
+        hint = f"package {module[1]} is not in the runtime: put it into the archive"
     elif NO_NETWORK.search(said):
-        hint = "a rehearsal has no network: bring in the archive what the program downloads"
+        hint = "a rehearsal has no network: put the files that the program downloads into the archive"
     message = f"{entry.contract.entry}: must exit with 0, got {code}{explained}; {output}"
     return errors.ProgramFailedError(f"{message}; see {entry.out / LOG_NAME}", hint=hint)
 

@@ -34,7 +34,7 @@ class RunLog:
         self._put(f"hakuna: {text}\n".encode(errors="backslashreplace"))
 
     def say_error(self, error: HakunaError) -> None:
-        """An error, and what to do about it."""
+        """An error, and its hint."""
         self.say(str(error))
         if error.hint:
             self.say(f"hint: {error.hint}")

@@ -270,7 +270,7 @@ def _checked_first_line(path: Path, file: TextIO) -> Iterator[str]:
 
 
 def other_separator(header: str) -> str | None:
-    """What separates the columns of a header, if that is no comma."""
+    """The character between the columns of a header, if that is no comma."""
     return next((one for one in OTHER_SEPARATORS if one in header and "," not in header), None)
 
 
