@@ -72,72 +72,61 @@ def rehearse(
     """Run an entry, score it if there are labels, and leave the report in its output folder.
 
     With `smoke` it runs on that number of sequences first (0: the number of the contract), and not again if that fails.
-
-    The report of an earlier rehearsal is replaced first, so that no error leaves it there.
+    The report of an earlier rehearsal is replaced before anything else, so that no error leaves it there.
 
     Raises UsageError if the output folder holds anything else, or the runner or the models cannot be used; InputError,
     before anything runs, if archive or data are missing, or labels or submission format are invalid.
     """
+    with _no_earlier_verdict(entry):
+        truth = _check(entry, labels)
+        used, remark = _choose(runner, image)
+        console = None if verbosity() is Verbosity.QUIET else STDERR
+
+        def run(one: Entry) -> EntryReport:
+            _begin(entry)
+            hidden = _names_of(labels, one.data)
+            if used is Runner.DOCKER:
+                return run_in_docker(one, image, scratch=scratch, hidden=hidden, signals=signals, console=console)
+            place = in_bubblewrap if used is Runner.BUBBLEWRAP else in_process
+            prepared = place(one.data, scratch, hidden, one.contract, one.models)
+            report = run_entry(one, prepared, signals=signals, console=console)
+            return replace(report, runner=report.runner + remark)
+
+        try:
+            with _as_archive(entry, labels, scratch, signals) as whole:
+                if smoke is None:
+                    report = run(whole)
+                else:
+                    n = smoke or entry.contract.smoke.sequences
+                    with _few_sequences(whole, n, _names_of(labels, entry.data), scratch, signals) as (few, n):
+                        report = run(few)
+                    figures: dict[str, Any] = {"smoke_sequences": n, "smoke_seconds": report.seconds}
+                    if report.verdict is Verdict.VALID:
+                        report = replace(run(replace(whole, started=time.monotonic())), **figures)
+                    else:
+                        message = f"smoke run on {counted(n, 'sequence')}: {report.message}"
+                        report = replace(report, message=message, **figures)
+        except (InvalidEntryError, PastLimitError) as error:  # of a folder
+            with locked(entry.out):
+                report = report_on(entry, error)
+        if truth and report.verdict is Verdict.VALID:
+            report = replace(report, log_loss=score(read_submission(entry.out / SUBMISSION_NAME), truth).log_loss)
+        write_json(report.as_json(), entry.out / REPORT_NAME)
+        return report
+
+
+@contextmanager
+def _no_earlier_verdict(entry: Entry) -> Iterator[None]:
+    """Remove the results of an earlier rehearsal; where an error ends this one, its report has that error."""
     if _is_earlier(entry):
         _begin(entry, *EARLIER)
     try:
-        return _rehearse(entry, labels, runner, image, scratch, signals, smoke)
-    except LockedError:
-        raise
-    except HakunaError as error:  # the entry is not judged, and no earlier verdict is left
-        if (entry.out / REPORT_NAME).exists():
+        yield
+    except HakunaError as error:
+        if not isinstance(error, LockedError) and (entry.out / REPORT_NAME).exists():
             with suppress(OutputError):
                 write_json(report_on(entry, error).as_json(), entry.out / REPORT_NAME)
         raise
-
-
-def _rehearse(
-    entry: Entry,
-    labels: Path | None,
-    runner: Runner,
-    image: str,
-    scratch: Path | None,
-    signals: Signals,
-    smoke: int | None,
-) -> EntryReport:
-    truth = _check(entry, labels)
-    used, remark = _choose(runner, image)
-    console = None if verbosity() is Verbosity.QUIET else STDERR
-
-    def run(one: Entry) -> EntryReport:
-        _begin(entry)
-        hidden = _names_of(labels, one.data) if labels else ()
-        if used is Runner.DOCKER:
-            return run_in_docker(one, image, scratch=scratch, hidden=hidden, signals=signals, console=console)
-        place = in_bubblewrap if used is Runner.BUBBLEWRAP else in_process
-        prepared = place(one.data, scratch, hidden, one.contract, one.models)
-        report = run_entry(one, prepared, signals=signals, console=console)
-        return replace(report, runner=report.runner + remark)
-
-    try:
-        with _as_archive(entry, labels, scratch, signals) as whole:
-            if smoke is None:
-                report = run(whole)
-            else:
-                n_wanted, hidden = (
-                    smoke or entry.contract.smoke.sequences,
-                    _names_of(labels, entry.data) if labels else (),
-                )
-                with _few_sequences(whole, n_wanted, hidden, scratch, signals) as (few, n):
-                    report = run(few)
-                figures: dict[str, Any] = {"smoke_sequences": n, "smoke_seconds": report.seconds}
-                if report.verdict is Verdict.VALID:
-                    report = replace(run(replace(whole, started=time.monotonic())), **figures)
-                else:
-                    message = f"smoke run on {counted(n, 'sequence')}: {report.message}"
-                    report = replace(report, message=message, **figures)
-    except (InvalidEntryError, PastLimitError) as error:  # of a folder
-        with locked(entry.out):
-            report = report_on(entry, error)
-    if truth and report.verdict is Verdict.VALID:
-        report = replace(report, log_loss=score(read_submission(entry.out / SUBMISSION_NAME), truth).log_loss)
-    write_json(report.as_json(), entry.out / REPORT_NAME)
-    return report
 
 
 def _is_earlier(entry: Entry) -> bool:
@@ -300,8 +289,10 @@ def _few_sequences(
         )
 
 
-def _names_of(labels: Path, data: Path) -> tuple[Path, ...]:
+def _names_of(labels: Path | None, data: Path) -> tuple[Path, ...]:
     """The labels, and the same file beside the photos, as a container may have it mounted a second time; each path once."""
+    if labels is None:
+        return ()
     beside = (one for one in data.glob("*") if os.path.exists(one) and one.samefile(labels))
     return tuple(dict.fromkeys(one.resolve() for one in (labels, *beside)))
 

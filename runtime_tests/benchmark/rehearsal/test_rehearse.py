@@ -368,6 +368,9 @@ def test_what_is_asked_for_and_not_there_is_told_before_anything_runs(data: Path
     assert result.returncode == 3
     assert "none.csv: must be a readable CSV file" in result.stderr
     assert hakuna_here(*arguments, "--budget", "0").returncode == 2
+    assert (
+        "Invalid value for '--runner': 'dokcer' is not one of" in hakuna_here(*arguments, "--runner", "dokcer").stderr
+    )
     for folder, got in ((tmp_path, "got no submission_format.csv"), (tmp_path / "none", "got no such folder")):
         result = hakuna_here("rehearse", archive, "--data", folder, "--out", tmp_path / "out", "--runner", "process")
         assert result.returncode == 3
