@@ -426,7 +426,7 @@ def test_defaults_that_help_shows_are_those_of_the_code() -> None:
         assert re.search(rf"--{name} (?:(?! --).)*[Dd]efault: {value}[.,s]", shown), name
     shown = "".join(hakuna_here("rehearse", "--help").stdout.split())
     assert ContractSettings().budget is None
-    assert "unpackingincluded;default:thecontract's" in shown
+    assert "fromunpackingtotheprogram'send;default:thecontract's" in shown
     assert f"default:{ContractSettings().image}" in shown
     assert f"default {bursts.GAP_SECONDS:g}" in hakuna_here("metadata", "--help", COLUMNS="200").stdout
     told = hakuna_here("export", "--help", COLUMNS="200").stdout
