@@ -233,6 +233,10 @@ def test_predict_and_score_from_the_command_line(season: Path, quick_bundle: Bun
     assert 0 < score["log_loss"] < 1
     result = hakuna_here("score", tmp_path / "out" / "submission.csv", labels)
     assert f"mean log loss {score['log_loss']:.6f} over 12 sequences" in result.stdout
+    result = hakuna_here("score", tmp_path / "out" / "submission.csv", labels, "--compare", labels)
+    assert (
+        f"first ({tmp_path / 'out' / 'submission.csv'}) {score['log_loss']:.6f}, second ({labels}) 0." in result.stdout
+    )
 
     result = hakuna_here("restack", tmp_path / "out", "--bundle", quick_bundle.folder, "--out", tmp_path / "again")
     assert result.returncode == 0, result.stderr
@@ -427,7 +431,7 @@ def test_defaults_that_help_shows_are_those_of_the_code() -> None:
         assert re.search(rf"--{name} (?:(?! --).)*[Dd]efault: {value}[.,s]", shown), name
     shown = "".join(hakuna_here("rehearse", "--help").stdout.split())
     assert ContractSettings().budget is None
-    assert "unpackingincluded;default:thecontract's" in shown
+    assert "fromunpackingtotheprogram'send;default:thecontract's" in shown
     assert f"default:{ContractSettings().image}" in shown
     assert f"default {bursts.GAP_SECONDS:g}" in hakuna_here("metadata", "--help", COLUMNS="200").stdout
     told = hakuna_here("export", "--help", COLUMNS="200").stdout

@@ -53,4 +53,4 @@ def score(
         )
     from benchmark.scoring.tables import print_report
 
-    show_or_write(report.model_dump_json(indent=1), json, lambda: print_report(report))
+    show_or_write(report.model_dump_json(indent=1), json, lambda: print_report(report, submission, compare))

@@ -29,8 +29,8 @@ def print_score(result: Score, most: int | None = None) -> None:
     console.out(f"mean log loss {result.log_loss:.{DIGITS}f} over {counted(result.n_sequences, 'sequence')}")
 
 
-def print_report(report: ScoreReport) -> None:
-    """Classes, groups, tuning, comparison; the score with its interval is the last line."""
+def print_report(report: ScoreReport, *names: object) -> None:
+    """Classes, groups, tuning, comparison of two submissions with these names; the score with its interval is the last line."""
     console = wide_console()
     console.print(_class_table(report.classes, console.width))
     for name, groups in report.breakdowns.items():
@@ -50,7 +50,7 @@ def print_report(report: ScoreReport) -> None:
             f"{' or '.join(f'{one:.3f}' for one in tuning.temperatures)}",
         )
     if report.comparison:
-        _print_comparison(report.comparison, console)
+        _print_comparison(report.comparison, console, *names)
     top1 = report.headline.species_top1_accuracy
     console.out(
         f"accuracy on empty {report.headline.empty_accuracy:.2%}, likeliest species right "
@@ -90,7 +90,7 @@ def _class_table(classes: tuple[ClassReport, ...], width: int) -> Table:
     return table
 
 
-def _print_comparison(comparison: Comparison, console: Console) -> None:
+def _print_comparison(comparison: Comparison, console: Console, first: object, second: object) -> None:
     table = numbers_table("class", "difference", "95 %", "of the score", "better")
     for one in comparison.classes[:MOST_CLASSES_COMPARED]:
         table.add_row(
@@ -108,7 +108,7 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
     if len(comparison.classes) > MOST_CLASSES_COMPARED:
         console.out(f"... and {len(comparison.classes) - MOST_CLASSES_COMPARED} classes with smaller contributions")
     console.out(
-        f"first {comparison.first:.{DIGITS}f}, second {comparison.second:.{DIGITS}f}, difference "
+        f"first ({first}) {comparison.first:.{DIGITS}f}, second ({second}) {comparison.second:.{DIGITS}f}, difference "
         f"{comparison.difference:+.{DIGITS}f} {_bounds(comparison.interval, sign=True)}: {comparison.better} "
         f"(the first is better in {comparison.share_first_better:.1%} of the draws)",
     )

@@ -230,6 +230,11 @@ def test_peak_memory_is_that_of_all_processes_together(tmp_path: Path, signals: 
     assert 200 << 20 < outcome.peak_bytes < 300 << 20
 
 
+def test_peak_memory_of_a_short_program_is_seen(tmp_path: Path, signals: Signals, silent: int) -> None:
+    outcome = run("import time\nx = b'x' * (100 << 20)\ntime.sleep(0.15)", tmp_path, signals, silent)
+    assert outcome.peak_bytes > 100 << 20
+
+
 def test_a_console_that_nobody_reads_any_more_does_not_end_the_program(tmp_path: Path, signals: Signals) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)

@@ -380,19 +380,19 @@ def test_paths_that_the_standard_refuses_are_named(
 @pytest.mark.parametrize(
     ("replaced", "by", "message"),
     [
-        ('title = "Synthetic season"', "", "title: Field required"),
-        ("systematicRandom", "random", "sampling_design: Input should be"),
+        ('title = "Synthetic season"', "", "title: must be given"),
+        ("systematicRandom", "random", "sampling_design: must be"),
         ("+03:00", "3", r"utc_offset: must look like \+03:00, got '3'"),
         ("+03:00", "+14:30", r"utc_offset: .*must be from -14:00 to \+14:00 with minutes below 60, got \+14:30"),
         ("+03:00", "-02:60", r"utc_offset: .*with minutes below 60, got -02:60"),
-        ("utc_offset", "capture_method = []\nutc_offset", "capture_method: Tuple should have at least 1 item"),
+        ("utc_offset", "capture_method = []\nutc_offset", "capture_method: must have at least 1 item"),
         (
             "utc_offset",
             'capture_method = ["timeLapse", "timeLapse"]\nutc_offset',
             "capture_method: .*must name each only once, got timeLapse, timeLapse",
         ),
         ("latitude = -2.25", "latitude = -91", r"deployment 1 \(S1/B01/B01_R1\), latitude: must be -90 to 90, got -91"),
-        ("latitude = -2.25", "height = 3\nlatitude = -2.25", r"deployment 1 \(S1/B01/B01_R1\), height: Extra inputs"),
+        ("latitude = -2.25", "height = 3\nlatitude = -2.25", r"deployment 1 \(S1/B01/B01_R1\), height: unknown key"),
         ("S1/B03/B03_R1", "S1/B04/B04_R1", r"deployments must have every site, got 1 missing \['S1/B03/B03_R1'\]"),
         ("[[contributors]]", "[[", "must be TOML"),
     ],
