@@ -18,8 +18,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmark.scoring.files import score
     from inference.api import export, merge, open_bundle, plan, predict, read_run, restack
+    from inference.core.errors import HakunaError
 
-__all__ = ["export", "merge", "open_bundle", "plan", "predict", "read_run", "restack", "score"]
+__all__ = ["HakunaError", "export", "merge", "open_bundle", "plan", "predict", "read_run", "restack", "score"]
+
+ELSEWHERE = {"score": "benchmark.scoring.files", "HakunaError": "inference.core.errors"}
+"""Modules of names that are not in `inference.api`."""
 
 
 def __getattr__(name: str) -> Any:
@@ -30,7 +34,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if problem := _problem("inference", *(["benchmark"] if name == "score" else [])):
         raise ImportError(problem)
-    return getattr(import_module("benchmark.scoring.files" if name == "score" else "inference.api"), name)
+    return getattr(import_module(ELSEWHERE.get(name, "inference.api")), name)
 
 
 def __dir__() -> list[str]:

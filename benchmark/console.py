@@ -15,6 +15,7 @@ def wide_console() -> Console:
 def numbers_table(*columns: str) -> Table:
     """A table with all columns but the first aligned to the right."""
     table = Table(*columns)
+    table.columns[0].no_wrap, table.columns[0].overflow = True, "fold"
     for column in table.columns[1:]:
         column.justify = "right"
     return table

@@ -7,6 +7,7 @@ from inference.api import plan as plan
 from inference.api import predict as predict
 from inference.api import read_run as read_run
 from inference.api import restack as restack
+from inference.core.errors import HakunaError as HakunaError
 
 __version__: str
 

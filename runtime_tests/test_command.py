@@ -238,6 +238,10 @@ def test_predict_and_score_from_the_command_line(season: Path, quick_bundle: Bun
         assert ("must not be exceeded, got a mean of" in gate.stderr) == bool(code)
     result = hakuna_here("score", tmp_path / "out" / "submission.csv", labels)
     assert f"mean log loss {score['log_loss']:.6f} over 12 sequences" in result.stdout
+    result = hakuna_here("score", tmp_path / "out" / "submission.csv", labels, "--compare", labels)
+    assert (
+        f"first ({tmp_path / 'out' / 'submission.csv'}) {score['log_loss']:.6f}, second ({labels}) 0." in result.stdout
+    )
 
     result = hakuna_here("restack", tmp_path / "out", "--bundle", quick_bundle.folder, "--out", tmp_path / "again")
     assert result.returncode == 0, result.stderr
@@ -298,7 +302,11 @@ def test_outcomes_have_their_exit_codes_and_messages(season: Path, tiny_bundle: 
         ),
         (("predict", season, "--bundle", tmp_path, "--out", out), 4, "manifest.json: must be a readable manifest"),
         (("predict", season, "--bundle", bundle, "--out", tmp_path / "file" / "out"), 5, "must be writable"),
-        (("predict", season, "--bundle", bundle, "--out", out, "--features", out / "no" / "f.npz"), 5, "--features"),
+        (
+            ("predict", season, "--bundle", bundle, "--out", out, "--features", tmp_path / "file" / "f.npz"),
+            5,
+            "--features",
+        ),
         (("predict", season, "--bundle", bundle, "--out", out, "--budget", "soon"), 2, "must be a duration such as 8h"),
         (("predict", season, "--bundle", bundle, "--out", out, "--shard", "3/2"), 2, "--shard: must be I/N"),
         (
@@ -428,7 +436,7 @@ def test_defaults_that_help_shows_are_those_of_the_code() -> None:
         assert re.search(rf"--{name} (?:(?! --).)*[Dd]efault: {value}[.,s]", shown), name
     shown = "".join(hakuna_here("rehearse", "--help").stdout.split())
     assert ContractSettings().budget is None
-    assert "unpackingincluded;default:thecontract's" in shown
+    assert "fromunpackingtotheprogram'send;default:thecontract's" in shown
     assert f"default:{ContractSettings().image}" in shown
     assert f"default {bursts.GAP_SECONDS:g}" in hakuna_here("metadata", "--help", COLUMNS="200").stdout
     told = hakuna_here("export", "--help", COLUMNS="200").stdout
@@ -545,6 +553,74 @@ def test_a_folder_is_written_into_with_force(season: Path, quick_prediction: Pat
         assert hakuna_here(*command).returncode == 0
         assert hakuna_here(*command).returncode == 2
         assert hakuna_here(*command, "--force").returncode == 0
+    (package / "datapackage.json").unlink()  # somebody's folder
+    refused = hakuna_here(*words, "--force")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == [
+        f"hakuna: --out {package}: must be new, empty or an earlier output with datapackage.json, got a folder with other files",
+        "hint: choose another name",
+    ]
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_with_and_without_force(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    card = tmp_path / "card"
+    card.mkdir()
+    (card / "a.jpg").touch()
+    commands: dict[tuple[object, ...], str] = {
+        ("metadata", card, "--format", tmp_path / "other.csv"): "--out",
+        ("metadata", card, "--out", tmp_path / "other.csv"): "--format",
+        ("export", quick_prediction, "--format", "long-csv"): "--out",
+        ("export", quick_prediction, "--format", "megadetector", "--metadata", season / "test_metadata.csv"): "--out",
+        ("report", quick_prediction): "--out",
+        ("pack", "--bundle", quick_bundle.folder): "--out",
+        ("synth", tmp_path / "new"): "--contact-sheet",
+    }
+    for command, option in commands.items():
+        for force in ([], ["--force"]):
+            taken = card if command[0] != "metadata" else tmp_path
+            refused = hakuna_here(*command, option, taken, *force)
+            assert refused.returncode == 2, command
+            assert refused.stderr.startswith(f"hakuna: {option} {taken}: must be a file to write, got a folder\nhint: ")
+            assert "--force" not in refused.stderr
+    assert_ends(("score", season, season, "--json", card), 2, "is a directory")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.jpg", "card"]
+
+
+def test_a_run_is_not_written_among_its_photos(season: Path, quick_bundle: Bundle) -> None:
+    for command in ("predict", "plan"):
+        message = f"--out {season}: must be another folder than that of the photos"
+        assert_ends((command, season, "--bundle", quick_bundle.folder, "--out", f"{season}/."), 2, message)
+
+
+def test_missing_folders_of_outputs_are_made(season: Path, quick_prediction: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new" / "folder"
+    for command in (
+        ("metadata", season, "--out", new / "m" / "metadata.csv"),
+        ("export", quick_prediction, "--format", "long-csv", "--out", new / "e" / "long.csv"),
+        ("report", quick_prediction, "--sheets", 0, "--out", new / "r" / "report.html"),
+    ):
+        assert hakuna_here(*command).returncode == 0
+    assert len(list(new.glob("*/*"))) == 4
+
+
+def test_hints_name_the_bundle_in_a_folder_and_the_metadata_that_a_report_needs(
+    season: Path, quick_prediction: Path, tmp_path: Path
+) -> None:
+    inside = tmp_path / "models" / "mine"
+    inside.mkdir(parents=True)
+    (inside / "manifest.json").touch()
+    shown = hakuna_here("predict", season, "--bundle", inside.parent, "--out", tmp_path / "out")
+    assert (shown.returncode, shown.stderr.splitlines()[-1]) == (4, f"hint: a bundle is in {inside}")
+    shown = hakuna_here("report", quick_prediction, "--data", tmp_path, "--out", tmp_path / "report.html")
+    hint = f"hint: --metadata names another; hakuna metadata {tmp_path} --out metadata.csv makes one"
+    assert (shown.returncode, shown.stderr.splitlines()[-1]) == (3, hint)
+    other = tmp_path / "card_b.csv"
+    other.write_text((season / "test_metadata.csv").read_text().replace("201", "202"))
+    shown = hakuna_here("report", quick_prediction, "--data", season, "--metadata", other, "--out", tmp_path / "x.html")
+    assert (shown.returncode, "must have the photos and times that the run" in shown.stderr) == (3, True)
+    assert not (tmp_path / "x.html").exists()
 
 
 def test_metadata_score_export_and_report_tell_what_must_hold(season: Path, tmp_path: Path) -> None:
@@ -555,7 +631,7 @@ def test_metadata_score_export_and_report_tell_what_must_hold(season: Path, tmp_
         (("metadata", tmp_path / "nowhere", "--out", out), 3, "got nothing of that name"),
         (("metadata", "x" * 300, "--out", out), 3, "got nothing of that name"),
         (("metadata", labels, "--out", out), 3, "must be JSON"),
-        (("metadata", season, "--out", tmp_path / "no" / "m.csv"), 5, "must be writable"),
+        (("metadata", season, "--out", labels / "m.csv"), 5, "must be writable"),
         (("metadata", season, "--out", tmp_path / "submission_format.csv"), 2, "must be different files"),
         (("metadata", labels, "--out", labels), 2, "must be different files"),
         (("metadata", season, "--out", season / "metadata.csv"), 2, "must not exist yet"),

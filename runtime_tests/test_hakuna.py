@@ -67,14 +67,21 @@ def test_importing_hakuna_costs_and_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["hakuna", "inference.api.prediction", "inference.api.records", "inference.api.results", "benchmark.scoring.files"],
+    [
+        "hakuna",
+        "inference.api.prediction",
+        "inference.api.records",
+        "inference.api.results",
+        "benchmark.scoring.files",
+        "inference.core.errors",
+    ],
 )
 def test_examples_run(module: str, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     found = importlib.import_module(module)
     names = {name: getattr(hakuna, name) for name in hakuna.__all__}
-    failed, tried = doctest.testmod(found, extraglobs=names, optionflags=doctest.ELLIPSIS)
+    failed, tried = doctest.testmod(found, extraglobs={**names, "hakuna": hakuna}, optionflags=doctest.ELLIPSIS)
     assert tried > 0
     assert failed == 0
 

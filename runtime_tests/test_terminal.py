@@ -123,6 +123,20 @@ def test_predict_names_its_phases_and_ends_with_what_it_found_where_it_is_and_th
     assert "[warning  ] demo model: not for conclusions" in second
 
 
+def test_a_run_that_its_budget_ends_shows_the_same_last_lines(
+    season: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    words = ("predict", season, "--bundle", quick_bundle.folder, "--out", tmp_path, "--budget", "0.5s")
+    code, shown = on_terminal(*words)
+    assert code == 6, shown
+    *_, demo, degraded, found, hint, following = screen(shown)
+    assert demo == "warning: demo model: not for conclusions (bundle third_place)"
+    assert degraded.startswith("warning: the time budget was too short for everything: of 12 sequences 0 are predicted")
+    assert found == f"0 of 12 sequences predicted -> {tmp_path}/submission.csv"
+    assert hint.startswith("hint: the same `hakuna predict` with a larger --budget")
+    assert following == f"next: hakuna report {tmp_path} --data {season} --out report.html"
+
+
 def test_log_lines_stay_above_the_bar(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
     words = ("predict", season, "--bundle", quick_bundle.folder, "--out", tmp_path / "out", "--no-tta")
     code, shown = on_terminal(*words, "-v")

@@ -58,6 +58,14 @@ class Panels(TyperGroup):
                 words.append("0")
         return super().parse_args(ctx, words)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Without the words that pydantic puts before the message of a choice."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
 
 app = typer.Typer(
     name="hakuna", cls=Panels, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False

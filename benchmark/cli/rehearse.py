@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,9 @@ import typer
 from benchmark.sandbox.contract import Runner
 from inference.cli.options import JsonTarget, Labels
 from inference.cli.printing import print_table, show_or_write
+from inference.core.errors import HakunaError, counted
 from inference.process.progress import process_start
+from inference.settings.verbosity import Verbosity, verbosity
 from models.cli.bundle import ContractName
 from models.spec.kinds import DEFAULT_CONTRACT
 
@@ -23,7 +26,7 @@ KNOWN_PACKAGES = ("numpy", "pillow", "lightgbm", "tensorflow", "tensorflow-cpu",
 
 def rehearse(
     archive: Annotated[
-        Path, typer.Argument(help="submission.zip with a main.py at its root, or a folder with its content.")
+        Path, typer.Argument(help="submission.zip with a main.py at its root, or a folder with its contents.")
     ],
     data: Annotated[Path, typer.Option(help="Folder with photos, test_metadata.csv and submission_format.csv.")],
     labels: Labels = None,
@@ -44,11 +47,16 @@ def rehearse(
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Time limit such as 8h or 90m, unpacking included; default: the contract's."),
+        typer.Option(
+            help="Time limit such as 8h or 90m: from unpacking to the program's end; default: the contract's."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for submission.csv, log.txt and rehearsal.json.")] = Path(
-        "rehearsal"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for submission.csv, log.txt and rehearsal.json: new, empty, or that of an earlier rehearsal."
+        ),
+    ] = Path("rehearsal"),
     json: JsonTarget = None,
     runner: Annotated[
         Runner | None,
@@ -64,13 +72,13 @@ def rehearse(
     code_execution in /code_execution/submission; codabench in /app/output. It has Python and the packages of this
     installation (with Docker: those of the image), all cores, and all memory (with Docker: 90 %). The result lists them.
 
-    Exit codes: 3 no such archive or data, 12 archive or submission invalid, 13 past the time limit, 14 the program failed.
+    Exit codes: 2 the output folder holds something else, 3 no such archive or data, 12 archive or submission invalid, 13 past the time limit, 14 the program failed.
 
     Examples:
         hakuna rehearse submission.zip --data DATA --labels labels.csv --budget 8h
         hakuna rehearse entry --contract code_execution --smoke --data DATA
     """
-    from benchmark.rehearsal.entry import Entry
+    from benchmark.rehearsal.entry import Entry, report_on
     from benchmark.rehearsal.rehearse import rehearse as run
     from benchmark.rehearsal.settings import load_contract_settings
     from benchmark.sandbox.supervise import catching_signals
@@ -80,15 +88,20 @@ def rehearse(
     settings = load_contract_settings(budget=budget, image=image, runner=runner)
     with catching_signals() as signals:
         entry = Entry(archive, data, out, settings.budget or rules.time_limit, process_start(), rules, models)
-        report = run(
-            entry,
-            labels=labels,
-            runner=settings.runner,
-            image=settings.image,
-            scratch=settings.scratch,
-            signals=signals,
-            smoke=smoke,
-        )
+        try:
+            report = run(
+                entry,
+                labels=labels,
+                runner=settings.runner,
+                image=settings.image,
+                scratch=settings.scratch,
+                signals=signals,
+                smoke=smoke,
+            )
+        except HakunaError as error:
+            with suppress(HakunaError):  # the first error is the one to report
+                show_or_write(report_on(entry, error).as_json(), json, lambda: None)
+            raise
     show_or_write(report.as_json(), json, lambda: _print_report(report))
     raise typer.Exit(report.exit_code)
 
@@ -141,18 +154,27 @@ def health(
 
 
 def _print_report(report: EntryReport) -> None:
-    used = f"{report.seconds:,.1f} of {report.budget_seconds:,g} s ({report.seconds / report.budget_seconds:.1%})"
+    """The whole table, or with `-q` only an error, which nothing else has printed then."""
+    if verbosity() is Verbosity.QUIET:
+        for name, text in (("hakuna", report.message), ("hint", report.hint)) if report.exit_code else ():
+            if text:
+                typer.echo(f"{name}: {text}", err=True)
+        return
+    used = f"{report.seconds:,.2f} of {report.budget_seconds:,g} s ({report.seconds / report.budget_seconds:.1%})"
     peak = None if report.peak_memory_bytes is None else f"{report.peak_memory_bytes / 2**20:,.0f} MiB"
     lines: dict[str, object] = {
         "verdict": report.verdict.value,
         "mean log loss": None if report.log_loss is None else f"{report.log_loss:.6f}",
         "time used": used,
-        "because": report.message,
+        "result": report.message,
+        "hint": report.hint,
         "exit code": report.exit_code,
-        "smoke run": report.smoke_sequences and f"{report.smoke_sequences} sequences, {report.smoke_seconds:,.1f} s",
-        "of the program alone": None if report.program_seconds is None else f"{report.program_seconds:,.1f} s",
-        "its own exit code": report.program_exit_code,
-        "its peak memory": peak,
+        "smoke run": report.smoke_sequences
+        and f"{counted(report.smoke_sequences, 'sequence')}, {report.smoke_seconds:,.1f} s; "
+        "its output is in smoke/log.txt",
+        "program time": None if report.program_seconds is None else f"{report.program_seconds:,.1f} s",
+        "program exit code": report.program_exit_code,
+        "program peak memory": peak,
         **_surroundings(report),
         "runner": report.runner,
         "enforced": "; ".join(report.enforced),

@@ -58,7 +58,7 @@ def score(
         )
     from benchmark.scoring.tables import print_report
 
-    show_or_write(report.model_dump_json(indent=1), json, lambda: print_report(report))
+    show_or_write(report.model_dump_json(indent=1), json, lambda: print_report(report, submission, compare))
     if max_log_loss is not None and not report.log_loss <= max_log_loss:
         raise DoesNotFitError(
             f"--max-log-loss {max_log_loss:g}: must not be exceeded, got a mean of {report.log_loss:.6f}"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from inference.cli.options import Force, Workers, check_absent
+from inference.cli.options import Force, Workers, check_absent, check_file
 from inference.cli.printing import say
 from inference.cli.session import progress_for, working
 from inference.core.errors import UsageError, counted
@@ -91,7 +91,7 @@ def synth(
     n_workers = load_settings(workers=workers).workers
     check_absent("OUT", out, force)
     if contact_sheet:
-        check_absent("--contact-sheet", contact_sheet, force)
+        check_file("--contact-sheet", contact_sheet, force)
     if card and (len(numbers) > 1 or sequences > MOST_CARD_SEQUENCES or contact_sheet):
         raise UsageError(
             f"--card: must be one season of at most {MOST_CARD_SEQUENCES} sequences, without a contact sheet, "
@@ -99,6 +99,7 @@ def synth(
         )
     from benchmark.synthetic.contact_sheet import check_contact_sheet, write_contact_sheet
     from benchmark.synthetic.season import Role, SeasonOptions, write_seasons
+    from inference.core.files import make_parent
 
     if contact_sheet:
         check_contact_sheet(contact_sheet, compare_with)
@@ -118,6 +119,7 @@ def synth(
         f"average, {drawn.n_photos / seconds:.1f} photos a second -> {out}"
     )
     if contact_sheet:
+        make_parent(contact_sheet)
         n_tiles = write_contact_sheet(out, contact_sheet, SHEET_PHOTOS, seed, compare_with)
         say(f"{counted(n_tiles, 'photo')} -> {contact_sheet}")
 

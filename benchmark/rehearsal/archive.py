@@ -37,6 +37,11 @@ LARGE_END_RECORD = struct.Struct("<4sQ2H2L4Q")
 LARGE_END_MAGIC = b"PK\x06\x06"
 MEMBER_MAGIC = b"PK\x01\x02"
 MAX_COMMENT_BYTES = 0xFFFF
+CUT_SHORT = "one that is cut short or damaged"
+OTHER_KINDS = {b"PK": CUT_SHORT, b"\x1f\x8b": "a gzip file", b"BZh": "a bzip2 file", b"\xfd7zXZ": "an xz file"}
+"""By their first bytes."""
+HEAD_BYTES = 512
+ZIP_HINT = "in the folder of the program run `zip -r ../submission.zip .`, or give the folder itself"
 MAX_TEXT_BYTES = 1 << 20
 """Of a file that must hold a line."""
 
@@ -81,27 +86,42 @@ def unpack(
     limits: ArchiveLimits = DEFAULT_LIMITS,
     check: Callable[[], None] = lambda: None,
     contract: Contract = SERENGETI_2019,
+    source: Path | None = None,
 ) -> ArchiveFacts:
     """Check an archive and write its members below a folder in which none of their names exists.
 
     Nothing is overwritten, no link is followed, and a member goes through memory in blocks. `check` is called for each
-    member and before each block, and may raise.
+    member and before each block, and may raise. Messages name `source`, the folder that the archive was made of, if it was.
 
     Raises InvalidEntryError if the archive must be refused, before anything is written, or a member's content is
     damaged; OutputError if the disk is too small or the folder is not writable.
     """
+    shown = source or path
     with _opened(path, limits) as archive:
         members = archive.infolist()
-        places = _check_members(path, members, limits, check, contract)
-        facts = _check_sizes(path, members, limits)
-        _check_required(path, archive, places, contract)
+        places = _check_members(shown, members, limits, check, contract)
+        facts = _check_sizes(shown, members, path.stat().st_size, limits)
+        _check_required(shown, archive, places, contract)
         with output_errors(folder):
             free = shutil.disk_usage(folder).free
         if free < facts.unpacked_bytes:
             raise OutputError(f"{folder}: must have {facts.unpacked_bytes:,} bytes free to unpack, got {free:,}")
         for member in members:
-            _unpack_member(path, archive, member, folder, check)
+            _unpack_member(shown, archive, member, folder, check)
     return facts
+
+
+def check_totals(path: Path, n_members: int, n_bytes: int, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
+    """Raise InvalidEntryError for an archive, or a folder that is to be one, with too many members or bytes."""
+    if n_members > limits.members:
+        raise InvalidEntryError(f"{path}: must have at most {limits.members:,} members, got {n_members:,}")
+    if n_bytes > limits.unpacked_bytes:
+        raise InvalidEntryError(f"{path}: must unpack to at most {limits.unpacked_bytes:,} bytes, got {n_bytes:,}")
+
+
+def _place(path: Path, name: str) -> str:
+    """A member of an archive, or the file of the folder that it was made of, for messages."""
+    return f"{path}, {'file' if path.is_dir() else 'member'} {name!r}"
 
 
 @contextmanager
@@ -117,18 +137,26 @@ def _opened(path: Path, limits: ArchiveLimits) -> Iterator[zipfile.ZipFile]:
     with open(descriptor, "rb") as file:
         size, most = _list_bytes(file), limits.list_bytes
         if size is None:
-            raise InvalidEntryError(f"{path}: must be a ZIP archive, got none")
+            raise InvalidEntryError(f"{path}: must be a ZIP archive, got {_kind_of(file)}", hint=ZIP_HINT)
         if size > most:
             raise InvalidEntryError(f"{path}: the list of members must have at most {most} bytes, got {size}")
-        n_members = _count_members(file, size)
-        if n_members > limits.members:
-            raise InvalidEntryError(f"{path}: must have at most {limits.members:,} members, got {n_members:,}")
+        check_totals(path, _count_members(file, size), 0, limits)
         try:
             archive = zipfile.ZipFile(file)
         except UNPACK_ERRORS as error:
-            raise InvalidEntryError(f"{path}: must be a ZIP archive, got: {error}") from error
+            raise InvalidEntryError(
+                f"{path}: must be a ZIP archive, got {CUT_SHORT}: {error}", hint=ZIP_HINT
+            ) from error
         with archive:
             yield archive
+
+
+def _kind_of(file: IO[bytes]) -> str:
+    """The kind of a file that is no ZIP archive, for messages."""
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    other = "another kind of file" if b"\0" in head else "a text file" if head else "an empty file"
+    return next((name for magic, name in OTHER_KINDS.items() if head.startswith(magic)), other)
 
 
 def _list_bytes(file: IO[bytes]) -> int | None:
@@ -178,25 +206,21 @@ def _check_members(
         check()
         complaint = _complaint(member, contract.reserved_names) or _take_place(member, places)
         if complaint:
-            raise InvalidEntryError(f"{path}, member {member.orig_filename!r}: {complaint}")
+            raise InvalidEntryError(f"{_place(path, member.orig_filename)}: {complaint}")
         if len(places) > n_before + 1 + limits.folders:
             raise InvalidEntryError(
-                f"{path}, member {member.orig_filename!r}: the paths must have at most {limits.folders:,} folders, got more"
+                f"{_place(path, member.orig_filename)}: the paths must have at most {limits.folders:,} folders, got more"
             )
     return places
 
 
-def _check_sizes(path: Path, members: list[zipfile.ZipInfo], limits: ArchiveLimits) -> ArchiveFacts:
+def _check_sizes(path: Path, members: list[zipfile.ZipInfo], n_bytes: int, limits: ArchiveLimits) -> ArchiveFacts:
     unpacked_bytes = sum(member.file_size for member in members)
-    n_bytes = path.stat().st_size
-    if unpacked_bytes > limits.unpacked_bytes:
-        raise InvalidEntryError(
-            f"{path}: must unpack to at most {limits.unpacked_bytes:,} bytes, got {unpacked_bytes:,}"
-        )
+    check_totals(path, len(members), unpacked_bytes, limits)
     if unpacked_bytes > limits.ratio_from_bytes and unpacked_bytes > limits.ratio * n_bytes:
         worst = max(members, key=lambda member: member.file_size)
         raise InvalidEntryError(
-            f"{path}, member {worst.filename!r}: must unpack to at most {limits.ratio:g} times the archive's "
+            f"{_place(path, worst.filename)}: must unpack to at most {limits.ratio:g} times the archive's "
             f"{n_bytes:,} bytes, got {unpacked_bytes:,} of all members, {worst.file_size:,} of this one"
         )
     return ArchiveFacts(len(members), n_bytes, unpacked_bytes)
@@ -206,17 +230,19 @@ def _check_required(
     path: Path, archive: zipfile.ZipFile, places: dict[str, tuple[str, bool]], contract: Contract
 ) -> None:
     """The entry file and the others that the contract asks for are there, and hold the lines that they must hold."""
-    for name, line in {contract.entry: "", **contract.files}.items():
+    for name, lines in {contract.entry: (), **contract.files}.items():
+        wanted = " or ".join(map(repr, lines))
         if places.get(name.casefold()) != (name, False):
             deeper = sorted(one for one in archive.namelist() if one.endswith(f"/{name}"))
-            hint = f"; got {deeper[0]}: pack the content of that folder, not the folder" if deeper else ""
-            raise InvalidEntryError(f"{path}: must have a file {name} at its root{hint}")
+            got = f"; got {deeper[0]}: pack the contents of that folder, not the folder" if deeper else ""
+            line = f", with the line {wanted}" if lines else ""
+            raise InvalidEntryError(f"{path}: must have a file {name} at its root{line}{got}")
         member = archive.getinfo(name)
-        text = b"".join(_content(path, archive, member)) if line and member.file_size <= MAX_TEXT_BYTES else b""
-        if line and line.encode() not in text.splitlines():
+        text = b"".join(_content(path, archive, member)) if lines and member.file_size <= MAX_TEXT_BYTES else b""
+        if lines and not {one.encode() for one in lines}.intersection(text.splitlines()):
             raise InvalidEntryError(
-                f"{path}, member {name!r}: must have the line {line!r}; a rehearsal of another program needs a contract "
-                "file with another `entry`"
+                f"{_place(path, name)}: must have the line {wanted}",
+                hint="a rehearsal of another program needs a contract file with another `entry`",
             )
 
 
@@ -263,7 +289,7 @@ def _take_place(member: zipfile.ZipInfo, places: dict[str, tuple[str, bool]]) ->
         if earlier != name:
             return f"must not differ from {earlier!r} in case only"
         if not is_new and not (is_folder and was_folder):
-            return f"{name!r} must be there once, as file or folder"
+            return f"{name!r} must be in the archive once, got it {'twice' if is_folder == was_folder else 'as file and folder'}"
     return None
 
 
@@ -294,8 +320,8 @@ def _content(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> I
                 n_left -= len(block)
                 yield block
     except UNPACK_ERRORS as error:
-        raise InvalidEntryError(f"{path}, member {member.filename!r}: must be intact, got: {error}") from error
+        raise InvalidEntryError(f"{_place(path, member.filename)}: must be intact, got: {error}") from error
     if n_left:
         raise InvalidEntryError(
-            f"{path}, member {member.filename!r}: must have {member.file_size} bytes, got {n_left} less"
+            f"{_place(path, member.filename)}: must have {member.file_size} bytes, got {n_left} less"
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, report_on
+from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, check_seconds, report_on
 from benchmark.rehearsal.submission_check import accept_submission
 from benchmark.sandbox.contract import (
     ARCHIVE_NAME,
@@ -73,7 +73,7 @@ def why_no_docker(image: str) -> str | None:
 
 
 def run_in_docker(
-    entry: Entry, image: str, *, scratch: Path | None, hidden: tuple[Path, ...], signals: Signals, console: int
+    entry: Entry, image: str, *, scratch: Path | None, hidden: tuple[Path, ...], signals: Signals, console: int | None
 ) -> EntryReport:
     """Let the image's own entrypoint run the entry, and check its results again."""
     submission_format = read_submission_format(entry.data / FORMAT_NAME)
@@ -86,6 +86,7 @@ def run_in_docker(
         log.say(f"runner: docker, image {image}")
         try:
             with _staged(entry, scratch) as staged:
+                before = entry.seconds()
                 try:
                     result = supervise(
                         docker_command(entry, image, container, staged, hidden),
@@ -102,12 +103,16 @@ def run_in_docker(
                 left = staged / SUBMISSION_FOLDER
                 claimed = _claimed(left / REPORT_NAME)
                 known |= {name: getattr(claimed, name) for name in FIGURES if claimed}
-                _check_end(result, claimed)
+                # Without the start and the end of the container, if its report has a time that can be.
+                inside = claimed.seconds if claimed and 0 <= claimed.seconds <= result.seconds else result.seconds
+                known["seconds"] = round(before + inside, 2)
+                _check_end(entry, result, claimed)
+                check_seconds(entry, known["seconds"], False)
                 accept_submission(left, SUBMISSION_NAME, entry.out / SUBMISSION_NAME, submission_format)
                 known["rows"] = len(submission_format.seq_ids)
         except HakunaError as caught:
             error = caught
-            log.say(str(error))
+            log.say_error(error)
     return report_on(entry, error, **known)
 
 
@@ -141,7 +146,7 @@ def docker_command(entry: Entry, image: str, name: str, staged: Path, hidden: tu
                 command += _volume(os.devnull, f"{place}/{path.resolve().relative_to(source.resolve())}:ro")
     if GPU_DRIVER.exists():
         command += ["--gpus", "all"]
-    command += ["--env", f"{BUDGET_VARIABLE}={entry.budget - entry.seconds():.1f}", "--env", "HAKUNA_SCRATCH=/scratch"]
+    command += ["--env", f"{BUDGET_VARIABLE}={entry.budget - entry.seconds():.3f}", "--env", "HAKUNA_SCRATCH=/scratch"]
     if contract == SERENGETI_2019:
         return [*command, image, "entrypoint"]
     mounted = _volume(staged / CONTRACT_FILE, f"/{CONTRACT_FILE}:ro")
@@ -189,16 +194,33 @@ def _claimed(path: Path) -> EntryReport | None:
         return None
 
 
-def _check_end(result: ProcessResult, claimed: EntryReport | None) -> None:
+def _outside(entry: Entry, claimed: EntryReport) -> str:
+    """The message of a container with the names and the time limit of this machine."""
+    names = {
+        str(CONTRACT_OUT / ARCHIVE_NAME): str(entry.source or entry.archive),
+        str(CONTRACT_OUT / LOG_NAME): str(entry.out / LOG_NAME),
+        f"{claimed.budget_seconds:g} s": f"{entry.budget:g} s",
+    }
+    message = claimed.message
+    for inside, outside in names.items():
+        message = message.replace(inside, outside)
+    return message
+
+
+def _check_end(entry: Entry, result: ProcessResult, claimed: EntryReport | None) -> None:
     """Raise the error of the container's exit code; its report only supplies the message."""
     code = result.code
     if result.timed_out:
-        raise PastLimitError(f"the container must end by itself when the time is over, was stopped; see {LOG_NAME}")
+        raise PastLimitError(
+            f"the container must end by itself when the time is over, was stopped; see {entry.out / LOG_NAME}"
+        )
     if code == KILLED:
-        raise ProgramFailedError(f"the container was killed ({code}): out of memory? {LOG_NAME} has the end")
+        raise ProgramFailedError(f"the container was killed ({code}): out of memory? See {entry.out / LOG_NAME}")
     if code:
-        ended = f"the container must end with 0, got {code}; see {LOG_NAME}"
+        ended = f"the container must end with 0, got {code}; see {entry.out / LOG_NAME}"
         kind = next((one for one in JUDGED if one.exit_code == code), HakunaError)
-        error = kind(claimed.message if claimed and claimed.exit_code == code else ended)
+        error = kind(ended)
+        if claimed and claimed.exit_code == code:
+            error = kind(_outside(entry, claimed), hint=claimed.hint or "")
         error.exit_code = 1 if code in DOCKER_FAILED else code
         raise error

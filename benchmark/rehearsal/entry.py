@@ -1,32 +1,44 @@
 """A participant's archive under the competition's contract: check, unpack, run, check the submission, report."""
 
+import os
+import re
 import time
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from benchmark.rehearsal.archive import ArchiveFacts, unpack
 from benchmark.rehearsal.submission_check import accept_submission
-from benchmark.sandbox.contract import KILLED, LOG_NAME, Rule
+from benchmark.sandbox.contract import KILLED, LOG_NAME, SEGMENTATION_FAULT, Rule
 from benchmark.sandbox.isolated_python import surroundings
 from benchmark.sandbox.run_log import RunLog
 from benchmark.sandbox.sandbox import Sandbox
 from benchmark.sandbox.supervise import ProcessResult, Signals, supervise
 from inference.core import errors
-from inference.core.files import remove_tree, sha256_of_file, write_json
-from inference.dataset.metadata import FORMAT_NAME, SubmissionFormat, read_submission_format
+from inference.core.files import remove_tree, sha256_of_file, walk, write_json
+from inference.dataset.metadata import FORMAT_NAME, read_submission_format
 from inference.outputs.submission import SUBMISSION_NAME
 from inference.process.heartbeat import heartbeat
 from inference.process.lock import locked
 from inference.process.progress import RunState
 from inference.process.signals import GRACE_SECONDS
-from models.bundling.packed_main import BUDGET_VARIABLE
 from models.spec.contract import SERENGETI_2019, Contract
 
 REPORT_NAME = "rehearsal.json"
 FORMAT_VERSION = 1
+ENDINGS = {KILLED: "killed: out of memory?", SEGMENTATION_FAULT: "segmentation fault: a library crashed"}
+"""Exit codes that the system gives, explained."""
+NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
+NO_NETWORK = re.compile("name resolution|Name or service not known|Could not resolve host|Network is unreachable")
+"""In the output of programs that look for a machine: Python, curl, requests."""
+MOST_SHOWN = 200
+"""Characters of a line of output in a message."""
+MOST_NAMED = 3
+MOST_FOLDERS = 1000
+"""Of a program, that are searched for a submission in another place."""
 
 
 class Verdict(StrEnum):
@@ -56,11 +68,12 @@ class EntryReport:
     Attributes
     ----------
     contract, submission_path : its name, and where the program has to write its submission
-    seconds : everything, from the start to the verdict; the budget counts all of it
+    seconds : from the start to the program's end, or to the error before it: the budget counts this
     program_seconds, program_exit_code, peak_memory_bytes : of the participant's program; None if it was not started
     python, packages, cores, memory_bytes : of the place where the program runs, if it was made
     smoke_sequences, smoke_seconds : of the smoke run, if there was one; if it failed, the whole report describes it
     log_loss : if labels were given and the submission is valid
+    hint : the remedy of the error, if that is known
     """
 
     verdict: Verdict
@@ -88,6 +101,7 @@ class EntryReport:
     rows: int | None = None
     submission_sha256: str | None = None
     log_loss: float | None = None
+    hint: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -108,6 +122,10 @@ class Entry:
     contract: Contract = SERENGETI_2019
     models: Path | None = None
     """For the contract's folder of models."""
+    source: Path | None = None
+    """The folder that the archive was made of, if it was."""
+    part: str = ""
+    """The name of a run that is only a part of a rehearsal, before its verdict in the log."""
 
     def seconds(self) -> float:
         """Since the start."""
@@ -115,7 +133,7 @@ class Entry:
 
 
 def run_entry(
-    entry: Entry, prepared: AbstractContextManager[Sandbox], *, signals: Signals, console: int
+    entry: Entry, prepared: AbstractContextManager[Sandbox], *, signals: Signals, console: int | None
 ) -> EntryReport:
     """Run an entry; an error is recorded in the report, with its exit code."""
     known: dict[str, Any] = {}
@@ -131,23 +149,31 @@ def run_entry(
                 state.stage = f"unpacking {entry.archive.name}"
                 known |= asdict(_unpack(entry, sandbox, log, signals))
                 state.stage = f"running {entry.contract.entry}"
+                before, tables = entry.seconds(), _tables(sandbox.work, entry.contract)
                 result = _run(entry, sandbox, log, signals)
                 known |= {
+                    "seconds": round(before + result.seconds, 2),
                     "program_seconds": round(result.seconds, 2),
                     "program_exit_code": result.code,
                     "peak_memory_bytes": result.peak_bytes,
                 }
                 state.stage = f"checking {SUBMISSION_NAME}"
                 signals.check()
-                _check_result(entry, sandbox, result, submission_format)
+                check_seconds(entry, known["seconds"], result.timed_out)
+                if result.code:
+                    raise _failure(entry, result.code, log.tail())
+                _check_written(entry, sandbox.work, tables)
+                accept_submission(
+                    sandbox.work, entry.contract.submission, entry.out / SUBMISSION_NAME, submission_format
+                )
                 if log.failure:
                     raise log.failure
                 known["rows"] = len(submission_format.seq_ids)
         except errors.HakunaError as caught:
             error = caught
-            log.say(str(error))
+            log.say_error(error)
         report = report_on(entry, error, **known)
-        log.say(f"verdict: {report.verdict}, {report.seconds:.0f} of {entry.budget:g} s")
+        log.say(f"{entry.part}verdict: {report.verdict}, {report.seconds:.2f} of {entry.budget:g} s")
         write_json(report.as_json(), entry.out / REPORT_NAME)
     return report
 
@@ -157,12 +183,14 @@ def _unpack(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> Ar
         signals.check()
         if entry.seconds() >= entry.budget:
             raise errors.PastLimitError(
-                f"{entry.archive.name}: must leave time to run, but unpacking took all {entry.budget:g} s"
+                f"{name}: must be unpacked before the time limit of {entry.budget:g} s, took {entry.seconds():.2f} s"
             )
 
-    facts = unpack(entry.archive, sandbox.work / entry.contract.code, check=check, contract=entry.contract)
-    size = f"{facts.archive_members} members, {facts.unpacked_bytes:,} bytes"
-    log.say(f"{entry.archive.name}: {size}, runner: {sandbox.runner}")
+    name = (entry.source or entry.archive).resolve().name
+    place = sandbox.work / entry.contract.code
+    facts = unpack(entry.archive, place, check=check, contract=entry.contract, source=entry.source)
+    size = f"{errors.counted(facts.archive_members, 'member')}, {errors.counted(facts.unpacked_bytes, 'byte')}"
+    log.say(f"{name}: {size}, runner: {sandbox.runner}")
     brought = sandbox.work / entry.contract.submission
     if brought.exists():
         remove_tree(brought)  # it may be a folder
@@ -177,7 +205,7 @@ def _run(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> Proce
     result = supervise(
         [*sandbox.prefix, str(sandbox.python), "-u", contract.main],
         folder=sandbox.work / contract.start,
-        environment={**sandbox.environment, **contract.environment, BUDGET_VARIABLE: f"{left:.1f}"},
+        environment=sandbox.environment | contract.variables(left),
         log=log,
         signals=signals,
         limit=left,
@@ -190,17 +218,52 @@ def _run(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> Proce
     return result
 
 
-def _check_result(entry: Entry, sandbox: Sandbox, result: ProcessResult, submission_format: SubmissionFormat) -> None:
-    """Raise the error of the program or its submission; else the submission is in the output folder."""
+def _failure(entry: Entry, code: int, said: str) -> errors.ProgramFailedError:
+    """The error of a program that did not exit with 0, from the end of its output."""
+    lines = said.split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    output = f"its last line is {last[:MOST_SHOWN]!r}" if last else "it printed nothing"
+    explained = f" ({ENDINGS[code]})" if code in ENDINGS else ""
+    hint = ""
+    if module := NO_MODULE.search(said):
+        hint = f"package {module[1]} is not in the runtime: put it into the archive"
+    elif NO_NETWORK.search(said):
+        hint = "a rehearsal has no network: put the files that the program downloads into the archive"
+    message = f"{entry.contract.entry}: must exit with 0, got {code}{explained}; {output}"
+    return errors.ProgramFailedError(f"{message}; see {entry.out / LOG_NAME}", hint=hint)
+
+
+def _check_written(entry: Entry, work: Path, earlier: set[str]) -> None:
+    """Raise InvalidEntryError, with the tables that the program wrote, if its submission is not where it must be."""
     contract = entry.contract
-    if result.timed_out:
-        raise errors.PastLimitError(f"{contract.entry}: must end within {entry.budget:g} s of the start, was stopped")
-    if result.code:
-        hint = " (killed: out of memory?)" if result.code == KILLED else ""
-        raise errors.ProgramFailedError(
-            f"{contract.entry}: must exit with 0, got {result.code}{hint}; {LOG_NAME} has its output"
-        )
-    accept_submission(sandbox.work, contract.submission, entry.out / SUBMISSION_NAME, submission_format)
+    if os.path.lexists(work / contract.submission):
+        return
+    new = sorted(_tables(work, contract) - earlier)
+    got = f"got {', '.join(new[:MOST_NAMED])}" if new else "got no such file"
+    start = contract.from_start(contract.submission)
+    raise errors.InvalidEntryError(
+        f"{contract.path(contract.submission)}: the program must write it, {got}",
+        hint=f"from the folder in which {contract.entry} starts this is {start}",
+    )
+
+
+def _tables(work: Path, contract: Contract) -> set[str]:
+    """CSV files below the contract's root, without those of the data, as far as the first folders have them."""
+    found = set()
+    for parent, folders, names in islice(walk(work, lambda _: None), MOST_FOLDERS):
+        below = os.path.relpath(parent, work)
+        folders[:] = [
+            one for one in folders if os.path.normpath(f"{below}/{one}") not in (contract.data, contract.models)
+        ]
+        found |= {contract.path(os.path.join(below, name)) for name in names if name.endswith(".csv")}
+    return found
+
+
+def check_seconds(entry: Entry, seconds: float, was_stopped: bool) -> None:
+    """Raise PastLimitError where a program was stopped, or had ended in the moment after its time was over."""
+    if was_stopped or seconds > entry.budget:
+        got = "was stopped" if was_stopped else f"got {seconds:g} s"
+        raise errors.PastLimitError(f"{entry.contract.entry}: must end within {entry.budget:g} s of the start, {got}")
 
 
 def report_on(entry: Entry, error: errors.HakunaError | None, **known: Any) -> EntryReport:
@@ -210,10 +273,10 @@ def report_on(entry: Entry, error: errors.HakunaError | None, **known: Any) -> E
         verdict=verdict if error else Verdict.VALID,
         exit_code=error.exit_code if error else 0,
         message=str(error) if error else f"{SUBMISSION_NAME}: {known['rows']} rows",
+        hint=error.hint or None if error else None,
         contract=entry.contract.name,
         submission_path=entry.contract.path(entry.contract.submission),
         budget_seconds=entry.budget,
-        seconds=round(entry.seconds(), 2),
         submission_sha256=None if error else sha256_of_file(entry.out / SUBMISSION_NAME),
-        **known,
+        **{"seconds": round(entry.seconds(), 2), **known},
     )

@@ -8,7 +8,7 @@ from typing import IO
 
 from inference.core.errors import InvalidEntryError
 from inference.core.files import HASH_BLOCK_BYTES, atomic_binary_writer
-from inference.dataset.metadata import SubmissionFormat
+from inference.dataset.metadata import MUST_HAVE_COMMAS, SubmissionFormat, other_separator
 
 BYTES_A_NUMBER = 64
 """More than any number needs; a larger file is not a submission."""
@@ -24,7 +24,7 @@ def accept_submission(folder: Path, name: str, target: Path, submission_format: 
     """
     source = folder / name
     if source.parent.resolve() != folder.resolve() / Path(name).parent:  # the program may have put a link there
-        raise InvalidEntryError(f"{name}: must be below {folder.name} without links")
+        raise InvalidEntryError(f"{name}: must be in a folder of the contract, got a symbolic link on its path")
     with _opened(source, submission_format) as file, atomic_binary_writer(target) as copy:
         while block := file.read(HASH_BLOCK_BYTES):
             copy.write(block)
@@ -36,7 +36,8 @@ def _opened(path: Path, submission_format: SubmissionFormat) -> IO[bytes]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise InvalidEntryError(f"{path.name}: the program must write it, got: {error.strerror or error}") from error
+        got = "a symbolic link" if path.is_symlink() else f"{error.strerror or error}"
+        raise InvalidEntryError(f"{path.name}: the program must write it, got: {got}") from error
     status = os.fstat(descriptor)
     n_lines = len(submission_format.seq_ids) + 1
     most = n_lines * (len(submission_format.labels) + 1) * BYTES_A_NUMBER
@@ -52,25 +53,30 @@ def check_submission(path: Path, file: IO[bytes], submission_format: SubmissionF
     """Raise InvalidEntryError for the first fault."""
     name, seq_ids = path.name, submission_format.seq_ids
     expected = ["seq_id", *submission_format.labels]
-    rows = csv.reader((line.decode() for line in file), strict=True)
+    lines = (line.decode("utf-8-sig" if k == 0 else "utf-8") for k, line in enumerate(file))
+    rows = csv.reader(lines, strict=True)
     try:
         header = next(rows, [])
+        if len(header) == 1 and (separator := other_separator(header[0])):
+            raise InvalidEntryError(f"{name}, line 1: {MUST_HAVE_COMMAS.format(separator)}")
         if header != expected:
             difference = _difference(header, expected)
-            raise InvalidEntryError(f"{name}, row 1: must have the columns of the submission format, {difference}")
+            raise InvalidEntryError(f"{name}, line 1: must have the columns of the submission format, {difference}")
         n_rows = 0
         for row in rows:
             if not row:
                 continue  # a blank line, often the last one
             n_rows += 1
             if n_rows > len(seq_ids):
-                raise InvalidEntryError(f"{name}, row {n_rows + 1}: must have {len(seq_ids)} rows, got more")
-            _check_row(f"{name}, row {n_rows + 1}", row, seq_ids[n_rows - 1], expected)
+                raise InvalidEntryError(
+                    f"{name}, line {rows.line_num}: must have {len(seq_ids)} rows below the header, got more"
+                )
+            _check_row(f"{name}, line {rows.line_num}", row, seq_ids[n_rows - 1], expected)
     except (csv.Error, UnicodeDecodeError) as error:
         raise InvalidEntryError(f"{name}, line {rows.line_num + 1}: must be CSV in UTF-8, got: {error}") from error
     if n_rows < len(seq_ids):
         raise InvalidEntryError(
-            f"{name}: must have {len(seq_ids)} rows, got {n_rows}; {seq_ids[n_rows]} is the first missing"
+            f"{name}: must have {len(seq_ids)} rows below the header, got {n_rows}; {seq_ids[n_rows]} is the first missing"
         )
 
 

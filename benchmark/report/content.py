@@ -195,7 +195,7 @@ def _groups(table: Table, sources: Sources, on_progress: Progress) -> tuple[Shee
     else:
         predictions, seq_ids, truth = table.values, table.seq_ids, None
         choices = most_and_least_confident(predictions, sources.n_sheets)
-        figures = [f"entropy {one:.2f}" for one in uncertainty(predictions)]
+        figures = [f"uncertainty {one:.2f} (0: certain)" for one in uncertainty(predictions)]
     chosen = [row for choice in choices for row in choice.rows]
     known = sources.sequences or {}
     sequences = [known.get(seq_ids[row]) or Sequence(seq_ids[row], ()) for row in chosen]

@@ -7,13 +7,28 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from benchmark.report.content import Content, Sources, content_of
+from inference.bundle.passes import EFFORTS_IN_WORDS
 from inference.core.errors import counted
 from inference.core.files import atomic_writer
 from inference.outputs.finished_run import FinishedRun
 from inference.process.progress import Progress
+from inference.settings.units import duration
 
 CURVE_SIZE = 100
 """Side of the square in which a reliability curve is drawn."""
+WORDS = {
+    **EFFORTS_IN_WORDS,
+    "load networks": "loading the networks",
+    "load stackers": "loading the boosters that correct the networks",
+    "photos": "reading the photos",
+    "networks": "running the networks",
+    "wait for photos": "networks waiting for photos",
+    "decode (all workers)": "decoding the photos (all threads)",
+    "views (all workers)": "resizing the photos (all threads)",
+    "photos to records": "photos to stored answers",
+    "aggregate, stack, write": "combining the answers, writing the submission",
+}
+"""Names of `run.json` in plain words."""
 LIMITS = {"curves": 12, "most_groups": 12, "most_failures": 200}
 """Most rows shown: curves of the classes that contribute most, sites, unused photos; there may be hundreds."""
 
@@ -30,7 +45,7 @@ def render(content: Content) -> str:
     """The page. Everything that comes from files is escaped, and no script but the page's own may run."""
     pages = environment(Path(__file__).parent)
     pages.filters.update(counted=counted, percent=percent, points=points, duration=duration, csp_hash=csp_hash)
-    return pages.get_template("report.html.j2").render(LIMITS, page=content, side=CURVE_SIZE)
+    return pages.get_template("report.html.j2").render(LIMITS, page=content, side=CURVE_SIZE, words=WORDS)
 
 
 def environment(folder: Path) -> Environment:
@@ -57,12 +72,3 @@ def percent(share: float) -> str:
 def points(bins: list[tuple[float, float]]) -> str:
     """Points of an SVG line from shares of 0 to 1, y upwards."""
     return " ".join(f"{x * CURVE_SIZE:.1f},{(1 - y) * CURVE_SIZE:.1f}" for x, y in bins)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in readable units."""
-    if seconds < 100:  # noqa: PLR2004  # two digits and one behind the point
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -12,6 +12,9 @@ CONTRACT_OUT = Path(CONTRACT_ROOT) / SUBMISSION_FOLDER
 KILLED = 137
 """Exit code after a SIGKILL that nobody here sent: on Linux nearly always a lack of memory."""
 
+SEGMENTATION_FAULT = 139
+"""After SIGSEGV: a library of the program read or wrote where it must not."""
+
 
 class Rule(StrEnum):
     """Requirements of the contract on the place where a program runs."""

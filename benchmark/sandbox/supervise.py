@@ -17,7 +17,9 @@ from inference.process.children import launched
 from inference.process.signals import STOP_SIGNALS, taking_signals
 
 SAMPLE_SECONDS = 0.25
-"""Interval between sums of the memory of all processes."""
+"""Longest interval between sums of the memory of all processes."""
+FIRST_SAMPLE_SECONDS, SAMPLE_SHARE = 0.01, 0.25
+"""Of a young program the memory is summed up more often: after this share of its age."""
 LAST_SECONDS = 5.0
 """Time to wait for killed processes, and for the end of their output."""
 READ_BYTES = 1 << 16
@@ -71,7 +73,7 @@ class ProcessResult:
     code : its own exit code; 128 + N if signal N ended it
     seconds : from its start to its end
     timed_out : it had not ended when its time was over
-    peak_bytes : largest sum of the resident memory of all its processes, added up every 0.25 s
+    peak_bytes : largest sum of the resident memory of all its processes, added up every 0.25 s, more often at its beginning
     n_left_behind : processes that were still there when the program had ended, and were ended too
     """
 
@@ -118,9 +120,9 @@ def supervise(
         watch = _Supervisor(process, not_ours)
         try:
             timed_out = watch.wait(signals, None if limit is None else started + limit, grace)
+            seconds = time.monotonic() - started
         finally:
             n_left_behind = watch.kill_tree()
-    seconds = time.monotonic() - started
     pump.join(LAST_SECONDS)
     code = process.returncode if process.returncode >= 0 else SIGNAL_EXIT_BASE - process.returncode
     return ProcessResult(code, seconds, timed_out, watch.peak_bytes, n_left_behind)
@@ -136,7 +138,7 @@ class _Supervisor:
 
     def wait(self, signals: Signals, deadline: float | None, grace: float) -> bool:
         """Whether its time was over before."""
-        timed_out = False
+        timed_out, begun = False, time.monotonic()
         n_passed_on = len(signals.caught)
         kill_at = float("inf")
         if n_passed_on:  # it came before the program was started
@@ -157,7 +159,8 @@ class _Supervisor:
                 n_passed_on += 1
             if now >= kill_at:
                 self._send(signal.SIGKILL)
-            next_look = min(now + SAMPLE_SECONDS, kill_at if kill_at > now else now + SAMPLE_SECONDS)
+            sample = now + min(SAMPLE_SECONDS, max(FIRST_SAMPLE_SECONDS, SAMPLE_SHARE * (now - begun)))
+            next_look = min(sample, kill_at if kill_at > now else sample)
             signals.wait(min(next_look, deadline if deadline and deadline > now else next_look) - now)
         return timed_out
 

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.console import numbers_table, wide_console
+from benchmark.console import LOG_WIDTH, numbers_table, wide_console
 from benchmark.scoring.log_loss import Score
 from benchmark.scoring.report import FEWEST_UNITS_WITH_POSITIVES, ClassReport, Comparison, Interval, ScoreReport
 from inference.core.errors import counted
@@ -13,7 +13,7 @@ DIGITS = 6
 MOST_GROUPS = 8
 """Number of sites shown, those with the largest loss. `--json` has all of them."""
 MOST_CLASSES_COMPARED = 10
-BAR_CELLS = 20
+BAR_CELLS = 16
 
 
 def print_score(result: Score, most: int | None = None) -> None:
@@ -29,10 +29,10 @@ def print_score(result: Score, most: int | None = None) -> None:
     console.out(f"mean log loss {result.log_loss:.{DIGITS}f} over {counted(result.n_sequences, 'sequence')}")
 
 
-def print_report(report: ScoreReport) -> None:
-    """Classes, groups, tuning, comparison; the score with its interval is the last line."""
+def print_report(report: ScoreReport, *names: object) -> None:
+    """Classes, groups, tuning, comparison of two submissions with these names; the score with its interval is the last line."""
     console = wide_console()
-    console.print(_class_table(report.classes))
+    console.print(_class_table(report.classes, console.width))
     for name, groups in report.breakdowns.items():
         if len(groups) == 1:
             continue
@@ -46,11 +46,11 @@ def print_report(report: ScoreReport) -> None:
     if tuning := report.tuning:
         console.out(
             f"on the held-out half: {tuning.as_it_is:.{DIGITS}f} unchanged, "
-            f"{tuning.clipped:.{DIGITS}f} {tuning.clipping}, {tuning.tempered:.{DIGITS}f} with logits divided by "
+            f"{tuning.clipped:.{DIGITS}f} {tuning.clipping}, {tuning.tempered:.{DIGITS}f} with confidence rescaled by temperature "
             f"{' or '.join(f'{one:.3f}' for one in tuning.temperatures)}",
         )
     if report.comparison:
-        _print_comparison(report.comparison, console)
+        _print_comparison(report.comparison, console, *names)
     top1 = report.headline.species_top1_accuracy
     console.out(
         f"accuracy on empty {report.headline.empty_accuracy:.2%}, likeliest species right "
@@ -67,27 +67,30 @@ def print_report(report: ScoreReport) -> None:
     )
 
 
-def _class_table(classes: tuple[ClassReport, ...]) -> Table:
-    heads = ("class", "log loss", "95 %", "contribution", "", "positives", "mean prediction", "calibration error")
-    table = numbers_table(*heads)
-    table.columns[heads.index("")].justify = "left"  # a bar
+def _class_table(classes: tuple[ClassReport, ...], width: int) -> Table:
+    """All columns, or those that fit 80 columns of text."""
+    heads = ("class", "log loss", "95 %", "contribution", "positives", "", "mean prediction", "calibration error")
+    n_shown = len(heads) if width >= LOG_WIDTH else heads.index("")
+    table = numbers_table(*heads[:n_shown])
+    if n_shown == len(heads):
+        table.columns[heads.index("")].justify = "left"  # a bar
     largest = max(one.contribution for one in classes)
     for one in classes:
-        bar = "█" * round(BAR_CELLS * one.contribution / largest) if largest else ""
-        table.add_row(
+        cells = (
             one.label,
             f"{one.log_loss:.{DIGITS}f}",
             _bounds(one.interval),
             f"{one.contribution:.{DIGITS}f}",
-            bar,
             f"{one.positives:,}",
+            "█" * round(BAR_CELLS * one.contribution / largest) if largest else "",
             f"{one.mean_prediction:.{DIGITS}f}",
             f"{one.calibration_error:.{DIGITS}f}",
         )
+        table.add_row(*cells[:n_shown])
     return table
 
 
-def _print_comparison(comparison: Comparison, console: Console) -> None:
+def _print_comparison(comparison: Comparison, console: Console, first: object, second: object) -> None:
     table = numbers_table("class", "difference", "95 %", "of the score", "better")
     for one in comparison.classes[:MOST_CLASSES_COMPARED]:
         table.add_row(
@@ -105,7 +108,7 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
     if len(comparison.classes) > MOST_CLASSES_COMPARED:
         console.out(f"... and {len(comparison.classes) - MOST_CLASSES_COMPARED} classes with smaller contributions")
     console.out(
-        f"first {comparison.first:.{DIGITS}f}, second {comparison.second:.{DIGITS}f}, difference "
+        f"first ({first}) {comparison.first:.{DIGITS}f}, second ({second}) {comparison.second:.{DIGITS}f}, difference "
         f"{comparison.difference:+.{DIGITS}f} {_bounds(comparison.interval, sign=True)}: {comparison.better} "
         f"(the first is better in {comparison.share_first_better:.1%} of the draws)",
     )

@@ -8,7 +8,7 @@ from typing import Any
 from inference.api.arguments import StrPath, choice
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import DecoderName, EngineName, Precision, Preset
-from inference.core.errors import InputError
+from inference.core.errors import InputError, UsageError
 from inference.core.files import check_folder
 from inference.dataset import metadata as tables
 from inference.execution.job import WHOLE, Job, RunOptions, parse_shard
@@ -37,11 +37,7 @@ def build_job(
     preset = choice(Preset, resize, "--resize") if resize else None
     check_folder(Path(photos), InputError, "a folder with photos")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
-    metadata_path = _given_or_default(
-        metadata,
-        Path(photos) / tables.METADATA_NAME,
-        f"--metadata names another; hakuna metadata {shlex.quote(str(photos))} --out metadata.csv makes one",
-    )
+    metadata_path = metadata_of(photos, metadata)
     wanted = None
     if submission_format != "none":
         format_path = _given_or_default(
@@ -75,6 +71,23 @@ def run_job(
 
     with locked(Path(out)) as folder:
         return pipeline.predict(job, folder, options or RunOptions(), on_progress, state)
+
+
+def metadata_of(photos: StrPath, given: StrPath | None) -> Path:
+    """The metadata that were given, else those in the folder of the photos. Raises InputError."""
+    return _given_or_default(
+        given,
+        Path(photos) / tables.METADATA_NAME,
+        f"--metadata names another; hakuna metadata {shlex.quote(str(photos))} --out metadata.csv makes one",
+    )
+
+
+def check_apart(photos: StrPath, out: StrPath) -> None:
+    """Raise UsageError if a run would write into the folder of its photos."""
+    if Path(out).resolve() == Path(photos).resolve():
+        raise UsageError(
+            f"--out {out}: must be another folder than that of the photos", hint="for example --out results"
+        )
 
 
 def _given_or_default(given: StrPath | None, default: Path, otherwise: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from inference.api.arguments import Arguments, StrPath, optional_path
-from inference.api.jobs import build_job
+from inference.api.jobs import build_job, check_apart
 from inference.core.errors import HakunaError
 from inference.execution.job import Job, RunOptions
 from inference.process.lock import locked
@@ -80,6 +80,7 @@ def predict(
     >>> report["counts"]["sequences"]
     12
     """
+    check_apart(photos, out)
     options, make_job = _options_and_job(photos, bundle, arguments, fail_if_degraded=fail_if_degraded)
     state = state or RunState()
     state.stage = "checking the input"
@@ -113,6 +114,7 @@ def plan(
     >>> figures["sequences"], figures["fits"], problem
     (12, True, None)
     """
+    check_apart(photos, out)
     options, make_job = _options_and_job(photos, bundle, arguments)
     job = make_job()
     from inference.run import plan as planning

@@ -69,7 +69,8 @@ def export(
     run : output folder of a finished run
     out : file to write; with "camtrap-dp" a folder
     target : "long-csv", "megadetector" or "camtrap-dp"
-    metadata : CSV file of the run's photos; required for all formats except "long-csv", where it adds site and time
+    metadata : CSV file that the run was made from, other sites allowed; required for all formats except "long-csv", where
+        it adds site and time
     threshold : smallest listed probability, 0 to 1; default 0.01, with "camtrap-dp" 0.5
     project : TOML file with facts that photos cannot show; required for "camtrap-dp", and only allowed there
     records : folder of the run's records, for a run made by `restack`; default: `run`

@@ -32,6 +32,15 @@ class Effort(IntEnum):
         return self.name.lower().replace("_", " ")
 
 
+EFFORTS_IN_WORDS = {
+    Effort.FULL.label: "the full ensemble",
+    Effort.NO_LARGE_TTA.label: "no mirror images at the larger size",
+    Effort.NO_TTA.label: "no mirror images",
+    Effort.ONE_SIZE.label: "one size for each network",
+    Effort.FIRST_NETWORK.label: "only the first network",
+    Effort.PRIORS.label: "only the usual share of each class (priors)",
+}
+"""By label, for messages and pages."""
 STACKABLE_EFFORT = Effort.NO_TTA
 """Up to this level every output exists, as the stackers expect; they were trained without mirror images anyway."""
 

@@ -52,7 +52,9 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     """A bundle's manifest and identity, without checking the other files."""
     path = folder / MANIFEST_NAME
     check_folder(folder, BundleError, "the folder of a model bundle", "`hakuna bundle import` makes one")
-    with os_errors(BundleError, f"{path}: must be a readable manifest"):
+    inner = [] if path.exists() else sorted(folder.glob(f"*/{MANIFEST_NAME}"))
+    hint = f"a bundle is in {inner[0].parent}" if inner else ""
+    with os_errors(BundleError, f"{path}: must be a readable manifest", hint):
         _check_regular(path, status := path.stat())
         if status.st_size > MAX_MANIFEST_BYTES:
             raise BundleError(f"{path}: must have {MAX_MANIFEST_BYTES} bytes at most, got {status.st_size}")

@@ -8,7 +8,7 @@ import typer
 from inference.cli import options
 from inference.cli.printing import say
 from inference.cli.session import working
-from inference.core.choices import ExportFormat
+from inference.core.choices import PACKAGE_NAME, ExportFormat
 
 
 def export(
@@ -34,8 +34,8 @@ def export(
 ) -> None:
     """Write the results of a run in a format of other programs: MegaDetector 1.6, Camtrap DP 1.0.2, or a long CSV.
 
-    Exports of a demo model carry a warning. Unprocessed sequences (no time, or no photo could be used) have only the
-    priors. They are left out (long-csv), listed as failures (megadetector) or `unclassified` (camtrap-dp).
+    Exports of a demo model carry a warning. Unprocessed sequences (the time budget ended, or no photo could be used) have
+    only the usual share of each class (priors). They are left out (long-csv), listed as failures (megadetector) or `unclassified` (camtrap-dp).
 
     Examples:
         hakuna export results --format long-csv --out results.csv --threshold 0.1
@@ -46,7 +46,10 @@ def export(
     from inference.outputs.finished_run import check_nothing_is_lost
 
     check_nothing_is_lost(out, run, metadata, project)
-    options.check_absent("--out", out, force)
+    if target is ExportFormat.CAMTRAP_DP:
+        options.check_package("--out", out, force, PACKAGE_NAME)
+    else:
+        options.check_file("--out", out, force)
     with working(f"writing {target}"):
         lines = api.export(
             run, out, target=target, metadata=metadata, threshold=threshold, project=project, records=records

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from inference.cli.options import Force, check_absent
+from inference.cli.options import Force, check_file
 from inference.cli.printing import say
 from inference.cli.session import working
 from inference.core.errors import UsageError, counted
+from inference.core.files import make_parent
 from inference.dataset.metadata import FORMAT_NAME
 
 
@@ -61,18 +62,20 @@ def metadata(
     format_path = submission_format or out.parent / FORMAT_NAME
     if len({path.resolve() for path in (photos, out, format_path)}) < 3:  # noqa: PLR2004
         raise UsageError(f"PHOTOS, --out, --format: must be different files, got {photos}, {out}, {format_path}")
-    check_absent("--out", out, force)
+    check_file("--out", out, force)
     another = f"name another: --format {shlex.quote(str(out.with_name(f'{out.stem}_format.csv')))}"
     if submission_format:
-        check_absent("--format", format_path, force)
+        check_file("--format", format_path, force)
     else:
-        check_absent("--format was not given; its default", format_path, force, another)
+        check_file("--format was not given; its default", format_path, force, another)
     seasons = parse_seasons(season or [])
     with working("reading photos") as on_progress:
         is_folder = os.path.isdir(photos)
         found = photo_index.find_photos(photos, on_progress) if is_folder else photo_index.read_coco(photos)
         made = bursts.group_bursts(found.photos, bursts.GAP_SECONDS if burst_gap is None else burst_gap, max_photos)
         made = bursts.with_seasons(made, seasons)
+        make_parent(format_path)
+        make_parent(out)
         photo_index.write_submission_format(format_path, made)
         photo_index.write_metadata(out, made)
     n_sites = len({photo.site for photo in found.photos})

@@ -81,7 +81,7 @@ Budget = Annotated[
     str | None,
     typer.Option(
         help="Time limit such as 8h, 90m or 45s; a number alone is seconds. A complete submission is written before "
-        "then. run.json and a warning report how many sequences have only the priors; exit 6 if all do. "
+        "then. run.json and a warning report how many sequences have only the usual share of each class (priors); exit 6 if all do. "
         "Default: no limit."
     ),
 ]
@@ -111,6 +111,7 @@ JsonTarget = Annotated[
     typer.Option(
         "--json",
         metavar="[PATH|-]",
+        dir_okay=False,
         help="Write the figures as JSON to this file; -: print only them. Default: none.",
     ),
 ]
@@ -138,6 +139,28 @@ def command_group(description: str, *commands: Callable[..., None]) -> typer.Typ
     for command in commands:
         add_command(group, command, name=command.__name__.rstrip("_").replace("_", "-"))
     return group
+
+
+def check_file(option: str, path: Path, force: bool, hint: str = "") -> None:
+    """Raise UsageError if a file to be written exists and may not be replaced, or is a folder."""
+    if os.path.isdir(path):
+        raise UsageError(
+            f"{option} {path}: must be a file to write, got a folder", hint="name a file, in it or elsewhere"
+        )
+    check_absent(option, path, force, hint)
+
+
+def check_package(option: str, path: Path, force: bool, mark: str) -> None:
+    """Raise UsageError if a folder to be written exists and is not empty, unless an earlier output may be replaced.
+
+    `mark` is the file that shows that it is one.
+    """
+    if os.path.isdir(path) and os.listdir(path) and not os.path.isfile(path / mark):
+        raise UsageError(
+            f"{option} {path}: must be new, empty or an earlier output with {mark}, got a folder with other files",
+            hint="choose another name",
+        )
+    check_absent(option, path, force)
 
 
 def check_absent(option: str, path: Path, force: bool, hint: str = "") -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from inference.cli import options
-from inference.cli.printing import end_run, figure_rows, print_table, say, show_or_write
+from inference.cli.printing import end_run, ending_in_time, print_table, say, show_or_write
 from inference.cli.session import session
 
 FailIfDegraded = Annotated[
@@ -54,13 +54,21 @@ def predict(
     given = {**locals()}
     from inference import api
 
-    with session(given.pop("log_format")) as run:
+    following = [
+        "report",
+        out,
+        "--data",
+        photos,
+        *(["--metadata", metadata] if metadata else []),
+        "--out",
+        "report.html",
+    ]
+    with session(given.pop("log_format")) as run, ending_in_time(out, run, following):
         with run.progress() as on_progress:
             report = api.predict(**given, on_progress=on_progress, state=run.state)
-        following = ["report", out, "--data", photos, *(["--metadata", metadata] if metadata else [])]
         if run.is_human and run.state.n_kept == run.state.n_all:
             say("all sequences were predicted before", err=True)
-        end_run(report, out, run, [*following, "--out", "report.html"])
+        end_run(report, out, run, following)
 
 
 def plan(
@@ -95,11 +103,12 @@ def plan(
     """
     given = {name: value for name, value in locals().items() if name not in ("log_format", "json")}
     from inference import api
+    from inference.cli.plan_table import plan_rows
 
     with session(log_format) as run, run.progress():
         run.state.stage = "checking the files, measuring a few batches"
         figures, problem = api.plan(**given, state=run.state)
-    show_or_write(figures, json, lambda: print_table(figure_rows(figures), "what", "figure"))
+    show_or_write(figures, json, lambda: print_table(plan_rows(figures), "what", "figure"))
     if problem:
         raise problem
 
@@ -118,10 +127,11 @@ def restack(
     """
     from inference import api
 
-    with session(log_format) as started:
+    following = ["report", out, "--out", "report.html"]
+    with session(log_format) as started, ending_in_time(out, started, following):
         with started.progress():
             report = api.restack(run, bundle, out, features=features, state=started.state)
-        end_run(report, out, started, ["report", out, "--out", "report.html"])
+        end_run(report, out, started, following)
 
 
 def merge(
@@ -141,7 +151,8 @@ def merge(
     given = {name: value for name, value in locals().items() if name != "log_format"}
     from inference import api
 
-    with session(log_format) as run:
+    following = ["report", out, "--out", "report.html"]
+    with session(log_format) as run, ending_in_time(out, run, following):
         with run.progress():
             report = api.merge(**given, state=run.state)
-        end_run(report, out, run, ["report", out, "--out", "report.html"])
+        end_run(report, out, run, following)

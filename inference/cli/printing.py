@@ -6,12 +6,13 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from inference.core.errors import DegradedError
 from inference.settings.verbosity import Verbosity, verbosity
 
 if TYPE_CHECKING:
@@ -32,10 +33,9 @@ def show_or_write(figures: dict[str, Any] | str, target: Path | None, show: Call
         return
     show()
     if target:
-        from inference.core.files import atomic_writer, output_errors
+        from inference.core.files import atomic_writer, make_parent
 
-        with output_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
+        make_parent(target)
         with atomic_writer(target) as file:
             file.write(f"{text}\n")
 
@@ -56,14 +56,6 @@ def print_table(rows: Iterable[tuple[str, ...]], *columns: str, show_header: boo
     Console().print(table, markup=False, highlight=False)
 
 
-def figure_rows(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The rows of a table of figures: name and value."""
-    for name, value in figures.items():
-        shown = ", ".join(f"{key}: {one:,}" for key, one in value.items()) if isinstance(value, dict) else value
-        shown = ("no", "yes")[shown] if isinstance(shown, bool) else shown
-        yield name.replace("_", " "), f"{shown:,}" if isinstance(shown, int) else str(shown)
-
-
 def say(line: str, *, err: bool = False) -> None:
     """Print a line, unless `-q` was given."""
     if verbosity() is not Verbosity.QUIET:
@@ -72,16 +64,49 @@ def say(line: str, *, err: bool = False) -> None:
 
 def end_run(report: dict[str, Any], out: Path, run: Session, following: Iterable[object]) -> None:
     """Print the last lines of a run: results, files, the next command. For programs, log the event `complete`."""
-    from inference.outputs.run_report import completion, findings
-
-    if not run.is_human:
-        import structlog
-
-        structlog.get_logger().info("complete", **completion(report, out))
+    if run.is_human:
+        _last_lines(report, out, following)
         return
+    import structlog
+
+    from inference.outputs.run_report import completion
+
+    structlog.get_logger().info("complete", **completion(report, out))
+
+
+@contextmanager
+def ending_in_time(out: Path, run: Session, following: list[object]) -> Iterator[None]:
+    """For people, print the last lines of a run also where its deadline ends it, or with an error for its budget.
+
+    Both leave a submission.
+    """
+
+    def at_the_deadline(report: dict[str, Any]) -> None:
+        remove_line()
+        _last_lines(report, out, following)
+
+    if run.is_human and verbosity() is not Verbosity.QUIET:
+        from inference.cli.progress import remove_line
+
+        run.state.on_deadline = at_the_deadline
+    try:
+        yield
+    except DegradedError:
+        if run.is_human:
+            from inference.outputs.run_file import read_run_file
+
+            with suppress(OSError, ValueError):
+                _last_lines(read_run_file(out), out, following, with_hint=False)
+        raise
+
+
+def _last_lines(report: dict[str, Any], out: Path, following: Iterable[object], *, with_hint: bool = True) -> None:
+    from inference.outputs.run_report import findings, remedy
+
     if "shard" in report:
         following = ["merge", out, "OTHER_SHARDS", "--bundle", "BUNDLE", "--out", "WHOLE"]
+    hints = [f"hint: {hint}"] if with_hint and (hint := remedy(report)) else []
+    lines = [*findings(report, out), *hints, f"next: hakuna {shlex.join(map(str, following))}"]
     with suppress(OSError):  # nobody reads: the run is complete anyway
-        for line in findings(report, out):
+        for line in lines:
             say(line, err=True)
-        say(f"next: hakuna {shlex.join(map(str, following))}", err=True)

@@ -34,12 +34,21 @@ def live_progress(phase: Callable[[], str]) -> Iterator[Progress]:
 
     with suppress(OSError):
         bar.start()
-        bar.console.show_cursor(show=True)  # a deadline or a second Ctrl-C ends the process while the bar is shown
+        bar.console.show_cursor(show=True)  # a second Ctrl-C ends the process while the bar is shown
+    _shown.append(bar)
     try:
         yield on_progress
     finally:
-        with suppress(OSError):  # the terminal may be closed; the work is done anyway
-            bar.stop()
+        remove_line()
+
+
+def remove_line() -> None:
+    """Remove the line, if one is shown; any thread may do so."""
+    with suppress(OSError, IndexError):  # the terminal may be closed; the work is done anyway
+        _shown.pop().stop()
+
+
+_shown: list[Bar] = []
 
 
 class _Phase(ProgressColumn):

@@ -64,6 +64,10 @@ class ExportFormat(StrEnum):
     LONG_CSV = "long-csv"
 
 
+PACKAGE_NAME = "datapackage.json"
+"""The file of a Camtrap DP package that is written last, and shows that a folder is one."""
+
+
 class LogFormat(StrEnum):
     """Format of log lines."""
 

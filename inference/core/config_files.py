@@ -1,7 +1,9 @@
 """Data files: one strict model, one TOML reader, one format for errors."""
 
+import re
 import reprlib
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +14,17 @@ from inference.core.files import os_errors
 
 TOML = ".toml"
 MOST_BITS_SHOWN = 64
+PLAIN_WORDS = {
+    "missing": "must be given",
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
+    **dict.fromkeys(("dict_type", "model_type"), "must be a table"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    "string_type": "must be text",
+}
+"""For pydantic's types of errors. Its own messages name types of Python."""
+SHOULD = re.compile(r"^\w+ should ")
 
 
 class Strict(BaseModel):
@@ -49,15 +62,44 @@ def load_toml(
     try:
         return model.model_validate(content)
     except ValidationError as problem:
-        raise error(f"{where}: {first_problem(problem)}") from problem
+        raise error(f"{where}: {first_problem(problem, model, content)}") from problem
 
 
-def first_problem(error: ValidationError) -> str:
-    """The first validation error: field, rule, value (unless it is a table) and the number of errors."""
-    first = error.errors()[0]
-    where, given = ".".join(map(str, first["loc"])), first["input"]
+def first_problem(error: ValidationError, model: type[BaseModel] | None = None, content: object = None) -> str:
+    """The first validation error: field, rule, value (unless it is a table) and the number of errors.
+
+    A key that is not known goes first, with the one of the `model` that it may stand for: it explains a missing one.
+    Where `content` is given, tables in its lists are counted from 1 and named by their `id` or `name`.
+    """
+    errors = error.errors()
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    where, given = _place(first["loc"], content), first["input"]
+    count = f" ({len(errors)} errors)" if len(errors) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        missing = [
+            str(one["loc"][-1]) for one in errors if one["type"] == "missing" and one["loc"][:-1] == first["loc"][:-1]
+        ]
+        known = [*missing, *(model.model_fields if model and len(first["loc"]) == 1 else ())]
+        meant = get_close_matches(str(first["loc"][-1]), known, 1)
+        return f"{where}: unknown key{f'; did you mean {meant[0]}?' if meant else ''}{count}"
     # Our own validators already include the value. Numbers with thousands of digits are not printed.
     is_short = isinstance(given, str | float) or (isinstance(given, int) and given.bit_length() <= MOST_BITS_SHOWN)
-    got = f", got {reprlib.repr(given)}" if is_short and first["type"] != "value_error" else ""
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}{got} ({error.error_count()} errors)".removeprefix(": ").removesuffix(" (1 errors)")
+    got = f", got {reprlib.repr(given)}" if is_short and first["type"] not in ("value_error", "missing") else ""
+    message = PLAIN_WORDS.get(first["type"]) or SHOULD.sub("must ", first["msg"].removeprefix("Value error, "))
+    return f"{where}: {message}{got}{count}".removeprefix(": ")
+
+
+def _place(keys: tuple[int | str, ...], content: object) -> str:
+    """`deployment 2 (river), latitude` for `deployments.1.latitude`."""
+    place = ""
+    for key in keys:
+        try:
+            content = content[key]  # type: ignore[index]  # else no table or list, or without this key
+        except (TypeError, LookupError):
+            content = None
+        if isinstance(key, int) and isinstance(content, dict):
+            name = content.get("id") or content.get("name")
+            place = f"{place.removesuffix('s')} {key + 1}{f' ({name})' if isinstance(name, str) else ''}, "
+        else:
+            place += f"{'.' if place and not place.endswith(', ') else ''}{key}"
+    return place.removesuffix(", ")

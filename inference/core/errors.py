@@ -5,7 +5,14 @@ SIGNAL_EXIT_BASE = 128
 
 
 class HakunaError(Exception):
-    """An outcome to report to the user; scripts see `exit_code`. A `hint` is a next step, on a separate line."""
+    """An outcome to report to the user; scripts see `exit_code`. A `hint` is a next step, on a separate line.
+
+    >>> try:
+    ...     hakuna.score("nowhere.csv", "season/test_labels.csv")
+    ... except hakuna.HakunaError as error:
+    ...     error.exit_code
+    3
+    """
 
     exit_code = 1
 

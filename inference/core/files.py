@@ -27,12 +27,12 @@ MAX_JSON_BYTES = 16 << 20
 
 
 @contextmanager
-def os_errors(error: type[HakunaError], message: str) -> Iterator[None]:
+def os_errors(error: type[HakunaError], message: str, hint: str = "") -> Iterator[None]:
     """Turn an OSError (no such file, permission denied) into `error` with the message and the reason."""
     try:
         yield
     except OSError as problem:
-        raise error(f"{message}, got: {problem.strerror or problem}") from problem
+        raise error(f"{message}, got: {problem.strerror or problem}", hint=hint) from problem
 
 
 @contextmanager
@@ -40,6 +40,17 @@ def output_errors(path: Path) -> Iterator[None]:
     """Turn a failed write (disk full, read-only, no such folder) into an OutputError that names the file."""
     with os_errors(OutputError, f"{path} must be writable"):
         yield
+
+
+def nearest_folder(path: Path) -> Path:
+    """The closest thing above a path that exists: the folder in which missing folders would be made."""
+    return next(one for one in path.absolute().parents if one.exists())
+
+
+def make_parent(path: Path) -> None:
+    """Make the folder that an output of the user is written to, and those above it. Raises OutputError."""
+    with output_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def check_folder(path: Path, error: type[HakunaError], wanted: str, hint: str = "") -> None:

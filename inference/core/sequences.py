@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -81,6 +82,15 @@ class FrameFailure:
     file_name: str
     reason: FailureReason
     detail: str = ""
+
+
+MOST_NAMED = 3
+"""Photos that a message names."""
+
+
+def named(failures: Iterable[FrameFailure]) -> list[str]:
+    """The first few failures, for messages: `a.jpg (missing)`."""
+    return [f"{one.file_name} ({one.reason})" for one in islice(failures, MOST_NAMED)]
 
 
 class View(StrEnum):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from inference.core.errors import InputError
 from inference.core.iteration import batched
-from inference.core.sequences import FailureReason, FrameFailure, Sequence
+from inference.core.sequences import MOST_NAMED, FailureReason, FrameFailure, Sequence, named
 from inference.storage.interface import Entry
 from inference.storage.opening import TimedStorage
 
@@ -23,21 +23,24 @@ class InputSummary:
     n_photos: int
     n_bytes: int
     problems: Counter[FailureReason]
+    first_problems: list[str]
+    """The first few photos with a problem, for messages."""
 
 
 def summarise_input(sequences: Iterable[Sequence], storage: TimedStorage, n_frames: int) -> InputSummary:
     """Count the photos that take part, their bytes, and the problems that their folder entries show."""
     n_photos = n_bytes = 0
     problems: Counter[FailureReason] = Counter()
+    first: list[str] = []
     names = (image.file_name for sequence in sequences for image in sequence.images[:n_frames])
     for part in batched(names, ENTRIES_TOGETHER):
         n_photos += len(part)
-        for entry in storage.entries(part):
-            if isinstance(entry, FrameFailure):
-                problems[entry.reason] += 1
-            else:
-                n_bytes += entry.n_bytes
-    return InputSummary(n_photos, n_bytes, problems)
+        entries = storage.entries(part)
+        n_bytes += sum(one.n_bytes for one in entries if isinstance(one, Entry))
+        failures = [one for one in entries if isinstance(one, FrameFailure)]
+        problems.update(one.reason for one in failures)
+        first = (first + named(failures))[:MOST_NAMED]
+    return InputSummary(n_photos, n_bytes, problems, first)
 
 
 def check_any_photo(

@@ -224,5 +224,5 @@ def _refuse_first(path: Path, rows: Table, is_bad: npt.NDArray[np.bool_], rule: 
         row, column = bad[0]
         raise InputError(
             f"{path}, sequence {rows.seq_ids[row]}, column {LABELS[column]}: must be {rule}, "
-            f"got {rows.values[row, column]:g} ({len(bad)} such values)"
+            f"got {str(float(rows.values[row, column])).removesuffix('.0')} ({counted(len(bad), 'such value')})"
         )

@@ -36,6 +36,7 @@ OTHER_SEPARATORS = ";\t|"
 WORKBOOKS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
 """The first bytes of .xlsx and .ods files, and of .xls files."""
 SWAPPED = "these are the columns of {}; were two files swapped, such as those of --metadata and --format?"
+MUST_HAVE_COMMAS = "must be separated by ',', got a table separated by {!r}; save it with commas"
 
 
 @dataclass(frozen=True)
@@ -271,11 +272,8 @@ def _checked_first_line(path: Path, file: TextIO) -> Iterator[str]:
     line = file.readline()
     if "\0" in line:
         raise InputError(f"{path}, row 1: must be UTF-8, got NUL, as in UTF-16; save as UTF-8")
-    separator = next((one for one in OTHER_SEPARATORS if one in line), None)
-    if separator and "," not in line:
-        raise InputError(
-            f"{path}, row 1: must be separated by ',', got a table separated by {separator!r}; save it with commas"
-        )
+    if separator := other_separator(line):
+        raise InputError(f"{path}, row 1: {MUST_HAVE_COMMAS.format(separator)}")
     yield line
 
 
@@ -289,6 +287,11 @@ def _check_column_names(path: Path, header: list[str]) -> None:
         )
     if duplicated := sorted(name for name, count in Counter(header).items() if count > 1):
         raise InputError(f"{path}, row 1: column names must be unique, got {duplicated[:5]} twice")
+
+
+def other_separator(header: str) -> str | None:
+    """The character between the columns of a header, if that is no comma."""
+    return next((one for one in OTHER_SEPARATORS if one in header and "," not in header), None)
 
 
 def _checked_rows(path: Path, header: list[str], reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:

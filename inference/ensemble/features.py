@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.bundle.manifest import Block, Manifest, Stacking
-from inference.core.files import atomic_binary_writer, output_errors
+from inference.core.files import atomic_binary_writer, make_parent, output_errors
 from inference.core.labels import LABELS
 from inference.core.sequences import Probabilities
 from inference.ensemble.aggregation import Aggregated
@@ -75,6 +75,7 @@ def feature_file(
         with output_errors(path):
             features.astype(np.float32).tofile(matrix)
 
+    make_parent(path)
     with output_errors(path), tempfile.TemporaryFile(dir=path.parent) as matrix:
         yield append
         with atomic_binary_writer(path) as file:

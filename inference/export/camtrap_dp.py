@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from inference.core.choices import PACKAGE_NAME
 from inference.core.errors import InputError, UsageError, counted
 from inference.core.files import atomic_csv, output_errors, write_json
 from inference.core.labels import EMPTY, LABELS
@@ -103,7 +104,7 @@ def write_camtrap_dp(source: CamtrapSource, folder: Path) -> list[str]:
     _write_table(folder / "deployments.csv", DEPLOYMENT_COLUMNS, _deployment_rows(events, known))
     _write_table(folder / "media.csv", MEDIA_COLUMNS, media)
     _write_table(folder / "observations.csv", OBSERVATION_COLUMNS, observations)
-    write_json(_package(source, events, observations), folder / "datapackage.json", ensure_ascii=False)
+    write_json(_package(source, events, observations), folder / PACKAGE_NAME, ensure_ascii=False)
     n_left_out = len(ours) - len(events)
     left_out = f"left out: {counted(n_left_out, 'sequence')} none of whose photos has a time, which the format needs"
     return [

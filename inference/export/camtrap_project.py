@@ -1,5 +1,6 @@
 """Facts that a Camera Trap Data Package needs besides the photos: the file of `hakuna export --project`."""
 
+import re
 from datetime import timedelta, timezone
 from typing import Annotated, Literal
 
@@ -18,7 +19,20 @@ def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _within(limit: int) -> AfterValidator:
+    """A number of degrees from -limit to limit."""
+
+    def check(value: float) -> float:
+        if not -limit <= value <= limit:
+            raise ValueError(f"must be -{limit} to {limit}, got {value:g}")
+        return value
+
+    return AfterValidator(check)
+
+
 def _an_offset(text: str) -> str:
+    if not re.fullmatch(r"[+-]\d\d:\d\d", text):
+        raise ValueError(f"must look like +03:00, got {text!r}")
     hours, minutes = int(text[1:3]), int(text[4:])
     if minutes >= MINUTES_PER_HOUR or hours * MINUTES_PER_HOUR + minutes > MOST_OFFSET_MINUTES:
         raise ValueError(f"must be from -14:00 to +14:00 with minutes below 60, got {text}")
@@ -39,8 +53,8 @@ class Deployment(Strict):
     """The place of a camera. `id` is its `site` in the metadata, or the folder of its photos."""
 
     id: str
-    latitude: float = Field(ge=-90, le=90)
-    longitude: float = Field(ge=-180, le=180)
+    latitude: Annotated[float, _within(90)]
+    longitude: Annotated[float, _within(180)]
     coordinate_uncertainty: int | None = Field(default=None, ge=1)
     location_name: str | None = None
     camera_model: str | None = None
@@ -58,7 +72,7 @@ class Project(Strict):
         tuple[Literal["activityDetection", "timeLapse"], ...], Field(min_length=1), AfterValidator(_each_once)
     ] = ("activityDetection",)
     individual_animals: bool = False
-    utc_offset: Annotated[str, Field(pattern=r"^[+-]\d\d:\d\d$"), AfterValidator(_an_offset)]
+    utc_offset: Annotated[str, AfterValidator(_an_offset)]
     """Of the cameras' clocks."""
     contributors: tuple[Contributor, ...] = Field(min_length=1)
     deployments: tuple[Deployment, ...] = Field(min_length=1)

@@ -5,14 +5,16 @@ from pathlib import Path
 
 from inference.core.choices import ExportFormat
 from inference.core.config_files import load_toml
-from inference.core.errors import InputError, UsageError, counted
+from inference.core.errors import UsageError, counted
+from inference.core.files import make_parent
 from inference.dataset.camera_folders import cameras_of
 from inference.dataset.metadata import Metadata, moment_of, read_metadata
 from inference.export.camtrap_dp import CamtrapSource, write_camtrap_dp
 from inference.export.camtrap_project import Project
 from inference.export.long_csv import Place, write_long_csv
 from inference.export.megadetector import write_megadetector
-from inference.outputs.finished_run import FinishedRun, check_nothing_is_lost, read_finished_run, unprocessed_sequences
+from inference.outputs.finished_run import check_nothing_is_lost, read_finished_run, unprocessed_sequences
+from inference.outputs.run_metadata import check_metadata
 
 LISTING_THRESHOLD = 0.01
 """For lists, which their readers filter."""
@@ -46,12 +48,17 @@ def export(
     messages = [run.warning] if run.warning else []
     if unprocessed:
         messages.append(
-            f"{counted(len(unprocessed), 'sequence was', 'sequences were')} not processed (no time, or no photo could be used): {UNPROCESSED[target]}"
+            f"{counted(len(unprocessed), 'sequence was', 'sequences were')} not processed (the time budget ended, or no photo could be used): {UNPROCESSED[target]}"
         )
     if threshold is None:
         threshold = OBSERVATION_THRESHOLD if target is ExportFormat.CAMTRAP_DP else LISTING_THRESHOLD
     if target is ExportFormat.LONG_CSV:
-        places = _places(_metadata_of(run, metadata_path)) if metadata_path else {}
+        places = {}
+        if metadata_path is not None:
+            metadata = read_metadata(metadata_path)
+            check_metadata(run, metadata.sequences, metadata_path, records_folder)
+            places = _places(metadata)
+        make_parent(out)
         n_rows = write_long_csv(run, unprocessed, out, threshold, places)
         return [
             *messages,
@@ -59,10 +66,11 @@ def export(
         ]
     if metadata_path is None:
         raise UsageError(f"--metadata: must be given with --format {target}")
-    metadata = _metadata_of(run, metadata_path)
-    if n_missing := sum(seq_id not in metadata.sequences for seq_id in run.predictions.seq_ids):
+    metadata = read_metadata(metadata_path)
+    if n_missing := check_metadata(run, metadata.sequences, metadata_path, records_folder):
         messages.append(f"left out: {counted(n_missing, 'sequence')} that the metadata does not have")
     if target is ExportFormat.MEGADETECTOR:
+        make_parent(out)
         n_photos = write_megadetector(run, metadata, unprocessed, out, threshold)
         return [*messages, f"{counted(n_photos, 'photo')} -> {out}"]
     if project_path is None:
@@ -73,13 +81,6 @@ def export(
     sites = _sites(metadata)
     source = CamtrapSource(run, metadata.sequences, sites, unprocessed, project, threshold, datetime.now(UTC))
     return [*messages, *write_camtrap_dp(source, out)]
-
-
-def _metadata_of(run: FinishedRun, path: Path) -> Metadata:
-    metadata = read_metadata(path)
-    if not any(seq_id in metadata.sequences for seq_id in run.predictions.seq_ids):
-        raise InputError(f"{path}: must be the metadata of the run {run.folder}, got none of its sequences")
-    return metadata
 
 
 def _sites(metadata: Metadata) -> dict[str, str]:

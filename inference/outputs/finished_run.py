@@ -105,6 +105,11 @@ def read_run_report(folder: Path) -> dict[str, Any]:
     try:
         return read_run_file(folder)
     except OSError as error:
+        if any((folder / name).exists() for name in (RECORDS_NAME, STATUS_NAME)):
+            raise InputError(
+                f"{folder}: must be a finished run, got an unfinished one without {RUN_REPORT_NAME}",
+                hint="repeat the same `hakuna predict`: it resumes",
+            ) from error
         raise InputError(f"{path}: must be there, as `hakuna predict` leaves it, got: {error.strerror}") from error
     except ValueError as error:
         raise CheckpointError(
@@ -140,8 +145,8 @@ def records_of(run: FinishedRun, records_folder: Path | None = None, *, strict: 
         return []
     if not path.exists():
         raise RecordsElsewhereError(
-            f"{path}: must be there to show which sequences were processed and which have only priors; if the run was "
-            "made by `hakuna restack`, give the folder of the records with --records"
+            f"{path}: must be there to show which sequences were processed and which have only the usual share of each "
+            "class (priors); if the run was made by `hakuna restack`, give the folder of the records with --records"
         )
     header = read_header(path)
     if header.fingerprint != run.run.get("fingerprint", header.fingerprint):

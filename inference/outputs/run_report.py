@@ -202,6 +202,9 @@ def findings(report: dict[str, Any], out: Path) -> list[str]:
     counts = report["counts"]
     if report["status"] == SHARD_COMPLETE:
         return [f"{counted(counts['sequences'], 'sequence')} of {report['shard']['of']:,} -> {out / RECORDS_NAME}"]
+    if report["status"] == OUT_OF_TIME:
+        n_predicted = counts["sequences"] - counts["sequences_with_priors"]
+        return [f"{n_predicted:,} of {counted(counts['sequences'], 'sequence')} predicted -> {out / SUBMISSION_NAME}"]
     labels = list(counts["sequences_by_label"].items())
     found = [f"{n:,} {label}" for label, n in labels[:MOST_LABELS]]
     if others := labels[MOST_LABELS:]:
@@ -229,14 +232,40 @@ def shortfall(report: dict[str, Any]) -> str:
     if not {"sequences", "sequences_with_priors"} <= counts.keys():
         return sentence
     n_all, n_priors = counts["sequences"], counts["sequences_with_priors"]
-    return f"{sentence}: of {counted(n_all, 'sequence')} {n_all - n_priors:,} are predicted, {n_priors:,} have only the priors"
+    start, rest = (
+        f"{sentence}: of {counted(n_all, 'sequence')}",
+        f"{n_priors:,} have only the usual share of each class (priors)",
+    )
+    if "sequences_by_effort" not in counts:
+        return f"{start} {n_all - n_priors:,} are predicted, {rest}"
+    n_part, n_mixed = _n_reduced(counts)
+    mixed = f"; {n_mixed:,} were computed in mixed precision" if n_mixed else ""
+    return f"{start} {max(0, n_all - n_priors - n_part):,} got the full ensemble, {n_part:,} only a part of it, {rest}{mixed}"
+
+
+def remedy(report: dict[str, Any]) -> str:
+    """The next step after a run with this report whose time budget was too short; "" if it was enough."""
+    counts = report.get("counts", {})
+    if not report.get("degraded"):
+        return ""
+    if any(_n_reduced(counts)):
+        return "the same `hakuna predict` with --restart and a larger --budget computes every sequence anew"
+    anew = "" if "sequences_by_effort" in counts else "; with --restart it computes every sequence anew"
+    return f"the same `hakuna predict` with a larger --budget predicts the sequences that have only the priors{anew}"
+
+
+def _n_reduced(counts: dict[str, Any]) -> tuple[int, int]:
+    """Sequences that got only a part of the ensemble, and those in mixed precision, for lack of time."""
+    efforts = counts.get("sequences_by_effort", {})
+    n_mixed = counts.get("sequences_in_mixed_precision_for_lack_of_time", 0)
+    return sum(n for label, n in efforts.items() if label != Effort.PRIORS.label), n_mixed
 
 
 def check_degraded(report: dict[str, Any], out: Path, *, strict: bool = False) -> dict[str, Any]:
     """The report. Raises DegradedError if all sequences have only the priors, or, if strict, if any was degraded."""
     counts = report["counts"]
     if report["degraded"] and (strict or counts["sequences_with_priors"] == counts["sequences"]):
-        raise DegradedError(f"{out}: {shortfall(report)}; see {RUN_REPORT_NAME}")
+        raise DegradedError(f"{out}: {shortfall(report)}; see {RUN_REPORT_NAME}", hint=remedy(report))
     return report
 
 

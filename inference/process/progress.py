@@ -40,12 +40,14 @@ class RunState:
     n_done, n_all : sequences that have a record, and all sequences
     n_kept : finished sequences whose record is from an earlier run
     n_failures : photos that could not be used
+    first_failures : the first few of those photos with their reasons, for messages
     n_degraded : sequences that got less than the bundle's full effort
     efforts : of these the sequences that got less than the full ensemble, by degree of degradation
     n_predicted : sequences with a photo that networks processed; the others have the priors
     n_repeated : network calls that this process repeated in float32, because half precision could not hold the answers
     probe_differences : sequences by the difference of their networks' answers to the probe, if any
     started, phase_started : start of the run and of its first new record, on the monotonic clock
+    on_deadline : called with the content of `run.json` when the deadline ends the run
     submission_lock : its holder names the submission: the run at its end, or the watchdog; never released
     """
 
@@ -54,6 +56,7 @@ class RunState:
     n_all: int = 0
     n_kept: int = 0
     n_failures: int = 0
+    first_failures: list[str] = field(default_factory=list)
     n_degraded: int = 0
     efforts: Counter[str] = field(default_factory=Counter)
     n_predicted: int = 0
@@ -62,6 +65,7 @@ class RunState:
     stop_signal: int | None = None
     started: float = field(default_factory=time.monotonic)
     phase_started: float | None = None
+    on_deadline: Callable[[dict[str, Any]], object] = lambda _: None
     submission_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def seconds(self) -> float:
@@ -71,8 +75,8 @@ class RunState:
     def check(self) -> None:
         """Raise InterruptedRunError if a signal asked the run to stop."""
         if self.stop_signal is not None:
-            name = signal.Signals(self.stop_signal).name
-            raise InterruptedRunError(f"{name}: stopped, progress is saved; run again to continue", self.stop_signal)
+            by = "Ctrl-C" if self.stop_signal == signal.SIGINT else signal.Signals(self.stop_signal).name
+            raise InterruptedRunError(f"stopped by {by}: progress is saved; run again to continue", self.stop_signal)
 
     def as_status(self) -> dict[str, Any]:
         """The content of `status.json`: rates in sequences per second, times in seconds."""

@@ -18,7 +18,7 @@ FLUSH_SECONDS, LAST_BEAT_SECONDS = 0.1, 1.0
 """How long the end of the process waits for a line of the log, and for `status.json`."""
 
 
-def log_with_timeout(write: Callable[..., object], *what: str, **facts: object) -> None:
+def log_with_timeout(write: Callable[..., object], *what: object, **facts: object) -> None:
     """Log, but wait only briefly: a pipe that nobody reads fills up and then blocks forever."""
     _with_timeout(lambda: write(*what, **facts), FLUSH_SECONDS)
 

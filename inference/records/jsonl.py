@@ -21,7 +21,7 @@ from inference.core.config_files import first_problem
 from inference.core.errors import CheckpointError, OutputError, counted
 from inference.core.files import atomic_binary_writer, atomic_writer, os_errors, output_errors, regular_file
 from inference.core.labels import N_CLASSES
-from inference.core.sequences import FrameFailure, Probabilities
+from inference.core.sequences import FrameFailure, Probabilities, Sequence
 from inference.records.schema import FORMAT_VERSION, Record, RecordLine, RecordsHeader
 
 FSYNC_SECONDS = 30.0
@@ -32,6 +32,8 @@ MAX_LINE_BYTES = 64 << 20
 """Longer than any record; a sparse file can claim a line of terabytes."""
 SEQ_IDS = "seq_ids"
 """In the fingerprint: SHA-256 of the `seq_id` of every record of the whole run, in order."""
+METADATA = "metadata and submission format"
+"""In the fingerprint: SHA-256 of the sequences of the whole run with their photos, in order."""
 LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
 HEADER = TypeAdapter(RecordsHeader)
 RARE: dict[str, Any] = {one.name: one.default for one in fields(Record) if one.default is not MISSING}
@@ -165,6 +167,15 @@ def digest_of_seq_ids(seq_ids: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for seq_id in seq_ids:
         digest.update(_seq_id_line(seq_id))
+    return digest.hexdigest()
+
+
+def digest_of_sequences(sequences: Iterable[Sequence]) -> str:
+    """Digest of all sequences with their sites, photos and times, in order, for the fingerprint."""
+    digest = hashlib.sha256()
+    for sequence in sequences:
+        photos = [(image.file_name, image.datetime) for image in sequence.images]
+        digest.update(repr((sequence.seq_id, sequence.site, photos)).encode())
     return digest.hexdigest()
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import structlog
 
-from inference.bundle.passes import Effort
+from inference.bundle.passes import EFFORTS_IN_WORDS, Effort
 from inference.core.choices import Precision
 from inference.core.errors import InputError, OutOfMemoryError, TooManyFailuresError, counted
 from inference.core.iteration import batched
-from inference.core.sequences import FailureReason, FrameFailure
+from inference.core.sequences import MOST_NAMED, FailureReason, FrameFailure, named
 from inference.execution.deadline import DeadlinePolicy, Step
 from inference.execution.executor import LOAD, PHASE, Block
 from inference.execution.job import Job, RunOptions
@@ -60,7 +60,12 @@ def photos_to_records(context: RunContext, policy: DeadlinePolicy, writer: Recor
             step = policy.next_step(n_left, state.n_all, n_batch, state.seconds())
             if step.effort != effort:
                 effort = step.effort
-                log.warning("time budget", effort=effort.label, sequences_left=n_left, seconds=round(state.seconds()))
+                log.warning(
+                    "time budget",
+                    effort=EFFORTS_IN_WORDS[effort.label],
+                    sequences_left=n_left,
+                    seconds=round(state.seconds()),
+                )
             if effort is Effort.PRIORS:
                 _give_priors(context, writer)
             elif step.tries_mixed:
@@ -121,6 +126,8 @@ def _keep(context: RunContext, writer: RecordWriter, records: list[Record]) -> N
         writer.append(records)
     state.n_done += len(records)
     state.n_failures += sum(len(record.failures) for record in records)
+    if len(state.first_failures) < MOST_NAMED:
+        state.first_failures += named(failure for record in records for failure in record.failures)
     state.n_degraded += sum(record.is_degraded for record in records)
     state.efforts.update(record.effort.label for record in records if record.effort)
     state.n_predicted += sum(record.n_frames > 0 for record in records)
@@ -135,7 +142,7 @@ def _keep(context: RunContext, writer: RecordWriter, records: list[Record]) -> N
 def _give_priors(context: RunContext, writer: RecordWriter) -> None:
     """Give the priors to the remaining sequences, as there is no time to process them."""
     left = context.job.sequences[context.state.n_done :]
-    log.warning("time budget: the remaining sequences get the priors", sequences=len(left))
+    log.warning("time budget: the remaining sequences get the usual share of each class (priors)", sequences=len(left))
     for part in batched(left, PRIORS_BLOCK):
         _keep(context, writer, [priors_record(sequence, context.job.bundle.manifest) for sequence in part])
 
@@ -146,7 +153,8 @@ def check_failures(job: Job, options: RunOptions, state: RunState) -> None:
     if state.n_failures > n_allowed:
         raise TooManyFailuresError(
             f"photos: at most {100 * options.max_failures:g}% may fail, {n_allowed} of {job.n_photos}, got "
-            f"{counted(state.n_failures, 'failure')} in {state.n_done:,} of {counted(state.n_all, 'sequence')}; records are kept, no submission is "
-            "written. The same command resumes at the first photo that was missing and is now available; "
-            "--restart rereads every photo"
+            f"{counted(state.n_failures, 'failure')} in {state.n_done:,} of {counted(state.n_all, 'sequence')}, "
+            f"the first: {', '.join(state.first_failures[:MOST_NAMED])}; records are kept, no submission is written",
+            hint="the same command resumes at the first photo that was missing and is now available; "
+            "--restart rereads every photo",
         )

@@ -172,8 +172,11 @@ def _end_now(context: RunContext, budget: float) -> int:
         failures.replace(context.out / FAILURES_NAME)
     n_predicted = context.provisional.n_predicted
     report = run_report.write_out_of_time(context.out, context.job.bundle, n_finished, n_predicted, state, budget)
+    if report.get("warning"):
+        log_with_timeout(log.warning, report["warning"], bundle=context.job.bundle.manifest.name)
     log_with_timeout(log.warning, run_report.shortfall(report), stage=state.stage)
     code = DegradedError.exit_code if context.options.strict or not n_predicted else 0
+    log_with_timeout(state.on_deadline, report)
     log_with_timeout(log.info, "complete", **run_report.completion(report, context.out, code))
     return code
 
@@ -191,7 +194,7 @@ def _log_job(context: RunContext) -> None:
         decoder=facts.decoder,
     )
     dropped = {
-        "sequences without metadata, get the priors": plan.n_without_metadata,
+        "sequences without metadata, get the usual share of each class (priors)": plan.n_without_metadata,
         "sequences of the metadata that are not in the submission format: not predicted": plan.n_not_in_format,
         "duplicate metadata rows, merged": plan.n_duplicate_rows,
     }

@@ -10,6 +10,7 @@ from typing import Any
 from inference.bundle.passes import Effort
 from inference.core.choices import Precision
 from inference.core.errors import DoesNotFitError, HakunaError, OutputError, TooManyFailuresError
+from inference.core.files import nearest_folder
 from inference.core.sequences import Sequence
 from inference.dataset.input_check import check_any_photo, summarise_input
 from inference.ensemble.estimator import Estimator
@@ -36,6 +37,7 @@ ROW_COPIES = 3
 """The submission, its temporary file, and the provisional one."""
 MEMORY_BYTES_PER_SEQUENCE = 2_000
 """Metadata of three photos and a provisional row, measured with a million rows of metadata."""
+GIB = 1 << 30
 INPUT_CHECK, MEASURE, ESTIMATE = "input check", "measure", "estimate"
 """Stages on the stopwatch that only a plan has."""
 
@@ -67,8 +69,7 @@ def plan(
             throughput = _measured(context, Precision(selected["used"]))
     startup, seconds = _projected(context, throughput)
     is_known = throughput.is_measured or not n_left
-    # Parent of the outputs: the folder, or its nearest existing parent.
-    folder = next(one for one in (out.absolute(), *out.absolute().parents) if one.exists())
+    folder = out if out.exists() else nearest_folder(out)
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # a run keeps this memory
     needed, free = _disk_bytes(job, n_left), shutil.disk_usage(folder).free
     return {
@@ -77,6 +78,7 @@ def plan(
         "photos": summary.n_photos,
         "photo_bytes": summary.n_bytes,
         "problems": {reason.value: n for reason, n in sorted(summary.problems.items())},
+        "first_problems": summary.first_problems,
         "engine": context.executor.facts.engine,
         "device": context.executor.facts.device,
         "decoder": context.executor.facts.decoder,
@@ -99,19 +101,22 @@ def reason_not_to_run(figures: dict[str, Any], out: Path, options: RunOptions) -
     if not figures["output_is_writable"]:
         return OutputError(f"{out} must be writable, but is not")
     if not figures["disk_is_enough"]:
+        needed, free = (figures[name] / GIB for name in ("disk_bytes_needed", "disk_bytes_free"))
         return OutputError(
-            f"{out} must have room for about {figures['disk_bytes_needed']} bytes, got {figures['disk_bytes_free']} free"
+            f"{out} must have room for about {needed:.2f} GiB, got {free:.2f} GiB free",
+            hint="free some space, or choose another --out",
         )
     n_failing, n_allowed = sum(figures["problems"].values()), options.allowed_failures(figures["photos"])
     if n_failing > n_allowed or n_failing == figures["photos"] > 0:
         return TooManyFailuresError(
             f"photos: at most {100 * options.max_failures:g}% may fail, {n_allowed} of {figures['photos']}, "
-            f"got {n_failing} that cannot be used: {figures['problems']}"
+            f"got {n_failing} that cannot be used, the first: {', '.join(figures['first_problems'])}"
         )
     if figures["fits"] is False:
         return DoesNotFitError(
             f"--budget {options.budget:g} s: must be enough for every sequence at full effort, "
-            f"got a projection of {figures['projected_seconds']['full']:g} s"
+            f"got a projection of {figures['projected_seconds']['full']:g} s",
+            hint="give a larger --budget; `hakuna predict` keeps this one and gives sequences less of the ensemble",
         )
     return None
 

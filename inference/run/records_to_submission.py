@@ -11,7 +11,7 @@ import structlog
 from inference.bundle.manifest import DEMO_WARNING, Manifest
 from inference.bundle.reader import Bundle
 from inference.core.errors import CheckpointError, OutputError, UsageError, counted
-from inference.core.files import output_errors
+from inference.core.files import nearest_folder, output_errors
 from inference.core.iteration import batched
 from inference.core.sequences import Probabilities
 from inference.ensemble.estimator import Estimator, neighbourhood_of_records
@@ -107,8 +107,9 @@ def check_features_path(path: Path | None, manifest: Manifest) -> None:
         raise UsageError(f"--features {path}: the bundle must have stackers, got {manifest.name} without")
     if path.suffix != ".npz" or path.is_dir():
         raise UsageError(f"--features {path}: must be a file whose name ends in .npz")
-    if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
-        raise OutputError(f"--features {path}: must be in an existing, writable folder")
+    folder = nearest_folder(path)
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise OutputError(f"--features {path}: must be in a writable folder, or in one that can be made in {folder}")
 
 
 def check_usable(path: Path, header: RecordsHeader, bundle: Bundle) -> None:
@@ -128,9 +129,9 @@ def _log_counts(counts: RecordCounts, bundle: Bundle) -> None:
         missing = "photos without their end, as after an interrupted copy, are used with the missing part in grey"
         log.warning(missing, count=counts.n_cut_short, files=", ".join(counts.cut_short))
     for count, message in (
-        (counts.n_unusable, "sequences without a usable photo, get the priors"),
+        (counts.n_unusable, "sequences without a usable photo, get the usual share of each class (priors)"),
         (counts.n_without_moment, "sequences without a datetime, assumed noon in July"),
-        (counts.n_mixed, "sequences in mixed precision for lack of time"),
+        (counts.n_mixed, "sequences in mixed precision (faster, a little less exact), to keep the time budget"),
         (counts.n_resized, "frames resized to the first frame's size"),
     ):
         if count:

@@ -16,7 +16,7 @@ from inference.bundle.passes import Effort
 from inference.core import version
 from inference.core.choices import REFERENCE_PIXELS, DecoderName, EngineName, Precision
 from inference.core.errors import CheckpointError, OutputError
-from inference.core.sequences import IO_FAILURES, FailureReason
+from inference.core.sequences import IO_FAILURES, MOST_NAMED, FailureReason, named
 from inference.execution.executor import Executor, ExecutorFacts
 from inference.execution.job import Job, RunOptions
 from inference.networks.engine import CPU
@@ -24,7 +24,15 @@ from inference.networks.probe import LARGEST_GPU_DIFFERENCE
 from inference.outputs.finished_run import check_run_files
 from inference.process.progress import RunState
 from inference.process.stopwatch import Stopwatch
-from inference.records.jsonl import SEQ_IDS, check_not_too_many, digest_of_seq_ids, read_header, read_records
+from inference.records.jsonl import (
+    METADATA,
+    SEQ_IDS,
+    check_not_too_many,
+    digest_of_seq_ids,
+    digest_of_sequences,
+    read_header,
+    read_records,
+)
 from inference.records.schema import PROBE, RECORDS_NAME, Record, RecordsHeader, outputs_of
 from inference.run.context import ExecutorFactory, RunContext
 from inference.storage.interface import STAT_FAILURES, Entry
@@ -34,15 +42,11 @@ log = structlog.get_logger()
 
 def records_header(job: Job, facts: ExecutorFacts, existing: RecordsHeader | None) -> RecordsHeader:
     """Everything that the records depend on. The probe, which needs the networks, is copied from `existing`."""
-    digest = hashlib.sha256()
-    for sequence in job.plan.sequences:
-        photos = [(image.file_name, image.datetime) for image in sequence.images]
-        digest.update(repr((sequence.seq_id, sequence.site, photos)).encode())
     return RecordsHeader(
         fingerprint={
             "hakuna version": version.hakuna_version(),
             "bundle": job.bundle.id,
-            "metadata and submission format": digest.hexdigest(),
+            METADATA: digest_of_sequences(job.plan.sequences),
             SEQ_IDS: digest_of_seq_ids(sequence.seq_id for sequence in job.plan.sequences),
             "preprocessing": job.preset.value,
             "flip TTA": "on" if job.flip_tta else "off",
@@ -185,6 +189,7 @@ def _count_completed(path: Path, header: RecordsHeader, job: Job, options: RunOp
         if record.n_frames or not has_io_failure:
             n_read = n_whole - has_io_failure  # the first one may be partly read
         failures.append(len(record.failures))
+        state.first_failures += named(record.failures) if len(state.first_failures) < MOST_NAMED else []
         degraded.append(record.is_degraded)
         efforts.append(record.effort)
         predicted.append(record.n_frames > 0)
@@ -199,6 +204,7 @@ def _count_completed(path: Path, header: RecordsHeader, job: Job, options: RunOp
     state.n_failures, state.n_degraded = sum(failures[:n_kept]), sum(degraded[:n_kept])
     state.n_predicted = sum(predicted[:n_kept])
     state.efforts = Counter(Effort(one).label for one in efforts[:n_kept] if one)
+    state.first_failures = state.first_failures[: state.n_failures]
     state.probe_differences = Counter(filter(None, differences[:n_kept]))
     state.n_done = state.n_kept = n_kept
     return n_recovered

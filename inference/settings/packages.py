@@ -33,4 +33,7 @@ def missing_packages() -> Iterator[None]:
 
 
 def _missing(module: str) -> UsageError:
-    return UsageError(f"{module}: must be installed, got none; run: pip install 'hakuna-runtime[{EXTRAS[module]}]'")
+    return UsageError(
+        f"{module}: must be installed, got none",
+        hint=f"in a clone run `make install`, elsewhere pip install 'hakuna-runtime[{EXTRAS[module]}]'",
+    )

@@ -78,5 +78,5 @@ def settings_of(model: type[Model], given: dict[str, Any]) -> Model:
         name = str(error.errors()[0]["loc"][0])
         typed = given.get(name) is not None
         source = f"--{name.replace('_', '-')}" if typed else f"{ENVIRONMENT_PREFIX}{name.upper()}"
-        problem = first_problem(error).removeprefix(f"{name}: ").replace("Input should", "must")
+        problem = first_problem(error).removeprefix(f"{name}: ")
         raise UsageError(f"{source}: {problem}") from error

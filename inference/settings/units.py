@@ -1,4 +1,4 @@
-"""Parsers of durations and shares in everyday notation."""
+"""Durations and shares in everyday notation."""
 
 import math
 import re
@@ -25,6 +25,15 @@ def seconds_of(value: object) -> object:
         for number, factor in zip(match.groups(), UNIT_SECONDS.values(), strict=True)
         if number is not None
     )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in readable units."""
+    if seconds < 100:  # noqa: PLR2004  # two digits and one behind the point
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def share_of(value: object) -> float:

@@ -63,8 +63,8 @@ def pack(bundle: Bundle, out: Path, contract: Contract = SERENGETI_2019) -> Pack
 def _members(bundle: Bundle, contract: Contract) -> Iterator[tuple[str, Path | bytes, str | None]]:
     """`main.py`, files of the contract, the program's sources, the bundle, with the manifest's SHA-256."""
     yield contract.entry, Path(packed_main.__file__), None
-    for name, line in contract.files.items():
-        yield name, f"{line}\n".encode(), None
+    for name, lines in contract.files.items():
+        yield name, f"{''.join(lines[:1])}\n".encode(), None
     budget = f"{BUDGET_SHARE * contract.time_limit:g}"
     where = {"data": contract.from_start(contract.data), "out": contract.from_start(contract.out), "budget": budget}
     yield packed_main.CONTRACT_NAME, json.dumps(where).encode(), None

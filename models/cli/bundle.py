@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from inference.cli.options import Force, check_absent, command_group
+from inference.cli.options import Force, check_absent, check_file, command_group
 from inference.cli.printing import say
 from inference.cli.session import working
 from inference.core.errors import counted
+from inference.core.files import make_parent
 from models.spec.kinds import DEFAULT_CONTRACT
 
 ContractName = Annotated[str, typer.Option(help="Name of a contract of the project, or path of a .toml file.")]
@@ -107,9 +108,15 @@ def pack(
     bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     out: Annotated[Path, typer.Option(help="Archive to write.")] = Path("submission.zip"),
     contract: ContractName = DEFAULT_CONTRACT,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time limit of the competition, such as 8h or 90m; default: the contract's."),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Pack a bundle and the program that runs it into an archive for a competition. Archives are reproducible.
+
+    The program in the archive ends itself after 31/32 of the time limit, so that starting and unpacking fit in, too.
 
     Examples:
         hakuna pack --bundle bundles/third_place --out submission.zip
@@ -119,10 +126,15 @@ def pack(
 
     loaded = load_contract(contract)
     from inference.bundle.reader import open_bundle
+    from inference.settings.settings import load_settings
     from models.bundling.pack import pack as write_archive
 
-    check_absent("--out", out, force)
-    packed = write_archive(open_bundle(bundle), out, loaded)
+    if budget:
+        loaded = loaded.model_copy(update={"time_limit": load_settings(budget=budget).budget})
+    check_file("--out", out, force)
+    opened = open_bundle(bundle)
+    make_parent(out)
+    packed = write_archive(opened, out, loaded)
     say(f"{out}: {counted(packed.n_members, 'file')}, {packed.n_bytes:,} bytes, SHA-256 {packed.sha256}")
 
 

@@ -4,7 +4,7 @@ import posixpath
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from inference.core.config_files import Strict, first_problem, load_toml
 from inference.core.errors import UsageError
@@ -44,6 +44,9 @@ def _root(path: str) -> str:
 
 
 Below = Annotated[str, AfterValidator(_below)]
+Lines = Annotated[
+    tuple[str, ...], BeforeValidator(lambda given: (given,) * bool(given) if isinstance(given, str) else given)
+]
 TimeLimit = Annotated[Seconds, Field(gt=0, le=LONGEST_SECONDS)]
 
 
@@ -62,8 +65,8 @@ class Contract(Strict):
     format_version: Literal[1]
     name: str
     description: str
-    sources: tuple[str, ...] = Field(min_length=1)
-    """Sources of the facts."""
+    sources: tuple[str, ...] = ()
+    """Sources of the facts, for readers."""
     root: Annotated[str, AfterValidator(_root)]
     start: Below
     """Folder in which the program is started."""
@@ -81,16 +84,18 @@ class Contract(Strict):
     """Folders that the program may write to, besides /tmp; "." is all of them but the data."""
     reserved: tuple[Below, ...] = ()
     """Folders of the platform, which an archive must not bring."""
-    files: dict[Below, str] = Field(default_factory=dict)
-    """Further files that the archive must have, each with a line that it must hold ("" for none)."""
+    files: dict[Below, Lines] = Field(default_factory=dict)
+    """Further files that the archive must have, each with a line of which it must hold one ("" for none)."""
     environment: dict[str, str] = Field(default_factory=dict)
+    budget_variable: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Variable with the seconds that are left when the program starts, where the platform sets one."""
     network: bool
     """Whether the competition has one. A rehearsal never has."""
     time_limit: TimeLimit
     """In seconds, or a duration like `8h`; includes the unpacking."""
     memory_gib: float | None = Field(default=None, gt=0)
-    base_image: str
-    """Docker image that the competition's own is built on."""
+    base_image: str | None = None
+    """Docker image that the competition's own is built on, for readers."""
     smoke: Smoke
 
     @model_validator(mode="after")
@@ -127,6 +132,11 @@ class Contract(Strict):
         """The file that Python runs, from the folder in which it is started."""
         return self.from_start(posixpath.join(self.code, self.entry))
 
+    def variables(self, seconds_left: float) -> dict[str, str]:
+        """Variables of a program that starts now."""
+        budget = {self.budget_variable: f"{seconds_left:.1f}"} if self.budget_variable else {}
+        return self.environment | budget
+
     @property
     def reserved_names(self) -> frozenset[str]:
         """First parts of paths, in lower case, that an archive must not have."""
@@ -149,7 +159,7 @@ def read_handed_over(path: Path) -> Contract:
     try:
         return Contract.model_validate_json(path.read_bytes())
     except ValidationError as problem:
-        raise UsageError(f"--contract {path}: {first_problem(problem)}") from problem
+        raise UsageError(f"--contract {path}: {first_problem(problem, Contract)}") from problem
     except OSError as problem:
         raise UsageError(f"--contract {path}: must be a readable file, got: {problem.strerror}") from problem
 

@@ -91,4 +91,7 @@ def test_its_predictions_are_the_bytes_of_an_environment_with_tensorflow(
 def test_what_needs_tensorflow_names_the_extra(run: Run, folder: Path, photos: Path) -> None:
     result = run("hakuna", "bundle", "import", photos, "--recipe", "third_place", "--out", folder / "new")
     assert result.returncode == 2
-    assert result.stderr == "hakuna: h5py: must be installed, got none; run: pip install 'hakuna-runtime[train]'\n"
+    assert result.stderr == (
+        "hakuna: h5py: must be installed, got none\n"
+        "hint: in a clone run `make install`, elsewhere pip install 'hakuna-runtime[train]'\n"
+    )

@@ -170,8 +170,8 @@ CASES: list[tuple[int, Callable[[Scene], Ending], str]] = [
     (12, escaping_member, "../data/escaped.txt"),
     (13, hangs, "hanging"),
     (14, fails, "42"),
-    (130, interrupted, "SIGINT: stopped, progress is saved"),
-    (143, terminated, "SIGTERM: stopped, progress is saved"),
+    (130, interrupted, "stopped by Ctrl-C: progress is saved"),
+    (143, terminated, "stopped by SIGTERM: progress is saved"),
 ]
 
 

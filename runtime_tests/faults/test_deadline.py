@@ -83,7 +83,7 @@ def test_hardly_any_time_means_priors_and_ends_with_6(quick: Season, tmp_path: P
     assert seconds < 10
     assert all(is_prior(row) for row in rows(tmp_path).values())
     *_, message, event = said.splitlines()
-    assert "of 12 sequences 0 are predicted, 12 have only the priors" in message
+    assert "12 have only the usual share of each class (priors)" in message
     assert json.loads(event)["exit_code"] == 6
     report = json.loads((tmp_path / "run.json").read_text())
     assert report["status"] == "out of time"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import shutil
@@ -59,7 +60,7 @@ def archive_of(path: Path, *members: tuple[zipfile.ZipInfo | str, bytes]) -> Pat
         (member("Data/x.csv"), "it must not be in a folder reserved by the contract"),
         (member("submission/submission.csv"), "it must not be in a folder reserved by the contract"),
         (member("MAIN.py"), "member 'MAIN.py': must not differ from 'main.py' in case only"),
-        (member("main.py/x"), "'main.py' must be there once, as file or folder"),
+        (member("main.py/x"), "'main.py' must be in the archive once, got it as file and folder"),
     ],
 )
 def test_a_member_that_is_not_where_it_should_be_is_refused_by_name(
@@ -78,7 +79,7 @@ def test_a_member_that_is_not_where_it_should_be_is_refused_by_name(
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
 def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     path = archive_of(tmp_path / "a.zip", ("x.py", b"1"), ("x.py", b"2"))
-    with pytest.raises(InvalidEntryError, match="member 'x.py': 'x.py' must be there once"):
+    with pytest.raises(InvalidEntryError, match="member 'x.py': 'x.py' must be in the archive once, got it twice"):
         unpack(path, tmp_path)
 
 
@@ -111,7 +112,7 @@ def test_an_unusual_compression_is_refused(tmp_path: Path) -> None:
         (("other.py",), "must have a file main.py at its root$"),
         (
             ("entry/main.py",),
-            "must have a file main.py at its root; got entry/main.py: pack the content of that folder",
+            "must have a file main.py at its root; got entry/main.py: pack the contents of that folder",
         ),
         (("Main.py",), "must have a file main.py at its root$"),
         (("main.py/", "main.py/x"), "must have a file main.py at its root"),
@@ -196,6 +197,7 @@ def test_a_large_archives_own_record_counts(tmp_path: Path, monkeypatch: pytest.
 
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.zip").write_text("this is no archive")
+    (tmp_path / "packed.zip").write_bytes(gzip.compress(b"x"))
     (tmp_path / "empty.zip").touch()
     (tmp_path / "folder.zip").mkdir()
     os.mkfifo(tmp_path / "pipe.zip")
@@ -203,16 +205,18 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.zip").write_bytes(whole[:-10])
     (tmp_path / "headless.zip").write_bytes(whole[60:])
     for name, message in (
-        ("text.zip", "must be a ZIP archive"),
-        ("empty.zip", "must be a ZIP archive"),
+        ("text.zip", "must be a ZIP archive, got a text file"),
+        ("packed.zip", "must be a ZIP archive, got a gzip file"),
+        ("empty.zip", "must be a ZIP archive, got an empty file"),
         ("folder.zip", "must be a regular file"),
         ("pipe.zip", "must be a regular file"),
-        ("cut.zip", "must be a ZIP archive"),
+        ("cut.zip", "must be a ZIP archive, got one that is cut short or damaged"),
         ("headless.zip", "must be"),
         ("nowhere.zip", "must be a readable archive, got: No such file"),
     ):
-        with pytest.raises(InvalidEntryError, match=f"{name}.*{message}"):
+        with pytest.raises(InvalidEntryError, match=f"{name}.*{message}") as error:
             unpack(tmp_path / name, tmp_path)
+        assert ("zip -r" in error.value.hint) is ("must be a ZIP archive" in str(error.value))
 
 
 def test_members_come_out_as_they_went_in(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ for path in ("new", "../new", "../output/new", "/code_execution/new", "/app/prog
         print("wrote", path)
     except OSError:
         pass
-print("variables", *(f"{name}={os.environ.get(name)}" for name in ("LANG", "SHELL", "IS_SMOKE_TEST")))
+print("variables", *(f"{name}={os.environ.get(name)}" for name in ("LANG", "SHELL", "IS_SMOKE_TEST", "HAKUNA_BUDGET")))
 """
 
 
@@ -97,7 +97,7 @@ def test_in_bubblewrap_code_execution_is_as_on_drivendata(tmp_path: Path) -> Non
     assert code == 0, said + "\n".join(log)
     assert "runs /code_execution src/main.py" in log
     assert [line for line in log if line.startswith("wrote")] == ["wrote new", "wrote /code_execution/new"]
-    assert "variables LANG=C.UTF-8 SHELL=/bin/bash IS_SMOKE_TEST=None" in log
+    assert "variables LANG=C.UTF-8 SHELL=/bin/bash IS_SMOKE_TEST=None HAKUNA_BUDGET=None" in log
     assert "helped" in log
     assert (content["contract"], content["runner"]) == ("code_execution", "bubblewrap")
     assert content["submission_path"] == "/code_execution/submission/submission.csv"
@@ -135,17 +135,23 @@ def test_a_submission_in_the_place_of_another_contract_is_none(tmp_path: Path) -
     assert rehearse(tmp_path, archive)[0] == 0
     code, content, _, _ = rehearse(tmp_path, archive, "--contract", "code_execution")
     assert code == 12
-    assert "submission.csv: the program must write it" in content["message"]
+    wanted = "/code_execution/submission/submission.csv: the program must write it, got /code_execution/submission.csv"
+    assert content["message"] == wanted
+    assert "main.py starts this is submission/submission.csv" in content["hint"]
 
 
 @pytest.mark.usefixtures("data")
 def test_files_that_a_contract_asks_for_are_checked(tmp_path: Path) -> None:
     main = answer("../input_data", "../output/submission.csv")
     for files, message in (
-        ({}, "must have a file metadata.yaml at its root"),
+        (
+            {},
+            "must have a file metadata.yaml at its root, with the line 'command: python3 main.py' or 'command: python ",
+        ),
         ({"metadata.yaml": "command: python3 other.py"}, "must have the line 'command: python3 main.py'"),
         ({"metadata.yaml": "command: python3 main.py" + "\n" * (1 << 20)}, "must have the line"),
         ({"metadata.yaml": "title: x\ncommand: python3 main.py\n"}, "submission.csv: 3 rows"),
+        ({"metadata.yaml": "command: python main.py"}, "submission.csv: 3 rows"),
     ):
         archive = write_archive(tmp_path / "submission.zip", main, **files)
         code, content, _, _ = rehearse(tmp_path, archive, "--contract", "codabench")
@@ -162,9 +168,13 @@ def test_a_contract_of_ones_own_is_kept(tmp_path: Path) -> None:
     code, content, log, said = rehearse(tmp_path, tmp_path / "entry", "--contract", tmp_path / "mine.toml")
     assert code == 0, said
     assert content["budget_seconds"] == 90
-    assert "variables LANG=de_DE.UTF-8 SHELL=/bin/bash IS_SMOKE_TEST=None" in log
-    code, content, _, _ = rehearse(tmp_path, tmp_path / "entry", "--contract", tmp_path / "mine.toml", "--budget", "1m")
+    assert "variables LANG=de_DE.UTF-8 SHELL=/bin/bash IS_SMOKE_TEST=None HAKUNA_BUDGET=None" in log
+    text = (tmp_path / "mine.toml").read_text().replace("network =", 'budget_variable = "HAKUNA_BUDGET"\nnetwork =')
+    (tmp_path / "mine.toml").write_text(text)
+    options = ("--contract", tmp_path / "mine.toml", "--budget", "1m")
+    code, content, log, _ = rehearse(tmp_path, tmp_path / "entry", *options)
     assert (code, content["budget_seconds"]) == (0, 60)
+    assert 0 < float(next(line for line in log if line.startswith("variables")).rpartition("=")[2]) <= 60
 
 
 @pytest.mark.parametrize("runner", ["process", "bubblewrap"])
@@ -238,7 +248,9 @@ def test_labels_of_other_sequences_are_refused_before_anything_runs(data: Path, 
     arguments = ("--data", data, "--labels", tmp_path / "other.csv", "--out", tmp_path / "out", "--runner", "process")
     result = hakuna_here("rehearse", entry_folder(tmp_path / "entry"), *arguments)
     assert result.returncode == 3
-    assert "other.csv: must have the sequences of submission_format.csv, got 2 that differ" in result.stderr
+    assert (
+        "other.csv: must have the sequences of submission_format.csv, got 1 sequence missing, such as" in result.stderr
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -257,7 +269,7 @@ def test_links_in_a_folder_are_refused_by_name_and_not_followed(tmp_path: Path) 
     (folder / "link").symlink_to(tmp_path / "secret")
     code, content, _, _ = rehearse(tmp_path, folder)
     assert code == 12
-    assert "entry.zip, member 'link': it must not be a link" in content["message"]
+    assert "entry, file 'link': it must not be a link" in content["message"]
 
 
 @pytest.mark.usefixtures("data")
@@ -273,6 +285,7 @@ def test_a_folder_that_is_no_entry_is_refused_before_it_is_read(tmp_path: Path) 
     folder = entry_folder(tmp_path / "entry")
     (folder / "Data").mkdir()
     assert "Data: must not be there, as the contract has" in refused(folder)
+    assert report(tmp_path / "out")["hint"] == "move Data out of the folder, or make an archive without it"
     (folder / "Data").rename(folder / os.fsdecode(b"caf\xe9"))
     (folder / os.fsdecode(b"caf\xe9") / "x").touch()
     assert "its name must be UTF-8" in refused(folder)
@@ -307,7 +320,9 @@ print("all", sorted(os.listdir("data")), os.environ.get("IS_SMOKE_TEST"))
 def test_a_smoke_run_sees_a_few_sequences_and_the_full_run_follows(runner: str, tmp_path: Path) -> None:
     if runner == "bubblewrap":
         require_bubblewrap()
-    archive = write_archive(tmp_path / "submission.zip", GOOD + SEES)
+    read_labels = "print('labels', open('data/labels.csv').read() or 'empty')"
+    main = f"{GOOD}{SEES}\ntry:\n    {read_labels}\nexcept OSError:\n    print('labels refused')"
+    archive = write_archive(tmp_path / "submission.zip", main)
     options = ("--smoke", 1, "--runner", runner, "--labels", tmp_path / "data" / "labels.csv")
     before = os.umask(0o077)
     try:
@@ -317,7 +332,7 @@ def test_a_smoke_run_sees_a_few_sequences_and_the_full_run_follows(runner: str, 
     assert code == 0, said
     assert (content["smoke_sequences"], content["rows"], content["verdict"]) == (1, 3, "valid")
     assert 0 < content["smoke_seconds"] < 60
-    assert "1 sequences, " in said
+    assert "1 sequence, " in said
     assert f"format {list(SEQ_IDS)}" in log
     smoke = (tmp_path / "out" / "smoke" / "log.txt").read_text().splitlines()
     assert f"format {[SEQ_IDS[0]]}" in smoke
@@ -325,7 +340,10 @@ def test_a_smoke_run_sees_a_few_sequences_and_the_full_run_follows(runner: str, 
     rows = " ".join(row.format(k, SEQ_IDS[0]) for k in range(2))
     assert f"metadata ['datetime', 'file_name', 'seq_id'] {rows}" in smoke
     assert "photos ['photo 0', 'photo 1']" in smoke
-    assert "all ['S1', 'submission_format.csv', 'test_metadata.csv'] None" in smoke  # no labels
+    assert "all ['S1', 'labels.csv', 'submission_format.csv', 'test_metadata.csv'] None" in smoke
+    assert ("labels empty" in smoke, "labels empty" in log) == (True, runner == "bubblewrap")
+    assert "smoke run, verdict: valid" in "\n".join(smoke)
+    assert "its output is in smoke/log.txt" in said
     assert content["log_loss"] == pytest.approx(0.6931471805599453)
 
 
@@ -347,9 +365,13 @@ def test_without_a_number_a_smoke_run_has_the_contracts_sequences(tmp_path: Path
 @pytest.mark.parametrize(
     ("main", "code", "message"),
     [
-        ("raise SystemExit(5)", 14, "smoke run on 1 sequences: main.py: must exit with 0, got 5"),
-        ("print('nothing')", 12, "smoke run on 1 sequences: submission.csv: the program must write it"),
-        ("import time; time.sleep(60)", 13, "smoke run on 1 sequences: main.py: must end within 2 s"),
+        ("raise SystemExit(5)", 14, "smoke run on 1 sequence: main.py: must exit with 0, got 5"),
+        (
+            "print('nothing')",
+            12,
+            "smoke run on 1 sequence: /inference/submission.csv: the program must write it, got no such file",
+        ),
+        ("import time; time.sleep(60)", 13, "smoke run on 1 sequence: main.py: must end within 2 s"),
     ],
 )
 @pytest.mark.usefixtures("data")

@@ -8,12 +8,14 @@ import platform
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmark.rehearsal.docker_runner import docker_command, why_no_docker
-from benchmark.rehearsal.entry import Entry
+from benchmark.rehearsal.docker_runner import _outside, docker_command, why_no_docker
+from benchmark.rehearsal.entry import Entry, report_on
+from inference.core.errors import PastLimitError
 from models.spec.contract import CONTRACTS_FOLDER
 from runtime_tests.entrants import GOOD, report, write_archive, write_data
 from runtime_tests.running import HAKUNA, hakuna, hakuna_here
@@ -215,6 +217,13 @@ def test_another_contract_reaches_the_container_with_its_root_and_its_limits(
     for place in ("/inference/data", "/code_execution/data"):  # labels are hidden wherever the data are
         assert f"{place}:ro" in targets
         assert targets.count(f"{place}/labels.csv:ro") == 1
+
+
+def test_the_message_of_a_container_has_the_names_and_the_limit_of_this_machine(data: Path, tmp_path: Path) -> None:
+    entry = Entry(tmp_path / "a.zip", data, tmp_path / "out", 60, time.monotonic(), source=tmp_path / "entry")
+    inside = "/inference/submission/submission.zip: late by 58.7 s; see /inference/submission/log.txt"
+    claimed = report_on(replace(entry, budget=58.7), PastLimitError(inside))
+    assert _outside(entry, claimed) == f"{tmp_path}/entry: late by 60 s; see {tmp_path}/out/log.txt"
 
 
 def test_labels_elsewhere_need_not_be_hidden(data: Path, tmp_path: Path) -> None:

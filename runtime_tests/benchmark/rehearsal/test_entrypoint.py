@@ -118,9 +118,12 @@ def test_defect_1_the_exit_code_is_not_always_0(root: Path) -> None:
 @pytest.mark.parametrize(
     ("main", "message"),
     [
-        ("print('nothing')", "submission.csv: the program must write it, got: No such file"),
-        (WRITE_SUBMISSION + "write_submission('nan')", "row 2, column aardvark: must be a number in [0, 1], got 'nan'"),
-        ("open('submission.csv', 'w').write('anything')", "row 1: must have the columns of the submission format"),
+        ("print('nothing')", "submission.csv: the program must write it, got no such file"),
+        (
+            WRITE_SUBMISSION + "write_submission('nan')",
+            "line 2, column aardvark: must be a number in [0, 1], got 'nan'",
+        ),
+        ("open('submission.csv', 'w').write('anything')", "line 1: must have the columns of the submission format"),
     ],
 )
 def test_defect_2_not_any_submission_is_accepted(main: str, message: str, root: Path) -> None:
@@ -168,7 +171,7 @@ def test_defect_4_nobody_is_asked_about_collisions(root: Path) -> None:
     with zipfile.ZipFile(archive, "a") as file:
         file.writestr("a.txt", "2")
     assert run_here(root) == 12
-    assert "'a.txt' must be there once" in log(root)
+    assert "'a.txt' must be in the archive once" in log(root)
 
 
 def test_a_submission_that_the_archive_brings_does_not_count(root: Path) -> None:

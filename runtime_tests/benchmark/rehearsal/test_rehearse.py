@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,11 +16,14 @@ from typing import Any
 import pytest
 
 from benchmark.rehearsal.entry import Entry, run_entry
+from benchmark.rehearsal.rehearse import _add, _as_archive
+from benchmark.rehearsal.submission_check import accept_submission
 from benchmark.sandbox.contract import Rule
 from benchmark.sandbox.sandbox import Sandbox, in_bubblewrap, in_process
-from benchmark.sandbox.supervise import catching_signals
+from benchmark.sandbox.supervise import catching_signals, supervise
 from benchmark.scoring.log_loss import score
 from inference.bundle.reader import Bundle
+from inference.core.errors import InterruptedRunError
 from inference.dataset.label_tables import read_labels, read_submission
 from models.bundling.pack import pack
 from runtime_tests.entrants import (
@@ -217,7 +221,7 @@ def test_an_archive_whose_name_is_not_utf8_is_run_and_named(data: Path, tmp_path
     strict = {"PYTHONIOENCODING": "utf-8:strict", "COLUMNS": "300"}
     write_archive(odd, "raise SystemExit(3)")
     assert hakuna(*arguments, **strict).returncode == 14
-    assert r"entr\udce9e.zip: 1 members" in log(tmp_path)
+    assert r"entr\udce9e.zip: 1 member, " in log(tmp_path)
     odd.unlink()
     result = hakuna(*arguments, **strict)
     assert result.returncode == 3, result.stderr
@@ -251,7 +255,7 @@ def test_what_a_program_leaves_behind_is_counted_where_it_is_all_its_own(
         (GOOD + "import sys; sys.exit(42)", 60, 14, "the program failed", "main.py: must exit with 0, got 42"),
         (GOOD + "import os; os.kill(os.getpid(), 9)", 60, 14, "the program failed", "got 137 (killed: out of memory?)"),
         ("while True: pass", 2, 13, "ran past the time limit", "must end within 2 s of the start"),
-        (GOOD, 0.01, 13, "ran past the time limit", "must leave time to run, but unpacking took all 0.01 s"),
+        (GOOD, 0.01, 13, "ran past the time limit", "must be unpacked before the time limit of 0.01 s, took "),
         (WRITE_SUBMISSION + "write_submission('2')", 60, 12, "archive or submission invalid", "got '2'"),
         ("import os; os.mkfifo('submission.csv')", 60, 12, "archive or submission invalid", "must be a regular file"),
     ],
@@ -269,6 +273,31 @@ def test_every_outcome_has_its_code_and_its_words(
     assert result.submission_sha256 is None
     assert not (tmp_path / "out" / "submission.csv").exists()
     assert json.loads((tmp_path / "out" / "status.json").read_text())["stage"] == "failed"
+
+
+@pytest.mark.parametrize(("late", "verdict"), [("check", "valid"), ("program", "ran past the time limit")])
+def test_the_time_until_the_programs_end_is_judged_and_reported(
+    late: str, verdict: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that ends after the limit is not the program's fault; a program that ends just after it is too late."""
+    clock, module = time.monotonic, "benchmark.rehearsal.entry"
+
+    def slow_check(*arguments: Any) -> None:
+        accept_submission(*arguments)
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + 100)
+
+    if late == "check":
+        monkeypatch.setattr(f"{module}.accept_submission", slow_check)
+    else:
+        monkeypatch.setattr(f"{module}.supervise", lambda *a, **k: replace(supervise(*a, **k), seconds=60.01))
+    entry = Entry(write_archive(tmp_path / "submission.zip"), data, tmp_path / "out", 60, time.monotonic())
+    with catching_signals() as signals:
+        result = run_entry(entry, in_process(data, None), signals=signals, console=STDERR)
+    assert result.verdict == verdict
+    assert (result.seconds <= 60) is (verdict == "valid")
+    assert report(tmp_path / "out")["seconds"] == result.seconds
+    assert f"verdict: {verdict}, {result.seconds:.2f} of 60 s" in log(tmp_path)
+    assert (tmp_path / "out" / "submission.csv").exists() is (verdict == "valid")
 
 
 @pytest.mark.usefixtures("data")
@@ -339,7 +368,129 @@ def test_what_is_asked_for_and_not_there_is_told_before_anything_runs(data: Path
     assert result.returncode == 3
     assert "none.csv: must be a readable CSV file" in result.stderr
     assert hakuna_here(*arguments, "--budget", "0").returncode == 2
+    assert (
+        "Invalid value for '--runner': 'dokcer' is not one of" in hakuna_here(*arguments, "--runner", "dokcer").stderr
+    )
+    for folder, got in ((tmp_path, "got no submission_format.csv"), (tmp_path / "none", "got no such folder")):
+        result = hakuna_here("rehearse", archive, "--data", folder, "--out", tmp_path / "out", "--runner", "process")
+        assert result.returncode == 3
+        assert f"must be a folder with photos, test_metadata.csv and submission_format.csv, {got}" in result.stderr
     assert not (tmp_path / "out").exists()
-    result = hakuna_here("rehearse", archive, "--data", tmp_path, "--out", tmp_path / "out", "--runner", "process")
-    assert result.returncode == 3
+
+
+def test_only_a_folder_of_a_rehearsal_is_written_to_again(data: Path, tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "submission.zip")
+    out = tmp_path / "out"
+    arguments = ("rehearse", archive, "--data", data, "--runner", "process", "--out")
+    out.mkdir()
+    (out / "submission.csv").write_text("of a prediction")
+    for folder, got in (
+        (out, "one with submission.csv"),
+        (data, "that of the entry or the data"),
+        (archive, "that of"),
+    ):
+        result = hakuna_here(*arguments, folder)
+        assert result.returncode == 2
+        assert (
+            f"--out {folder}: must be a new or empty folder, or that of an earlier rehearsal, got {got}"
+            in result.stderr
+        )
+        assert "hint: choose another folder" in result.stderr
+    assert (out / "submission.csv").read_text() == "of a prediction"
+    assert not (out / "log.txt").exists()
+    (out / "submission.csv").unlink()
+    for _ in range(2):  # empty, then its own
+        assert hakuna_here(*arguments, out).returncode == 0
+
+
+def test_no_error_leaves_the_verdict_of_an_earlier_rehearsal(data: Path, tmp_path: Path) -> None:
+    archive, out, figures = write_archive(tmp_path / "submission.zip"), tmp_path / "out", tmp_path / "figures.json"
+    arguments = ("--data", data, "--runner", "process", "--out", out, "--json", figures)
+    assert hakuna_here("rehearse", archive, *arguments).returncode == 0
+    assert hakuna_here("rehearse", tmp_path / "submision.zip", *arguments).returncode == 3
+    content = report(out)
+    assert (content["verdict"], content["exit_code"]) == ("not judged", 3)
+    assert "submision.zip: must be an archive" in content["message"]
+    written = json.loads(figures.read_text())
+    assert (written["verdict"], written["message"]) == (content["verdict"], content["message"])
+    assert sorted(one.name for one in out.iterdir()) == ["rehearsal.json", "status.json"]
+
+
+def test_a_killed_rehearsal_leaves_no_verdict_and_its_folder_can_be_used_again(data: Path, tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "submission.zip", "import time\nprint('ready')\ntime.sleep(60)")
+    process = start("rehearse", archive, "--data", data, "--out", tmp_path / "out", "--runner", "process")
+    wait_for_log(tmp_path / "out" / "log.txt", "ready")
+    process.kill()
+    process.communicate(timeout=30)
     assert report(tmp_path / "out")["verdict"] == "not judged"
+    assert rehearse(tmp_path, GOOD)[0] == 0
+
+
+@pytest.mark.usefixtures("data")
+def test_quiet_prints_errors_and_figures_only(tmp_path: Path) -> None:
+    assert rehearse(tmp_path, GOOD, "-q")[2] == ""
+    assert "done" in log(tmp_path)
+    _, content, said = rehearse(tmp_path, GOOD + "import nothing_of_that_name", "-q")
+    assert said == f"hakuna: {content['message']}\nhint: {content['hint']}\n"
+    assert json.loads(rehearse(tmp_path, GOOD, "-q", "--json")[2])["verdict"] == "valid"
+
+
+@pytest.mark.parametrize(
+    ("main", "message", "hint"),
+    [
+        ("import nothing.here", "\"ModuleNotFoundError: No module named 'nothing'\"", "package nothing is not in the"),
+        ("raise SystemExit('[Errno -3] Temporary failure in name resolution')", "name resolution'", "has no network"),
+        ("import os; print('x' * 300); os.kill(os.getpid(), 11)", "139 (segmentation fault: a library crashed)", None),
+        ("raise SystemExit(1)", "main.py: must exit with 0, got 1; it printed nothing; see", None),
+    ],
+)
+@pytest.mark.usefixtures("data")
+def test_a_program_that_fails_is_reported_with_its_last_words(
+    main: str, message: str, hint: str | None, tmp_path: Path
+) -> None:
+    code, content, said = rehearse(tmp_path, main)
+    assert code == 14
+    assert message in content["message"]
+    assert f"see {tmp_path / 'out' / 'log.txt'}" in content["message"]
+    assert "x" * 201 not in content["message"]
+    assert (hint or "hint") in (content["hint"] or "no hint")
+    assert ("hint" in said) is (hint is not None)
+
+
+def entry_of(folder: Path, n_bytes: int) -> Path:
+    """An entry as a folder with a file of zeros that takes no disk."""
+    folder.mkdir()
+    (folder / "main.py").write_text(GOOD)
+    with (folder / "weights.bin").open("wb") as file:
+        file.truncate(n_bytes)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "code", "message"),
+    [
+        (33 << 30, 12, "entry: must unpack to at most 34,359,738,368 bytes, got 35,433,480,"),
+        (8 << 30, 13, "entry: must be packed within the 0.1 s of the time limit, took 0."),
+    ],
+)
+def test_a_folder_that_is_too_large_is_refused_while_it_is_packed(
+    n_bytes: int, code: int, message: str, data: Path, tmp_path: Path
+) -> None:
+    folder = entry_of(tmp_path / "entry", n_bytes)
+    arguments = ("--data", data, "--out", tmp_path / "out", "--runner", "process", "--budget", "0.1s")
+    assert hakuna_here("rehearse", folder, *arguments).returncode == code
+    assert message in report(tmp_path / "out")["message"]
+
+
+def test_a_signal_ends_the_packing_of_a_folder(data: Path, tmp_path: Path) -> None:
+    entry = Entry(entry_of(tmp_path / "entry", 16 << 30), data, tmp_path / "out", 60, time.monotonic())
+    with catching_signals() as signals:
+        signals.caught.append(signal.SIGTERM)
+        with pytest.raises(InterruptedRunError), _as_archive(entry, None, None, signals):
+            pass
+    calls = iter((None, None))
+    with (
+        zipfile.ZipFile(tmp_path / "a.zip", "w") as archive,
+        pytest.raises(StopIteration),  # at the third block
+    ):
+        _add(archive, entry.archive / "weights.bin", "weights.bin", lambda: next(calls))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from benchmark.report.content import Sources, confusion, content_of
-from benchmark.report.page import duration, percent, render, write_report
+from benchmark.report.page import percent, render, write_report
 from benchmark.report.selection import PER_CLASS, most_and_least_confident, uncertainty, worst
 from benchmark.scoring.files import score as score_files
 from benchmark.scoring.log_loss import log_losses
@@ -26,6 +26,7 @@ from inference.core.labels import LABELS
 from inference.dataset.label_tables import Table, read_labels
 from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.outputs.finished_run import FinishedRun, read_finished_run
+from inference.settings.units import duration
 from runtime_tests.browser import axe_violations, started_browser
 
 ENTER = "\ue007"
@@ -215,13 +216,20 @@ def test_budget_and_degraded_sequences_are_told(random: np.random.Generator) -> 
     finished.run.update(
         json.loads(
             '{"degraded": true, "budget": {"seconds": 3600, "used_seconds": 3400.5}, "seconds": {"elapsed": 3400.0, '
-            '"networks": 3000.0, "decode": 1500.0}, "counts": {"sequences_by_effort": {"no tta": 2}}}'
+            '"networks": 3000.0, "decode": 1500.0}, "sequences_per_second": 1.0, "overlap": {"workers": 2, "bottleneck": "photos"}, "counts": {"sequences_by_effort": {"no tta": 2}}}'
         )
     )
     content = content_of(finished, Sources())
     assert content.stages == (("networks", 3000.0, 1.0), ("decode", 1500.0, 0.5))
     text = Page(render(content)).text
-    for words in ("Degraded: the time budget", "94.5 %", "56 min 40 s of 1 h 0 min", "no tta: 2"):
+    for words in (
+        "Degraded: the time budget",
+        "94.5 %",
+        "56 min 40 s of 1 h 0 min",
+        "no mirror images: 2",
+        "running the networks",
+        "the slower part reading the photos",
+    ):
         assert words in text
 
 

@@ -212,7 +212,7 @@ def test_a_program_that_ignores_a_signal_is_killed_and_at_once_by_the_second(
 def test_outside_of_a_program_a_signal_waits_until_it_is_asked_for(signals: Signals) -> None:
     signals.check()
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-    with pytest.raises(InterruptedRunError, match="SIGTERM: stopped"):
+    with pytest.raises(InterruptedRunError, match="stopped by SIGTERM"):
         signals.check()
     assert signals.caught == [signal.SIGTERM]
 
@@ -228,6 +228,11 @@ def test_peak_memory_is_that_of_all_processes_together(tmp_path: Path, signals: 
     hog = "import os, time\npid = os.fork()\nx = b'x' * (100 << 20)\ntime.sleep(1.2)\nif pid: os.waitpid(pid, 0)"
     outcome = run(hog, tmp_path, signals, silent)
     assert 200 << 20 < outcome.peak_bytes < 300 << 20
+
+
+def test_peak_memory_of_a_short_program_is_seen(tmp_path: Path, signals: Signals, silent: int) -> None:
+    outcome = run("import time\nx = b'x' * (100 << 20)\ntime.sleep(0.15)", tmp_path, signals, silent)
+    assert outcome.peak_bytes > 100 << 20
 
 
 def test_a_console_that_nobody_reads_any_more_does_not_end_the_program(tmp_path: Path, signals: Signals) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from rich.console import Console
 
-from benchmark.scoring import bootstrap
+from benchmark.scoring import bootstrap, tables
 from benchmark.scoring import report as score_report
 from benchmark.scoring import temperature as tempering
 from benchmark.scoring.bootstrap import Clusters, clusters_of, interval, resample
@@ -403,3 +405,19 @@ def test_a_report_survives_its_json(judged: tuple[Table, Table]) -> None:
         submission, labels, strata_of(labels.seq_ids, None), against=submission, n_resamples=100
     )
     assert score_report.ScoreReport.model_validate_json(report.model_dump_json()) == report
+
+
+@pytest.mark.parametrize("width", [80, 120, 140])
+def test_the_tables_fit_a_terminal_and_cut_no_label(
+    width: int, judged: tuple[Table, Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(tables, "wide_console", lambda: Console(file=shown, width=width))
+    submission, labels = judged
+    strata = strata_of(labels.seq_ids, None)
+    tables.print_report(score_report.report(submission, labels, strata, against=submission, n_resamples=100))
+    table_lines = [line for line in shown.getvalue().splitlines() if line[:1] in "┏┃┡│└"]
+    assert all(len(line) <= width for line in table_lines)
+    assert "…" not in shown.getvalue()
+    rows = {line.split("│")[1].strip() for line in table_lines if line.startswith("│")}
+    assert set(LABELS) <= rows

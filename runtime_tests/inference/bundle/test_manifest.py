@@ -178,11 +178,11 @@ def test_missing_shortened_and_unlisted_files_are_found(copy: Path) -> None:
         ({"networks": []}, "networks"),
         (
             {"networks__0__sizes__0__height": 10**6},
-            "networks.0.sizes.0.height: Input should be less .* 2048, got 1000000",
+            "networks.0.sizes.0.height: must be less .* 2048, got 1000000",
         ),
         (
             {"networks__0__sizes__0__width": 2**40},
-            "networks.0.sizes.0.width: Input should be less than or equal to 2048",
+            "networks.0.sizes.0.width: must be less than or equal to 2048",
         ),
         ({"networks__0__sizes__0__width": 2**70}, "networks.0.sizes.0.width: "),
         ({"networks__0__sizes": [{"height": 1, "width": 1}] * 17}, "networks.0.sizes: .* at most 16 items"),
@@ -194,15 +194,15 @@ def test_missing_shortened_and_unlisted_files_are_found(copy: Path) -> None:
         ({"ensemble__frame_weights": [1.0] * 65}, "ensemble.frame_weights: .* at most 64 items"),
         (
             {"ensemble__frame_weights": [1e308] * 3},
-            "ensemble.frame_weights.0: Input should be less .* 1000000, got 1e.308",
+            "ensemble.frame_weights.0: must be less .* 1000000, got 1e.308",
         ),
         (
             {"ensemble__frame_weights": [5e-324] * 3},
-            "ensemble.frame_weights.0: Input should be greater .* 0.000001, got 5e-324",
+            "ensemble.frame_weights.0: must be greater .* 0.000001, got 5e-324",
         ),
-        ({"ensemble__frame_weights": [math.inf] * 3}, "ensemble.frame_weights.0: Input should be a finite number"),
-        ({"ensemble__frame_weights": [math.nan] * 3}, "ensemble.frame_weights.0: Input should be a finite number"),
-        ({"ensemble__stacking__missing_frame": math.nan}, "stacking.missing_frame: Input should be a finite number"),
+        ({"ensemble__frame_weights": [math.inf] * 3}, "ensemble.frame_weights.0: must be a finite number"),
+        ({"ensemble__frame_weights": [math.nan] * 3}, "ensemble.frame_weights.0: must be a finite number"),
+        ({"ensemble__stacking__missing_frame": math.nan}, "stacking.missing_frame: must be a finite number"),
         ({"ensemble__stacking__sets": ["s"] * 33}, "stacking.sets: .* at most 32 items"),
         ({"ensemble__stacking__classes": ["zebra"] * 55}, "stacking.classes: .* at most 54 items"),
         ({"ensemble__stacking__feature_classes": ["zebra"] * 55}, "stacking.feature_classes: .* at most 54 items"),
@@ -215,7 +215,7 @@ def test_missing_shortened_and_unlisted_files_are_found(copy: Path) -> None:
         ({"ensemble__blends": [{"networks": ["background"], "method": "mean"}] * 33}, "blends: .* at most 32 items"),
         (
             {"ensemble__stacking__neighbours": {"windows_seconds": [2**63], "min_coverage": 0.5, "missing": -1.0}},
-            "neighbours.windows_seconds.0: Input should be less than or equal to 31622400",
+            "neighbours.windows_seconds.0: must be less than or equal to 31622400",
         ),
         (
             {"ensemble__stacking__neighbours": {"windows_seconds": [1] * 17, "min_coverage": 0.5, "missing": -1.0}},

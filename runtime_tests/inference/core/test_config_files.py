@@ -37,19 +37,17 @@ def refused(content: object) -> str:
 
 
 def test_a_problem_names_the_field_the_rule_and_what_came() -> None:
-    assert refused({"name": "a", "rates": [{"value": "fast"}]}) == (
-        "rates.0.value: Input should be a valid number, unable to parse string as a number, got 'fast'"
-    )
+    assert refused({"name": "a", "rates": [{"value": "fast"}]}) == ("rates.0.value: must be a number, got 'fast'")
 
 
 def test_several_problems_are_counted_and_tables_are_not_repeated() -> None:
-    assert refused({}) == "name: Field required (2 errors)"
+    assert refused({}) == "name: must be given (2 errors)"
 
 
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
 def test_infinities_are_refused(value: str, tmp_path: Path) -> None:
     (tmp_path / "rate.toml").write_text(f"value = {value}\n")
-    with pytest.raises(UsageError, match=f"--rate {tmp_path}/rate.toml: value: Input should be a finite number"):
+    with pytest.raises(UsageError, match=f"--rate {tmp_path}/rate.toml: value: must be a finite number"):
         load_toml("--rate", tmp_path / "rate.toml", Rate)
 
 
@@ -65,7 +63,7 @@ def test_names_are_those_of_the_folder_and_anything_that_ends_in_toml_is_a_path(
 def test_a_caller_chooses_the_error_of_content_but_not_of_reading(tmp_path: Path) -> None:
     path = tmp_path / "rate.toml"
     path.write_text("value = 1\nunit = 2\n")
-    with pytest.raises(BundleError, match="unit: Extra inputs are not permitted, got 2"):
+    with pytest.raises(BundleError, match="unit: unknown key$"):
         load_toml("--rate", path, Rate, error=BundleError)
     path.write_bytes(b"\xff")
     with pytest.raises(UsageError, match="must be TOML"):
@@ -83,7 +81,7 @@ def test_toml_that_no_parser_takes_is_a_usage_error(text: str, tmp_path: Path) -
 
 def test_a_number_of_thousands_of_digits_is_refused_without_them(tmp_path: Path) -> None:
     (tmp_path / "rate.toml").write_text(f"value = 0x{'f' * 5000}")
-    with pytest.raises(UsageError, match=r"value: Input should be a valid number$"):
+    with pytest.raises(UsageError, match=r"value: must be a number$"):
         load_toml("--rate", tmp_path / "rate.toml", Rate)
 
 

@@ -36,6 +36,7 @@ def test_columns_may_come_in_any_order(tmp_path: Path) -> None:
         ([row("a", "")], "row 2, column aardvark: must be a number, got ''"),
         ([row("a", "nan")], r"sequence a, column aardvark: must be in \[0, 1\], got nan"),
         ([row("a", "-0.001")], r"sequence a, column aardvark: must be in \[0, 1\], got -0.001"),
+        ([row("a", "1.0000001")], r"must be in \[0, 1\], got 1.0000001 \(1 such value\)"),
         ([row("a"), row("b", "1.5")], r"sequence b, column aardvark: must be in \[0, 1\], got 1.5"),
         ([row("a"), row("a")], "column seq_id: must be unique, got 'a' again"),
         (["a,0"], "row 2: must have 55 columns, got 2"),

@@ -8,6 +8,7 @@ import math
 import re
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -27,8 +28,9 @@ from inference.export.export import export
 from inference.export.long_csv import Place, write_long_csv
 from inference.export.taxonomy import SPECIES_LABELS, TAXA
 from inference.outputs.finished_run import read_finished_run
+from inference.records.jsonl import METADATA, RecordWriter, digest_of_sequences, read_header, read_records
 from runtime_tests import camtrap_dp
-from runtime_tests.exports import PROJECT, camtrap, copied, failures, megadetector
+from runtime_tests.exports import PROJECT, camtrap, copied, failures, made_from, megadetector
 from runtime_tests.tables import rows_of
 from runtime_tests.tools import TOOLS, require
 
@@ -378,19 +380,19 @@ def test_paths_that_the_standard_refuses_are_named(
 @pytest.mark.parametrize(
     ("replaced", "by", "message"),
     [
-        ('title = "Synthetic season"', "", "title: Field required"),
-        ("systematicRandom", "random", "sampling_design: Input should be"),
-        ("+03:00", "3", "utc_offset: String should match"),
+        ('title = "Synthetic season"', "", "title: must be given"),
+        ("systematicRandom", "random", "sampling_design: must be"),
+        ("+03:00", "3", r"utc_offset: must look like \+03:00, got '3'"),
         ("+03:00", "+14:30", r"utc_offset: .*must be from -14:00 to \+14:00 with minutes below 60, got \+14:30"),
         ("+03:00", "-02:60", r"utc_offset: .*with minutes below 60, got -02:60"),
-        ("utc_offset", "capture_method = []\nutc_offset", "capture_method: Tuple should have at least 1 item"),
+        ("utc_offset", "capture_method = []\nutc_offset", "capture_method: must have at least 1 item"),
         (
             "utc_offset",
             'capture_method = ["timeLapse", "timeLapse"]\nutc_offset',
             "capture_method: .*must name each only once, got timeLapse, timeLapse",
         ),
-        ("latitude = -2.25", "latitude = -91", "deployments.0.latitude"),
-        ("latitude = -2.25", "height = 3\nlatitude = -2.25", "deployments.0.height: Extra inputs"),
+        ("latitude = -2.25", "latitude = -91", r"deployment 1 \(S1/B01/B01_R1\), latitude: must be -90 to 90, got -91"),
+        ("latitude = -2.25", "height = 3\nlatitude = -2.25", r"deployment 1 \(S1/B01/B01_R1\), height: unknown key"),
         ("S1/B03/B03_R1", "S1/B04/B04_R1", r"deployments must have every site, got 1 missing \['S1/B03/B03_R1'\]"),
         ("[[contributors]]", "[[", "must be TOML"),
     ],
@@ -430,8 +432,65 @@ def test_what_is_missing_is_told(finished: Path, season: Path, tmp_path: Path) -
     with pytest.raises(InputError, match="got none of its sequences"):
         export(finished, ExportFormat.MEGADETECTOR, out, other, None, None)
     with pytest.raises(OutputError, match="must be writable"):
-        export(finished, ExportFormat.LONG_CSV, tmp_path / "no" / "where.csv", None, None, None)
+        export(finished, ExportFormat.LONG_CSV, other / "where.csv", None, None, None)
     assert not out.exists()
+    export(finished, ExportFormat.LONG_CSV, out / "of" / "folders" / "long.csv", None, None, None)
+    (tmp_path / "status.json").touch()
+    with pytest.raises(InputError, match=r"must be a finished run, got an unfinished one without run\.json") as error:
+        export(tmp_path, ExportFormat.LONG_CSV, out, None, None, None)
+    assert "repeat the same `hakuna predict`" in error.value.hint
+
+
+def changed_first(season: Path, path: Path, **cells: str) -> Path:
+    """The metadata with other cells in the first row of a photo that could be used."""
+    first = rows_of(season / METADATA_NAME)[1]["file_name"]
+    return with_rows(season, path, lambda row: [row | cells if row["file_name"] == first else row])
+
+
+def test_metadata_of_another_card_are_refused(finished: Path, season: Path, tmp_path: Path) -> None:
+    """Cards have the same names of folders and photos: the times differ."""
+    path, rows = tmp_path / "m.csv", rows_of(season / METADATA_NAME)
+    other_time, bare = "2031-01-01 00:00:00", copied(finished, tmp_path / "bare")
+    (bare / "records.jsonl").unlink()
+    late = next(second for one, second in pairwise(rows) if one["seq_id"] == second["seq_id"])
+
+    def later(row: dict[str, str]) -> list[dict[str, str]]:
+        """Another card, without one of the sequences."""
+        return [row | {"datetime": other_time}] * (row["seq_id"] != rows[0]["seq_id"])
+
+    makers: list[Callable[[], Path]] = [
+        lambda: changed_first(season, path, datetime=other_time),
+        lambda: changed_first(season, path, file_name="S1/B01/B01_R1/other.JPG"),
+        lambda: with_rows(season, path, lambda row: [row] * (row != late)),
+        lambda: with_rows(season, path, later),
+    ]
+    for make in makers:
+        for run in (finished, bare):
+            with pytest.raises(InputError, match="must have the photos and times that the run .* got others") as error:
+                export(run, ExportFormat.MEGADETECTOR, tmp_path / "results.json", make(), None, None)
+            assert "give the metadata that `hakuna predict` was given" in error.value.hint
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_other_sites_and_further_sequences_are_the_same_metadata(finished: Path, season: Path, tmp_path: Path) -> None:
+    """Sites added, and, in a run that had sites, corrected."""
+    path, out = tmp_path / "m.csv", tmp_path / "results.json"
+    with_rows(season, path, lambda row: [row | {"site": "hill"}, row | {"site": "x", "seq_id": f"{row['seq_id']}x"}])
+    export(finished, ExportFormat.MEGADETECTOR, out, path, None, None)
+    run = made_from(finished, path, tmp_path / "run")
+    old, fingerprint = read_header(run / "records.jsonl"), json.loads((run / "run.json").read_text())["fingerprint"]
+    records = [replace(one, site="hill") for one in read_records(run / "records.jsonl", old)]
+    ours = read_metadata(path).sequences
+    fingerprint[METADATA] = digest_of_sequences(ours[one.seq_id] for one in records)
+    content = json.loads((run / "run.json").read_text()) | {"fingerprint": fingerprint}
+    run = copied(finished, tmp_path / "with sites")
+    (run / "run.json").write_text(json.dumps(content))
+    with closing(RecordWriter(run / "records.jsonl", replace(old, fingerprint=fingerprint))) as writer:
+        writer.append(records)
+    with_rows(season, path, lambda row: [row | {"site": "river"}])
+    export(run, ExportFormat.MEGADETECTOR, out, path, None, None)
+    with pytest.raises(InputError, match="got others"):
+        export(run, ExportFormat.MEGADETECTOR, out, changed_first(season, path, file_name="other.JPG"), None, None)
 
 
 @pytest.mark.parametrize(

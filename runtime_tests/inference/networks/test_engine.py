@@ -124,17 +124,16 @@ def missing(absent: str) -> Callable[[str], object]:
 
 def test_an_engine_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "find_spec", missing("openvino"))
-    with pytest.raises(
-        UsageError, match=r"openvino: must be installed, got none; run: pip install 'hakuna-runtime\[cpu\]'"
-    ):
+    with pytest.raises(UsageError, match="openvino: must be installed, got none"):
         find_engine(EngineName.OPENVINO)
     assert find_engine(EngineName.AUTO).name is EngineName.TENSORFLOW
     monkeypatch.setattr(packages, "find_spec", missing("tensorflow"))
-    with pytest.raises(UsageError, match=r"tensorflow: must be installed, .*hakuna-runtime\[train\]"):
+    with pytest.raises(UsageError, match="tensorflow: must be installed, got none") as error:
         find_engine(EngineName.TENSORFLOW)
+    assert error.value.hint.startswith("in a clone run `make install`, elsewhere pip install 'hakuna-runtime[train]'")
     assert [engine.name for engine in installed_engines()] == [EngineName.OPENVINO]
     monkeypatch.setattr(packages, "find_spec", lambda _: None)
-    with pytest.raises(UsageError, match=r"openvino: .*hakuna-runtime\[cpu\]"):
+    with pytest.raises(UsageError, match="openvino: must be installed, got none"):
         find_engine(EngineName.AUTO)
 
 

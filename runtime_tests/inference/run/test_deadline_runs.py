@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -304,6 +305,9 @@ def test_too_many_failures_write_nothing_over_a_good_submission(
         with pytest.raises(TooManyFailuresError, match=f"1 of {n_photos}, got 2 failures") as error:
             run_job(job, tmp_path, strict)
         assert error.value.exit_code == 9
+        assert re.search(
+            r"the first: \S+JPG \(missing\), \S+JPG \(not a JPEG or PNG\); records are kept", str(error.value)
+        )
         assert (tmp_path / "submission.csv").read_bytes() == b"a good one"
     run_job(job, tmp_path, RunOptions(n_workers=2, max_failures=2.5 / n_photos))
     assert (tmp_path / "submission.csv").read_bytes() != b"a good one"

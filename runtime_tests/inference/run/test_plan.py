@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from inference.bundle.reader import Bundle
+from inference.cli.plan_table import plan_rows
 from inference.core.errors import HakunaError, TooManyFailuresError
 from inference.execution.job import Job, RunOptions
 from inference.process.progress import RunState
@@ -51,6 +52,19 @@ def test_it_counts_files_and_their_problems(figures: dict[str, Any], season: Pat
     assert figures["photos"] == len(photos) + 1  # one is missing
     assert figures["photo_bytes"] == sum(path.stat().st_size for path in photos)
     assert figures["problems"] == {"missing": 1}
+    assert figures["first_problems"] == ["S1/B01/B01_R1/S1_B01_R1_PICT00001.JPG (missing)"]
+
+
+def test_the_table_has_units_and_only_what_is_known(figures: dict[str, Any]) -> None:
+    rows = dict(
+        plan_rows(figures | {"fits": None, "problems": {}, "disk_bytes_needed": 3 << 30, "budget_seconds": 3600.0})
+    )
+    assert (rows["disk needed"], rows["disk is enough"], rows["budget"]) == ("3.00 GiB", "yes", "1 h 0 min")
+    assert (rows["problems"], rows["sequences"]) == ("none", "12")
+    assert rows["time with no mirror images"].endswith(" s")
+    assert rows["time per sequence"].endswith(" s")
+    assert "fits" not in rows
+    assert not {value for value in rows.values() if "None" in value}
 
 
 def test_it_projects_the_time_of_every_effort(figures: dict[str, Any]) -> None:
@@ -86,6 +100,7 @@ def test_it_ends_as_the_run_would(season: Path, quick_bundle: Bundle, quick_pred
     code, found, said = dry_run(season, quick_bundle, tmp_path / "out", "--max-failures", "0%")
     assert (code, found["problems"]) == (9, {"missing": 1})
     assert "photos: at most 0% may fail, 0 of" in said
+    assert "the first: S1/B01/B01_R1/S1_B01_R1_PICT00001.JPG (missing)" in said
     job, options = job_for(season, quick_bundle), RunOptions(n_workers=2)
     code, found, said = dry_run_here(replace(job, flip_tta=False), quick_prediction, options)
     assert (code, found) == (8, {})
@@ -105,6 +120,7 @@ def test_refusals_are_told_the_gravest_first() -> None:
         "disk_bytes_needed": 7,
         "disk_bytes_free": 6,
         "problems": {"missing": 3},
+        "first_problems": ["a.jpg (missing)"],
         "photos": 10,
         "fits": False,
         "projected_seconds": {"full": 9.0},

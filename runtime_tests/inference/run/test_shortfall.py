@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from benchmark.rehearsal.health import why_unhealthy
 from benchmark.report.content import Sources, content_of
 from benchmark.report.page import render
 from inference import api
+from inference.bundle.manifest import DEMO_WARNING
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
 from inference.core.errors import DegradedError
@@ -31,16 +34,19 @@ from inference.records.schema import Record
 from inference.run import pipeline
 from inference.run.context import RunContext
 from inference.run.resume import records_header
-from runtime_tests.running import ignore_progress, job_for, run_job
+from runtime_tests.running import hakuna_here, ignore_progress, job_for, run_job
 from runtime_tests.schemas import assert_valid
 from runtime_tests.scripted_executor import FACTS, ScriptedExecutor
 from runtime_tests.stand_in_engine import StandInEngine
 from runtime_tests.tables import submission_rows
 
 BUDGET = 3600.0
-PREDICTED_NOTHING = (
-    "the time budget was too short for everything: of {0} sequences 0 are predicted, {0} have only the priors"
+TOO_SHORT, PRIORS_ONLY = (
+    "the time budget was too short for everything",
+    "have only the usual share of each class (priors)",
 )
+NOTHING_OF_A_SHARD = f"{TOO_SHORT}: of 6 sequences 0 are predicted, 6 {PRIORS_ONLY}"
+PREDICTED_NOTHING = f"{TOO_SHORT}: of 12 sequences 0 got the full ensemble, 0 only a part of it, 12 {PRIORS_ONLY}"
 
 
 @pytest.fixture
@@ -60,19 +66,20 @@ def test_a_run_that_predicted_nothing_ends_with_6(
     season: Path, quick_bundle: Bundle, forced: list[Effort], tmp_path: Path
 ) -> None:
     forced[:] = [Effort.PRIORS]
-    with pytest.raises(DegradedError, match=PREDICTED_NOTHING.format(12)) as error:
+    with pytest.raises(DegradedError, match=re.escape(PREDICTED_NOTHING)) as error:
         api.predict(season, quick_bundle.folder, tmp_path / "out", budget=BUDGET)
     assert error.value.exit_code == 6
     assert "has failed" in (why_unhealthy(tmp_path / "out") or "")
+    assert error.value.hint.endswith("with a larger --budget predicts the sequences that have only the priors")
     assert len(submission_rows(tmp_path / "out" / "submission.csv")) == 12
     assert json.loads((tmp_path / "out" / "run.json").read_text())["counts"]["sequences_with_priors"] == 12
     parts = [tmp_path / "1", tmp_path / "2"]
     for part in parts:
-        with pytest.raises(DegradedError, match=PREDICTED_NOTHING.format(6)):
+        with pytest.raises(DegradedError, match=re.escape(NOTHING_OF_A_SHARD)):
             api.predict(season, quick_bundle.folder, part, budget=BUDGET, shard=f"{part.name}/2")
-    with pytest.raises(DegradedError, match=PREDICTED_NOTHING.format(12)):
+    with pytest.raises(DegradedError, match=re.escape(PREDICTED_NOTHING)):
         api.merge(parts, quick_bundle.folder, tmp_path / "merged")
-    with pytest.raises(DegradedError, match=PREDICTED_NOTHING.format(12)):
+    with pytest.raises(DegradedError, match=re.escape(PREDICTED_NOTHING)):
         api.restack(tmp_path / "merged", quick_bundle.folder, tmp_path / "again")
 
 
@@ -87,7 +94,9 @@ def test_a_run_that_predicted_a_part_states_so_where_people_look(
         api.predict(season, quick_bundle.folder, tmp_path, budget=BUDGET, batch_size=4)
     n_predicted = sum(record.n_frames > 0 for record in records_of(tmp_path))
     assert 0 < n_predicted <= 4
-    sentence = f"of 12 sequences {n_predicted} are predicted, {12 - n_predicted} have only the priors"
+    sentence = (
+        f"of 12 sequences {n_predicted} got the full ensemble, 0 only a part of it, {12 - n_predicted} {PRIORS_ONLY}"
+    )
     assert sentence in logs[-1]["event"]
     assert json.loads((tmp_path / "run.json").read_text())["counts"]["sequences_with_priors"] == 12 - n_predicted
     page = render(content_of(read_finished_run(tmp_path), Sources()))
@@ -115,6 +124,28 @@ def test_shards_and_their_merge_report_that_they_are_degraded(
     assert "has failed" in (why_unhealthy(tmp_path / "merged") or "")
 
 
+def test_what_got_less_is_counted_and_only_a_restart_computes_it_anew(
+    season: Path, quick_bundle: Bundle, forced: list[Effort], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("inference.run.photos_to_records.COMPARED_SEQUENCES", 1)  # decide about mixed precision
+    forced[:] = [Effort.FULL, Effort.FIRST_NETWORK]
+    words = ("predict", season, "--bundle", quick_bundle.folder, "--out", tmp_path, "--log-format", "console")
+    budget = ("--budget", "1000h")  # in this process it counts from the beginning of the tests
+    done = hakuna_here(*words, *budget)
+    n_full = sum(one.effort is Effort.FULL for one in records_of(tmp_path))
+    assert f"{n_full} got the full ensemble, {12 - n_full} only a part of it, 0 {PRIORS_ONLY}" in done.stderr
+    *_, hint, following = done.stderr.splitlines()
+    assert hint == "hint: the same `hakuna predict` with --restart and a larger --budget computes every sequence anew"
+    assert following.startswith("next: hakuna report")
+    forced[:] = [Effort.PRIORS]
+    nothing = hakuna_here(*words, *budget, "--restart")
+    assert nothing.returncode == 6
+    assert [line.partition(":")[0] for line in nothing.stderr.splitlines()[-3:]] == ["next", "hakuna", "hint"]
+    forced[:] = [Effort.FULL]
+    done = hakuna_here(*words, "--restart")
+    assert (done.returncode, "budget" in done.stderr) == (0, False)
+
+
 @pytest.mark.parametrize(("n_records", "strict", "code"), [(0, False, 6), (1, False, 0), (1, True, 6)])
 def test_the_last_moment_of_a_budget_ends_with_what_was_predicted(
     n_records: int, strict: bool, code: int, season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
@@ -129,7 +160,8 @@ def test_the_last_moment_of_a_budget_ends_with_what_was_predicted(
     )  # fmt: skip
     provisional.add(records)
     header = records_header(job, FACTS, None)
-    state = RunState("photos to records", n_done=len(records), n_all=12)
+    shown: list[dict[str, Any]] = []
+    state = RunState("photos to records", n_done=len(records), n_all=12, on_deadline=shown.append)
     context = RunContext(
         job, options, tmp_path, header, ScriptedExecutor(), Estimator(quick_bundle), state, Stopwatch(), ignore_progress,
         provisional,
@@ -139,5 +171,7 @@ def test_the_last_moment_of_a_budget_ends_with_what_was_predicted(
     assert read_finished_run(tmp_path).run["files"].keys() == {"submission.csv", "failures.csv"}  # records or not
     counts = json.loads((tmp_path / "run.json").read_text())["counts"]
     assert (counts["sequences_finished"], counts["sequences_with_priors"]) == (3 + n_records, 12 - n_records)
-    assert f"of 12 sequences {n_records} are predicted, {12 - n_records} have only the priors" in logs[-2]["event"]
+    assert f"of 12 sequences {n_records} are predicted, {12 - n_records} {PRIORS_ONLY}" in logs[-2]["event"]
+    assert logs[-3]["event"] == DEMO_WARNING
+    assert [report["counts"] for report in shown] == [counts]
     assert (logs[-1]["event"], logs[-1]["exit_code"], logs[-1]["counts"]) == ("complete", code, counts)

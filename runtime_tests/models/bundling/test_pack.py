@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -64,6 +65,19 @@ def test_an_archive_holds_main_the_program_and_the_bundle_and_nothing_else(
         == (packed.n_members, packed.n_bytes)
         == (len(names), path.stat().st_size)
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"), [((), 27_900), (("--budget", "5m"), 290.625), (("--contract", "codabench"), 581.25)]
+)
+def test_an_archive_ends_itself_before_the_limit(
+    options: tuple[str, ...], seconds: float, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    """31/32 of 8 h, of 5 min, and of the 600 s of Codabench."""
+    result = hakuna_here("pack", "--bundle", quick_bundle.folder, "--out", tmp_path / "a.zip", *options)
+    assert result.returncode == 0, result.stderr
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert float(json.loads(archive.read("hakuna/contract.json"))["budget"]) == seconds
 
 
 def test_another_program_reads_what_was_packed(quick_bundle: Bundle, tmp_path: Path) -> None:

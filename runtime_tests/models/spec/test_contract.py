@@ -74,7 +74,13 @@ def test_a_smoke_run_has_further_variables() -> None:
         ("submission/submission.csv", "submission/answers.csv", "submission: must be a path of submission.csv"),
         ('writable = ["."]', 'writable = ["src"]', "writable: must hold submission/submission.csv, got src"),
         ('time_limit = "8h"', 'time_limit = "soon"', "time_limit: .*must be a duration"),
-        ("network = false", "network = false\nsurprise = 1", "surprise"),
+        ("network = false", "network = false\nsurprise = 1", r"surprise: unknown key$"),
+        ('entry = "main.py"', 'entri = "main.py"', r"entri: unknown key; did you mean entry\? \(2 errors\)"),
+        ("models = ", "modles = ", r"modles: unknown key; did you mean models\?"),
+        ("sequences = 10", "sequencs = 10", r"smoke.sequencs: unknown key; did you mean sequences\?"),
+        ('writable = ["."]', 'writable = "."', "writable: must be a list, got '.'"),
+        ("network = false", "network = 3", "network: must be true or false, got 3"),
+        ("network = false", 'network = false\nbudget_variable = "a b"', "budget_variable: must match pattern"),
     ],
 )
 def test_a_contract_that_makes_no_sense_is_refused_with_its_place(
@@ -85,6 +91,14 @@ def test_a_contract_that_makes_no_sense_is_refused_with_its_place(
     (tmp_path / "mine.toml").write_text(text.replace(old, new))
     with pytest.raises(UsageError, match=message):
         load_contract(str(tmp_path / "mine.toml"))
+
+
+def test_what_is_for_readers_may_be_left_out(tmp_path: Path) -> None:
+    lines = (CONTRACTS_FOLDER / "serengeti2019.toml").read_text().replace("[\n    ", "[").split("\n")
+    left = [line for line in lines if not line.startswith(("sources", "    ", "]", "base_image"))]
+    (tmp_path / "mine.toml").write_text("\n".join(left))
+    contract = load_contract(str(tmp_path / "mine.toml"))
+    assert (contract.sources, contract.base_image, contract.root) == ((), None, SERENGETI_2019.root)
 
 
 def test_an_unknown_contract_is_refused_with_those_that_are_known() -> None:
@@ -99,7 +113,7 @@ def test_a_contract_reaches_a_container_unchanged(tmp_path: Path) -> None:
     (tmp_path / "contract.json").write_text(contract.model_dump_json())
     assert read_handed_over(tmp_path / "contract.json") == contract
     (tmp_path / "contract.json").write_text("{}")
-    with pytest.raises(UsageError, match="contract.json: format_version: Field required"):
+    with pytest.raises(UsageError, match="contract.json: format_version: must be given"):
         read_handed_over(tmp_path / "contract.json")
     with pytest.raises(UsageError, match="nowhere.json: must be a readable file, got: No such file"):
         read_handed_over(tmp_path / "nowhere.json")

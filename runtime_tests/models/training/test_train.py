@@ -176,7 +176,7 @@ def test_stopped_killed_and_resumed_it_ends_in_the_same_weights(
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
-    assert "SIGTERM: stopped, progress is saved" in said
+    assert "stopped by SIGTERM: progress is saved" in said
     position = read_position(out)
     n_done = 5 * position["epoch"] + position["batch"]  # of five epochs with five batches each
     assert 2 <= n_done < 12
