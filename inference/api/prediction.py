@@ -120,7 +120,7 @@ def plan(
     from inference.run import plan as planning
 
     figures = planning.plan(job, Path(out), options, state or RunState())
-    return figures, planning.reason_not_to_run(figures, Path(out), options)
+    return figures, planning.reason_not_to_run(figures, Path(out), options, is_shard=job.is_shard)
 
 
 def _options_and_job(

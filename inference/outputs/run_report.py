@@ -10,10 +10,10 @@ from typing import Any
 from inference.bundle.manifest import DEMO_WARNING
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
-from inference.core.errors import DegradedError, TooManyFailuresError, counted
+from inference.core.errors import DegradedError, counted
 from inference.core.files import output_errors, sha256_of_file, sync_folder, write_json
 from inference.core.labels import LABELS
-from inference.core.sequences import FailureReason, FrameFailure, Probabilities
+from inference.core.sequences import MOST_NAMED, FailureReason, Probabilities, named
 from inference.core.version import hakuna_version
 from inference.dataset.metadata import Plan
 from inference.ensemble.neighbourhood import Neighbourhood
@@ -53,7 +53,7 @@ class RecordCounts:
     probe_differences: Counter[float] = field(default_factory=Counter)
     """Sequences by the difference of their networks' answers to the probe, if any."""
     failures: Counter[FailureReason] = field(default_factory=Counter)
-    first_failure: FrameFailure | None = None
+    first_failures: list[str] = field(default_factory=list)
     efforts: Counter[Effort] = field(default_factory=Counter)
     """Sequences that got less than full effort."""
     labels: Counter[str] = field(default_factory=Counter)
@@ -78,20 +78,8 @@ class RecordCounts:
             self.n_mixed += record.is_mixed
             self.probe_differences.update([record.probe_difference] if record.probe_difference else [])
             self.failures.update(failure.reason for failure in record.failures)
-            self.first_failure = self.first_failure or next(iter(record.failures), None)
+            self.first_failures += named(record.failures)[: MOST_NAMED - len(self.first_failures)]
             self.efforts.update([record.effort] if record.effort else [])
-
-    def check_any_photo_was_used(self) -> None:
-        """Raise TooManyFailuresError if photos were read, and not one could be used: everything would be priors."""
-        if self.n_frames or self.efforts[Effort.PRIORS] or not (first := self.first_failure):
-            return
-        reasons = ", ".join(f"{n:,} {reason}" for reason, n in self.failures.most_common(MOST_NAMES))
-        detail = f": {first.detail}" if first.detail else ""
-        raise TooManyFailuresError(
-            f"photos: at least one must be usable, got none of {self.failures.total():,} ({reasons}), the first of them "
-            f"{first.file_name!r} ({first.reason}{detail}); records are kept, no submission is written",
-            hint="`hakuna predict --restart` rereads every photo",
-        )
 
 
 @dataclass(frozen=True)

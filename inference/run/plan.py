@@ -96,7 +96,9 @@ def plan(
     }
 
 
-def reason_not_to_run(figures: dict[str, Any], out: Path, options: RunOptions) -> HakunaError | None:
+def reason_not_to_run(
+    figures: dict[str, Any], out: Path, options: RunOptions, *, is_shard: bool = False
+) -> HakunaError | None:
     """The most serious reason why the run would fail, judged by the figures of `plan`; None without one."""
     if not figures["output_is_writable"]:
         return OutputError(f"{out} must be writable, but is not")
@@ -107,7 +109,11 @@ def reason_not_to_run(figures: dict[str, Any], out: Path, options: RunOptions) -
             hint="free some space, or choose another --out",
         )
     n_failing, n_allowed = sum(figures["problems"].values()), options.allowed_failures(figures["photos"])
-    if n_failing > n_allowed or n_failing == figures["photos"] > 0:
+    if n_failing == figures["photos"] > 0 and not is_shard:
+        return TooManyFailuresError(
+            f"photos: at least one must be usable, got none of {n_failing}, the first: {', '.join(figures['first_problems'])}"
+        )
+    if n_failing > n_allowed:
         return TooManyFailuresError(
             f"photos: at most {100 * options.max_failures:g}% may fail, {n_allowed} of {figures['photos']}, "
             f"got {n_failing} that cannot be used, the first: {', '.join(figures['first_problems'])}"

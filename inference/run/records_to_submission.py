@@ -9,8 +9,9 @@ from typing import Any
 import structlog
 
 from inference.bundle.manifest import DEMO_WARNING, Manifest
+from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
-from inference.core.errors import CheckpointError, OutputError, UsageError, counted
+from inference.core.errors import CheckpointError, OutputError, TooManyFailuresError, UsageError, counted
 from inference.core.files import nearest_folder, output_errors
 from inference.core.iteration import batched
 from inference.core.sequences import Probabilities
@@ -69,7 +70,7 @@ def records_to_submission(
                 if append_features and found.features is not None:
                     append_features(found.stacked, found.features)
                 yield [record.seq_id for record in records], found.probabilities
-            counts.check_any_photo_was_used()
+            _check_any_photo_was_used(counts)
             run.state.submission_lock.acquire()  # from here on, no deadline replaces the submission
 
         write_submission(out / SUBMISSION_NAME, header.labels, header.n_sequences, rows())
@@ -78,6 +79,17 @@ def records_to_submission(
     if sentence := run_report.shortfall(report):
         log.warning(sentence, **report["counts"]["sequences_by_effort"])
     return report
+
+
+def _check_any_photo_was_used(counts: RecordCounts) -> None:
+    """Raise TooManyFailuresError if photos were read, and not one could be used: everything would be priors."""
+    if counts.n_frames or counts.efforts[Effort.PRIORS] or not counts.failures:
+        return
+    raise TooManyFailuresError(
+        f"photos: at least one must be usable, got none of {counts.failures.total():,}, the first: "
+        f"{', '.join(counts.first_failures)}; records are kept, no submission is written",
+        hint="`hakuna predict --restart` rereads every photo",
+    )
 
 
 def _neighbourhood(path: Path, header: RecordsHeader, estimator: Estimator, run: RunMetadata) -> Neighbourhood | None:

@@ -89,6 +89,8 @@ def test_hardly_any_time_means_priors_and_ends_with_6(quick: Season, tmp_path: P
     assert report["status"] == "out of time"
     assert report["degraded"] is True
     assert report["counts"]["sequences_with_priors"] == N_SEQUENCES
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert (status["stage"], status["total"]) == ("failed", N_SEQUENCES)
     assert_valid(tmp_path)
     assert verify_run(tmp_path)["status"] == "out of time"
     assert not (tmp_path / "submission.partial.csv").exists()

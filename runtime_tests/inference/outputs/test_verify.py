@@ -98,6 +98,14 @@ def test_a_run_out_of_time_a_shard_and_a_restacked_run_are_intact(
 ) -> None:
     assert "intact, out of time, 12 sequences, 5 records;" in hakuna_here("verify", out_of_time).stdout
     assert "intact, shard complete, 6 sequences, 6 records;" in hakuna_here("verify", shard).stdout
+    exported = hakuna_here("export", shard, "--format", "long-csv", "--out", tmp_path / "results.csv")
+    assert (exported.returncode, exported.stderr.splitlines()) == (
+        3,
+        [
+            f"hakuna: {shard}: must be a whole run, got a shard with 6 of 12 sequences",
+            "hint: `hakuna merge` joins the shards of a run",
+        ],
+    )
     records_to_submission(quick_prediction, Estimator(quick_bundle), tmp_path / "restacked")
     assert_valid(tmp_path / "restacked")
     done = hakuna_here("verify", tmp_path / "restacked")

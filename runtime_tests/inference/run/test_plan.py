@@ -134,4 +134,5 @@ def test_refusals_are_told_the_gravest_first() -> None:
     assert codes == [5, 9, 11, 0]
     none = figures | {"problems": {"missing": 4, "empty file": 6}}
     assert isinstance(reason_not_to_run(none, Path("out"), RunOptions()), TooManyFailuresError)
+    assert reason_not_to_run(none, Path("out"), RunOptions(), is_shard=True) is None
     assert reason_not_to_run(none | {"problems": {}, "photos": 0}, Path("out"), RunOptions()) is None

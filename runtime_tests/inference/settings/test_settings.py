@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmark.rehearsal.settings import load_contract_settings
-from inference.core.choices import DecoderName
+from inference.core.choices import DEFAULT_BATCH_SIZE, DecoderName
 from inference.core.errors import UsageError
 from inference.settings.settings import load_settings
 
@@ -21,6 +21,8 @@ def test_the_environment_wins_over_the_defaults_in_any_case(monkeypatch: pytest.
     monkeypatch.setenv("HAKUNA_DECODER", "fast")
     monkeypatch.setenv("HAKUNA_IMAGE", "mine:1")
     monkeypatch.setenv("hakuna_read_timeout", "2m")
+    monkeypatch.setenv("HAKUNA_BATCH_SIZE", "")
+    assert load_settings().batch_size == DEFAULT_BATCH_SIZE
     assert (load_settings().decoder, load_settings().read_timeout) == (DecoderName.FAST, 120)
     assert load_contract_settings().image == "mine:1"
     assert load_contract_settings(image="other:1").image == "other:1"
@@ -42,6 +44,7 @@ def test_settings_that_make_no_sense_are_refused(
     with pytest.raises(UsageError, match=message) as error:
         load_settings()
     assert error.value.exit_code == 2
+    assert "HAKUNA_REQUIRE" not in str(error.value), "variables of the tests"
 
 
 @pytest.mark.parametrize(
