@@ -149,6 +149,7 @@ def write_shard(out: Path, header: RecordsHeader, bundle: Bundle, run: RunMetada
             "sequences": header.n_sequences,
             "sequences_with_priors": header.n_sequences - run.state.n_predicted,
             "sequences_by_effort": dict(sorted(run.state.efforts.items())),
+            "sequences_in_mixed_precision_for_lack_of_time": run.state.n_mixed,
             "failed_photos": run.state.n_failures,
             "calls_repeated_in_float32": run.state.n_repeated,
         },

@@ -43,6 +43,7 @@ class RunState:
     first_failures : the first few of those photos with their reasons, for messages
     n_degraded : sequences that got less than the bundle's full effort
     efforts : of these the sequences that got less than the full ensemble, by degree of degradation
+    n_mixed : of these the sequences in mixed precision for lack of time
     n_predicted : sequences with a photo that networks processed; the others have the priors
     n_repeated : network calls that this process repeated in float32, because half precision could not hold the answers
     probe_differences : sequences by the difference of their networks' answers to the probe, if any
@@ -59,6 +60,7 @@ class RunState:
     first_failures: list[str] = field(default_factory=list)
     n_degraded: int = 0
     efforts: Counter[str] = field(default_factory=Counter)
+    n_mixed: int = 0
     n_predicted: int = 0
     n_repeated: int = 0
     probe_differences: Counter[float] = field(default_factory=Counter)

@@ -130,6 +130,7 @@ def _keep(context: RunContext, writer: RecordWriter, records: list[Record]) -> N
         state.first_failures += named(failure for record in records for failure in record.failures)
     state.n_degraded += sum(record.is_degraded for record in records)
     state.efforts.update(record.effort.label for record in records if record.effort)
+    state.n_mixed += sum(record.is_mixed for record in records)
     state.n_predicted += sum(record.n_frames > 0 for record in records)
     state.probe_differences.update(record.probe_difference for record in records if record.probe_difference)
     if context.provisional:

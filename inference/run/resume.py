@@ -172,8 +172,8 @@ def _count_completed(path: Path, header: RecordsHeader, job: Job, options: RunOp
     available. A run with more failures than allowed, or with nothing else, is unfinished.
     """
     n_whole = n_processed = n_read = 0
-    failures, degraded, predicted, differences = array("L"), array("B"), array("B"), array("d")
-    efforts = array("B")
+    failures, differences = array("L"), array("d")
+    degraded, predicted, efforts, mixed = (array("B") for _ in range(4))
     count_recovered, n_recovered, first_recovered = _count_recovered(job, options), 0, header.n_sequences
     for n_whole, record in enumerate(read_records(path, header), start=1):
         state.check()
@@ -192,6 +192,7 @@ def _count_completed(path: Path, header: RecordsHeader, job: Job, options: RunOp
         state.first_failures += named(record.failures) if len(state.first_failures) < MOST_NAMED else []
         degraded.append(record.is_degraded)
         efforts.append(record.effort)
+        mixed.append(record.is_mixed)
         predicted.append(record.n_frames > 0)
         differences.append(record.probe_difference)
         if found := count_recovered(record):
@@ -202,7 +203,7 @@ def _count_completed(path: Path, header: RecordsHeader, job: Job, options: RunOp
     if n_kept < header.n_sequences:
         n_kept -= n_kept % options.batch_size  # a resumed run sees the same batches
     state.n_failures, state.n_degraded = sum(failures[:n_kept]), sum(degraded[:n_kept])
-    state.n_predicted = sum(predicted[:n_kept])
+    state.n_predicted, state.n_mixed = sum(predicted[:n_kept]), sum(mixed[:n_kept])
     state.efforts = Counter(Effort(one).label for one in efforts[:n_kept] if one)
     state.first_failures = state.first_failures[: state.n_failures]
     state.probe_differences = Counter(filter(None, differences[:n_kept]))

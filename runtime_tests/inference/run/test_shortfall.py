@@ -45,7 +45,7 @@ TOO_SHORT, PRIORS_ONLY = (
     "the time budget was too short for everything",
     "have only the usual share of each class (priors)",
 )
-NOTHING_OF_A_SHARD = f"{TOO_SHORT}: of 6 sequences 0 are predicted, 6 {PRIORS_ONLY}"
+NOTHING_OF_A_SHARD = f"{TOO_SHORT}: of 6 sequences 0 got the full ensemble, 0 only a part of it, 6 {PRIORS_ONLY}"
 PREDICTED_NOTHING = f"{TOO_SHORT}: of 12 sequences 0 got the full ensemble, 0 only a part of it, 12 {PRIORS_ONLY}"
 
 
@@ -115,6 +115,7 @@ def test_shards_and_their_merge_report_that_they_are_degraded(
             run_job(job, part, options, executor_for=StandInEngine(supports_mixed=False))
         report = json.loads((part / "run.json").read_text())
         assert (report["counts"]["sequences_by_effort"], report["budget"]["seconds"]) == ({"no tta": 6}, BUDGET)
+        assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 0
         assert_valid(part)
     api.merge(parts, quick_bundle.folder, tmp_path / "merged")
     assert why_unhealthy(tmp_path / "merged") is None
