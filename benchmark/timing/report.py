@@ -86,7 +86,7 @@ class ComparedFigures(Strict):
 
 
 class ComparisonFigures(Strict):
-    """What `--compare` found."""
+    """The result of `--compare`."""
 
     verdict: Literal["not slower", "slower"]
     max_regression: float

@@ -38,7 +38,6 @@ def finished(quick_prediction: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def out_of_time(finished: Path, quick_bundle: Bundle) -> Path:
     """Seven records, and an eighth that is torn; the submission has five of them."""
-    (finished / "failures.csv").unlink()
     lines = (finished / "records.jsonl").read_bytes().splitlines(keepends=True)
     (finished / "records.jsonl").write_bytes(b"".join(lines[:8]))
     run_report.write_out_of_time(finished, quick_bundle, 5, 5, RunState(n_all=12, stage="photos to records"), 60.0)
@@ -124,15 +123,15 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "interrupted": (lambda run: leave_unfinished(run, "interrupted"), 3,
                     "but the run was interrupted, with 12 of 12"),
     "nothing": (remove_files, 3, "run.json: must be there"),
-    "no counts": (lambda run: edit_json(run / "run.json", "counts", value={}), 8, "complete.counts.sequences: Field required"),
+    "no counts": (lambda run: edit_json(run / "run.json", "counts", value={}), 8, "complete.counts.sequences: must be given"),
     "other counts": (lambda run: edit_json(run / "run.json", "counts", "sequences", value=13), 8,
                      "counts.sequences must be that of the other files, 12, got 13"),
-    "other format": (lambda run: edit_json(run / "run.json", "format_version", value=1), 8, "format_version: Input should be 2"),
+    "other format": (lambda run: edit_json(run / "run.json", "format_version", value=1), 8, "format_version: must be 2"),
     "another status": (lambda run: edit_json(run / "status.json", "done", value="12"), 8, "status.json: must be as"),
     "a bit": (lambda run: edit_lines(run, lambda lines: [*lines[:3], lines[3].replace(b"A", b"B", 1), *lines[4:]]), 8,
               "line 4: must be a complete record, got: a wrong checksum"),
     "an hour": (lambda run: edit_lines(run, lambda lines: [*lines[:3], edited(lines[3], hour=24), *lines[4:]]), 8,
-                "line 4: must be a complete record, got: hour: Input should be less than or equal to 23"),
+                "line 4: must be a complete record, got: hour: must be less than or equal to 23"),
     "a shape": (lambda run: edit_lines(run, lambda lines: [*lines[:3], edited(lines[3], n_frames=77), *lines[4:]]), 8,
                 "line 4: must be a complete record, got: cannot reshape"),
     "exchanged": (lambda run: edit_lines(run, lambda lines: [*lines[:3], lines[4], lines[3], *lines[5:]]), 8,
