@@ -127,7 +127,6 @@ def test_a_run_that_ended_before_any_sequence_found_nothing(
     content = json.loads((out_of_time / "run.json").read_text())
     content["counts"]["sequences_finished"] = 0
     (out_of_time / "run.json").write_text(json.dumps(content))
-    (out_of_time / "failures.csv").unlink()  # it is written together with the records
     (out_of_time / "records.jsonl").unlink()
     _, _, tables = camtrap(out_of_time, season / METADATA_NAME, project, tmp_path / "package")
     assert {row["observationType"] for row in tables["observations"]} == {"unclassified"}
