@@ -106,11 +106,9 @@ def test_modules_of_the_same_names_are_refused_and_not_run(file: str, tmp_path: 
 
 
 def test_only_packages_of_an_extra_become_a_message() -> None:
-    with (
-        pytest.raises(UsageError, match=r"matplotlib: must be installed, .*'hakuna-runtime\[plots\]'"),
-        missing_packages(),
-    ):
+    with pytest.raises(UsageError, match="matplotlib: must be installed, got none") as caught, missing_packages():
         raise ModuleNotFoundError(name="matplotlib")
+    assert "the set 'plots'" in caught.value.hint
     with pytest.raises(ModuleNotFoundError), missing_packages():
         raise ModuleNotFoundError(name="inference.nothing")
 

@@ -70,7 +70,7 @@ def test_a_command_that_needs_them_names_the_extra(
     out = tmp_path / "out"
     result = command(*line.format(season=season, bundle=quick_bundle.folder, out=out).split())
     assert result.returncode == 2, result.stderr
-    hint = "hint: in a clone run `make install`, elsewhere pip install 'hakuna-runtime[train]'"
+    hint = "hint: run `make install` in a clone, or install the set 'train' as docs/how-to/install.md shows"
     message = f"hakuna: {module}: must be installed, got none"
     assert [one for one in result.stderr.splitlines() if not one.startswith("{")] == [message, hint]  # the log is JSON
     assert not out.exists() or list(out.iterdir()) == []

@@ -14,6 +14,7 @@ from benchmark.sandbox.processes import become_child_subreaper, children_of, lis
 from benchmark.sandbox.run_log import RunLog
 from inference.core.errors import SIGNAL_EXIT_BASE, InterruptedRunError
 from inference.process.children import launched
+from inference.process.progress import stopped_by
 from inference.process.signals import STOP_SIGNALS, taking_signals
 
 SAMPLE_SECONDS = 0.25
@@ -45,7 +46,7 @@ class Signals:
         self.wait(0)
         if self.caught:
             number = self.caught[0]
-            raise InterruptedRunError(f"{signal.Signals(number).name}: stopped", number)
+            raise InterruptedRunError(stopped_by(number), number)
 
 
 @contextmanager

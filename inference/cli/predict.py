@@ -103,7 +103,7 @@ def plan(
     """
     given = {name: value for name, value in locals().items() if name not in ("log_format", "json")}
     from inference import api
-    from inference.cli.plan_table import plan_rows
+    from inference.cli.printing import plan_rows
 
     with session(log_format) as run, run.progress():
         run.state.stage = "checking the files, measuring a few batches"

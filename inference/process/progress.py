@@ -31,6 +31,11 @@ def process_start() -> float:
     return time.monotonic() - age
 
 
+def stopped_by(number: int) -> str:
+    """`stopped by SIGTERM`, or by Ctrl-C."""
+    return f"stopped by {'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name}"
+
+
 @dataclass
 class RunState:
     """Progress of a run. The run writes it, the heartbeat reads it.
@@ -77,8 +82,8 @@ class RunState:
     def check(self) -> None:
         """Raise InterruptedRunError if a signal asked the run to stop."""
         if self.stop_signal is not None:
-            by = "Ctrl-C" if self.stop_signal == signal.SIGINT else signal.Signals(self.stop_signal).name
-            raise InterruptedRunError(f"stopped by {by}: progress is saved; run again to continue", self.stop_signal)
+            stopped = f"{stopped_by(self.stop_signal)}: progress is saved; run again to continue"
+            raise InterruptedRunError(stopped, self.stop_signal)
 
     def as_status(self) -> dict[str, Any]:
         """The content of `status.json`: rates in sequences per second, times in seconds."""

@@ -35,5 +35,5 @@ def missing_packages() -> Iterator[None]:
 def _missing(module: str) -> UsageError:
     return UsageError(
         f"{module}: must be installed, got none",
-        hint=f"in a clone run `make install`, elsewhere pip install 'hakuna-runtime[{EXTRAS[module]}]'",
+        hint=f"run `make install` in a clone, or install the set {EXTRAS[module]!r} as docs/how-to/install.md shows",
     )

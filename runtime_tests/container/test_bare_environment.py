@@ -93,5 +93,5 @@ def test_what_needs_tensorflow_names_the_extra(run: Run, folder: Path, photos: P
     assert result.returncode == 2
     assert result.stderr == (
         "hakuna: h5py: must be installed, got none\n"
-        "hint: in a clone run `make install`, elsewhere pip install 'hakuna-runtime[train]'\n"
+        "hint: run `make install` in a clone, or install the set 'train' as docs/how-to/install.md shows\n"
     )

@@ -415,7 +415,8 @@ def test_the_tables_fit_a_terminal_and_cut_no_label(
     monkeypatch.setattr(tables, "wide_console", lambda: Console(file=shown, width=width))
     submission, labels = judged
     strata = strata_of(labels.seq_ids, None)
-    tables.print_report(score_report.report(submission, labels, strata, against=submission, n_resamples=100))
+    report = score_report.report(submission, labels, strata, against=submission, n_resamples=100)
+    tables.print_report(report, "a.csv", "b.csv")
     table_lines = [line for line in shown.getvalue().splitlines() if line[:1] in "┏┃┡│└"]
     assert all(len(line) <= width for line in table_lines)
     assert "…" not in shown.getvalue()

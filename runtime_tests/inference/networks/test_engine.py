@@ -130,7 +130,9 @@ def test_an_engine_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(packages, "find_spec", missing("tensorflow"))
     with pytest.raises(UsageError, match="tensorflow: must be installed, got none") as error:
         find_engine(EngineName.TENSORFLOW)
-    assert error.value.hint.startswith("in a clone run `make install`, elsewhere pip install 'hakuna-runtime[train]'")
+    assert error.value.hint.startswith(
+        "run `make install` in a clone, or install the set 'train' as docs/how-to/install.md shows"
+    )
     assert [engine.name for engine in installed_engines()] == [EngineName.OPENVINO]
     monkeypatch.setattr(packages, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match="openvino: must be installed, got none"):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from inference.bundle.reader import Bundle
-from inference.cli.plan_table import plan_rows
+from inference.cli.printing import plan_rows
 from inference.core.errors import HakunaError, TooManyFailuresError
 from inference.execution.job import Job, RunOptions
 from inference.process.progress import RunState

@@ -202,7 +202,7 @@ def test_a_mean_can_weigh_its_opinions(random: np.random.Generator) -> None:
     ("name", "old", "new", "message"),
     [
         ("row5_mean", 'networks = ["background"]', 'networks = ["v1"]', "blends.networks: must be among"),
-        ("row5_mean", 'method = "mean"', 'method = "mode"', "ensemble.blends.0.method"),
+        ("row5_mean", 'method = "mean"', 'method = "mode"', "ensemble.blend 1, method"),
         ("row5_mean", 'method = "mean"', 'method = "mean", weights = [1.0]', "weights: must come with method mean"),
         (
             "row5_mean",
@@ -213,7 +213,7 @@ def test_a_mean_can_weigh_its_opinions(random: np.random.Generator) -> None:
         ("row4_empty_blend", 'classes = ["empty"]', 'classes = ["zebra"]', "background only has the class empty"),
         ("row4_empty_blend", ', classes = ["empty"]', "", "background only has the class empty"),
         ("row4_empty_blend", 'view = "background"', 'view = "frame"', "must be among"),
-        ("row4_empty_blend", 'classes = "empty"', 'classes = "some"', "networks.1.classes"),
+        ("row4_empty_blend", 'classes = "empty"', 'classes = "some"', r"network 2 \(background\), classes"),
     ],
 )
 def test_blends_that_make_no_sense_are_refused(name: str, old: str, new: str, message: str, tmp_path: Path) -> None:

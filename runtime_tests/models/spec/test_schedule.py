@@ -77,13 +77,13 @@ def test_the_cost_of_an_epoch_is_its_passes_times_its_pixels() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("epochs = 2", "epochs = 0", "sizes.0.epochs"),
-        ("epochs = 2", "epochs = 2147483648", "sizes.0.epochs"),
-        ("height = 48", "height = 2147483648", "sizes.0.height"),
-        ("batch_size = 4", "batch_size = 2147483648", "sizes.0.batch_size"),
+        ("epochs = 2", "epochs = 0", "size 1, epochs"),
+        ("epochs = 2", "epochs = 2147483648", "size 1, epochs"),
+        ("height = 48", "height = 2147483648", "size 1, height"),
+        ("batch_size = 4", "batch_size = 2147483648", "size 1, batch_size"),
         ("trainable_layers = [1]", "trainable_layers = [9223372036854775808]", "warm_up.trainable_layers"),
         ("decay = 0.15", "decay = -1", "decay"),
-        ("learning_rate = 3e-3", "learning_rate = inf", "sizes.0.learning_rate"),
+        ("learning_rate = 3e-3", "learning_rate = inf", "size 1, learning_rate"),
         ("trainable_layers = [1]", "trainable_layers = []", "warm_up.trainable_layers"),
         ("format_version = 1", "format_version = 1\nsurprise = 1", "surprise"),
         ("format_version = 1", "format_version =", "must be TOML"),
