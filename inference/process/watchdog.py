@@ -6,6 +6,8 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import structlog
 
@@ -38,12 +40,15 @@ def _flush() -> None:
 
 @contextmanager
 def watchdog(
-    state: RunState, at_seconds: float, action: Callable[[], int], last_beat: Callable[[str], None]
+    state: RunState,
+    at_seconds: float,
+    action: Callable[[], tuple[int, dict[str, Any]]],
+    last_beat: Callable[[str], None],
 ) -> Iterator[None]:
     """Unless the block ends first, run `action` at `at_seconds` after the start of the run, and end the process.
 
-    This works whatever the run is doing, even if it hangs. `action` returns the exit code.
-    `last_beat` gets the last stage for `status.json`.
+    This works whatever the run is doing, even if it hangs. `action` returns the exit code and the facts of the event
+    `complete`, which is logged at the very end. `last_beat` gets the last stage for `status.json`.
     """
     is_over = threading.Event()
 
@@ -51,16 +56,18 @@ def watchdog(
         """Sleep until then; act, unless the run is over or is naming its own submission."""
         if is_over.wait(max(0.0, at_seconds - state.seconds())) or not state.submission_lock.acquire(blocking=False):
             return
-        code = HakunaError.exit_code
+        code, end = HakunaError.exit_code, partial(log.error, "failed")
         try:
-            code = action()
+            code, facts = action()
+            end = partial(log.info, "complete", **facts)
         except HakunaError as error:
             code = error.exit_code
-            log_with_timeout(log.error, "failed", exit_code=code, error=str(error))
+            end = partial(end, exit_code=code, error=str(error))
         except BaseException:  # noqa: BLE001  # logged; the process ends anyway
-            log_with_timeout(log.error, "failed", exit_code=code, traceback=traceback.format_exc())
+            end = partial(end, exit_code=code, traceback=traceback.format_exc())
         finally:
             _with_timeout(lambda: last_beat(FAILED if code else OUT_OF_TIME), LAST_BEAT_SECONDS)
+            log_with_timeout(end)  # last: the run itself may have logged something meanwhile
             # A full pipe that nobody reads must not keep the process from ending.
             log_with_timeout(_flush)
             os._exit(code)

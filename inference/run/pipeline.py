@@ -154,8 +154,11 @@ def _within_budget(context: RunContext, budget: float, last_beat: Callable[[str]
             raise
 
 
-def _end_now(context: RunContext, budget: float) -> int:
-    """At the deadline, make the best submission so far the final one. Returns the exit code. Raises DegradedError for a shard."""
+def _end_now(context: RunContext, budget: float) -> tuple[int, dict[str, Any]]:
+    """At the deadline, make the best submission so far the final one. Raises DegradedError for a shard.
+
+    Returns the exit code and the facts of the event `complete`.
+    """
     state = context.state
     if context.provisional is None:
         raise DegradedError(
@@ -177,8 +180,7 @@ def _end_now(context: RunContext, budget: float) -> int:
     log_with_timeout(log.warning, run_report.shortfall(report), stage=state.stage)
     code = DegradedError.exit_code if context.options.strict or not n_predicted else 0
     log_with_timeout(state.on_deadline, report)
-    log_with_timeout(log.info, "complete", **run_report.completion(report, context.out, code))
-    return code
+    return code, run_report.completion(report, context.out, code)
 
 
 def _log_job(context: RunContext) -> None:

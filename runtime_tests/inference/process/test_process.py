@@ -179,9 +179,9 @@ def act():
     if sys.argv[1] == "mute":
         log_with_timeout(lambda: time.sleep(30))
     if sys.argv[1] in ("0", "7"):
-        return int(sys.argv[1])
+        return int(sys.argv[1]), {}
     if sys.argv[1] == "mute":
-        return 7
+        return 7, {}
     raise OutputError("no room") if sys.argv[1] == "output" else ValueError("a bug")
 
 state = RunState()

@@ -195,7 +195,7 @@ def test_the_deadline_leaves_time_to_write_the_submission_three_times(
     moments = itertools.count(step=write_seconds)
     deadlines = []
 
-    def no_watchdog(_state: RunState, at_seconds: float, _action: Any) -> NoReturn:
+    def no_watchdog(_state: RunState, at_seconds: float, *_others: object) -> NoReturn:
         deadlines.append(at_seconds)
         raise InterruptedRunError("nothing else is looked at", 15)
 
