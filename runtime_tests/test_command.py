@@ -568,6 +568,7 @@ def test_a_folder_in_the_place_of_a_file_is_refused_with_and_without_force(
     card = tmp_path / "card"
     card.mkdir()
     (card / "a.jpg").touch()
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     commands: dict[tuple[object, ...], str] = {
         ("metadata", card, "--format", tmp_path / "other.csv"): "--out",
         ("metadata", card, "--out", tmp_path / "other.csv"): "--format",
@@ -584,8 +585,15 @@ def test_a_folder_in_the_place_of_a_file_is_refused_with_and_without_force(
             assert refused.returncode == 2, command
             assert refused.stderr.startswith(f"hakuna: {option} {taken}: must be a file to write, got a folder\nhint: ")
             assert "--force" not in refused.stderr
+            photo = hakuna_here(*command, option, tmp_path / "photo.jpg", *force)
+            assert photo.stderr.startswith(
+                f"hakuna: {option} {tmp_path / 'photo.jpg'}: must not be a photo, got a JPEG"
+            )
+            assert "--force" not in photo.stderr
+    assert_ends(("score", season, season, "--json", tmp_path / "photo.jpg"), 2, "--json")
+    assert (tmp_path / "photo.jpg").read_bytes() == b"\xff\xd8\xff\xe0"
     assert_ends(("score", season, season, "--json", card), 2, "is a directory")
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.jpg", "card"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.jpg", "card", "photo.jpg"]
 
 
 def test_a_run_is_not_written_among_its_photos(season: Path, quick_bundle: Bundle) -> None:

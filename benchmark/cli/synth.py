@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +19,8 @@ LARGEST_SIDE = 8192
 SMALLEST_SIDE = 48
 MOST_CARD_SEQUENCES = 2000
 """Between two visits of the rangers, who change the cards."""
+EXIF_BYTES = 1024
+"""Of a drawn photo of a card, which hold the model of its camera."""
 
 
 def demo(
@@ -90,6 +93,8 @@ def synth(
     numbers, photo_size, damaged_share = parse_seasons(seasons), parse_size(size), parse_share(damaged)
     n_workers = load_settings(workers=workers).workers
     check_absent("OUT", out, force)
+    if card:
+        _check_drawn(out)
     if contact_sheet:
         check_file("--contact-sheet", contact_sheet, force)
     if card and (len(numbers) > 1 or sequences > MOST_CARD_SEQUENCES or contact_sheet):
@@ -122,6 +127,17 @@ def synth(
         make_parent(contact_sheet)
         n_tiles = write_contact_sheet(out, contact_sheet, SHEET_PHOTOS, seed, compare_with)
         say(f"{counted(n_tiles, 'photo')} -> {contact_sheet}")
+
+
+def _check_drawn(card: Path) -> None:
+    """Raise UsageError if a card to be replaced has photos of a camera, which no `--force` replaces."""
+    from benchmark.synthetic.season import CAMERA_MODEL
+    from inference.core.files import files_below
+
+    for path in files_below(card) if card.is_dir() else ():
+        with suppress(OSError), open(path, "rb") as file:
+            if path.suffix.lower() in (".jpg", ".jpeg") and CAMERA_MODEL.encode() not in file.read(EXIF_BYTES):
+                raise UsageError(f"OUT {card}: must hold drawn photos only, got {path}", hint="choose another name")
 
 
 def parse_seasons(text: str) -> tuple[int, ...]:

@@ -37,6 +37,7 @@ from inference.dataset.metadata import METADATA_COLUMNS
 from inference.images.exif import DATETIME_FORMAT
 from inference.process.children import exit_with_parent
 
+CAMERA_MODEL = "synthetic camera"
 METADATA_SUFFIX, FORMAT_NAME, LABELS_SUFFIX = "metadata.csv", "submission_format.csv", "labels.csv"
 LABELS_NAME = f"test_{LABELS_SUFFIX}"
 DAMAGED_NAME = "damaged.csv"
@@ -177,7 +178,7 @@ def encode(photo: Pixels) -> bytes:
 def with_exif(photo: bytes, moment: datetime) -> bytes:
     """The JPEG with the time at which its camera took it."""
     exif = Image.Exif()
-    exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = "Hakuna", "synthetic camera"
+    exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = "Hakuna", CAMERA_MODEL
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = moment.strftime(DATETIME_FORMAT)
     segment = exif.tobytes()
     start, rest = photo[: len(SOI)], photo[len(SOI) :]

@@ -4,6 +4,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,8 @@ from inference.core.choices import (
 )
 from inference.core.errors import UsageError
 from inference.settings.verbosity import Verbosity, set_verbosity
+
+JPEG_START = b"\xff\xd8\xff"
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder with the photos and the CSV files.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a finished run.")]
@@ -147,7 +150,16 @@ def check_file(option: str, path: Path, force: bool, hint: str = "") -> None:
         raise UsageError(
             f"{option} {path}: must be a file to write, got a folder", hint="name a file, in it or elsewhere"
         )
+    check_no_photo(option, path)
     check_absent(option, path, force, hint)
+
+
+def check_no_photo(option: str, path: Path) -> None:
+    """Raise UsageError if a file to be written would replace a photo, which no `--force` does."""
+    if os.path.isfile(path):
+        with suppress(OSError), open(path, "rb") as file:
+            if file.read(len(JPEG_START)) == JPEG_START:
+                raise UsageError(f"{option} {path}: must not be a photo, got a JPEG file", hint="choose another name")
 
 
 def check_package(option: str, path: Path, force: bool, mark: str) -> None:
@@ -191,6 +203,7 @@ def _with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
             raise UsageError("-v, -q: must not both be given")
         set_verbosity(Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL)
         if (target := given.get("json")) and target != STDOUT:
+            check_no_photo("--json", target)
             check_writable(target)
         command(**given)
 

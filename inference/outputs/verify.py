@@ -41,7 +41,12 @@ def verify_run(folder: Path, records_folder: Path | None = None) -> dict[str, An
         raise CheckpointError(
             f"{folder / RUN_REPORT_NAME}: counts.sequences must be that of the other files, {n_sequences:,}, got {got:,}"
         )
-    files = [RUN_REPORT_NAME, *([STATUS_NAME] if status else []), *report.get("files", []), RECORDS_NAME]
+    files = [
+        RUN_REPORT_NAME,
+        *([STATUS_NAME] if status else []),
+        *report.get("files", []),
+        *([RECORDS_NAME] if n_records else []),
+    ]
     return {"status": report["status"], "sequences": n_sequences, "records": n_records, "files": files}
 
 

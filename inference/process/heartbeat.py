@@ -25,12 +25,12 @@ def heartbeat(
     stopped = threading.Event()
     path = folder / STATUS_NAME
 
-    def write() -> None:
-        write_json(state.as_status(), path)
+    def write(**changed: object) -> None:
+        write_json({**state.as_status(), **changed}, path)
 
-    def try_to_write() -> None:
+    def try_to_write(**changed: object) -> None:
         try:
-            write()
+            write(**changed)
         except OutputError as error:
             # If it matters, the run fails with the same error. It must not hide the error that ended the run.
             log.warning("heartbeat", error=str(error))
@@ -43,7 +43,7 @@ def heartbeat(
         state.stage = stage
         stopped.set()
         thread.join()
-        try_to_write()
+        try_to_write(stage=stage)  # the run itself may be entering another one
 
     write()
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)

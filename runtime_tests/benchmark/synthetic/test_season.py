@@ -240,9 +240,13 @@ def test_a_card_has_the_folders_and_clocks_of_cameras_and_nothing_else(n_cameras
     words = ["synth", str(tmp_path / "card"), "--card", "--sequences", "9", "--size", "96x128", "--seed", "4"]
     done = CliRunner().invoke(app, [*words, "--cameras", str(n_cameras), "--workers", "1"])
     assert done.exit_code == 0, done.output
-    (tmp_path / "card" / "old.JPG").touch()
+    drawn, old = next((tmp_path / "card").rglob("*.JPG")), tmp_path / "card" / "old.JPG"
+    old.write_bytes(b"\xff\xd8 of a real camera")
+    refused = CliRunner().invoke(app, [*words, "--cameras", str(n_cameras), "--workers", "1", "--force"])
+    assert f"must hold drawn photos only, got {old}" in str(refused.exception)
+    old.write_bytes(drawn.read_bytes())
     again = CliRunner().invoke(app, [*words, "--cameras", str(n_cameras), "--workers", "1", "--force"])
-    (tmp_path / "card" / "old.JPG").unlink()
+    old.unlink()
     assert again.output.startswith(done.output.partition(" photos of ")[0] + " photos of "), "counts its own"
     files = [path.relative_to(tmp_path / "card") for path in (tmp_path / "card").rglob("*") if path.is_file()]
     top = r"B\d\d/" if n_cameras > 1 else ""
