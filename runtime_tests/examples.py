@@ -23,6 +23,8 @@ LIBRARY_LOG = re.compile(r"WARNING: All log messages before absl|[IWE]\d{4} \d\d
 """TensorFlow's own lines, of a process's first call alone."""
 NUMBER = re.compile(r"\b[0-9a-f]{12,64}\b|[+-]?\d[\d.,]*(?:e[+-]\d+)?|█+…?")
 """Also a hash, and a bar."""
+DURATION = re.compile("# h # min|# min # s|# s")
+"""Whose unit depends on how fast the machine is; its numbers are replaced already."""
 
 
 def blocks(page: Path) -> list[tuple[str, str, str]]:
@@ -72,7 +74,7 @@ def without_numbers(text: str) -> list[str]:
         else:
             lines.append(cells)
     plain = (re.sub(r"([━─ ])\1+", r"\1", "│".join(cells)) for cells in lines)
-    return [line for line, _ in groupby(NUMBER.sub("#", line) for line in plain)]
+    return [line for line, _ in groupby(DURATION.sub("# s", NUMBER.sub("#", line)) for line in plain)]
 
 
 def run_examples(run: Callable[[str], str], languages: tuple[str, ...]) -> Iterator[tuple[re.Match[str], str]]:

@@ -67,8 +67,7 @@ def predict(
             log.info("already complete, verified, nothing changed", out=str(out), **figures)
             for sentence in filter(None, (report.get("warning"), run_report.shortfall(report))):
                 log.warning(sentence)
-            with heartbeat(state, out):
-                return run_report.check_degraded(report, out, strict=options.strict)
+            return run_report.check_degraded(report, out, strict=options.strict)
     else:
         n_frames = job.bundle.manifest.n_frames
         witnesses = check_any_photo(job.plan.sequences, job.storage(options.read_timeout), n_frames, state.check)
