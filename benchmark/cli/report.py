@@ -34,8 +34,10 @@ def report(
         hakuna report results --data /data --labels labels.csv --out report.html
         hakuna report results --data /media/card --metadata metadata.csv --out report.html
     """
+    from inference.core.files import check_folder, check_run_folder, make_parent
+
+    check_run_folder(run)
     from inference.api.jobs import metadata_of
-    from inference.core.files import check_folder, make_parent
     from inference.dataset.label_tables import read_labels
     from inference.dataset.metadata import read_metadata
     from inference.outputs.finished_run import check_nothing_is_lost, read_finished_run

@@ -42,6 +42,9 @@ def export(
         hakuna export results --format megadetector --metadata metadata.csv --out results.json
         hakuna export results --format camtrap-dp --metadata metadata.csv --project project.toml --out package
     """
+    from inference.core.files import check_run_folder
+
+    check_run_folder(run)
     from inference import api
     from inference.outputs.finished_run import check_nothing_is_lost
 

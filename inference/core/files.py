@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-from inference.core.errors import HakunaError, OutputError
+from inference.core.errors import HakunaError, InputError, OutputError
 
 HASH_BLOCK_BYTES = 1 << 20
 TEMPORARY_BYTES = 4
@@ -58,6 +58,11 @@ def check_folder(path: Path, error: type[HakunaError], wanted: str, hint: str = 
     if not os.path.isdir(path):
         got = "a file" if os.path.exists(path) else "no such folder"
         raise error(f"{path}: must be {wanted}, got {got}", hint=hint)
+
+
+def check_run_folder(path: Path) -> None:
+    """Raise InputError where the output folder of a finished run is not."""
+    check_folder(path, InputError, "the output folder of a finished run", "`hakuna predict` makes one")
 
 
 def atomic_writer(path: Path) -> AbstractContextManager[IO[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 from inference.bundle.manifest import DEMO_WARNING
 from inference.bundle.passes import Effort
 from inference.core.errors import CheckpointError, HakunaError, InputError, UsageError, counted
-from inference.core.files import check_folder, os_errors, sha256_of_file
+from inference.core.files import check_run_folder, os_errors, sha256_of_file
 from inference.dataset.label_tables import Table, read_submission
 from inference.dataset.metadata import csv_rows
 from inference.outputs.run_file import RUN_REPORT_NAME, read_run_file
@@ -99,7 +99,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
 
 def read_run_report(folder: Path) -> dict[str, Any]:
     """Read `run.json` alone, with the same errors."""
-    check_folder(folder, InputError, "the output folder of a finished run", "`hakuna predict` makes one")
+    check_run_folder(folder)
     check_run_files(folder, InputError)
     path = folder / RUN_REPORT_NAME
     try:

@@ -8,8 +8,8 @@ import typer
 from inference.cli.options import Force, check_absent, check_file, command_group
 from inference.cli.printing import say
 from inference.cli.session import working
-from inference.core.errors import counted
-from inference.core.files import make_parent
+from inference.core.errors import BundleError, counted
+from inference.core.files import check_folder, make_parent
 from models.spec.kinds import DEFAULT_CONTRACT
 
 ContractName = Annotated[str, typer.Option(help="Name of a contract of the project, or path of a .toml file.")]
@@ -30,6 +30,7 @@ def import_(
 
     loaded = load_recipe(recipe)
     check_absent("--out", out, force)
+    check_folder(assets, BundleError, "the folder with the networks and boosters")
     from inference.settings.logs import configure_logging
     from inference.settings.settings import load_settings
     from models.bundling.import_assets import import_assets
