@@ -24,6 +24,7 @@ from inference.storage.local import LocalFolder
 from runtime_tests.running import run
 from runtime_tests.tables import probabilities
 
+pytestmark = pytest.mark.e2e
 PIXEL_CASES = {
     "elephant_burst": "SER_S1#D04#6#1",
     "wide_single": "SER_S11#A01#1#5",
@@ -108,7 +109,6 @@ def test_second_phase_alone_writes_the_same_bytes(finished: Finished, tmp_path: 
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
 
 
-@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("finished", "batch_size", "n_workers"),
     [("smooth", 1, 1), ("sensitive", 3, 2), ("smooth", 32, 4)],
