@@ -6,7 +6,7 @@ RUNTIME := $(BIN)/.runtime-installed
 DEV := $(BIN)/.dev-installed
 DOCS := $(BIN)/.docs-installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Installs the locked set $(1). uv takes a quarter of pip's processor time; pip knows indexes that only its settings name.
+# Installs the locked set $(1): with uv, or with pip where only pip's settings name the index.
 install_set = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(1) || $(INSTALL) --require-hashes -r $(1)
 # Where a timing run keeps its figures, and what it is compared with.
 BENCH_JSON ?= build/bench.json
@@ -119,7 +119,7 @@ site: $(DOCS)  ## Make the site in build/site; a warning, such as a dead link, f
 pictures: $(DEV) demo  ## Make the pictures of the pages from the demo (needs Chromium: make test-tools)
 	PYTHONPATH=. $(BIN)/python docs/pictures.py demo
 
-examples: $(DEV)  ## Renew the outputs on the page of examples (2 minutes)
+examples: $(DEV)  ## Renew the outputs on the page of examples (some minutes)
 	PYTHONPATH=. $(BIN)/python docs/examples.py
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"

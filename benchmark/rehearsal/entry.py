@@ -19,6 +19,7 @@ from benchmark.sandbox.sandbox import Sandbox
 from benchmark.sandbox.supervise import ProcessResult, Signals, supervise
 from inference.core import errors
 from inference.core.files import remove_tree, sha256_of_file, walk, write_json
+from inference.core.sequences import MOST_NAMED
 from inference.dataset.metadata import FORMAT_NAME, read_submission_format
 from inference.outputs.submission import SUBMISSION_NAME
 from inference.process.heartbeat import heartbeat
@@ -36,7 +37,6 @@ NO_NETWORK = re.compile("name resolution|Name or service not known|Could not res
 """In the output of programs that look for a machine: Python, curl, requests."""
 MOST_SHOWN = 200
 """Characters of a line of output in a message."""
-MOST_NAMED = 3
 MOST_FOLDERS = 1000
 """Of a program, that are searched for a submission in another place."""
 

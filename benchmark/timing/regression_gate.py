@@ -64,7 +64,9 @@ def notes_on(now: BenchReport, baseline: BenchReport) -> tuple[str, ...]:
     """Notes about stages that the baseline does not have, and about networks that are not the same."""
     new = [one.name for one in now.stages if baseline.stage(one.name) is None]
     notes = [f"not in the baseline, so not compared: {', '.join(new)}"] if new else []
-    if now.bundle.id != baseline.bundle.id:
+    # Untrained networks are drawn anew for every report: another id, the same work.
+    drawn_anew = now.bundle.demo and baseline.bundle.demo and now.bundle.name == baseline.bundle.name
+    if now.bundle.id != baseline.bundle.id and not drawn_anew:
         before, here = (f"{one.bundle.name} ({one.bundle.id[:12]})" for one in (baseline, now))
         notes.append(f"the baseline is of bundle {before}, this run of {here}: networks may differ in their work")
     return tuple(notes)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from inference.cli import options
-from inference.cli.printing import end_run, ending_in_time, print_table, say, show_or_write
+from inference.cli.printing import end_run, ending_in_time, plan_rows, print_table, say, show_or_write
 from inference.cli.session import session
 
 FailIfDegraded = Annotated[
@@ -103,7 +103,6 @@ def plan(
     """
     given = {name: value for name, value in locals().items() if name not in ("log_format", "json")}
     from inference import api
-    from inference.cli.printing import plan_rows
 
     with session(log_format) as run, run.progress():
         run.state.stage = "checking the files, measuring a few batches"

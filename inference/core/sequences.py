@@ -85,7 +85,7 @@ class FrameFailure:
 
 
 MOST_NAMED = 3
-"""Photos that a message names."""
+"""Files that a message names."""
 
 
 def named(failures: Iterable[FrameFailure]) -> list[str]:

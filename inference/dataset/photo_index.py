@@ -13,6 +13,7 @@ from typing import Any
 from inference.core.errors import InputError, counted
 from inference.core.files import atomic_csv, os_errors, regular_file, walk
 from inference.core.labels import LABELS
+from inference.core.sequences import MOST_NAMED
 from inference.dataset.bursts import FRAMES_USED, Burst, IndexedPhoto
 from inference.dataset.camera_folders import CARD_FOLDER, TOP, camera_folders, folder_of
 from inference.dataset.metadata import METADATA_COLUMNS, SITE_COLUMN, is_date_alone
@@ -22,8 +23,6 @@ from inference.storage.local import safe_path
 
 PHOTO_NAME = re.compile(r"[^.].*\.(jpe?g|png)", re.IGNORECASE | re.DOTALL)
 """Excludes hidden files: macOS leaves a `._IMG_0001.JPG` beside every photo."""
-MOST_NAMES = 3
-"""Number of photos that a warning names."""
 NO_DATE = re.compile(r"0000\D00\D00")
 """Written by cameras whose clock was never set."""
 PROGRESS_PHOTOS = 100
@@ -155,7 +154,7 @@ def warnings(found: Found, bursts: list[Burst]) -> list[str]:
     if undated := sorted(photo.file_name for photo in found.photos if photo.moment is None):
         messages.append(
             f"{counted(len(undated), 'photo has', 'photos have')} no time: each is a burst by itself; the first by name: "
-            f"{undated[:MOST_NAMES]}; if programs removed the EXIF, use the files of the card"
+            f"{undated[:MOST_NAMED]}; if programs removed the EXIF, use the files of the card"
         )
     if found.n_without_time:
         messages.append(

@@ -28,8 +28,6 @@ COMPLETE, OUT_OF_TIME, SHARD_COMPLETE = "complete", "out of time", "shard comple
 """Status at the end of a run: every sequence has its record, the budget ended before that, or it was a shard."""
 CERTAIN = 0.5
 """Below this best probability a person should check a sequence."""
-MOST_NAMES = 3
-"""Most files that a warning names."""
 MOST_LABELS = 6
 """Most labels in the last lines."""
 LIBRARIES = ("numpy", "pillow", "opencv-python-headless", "lightgbm")
@@ -74,7 +72,7 @@ class RecordCounts:
             self.n_without_moment += record.seconds is None and record.has_metadata
             self.n_resized += record.n_resized
             self.n_cut_short += len(record.cut_short)
-            self.cut_short += record.cut_short[: MOST_NAMES - len(self.cut_short)]
+            self.cut_short += record.cut_short[: MOST_NAMED - len(self.cut_short)]
             self.n_mixed += record.is_mixed
             self.probe_differences.update([record.probe_difference] if record.probe_difference else [])
             self.failures.update(failure.reason for failure in record.failures)

@@ -51,7 +51,7 @@ def verify_run(folder: Path, records_folder: Path | None = None) -> dict[str, An
 
 
 def _read_status(folder: Path) -> dict[str, Any] | None:
-    """The content of `status.json`, which `restack` and `merge` do not write."""
+    """The content of `status.json`, which `restack` does not write."""
     path = folder / STATUS_NAME
     try:
         return read_checked(path, STATUS) if path.exists() else None

@@ -32,8 +32,13 @@ def missing_packages() -> Iterator[None]:
         raise _missing(error.name) from error
 
 
+def how_to_install(extra: str) -> str:
+    """The next step where packages of an extra are missing. The project is in no package index."""
+    return f"run `make install` in a clone, or install the set {extra!r} as docs/how-to/install.md shows"
+
+
 def _missing(module: str) -> UsageError:
     return UsageError(
         f"{module}: must be installed, got none",
-        hint=f"run `make install` in a clone, or install the set {EXTRAS[module]!r} as docs/how-to/install.md shows",
+        hint=how_to_install(EXTRAS[module]),
     )

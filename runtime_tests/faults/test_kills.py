@@ -15,6 +15,8 @@ from runtime_tests.faults.faulty import KILL_HOOKS
 
 MAX_COUNT = {"load": 5, "batch": 30, "record": 4, "stack": 1, "rename": 6}
 """How often a run gets to each hook at least: 5 networks, a header and 6 batches of records, 1 chunk of stacking."""
+MOST_ATTEMPTS = 400
+"""For a hundred kills; runs that come to their end first are not counted."""
 
 
 def kill_and_resume(
@@ -74,6 +76,7 @@ def test_a_hundred_kills(
             killed = kill_and_resume(quick, out, f"kill-{hook}:{count}", undisturbed)
         kills[hook] += killed
         n_resumes += 1
+        assert n_resumes < MOST_ATTEMPTS, f"runs must be killed before their end, got {kills}"
     figures["kill + resume"] = {
         "seed": seed,
         "kills": kills,

@@ -11,7 +11,7 @@ from typing import Any
 from inference.cli.printing import show_or_write
 from inference.core.errors import UsageError
 from inference.core.files import output_errors
-from inference.settings.packages import is_installed
+from inference.settings.packages import how_to_install, is_installed
 
 QUICK_REPEATS, REPEATS = 7, 9
 STARTUP_REPEATS = 2
@@ -42,7 +42,7 @@ def check_tensorflow(option: str, purpose: str, instead: str = "") -> None:
     if not is_installed("tensorflow"):
         raise UsageError(
             f"{option}: must run where TensorFlow is installed, which {purpose}, got an environment without it",
-            hint=f"{instead}install the locked set requirements/train.txt (docs/how-to/install.md)",
+            hint=f"{instead}{how_to_install('train')}",
         )
 
 

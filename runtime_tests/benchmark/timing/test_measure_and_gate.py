@@ -194,6 +194,8 @@ def test_a_baseline_whose_stages_are_not_all_timed_is_refused() -> None:
     assert {one.name for one in compared} == {"decode", "views"}
     assert regression_gate.notes_on(report(QUIET), fewer) == ("not in the baseline, so not compared: networks",)
     assert regression_gate.notes_on(fewer, fewer) == ()
+    drawn_anew = fewer.model_copy(update={"bundle": fewer.bundle.model_copy(update={"id": "1"})})
+    assert regression_gate.notes_on(drawn_anew, fewer) == ()
 
 
 def test_on_a_busy_machine_only_work_that_grew_counts() -> None:
@@ -307,7 +309,7 @@ def test_the_figures_hold_the_comparison_and_a_second_timing_is_announced(
     monkeypatch.setattr(stages, "make_harness", lambda *_: harness)
     monkeypatch.setattr(stages, "time_startup", lambda *_: None)
     facts = report(QUIET).model_dump()
-    baseline = BenchReport.model_validate({**facts, "bundle": {**facts["bundle"], "id": "1" * 64}})
+    baseline = BenchReport.model_validate({**facts, "bundle": {**facts["bundle"], "id": "1" * 64, "demo": False}})
     with nullcontext() if verdict == "not slower" else pytest.raises(DoesNotFitError):
         stages.time_stages(HarnessRequest(), None, baseline, 1.3, tmp_path / "bench.json")
     shown = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Stackers: the published parameters, what only a stacker can use, halves that stay apart, runs that go on."""
+"""Stackers: the published parameters, inputs that only a stacker can use, separate halves, interrupted runs."""
 
 from __future__ import annotations
 
