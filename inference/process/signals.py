@@ -8,6 +8,7 @@ SIGSEGV. So the contexts here must be entered in the main thread, before librari
 
 import os
 import signal
+import sys
 import threading
 from _thread import interrupt_main
 from collections.abc import Callable, Iterator
@@ -33,10 +34,13 @@ def exit_at_signals() -> Iterator[None]:
     """SIGTERM and SIGINT end the program with 143 and 130, whatever it is doing, also as process 1 of a container.
 
     For the first lines of main programs: a signal during the import of libraries is not lost. The main thread leaves
-    the block by SystemExit; if it cannot within a second, the process ends.
+    the block by SystemExit; if it cannot within a second, the process ends. Python discards a SystemExit in a callback
+    of its own, such as that of a weak reference, and would print its traceback.
     """
+    print_discarded = sys.unraisablehook
 
     def leave(number: int, _: FrameType | None) -> None:
+        sys.unraisablehook = lambda what: None if what.exc_type is SystemExit else print_discarded(what)
         raise SystemExit(SIGNAL_EXIT_BASE + number)
 
     earlier = {number: signal.signal(number, leave) for number in STOP_SIGNALS}
@@ -44,6 +48,7 @@ def exit_at_signals() -> Iterator[None]:
         with taking_signals(lambda number: interrupt_main(signal.Signals(number)), CLEAN_UP_SECONDS):
             yield
     finally:
+        sys.unraisablehook = print_discarded
         for number, handler in earlier.items():
             signal.signal(number, handler)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -150,7 +151,8 @@ def stopped_early(command: list[str], number: signal.Signals, seconds: float, *,
         pid = next(iter(children_of(process.pid)), pid)
     wait_until_signals_wait(pid, process)
     time.sleep(seconds)
-    os.kill(pid, number)
+    with suppress(ProcessLookupError):  # it was complete before
+        os.kill(pid, number)
     _, said = process.communicate(timeout=60)
     return process.returncode, said
 

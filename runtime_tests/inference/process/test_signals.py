@@ -16,7 +16,7 @@ from inference.process.progress import RunState
 from inference.process.signals import exit_at_signals, graceful_shutdown, taking_signals
 
 PROGRAM = """
-import os, signal, sys, threading, time
+import os, signal, sys, threading, time, weakref
 from inference.process.progress import RunState
 from inference.process.signals import exit_at_signals, graceful_shutdown, taking_signals
 
@@ -49,6 +49,21 @@ def between():  # pending when the program begins to wait for signals again
     while True:
         pass
 
+def in_a_callback():  # Python discards what a weak reference's callback raises
+    class Something:
+        pass
+
+    def look(_):
+        print("ready", flush=True)
+        while True:
+            pass
+
+    something = Something()
+    reference = weakref.ref(something, look)
+    del something
+    while True:
+        pass
+
 with exit_at_signals():
     try:
         globals()[sys.argv[1]]()
@@ -59,7 +74,9 @@ with exit_at_signals():
 
 def ending(what: str, number: signal.Signals) -> tuple[int, str, float]:
     """Exit code, what was printed and seconds after a signal that comes when the program is ready for it."""
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, what], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, what], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
     start = time.monotonic()
@@ -74,7 +91,7 @@ def test_a_signal_ends_a_program_and_it_cleans_up(what: str, number: signal.Sign
     assert ending(what, number)[:2] == (code, "cleaned up\n")
 
 
-@pytest.mark.parametrize("what", ["wait", "after_a_rehearsal"])
+@pytest.mark.parametrize("what", ["wait", "after_a_rehearsal", "in_a_callback"])
 def test_a_program_that_nothing_wakes_is_ended(what: str) -> None:
     code, printed, seconds = ending(what, signal.SIGTERM)
     assert (code, printed) == (143, "")  # no time to clean up
