@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from inference.cli.options import Force, Workers, check_absent, check_file
+from inference.cli.options import Force, Workers, check_absent, check_file, check_package
 from inference.cli.printing import say
 from inference.cli.session import progress_for, working
 from inference.core.errors import UsageError, counted
@@ -92,9 +92,11 @@ def synth(
 
     numbers, photo_size, damaged_share = parse_seasons(seasons), parse_size(size), parse_share(damaged)
     n_workers = load_settings(workers=workers).workers
-    check_absent("OUT", out, force)
     if card:
+        check_absent("OUT", out, force)
         _check_drawn(out)
+    else:
+        check_package("OUT", out, force, f"{role}_metadata.csv")
     if contact_sheet:
         check_file("--contact-sheet", contact_sheet, force)
     if card and (len(numbers) > 1 or sequences > MOST_CARD_SEQUENCES or contact_sheet):

@@ -24,6 +24,8 @@ MOST_BACKWARD = 1 / 3
 """Names order photos unless more than this share of their steps goes back in time; with random names half do."""
 SEASON = re.compile(r"S\d+")
 """Name of a season, as `hakuna train` asks for it."""
+SEASON_PREFIX = "SER_"
+"""Before it in ids of sequences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def with_seasons(bursts: Iterable[Burst], seasons: Mapping[str, str]) -> list[Bu
             folder = folder.rpartition("/")[0]
         used.add(folder)
         season = seasons.get(folder)
-        made.append(replace(one, seq_id=f"SER_{season}#{one.photos[0].site}#1#{one.seq_id}") if season else one)
+        made.append(replace(one, seq_id=f"{SEASON_PREFIX}{season}#{one.photos[0].site}#1#{one.seq_id}") if season else one)
     for folder in seasons.keys() - used:
         which = seasons[folder] + (f"={folder}" if folder else "")
         raise UsageError(f"--season {which}: must be the season of at least one burst, got none")

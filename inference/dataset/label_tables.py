@@ -209,7 +209,8 @@ def _add_once(path: Path, seq_ids: tuple[str, ...], found: set[str]) -> None:
 
 
 def _check_labels(path: Path, rows: Table) -> None:
-    _refuse_first(path, rows, (rows.values != 0) & (rows.values != 1), "0 or 1")
+    hint = "a file of probabilities is a submission, not labels"
+    _refuse_first(path, rows, (rows.values != 0) & (rows.values != 1), "0 or 1", hint)
 
 
 def _refuse_only_zeros(path: Path, values: Values | Targets) -> None:
@@ -218,11 +219,12 @@ def _refuse_only_zeros(path: Path, values: Values | Targets) -> None:
         raise InputError(f"{path}: must have a 1 in at least one of {counted(len(values), 'sequence')}, got only 0")
 
 
-def _refuse_first(path: Path, rows: Table, is_bad: npt.NDArray[np.bool_], rule: str) -> None:
+def _refuse_first(path: Path, rows: Table, is_bad: npt.NDArray[np.bool_], rule: str, hint: str = "") -> None:
     if is_bad.any():
         bad = np.argwhere(is_bad)
         row, column = bad[0]
         raise InputError(
             f"{path}, sequence {rows.seq_ids[row]}, column {LABELS[column]}: must be {rule}, "
-            f"got {str(float(rows.values[row, column])).removesuffix('.0')} ({counted(len(bad), 'such value')})"
+            f"got {str(float(rows.values[row, column])).removesuffix('.0')} ({counted(len(bad), 'such value')})",
+            hint=hint,
         )

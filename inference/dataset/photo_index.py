@@ -14,7 +14,7 @@ from inference.core.errors import InputError, counted
 from inference.core.files import atomic_csv, os_errors, regular_file, walk
 from inference.core.labels import LABELS
 from inference.core.sequences import MOST_NAMED
-from inference.dataset.bursts import FRAMES_USED, Burst, IndexedPhoto
+from inference.dataset.bursts import FRAMES_USED, SEASON_PREFIX, Burst, IndexedPhoto
 from inference.dataset.camera_folders import CARD_FOLDER, TOP, camera_folders, folder_of
 from inference.dataset.metadata import METADATA_COLUMNS, SITE_COLUMN, is_date_alone
 from inference.images.exif import HEAD_BYTES, moment_taken
@@ -174,6 +174,13 @@ def warnings(found: Found, bursts: list[Burst]) -> list[str]:
             f"{counted(n_other, 'burst')}: predict takes photos in the order of their names as text (IMG_10 before IMG_9), "
             "which differs from the order of their times; if that matters, rename them with equally long numbers "
             "(IMG_09, IMG_10), and run this command again"
+        )
+    without = [burst.photos[0].site for burst in bursts if not burst.seq_id.startswith(SEASON_PREFIX)]
+    if 0 < len(without) < len(bursts):
+        sites = sorted(set(without))
+        messages.append(
+            f"{counted(len(without), 'burst is', 'bursts are')} in no season, and hakuna train leaves them out: "
+            f"{counted(len(sites), 'site')}, the first by name: {sites[:MOST_NAMED]}"
         )
     return [
         *messages,

@@ -13,7 +13,7 @@ from inference.core.files import check_run_folder, os_errors, sha256_of_file
 from inference.dataset.label_tables import Table, read_submission
 from inference.dataset.metadata import csv_rows
 from inference.outputs.run_file import RUN_REPORT_NAME, read_run_file
-from inference.outputs.run_report import COMPLETE, OUT_OF_TIME
+from inference.outputs.run_report import COMPLETE, OUT_OF_TIME, RecordCounts
 from inference.outputs.submission import FAILURES_COLUMNS, FAILURES_NAME, PARTIAL_NAME, SUBMISSION_NAME
 from inference.process.progress import STATUS_NAME
 from inference.records.jsonl import all_in_place, read_header, read_records
@@ -132,10 +132,13 @@ def unprocessed_sequences(run: FinishedRun, records_folder: Path | None = None) 
     return everything - {seq_id for seq_id, is_processed in records_of(run, records_folder) if is_processed}
 
 
-def records_of(run: FinishedRun, records_folder: Path | None = None, *, strict: bool = False) -> list[tuple[str, bool]]:
+def records_of(
+    run: FinishedRun, records_folder: Path | None = None, *, counts: RecordCounts | None = None
+) -> list[tuple[str, bool]]:
     """Sequence, and whether a network processed it, of every record behind the submission.
 
-    Raises the errors of `unprocessed_sequences`. If `strict`, they are checked as far as the submission needs them.
+    Raises the errors of `unprocessed_sequences`. With `counts`, which they are added to, they are checked as far as the
+    submission needs them.
     """
     # The deadline may come between a record and its row: only the first `n_finished` rows are final, in the same order.
     is_short = run.run.get("status") == OUT_OF_TIME
@@ -152,12 +155,14 @@ def records_of(run: FinishedRun, records_folder: Path | None = None, *, strict: 
     if header.fingerprint != run.run.get("fingerprint", header.fingerprint):
         raise RecordsElsewhereError(f"{path}: must be the records that {run.folder} was made of, got others")
     expected = run.predictions.seq_ids[:n_finished]
-    found = read_records(path, header, strict=strict)
-    if strict and not is_short:
+    found = read_records(path, header, strict=counts is not None)
+    if counts is not None and not is_short:
         found = all_in_place(found, header, str(path))
-    records = [
-        (record.seq_id, record.n_frames > 0 and record.effort < Effort.PRIORS) for record in islice(found, n_finished)
-    ]
+    records = []
+    for record in islice(found, n_finished):
+        if counts is not None and (row := run.predictions.values[len(records) : len(records) + 1]).size:
+            counts.add([record], row)
+        records.append((record.seq_id, record.n_frames > 0 and record.effort < Effort.PRIORS))
     if tuple(seq_id for seq_id, _ in records) != expected:
         raise CheckpointError(
             f"{path}: must be the {len(expected)} records that {run.folder} was made of, in the order of its "

@@ -79,6 +79,22 @@ class RecordCounts:
             self.first_failures += named(record.failures)[: MOST_NAMED - len(self.first_failures)]
             self.efforts.update([record.effort] if record.effort else [])
 
+    def facts(self) -> dict[str, Any]:
+        """The counts for `run.json`."""
+        return {
+            "frames": self.n_frames,
+            "sequences_with_priors": self.n_priors,
+            "sequences_without_usable_photos": self.n_unusable,
+            "sequences_without_datetime": self.n_without_moment,
+            "sequences_by_effort": {one.label: n for one, n in sorted(self.efforts.items())},
+            "sequences_in_mixed_precision_for_lack_of_time": self.n_mixed,
+            "frames_resized": self.n_resized,
+            "photos_cut_short": self.n_cut_short,
+            "failed_photos": {reason.value: n for reason, n in sorted(self.failures.items())},
+            "sequences_by_label": dict(sorted(self.labels.items(), key=lambda one: (-one[1], one[0]))),
+            "sequences_to_check": self.n_to_check,
+        }
+
 
 @dataclass(frozen=True)
 class RunMetadata:
@@ -112,17 +128,7 @@ def write(
         },
         "counts": {
             "sequences": header.n_sequences,
-            "frames": counts.n_frames,
-            "sequences_with_priors": counts.n_priors,
-            "sequences_without_usable_photos": counts.n_unusable,
-            "sequences_without_datetime": counts.n_without_moment,
-            "sequences_by_effort": {one.label: n for one, n in sorted(counts.efforts.items())},
-            "sequences_in_mixed_precision_for_lack_of_time": counts.n_mixed,
-            "frames_resized": counts.n_resized,
-            "photos_cut_short": counts.n_cut_short,
-            "failed_photos": {reason.value: n for reason, n in sorted(counts.failures.items())},
-            "sequences_by_label": dict(sorted(counts.labels.items(), key=lambda one: (-one[1], one[0]))),
-            "sequences_to_check": counts.n_to_check,
+            **counts.facts(),
             **(_plan_counts(run.plan) | {"calls_repeated_in_float32": run.state.n_repeated} if run.plan else {}),
         },
         **_probe_facts(counts.probe_differences),

@@ -6,7 +6,7 @@ from typing import Any
 from inference.core.errors import CheckpointError, InputError, counted
 from inference.outputs.finished_run import read_finished_run, read_run_report, records_of
 from inference.outputs.run_file import RUN_REPORT_NAME, STATUS, read_checked
-from inference.outputs.run_report import SHARD_COMPLETE
+from inference.outputs.run_report import SHARD_COMPLETE, RecordCounts
 from inference.process.lock import check_unlocked
 from inference.process.progress import COMPLETE, FAILED, INTERRUPTED, OUT_OF_TIME, STATUS_NAME
 from inference.records.jsonl import check_not_too_many, read_header, read_records
@@ -32,15 +32,19 @@ def verify_run(folder: Path, records_folder: Path | None = None) -> dict[str, An
             f"{status['done']:,} of {counted(status['total'], 'sequence')} done; the same `hakuna predict` finishes it"
         )
     report = read_run_report(folder)
+    recounted: dict[str, Any] = {}
     if report["status"] == SHARD_COMPLETE:
         n_sequences = n_records = _check_shard(folder, report)
     else:
-        run = read_finished_run(folder)
-        n_sequences, n_records = len(run.predictions.seq_ids), len(records_of(run, records_folder, strict=True))
-    if (got := report["counts"]["sequences"]) != n_sequences:
-        raise CheckpointError(
-            f"{folder / RUN_REPORT_NAME}: counts.sequences must be that of the other files, {n_sequences:,}, got {got:,}"
-        )
+        run, counts = read_finished_run(folder), RecordCounts()
+        n_sequences, n_records = len(run.predictions.seq_ids), len(records_of(run, records_folder, counts=counts))
+        if report["status"] == COMPLETE:
+            recounted = counts.facts()
+    for name, expected in {"sequences": n_sequences, **recounted}.items():
+        if (got := report["counts"][name]) != expected:
+            raise CheckpointError(
+                f"{folder / RUN_REPORT_NAME}: counts.{name} must be that of the other files, {expected}, got {got}"
+            )
     files = [
         RUN_REPORT_NAME,
         *([STATUS_NAME] if status else []),

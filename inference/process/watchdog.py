@@ -62,7 +62,7 @@ def watchdog(
             end = partial(log.info, "complete", **facts)
         except HakunaError as error:
             code = error.exit_code
-            end = partial(end, exit_code=code, error=str(error))
+            end = partial(end, exit_code=code, error=str(error), **({"hint": error.hint} if error.hint else {}))
         except BaseException:  # noqa: BLE001  # logged; the process ends anyway
             end = partial(end, exit_code=code, traceback=traceback.format_exc())
         finally:

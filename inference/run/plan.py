@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from inference.execution.throughput import MeasuredThroughput, fits, run_seconds
 from inference.process.progress import RunState
 from inference.process.stopwatch import Stopwatch
 from inference.records.jsonl import CHUNK_RECORDS
+from inference.records.schema import Record
 from inference.run.context import ExecutorFactory, RunContext
 from inference.run.precision_selection import select_precision
 from inference.run.records_to_submission import check_features_path
@@ -66,7 +68,7 @@ def plan(
         context = context if start.is_complete else with_networks(context, selected)
         context.estimator.load()
         with stopwatch(MEASURE):
-            throughput = _measured(context, Precision(selected["used"]))
+            throughput, measured = _measured(context, Precision(selected["used"]))
     startup, seconds = _projected(context, throughput)
     is_known = throughput.is_measured or not n_left
     folder = out if out.exists() else nearest_folder(out)
@@ -79,6 +81,7 @@ def plan(
         "photo_bytes": summary.n_bytes,
         "problems": {reason.value: n for reason, n in sorted(summary.problems.items())},
         "first_problems": summary.first_problems,
+        "measured_photos": measured,
         "engine": context.executor.facts.engine,
         "device": context.executor.facts.device,
         "decoder": context.executor.facts.decoder,
@@ -127,11 +130,16 @@ def reason_not_to_run(
     return None
 
 
-def _measured(context: RunContext, precision: Precision) -> MeasuredThroughput:
-    """Run a few batches, photos first and then networks, and time the estimate of a record on the stopwatch."""
+def _measured(context: RunContext, precision: Precision) -> tuple[MeasuredThroughput, dict[str, int]]:
+    """Run a few batches, photos first and then networks, and time the estimate of a record on the stopwatch.
+
+    Also returns the number of their photos that were used, and of those that were not, by reason.
+    """
     throughput = MeasuredThroughput(context.job.costs, context.executor.facts.network_load)
+    records: dict[str, Record] = {}
     for number, sequences in enumerate(_samples(context.job.sequences, context.options.batch_size)):
         block = context.executor.sample(sequences, precision)
+        records |= {record.seq_id: record for record in block.records}
         together = (block.records * -(-CHUNK_RECORDS // len(sequences)))[:CHUNK_RECORDS]  # like the second phase
         if not number:
             context.estimator(together)
@@ -139,7 +147,9 @@ def _measured(context: RunContext, precision: Precision) -> MeasuredThroughput:
         throughput.observe(block.timing)
         with context.stopwatch(ESTIMATE, len(together)):
             context.estimator(together)
-    return throughput
+    n_used = sum(record.n_frames for record in records.values())
+    failures = Counter(failure.reason.value for record in records.values() for failure in record.failures)
+    return throughput, {"used": n_used, **dict(sorted(failures.items()))} if n_used or failures else {}
 
 
 def _projected(context: RunContext, throughput: MeasuredThroughput) -> tuple[float, dict[str, float]]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from inference.cli.options import Force, check_absent, check_file, command_group
+from inference.cli.options import Force, check_file, check_package, command_group
 from inference.cli.printing import say
 from inference.cli.session import working
 from inference.core.errors import BundleError, counted
@@ -26,10 +26,11 @@ def import_(
     Examples:
         hakuna bundle import assets --recipe third_place --out bundles/third_place
     """
+    from inference.bundle.manifest import MANIFEST_NAME
     from models.spec.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    check_absent("--out", out, force)
+    check_package("--out", out, force, MANIFEST_NAME)
     check_folder(assets, BundleError, "the folder with the networks and boosters")
     from inference.settings.logs import configure_logging
     from inference.settings.settings import load_settings
@@ -58,10 +59,11 @@ def build(
     Examples:
         hakuna bundle build --recipe third_place --networks runs --stackers stackers --out bundles/mine
     """
+    from inference.bundle.manifest import MANIFEST_NAME
     from models.spec.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    check_absent("--out", out, force)
+    check_package("--out", out, force, MANIFEST_NAME)
     from inference.settings.logs import configure_logging
     from inference.settings.settings import load_settings
     from models.bundling.build import build_bundle

@@ -11,7 +11,7 @@ TRAIN_METADATA_NAME = "train_metadata.csv"
 TRAIN_LABELS_NAME = "train_labels.csv"
 """The competition's file names, below the data folder."""
 
-SEASON = re.compile(rf"SER_({bursts.SEASON.pattern})#")
+SEASON = re.compile(rf"{bursts.SEASON_PREFIX}({bursts.SEASON.pattern})#")
 """Public sequences are named season # site # roll # capture: `SER_S1#B04#1#1`."""
 SUCH_IDS = (
     "`hakuna metadata PHOTOS --season S1 --out FILE` makes such ids; --season S2=FOLDER: another season for a folder"

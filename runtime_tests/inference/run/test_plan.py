@@ -53,6 +53,7 @@ def test_it_counts_files_and_their_problems(figures: dict[str, Any], season: Pat
     assert figures["photo_bytes"] == sum(path.stat().st_size for path in photos)
     assert figures["problems"] == {"missing": 1}
     assert figures["first_problems"] == ["S1/B01/B01_R1/S1_B01_R1_PICT00001.JPG (missing)"]
+    assert figures["measured_photos"] == {"used": len(photos) - 1, "missing": 1, "not a JPEG or PNG": 1}
 
 
 def test_the_table_has_units_and_only_what_is_known(figures: dict[str, Any]) -> None:
