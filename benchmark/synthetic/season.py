@@ -247,7 +247,7 @@ def _side_by_side(
             yield from (one.result() for one in waiting)
         finally:
             stop.set()  # each process finishes its current burst and ends
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _draw_bursts(folder: Path, options: SeasonOptions, bursts: tuple[DrawnBurst, ...]) -> Drawn:

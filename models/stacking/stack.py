@@ -109,10 +109,9 @@ def train_in_processes(tasks: list[Task], n_together: int, check: Callable[[], N
         except BrokenProcessPool as error:
             raise OutOfMemoryError("stackers: must fit into memory, but a process that trained one died") from error
         finally:
-            processes = list((pool._processes or {}).values())  # noqa: SLF001  # no public way; none after the shutdown
-            pool.shutdown(wait=not waiting, cancel_futures=True)
-            for process in processes if waiting else []:
+            for process in list((pool._processes or {}).values()) if waiting else []:  # noqa: SLF001  # no public way
                 process.kill()
+            pool.shutdown(cancel_futures=True)  # waits: its thread would race with the end of the program
 
 
 def stack(

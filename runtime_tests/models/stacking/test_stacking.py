@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -343,10 +344,11 @@ def test_a_signal_ends_the_processes_that_train(records: Path, recipe: Recipe, t
             self.stop_signal = signal.SIGTERM if trainers() else None
             super().check()
 
-    before = time.monotonic()
+    before, threads = time.monotonic(), set(threading.enumerate())
     with pytest.raises(InterruptedRunError, match="SIGTERM"):
         stack(job_for(records, recipe, tmp_path / "S9"), replace(QUICK, rounds=3000), Stopping())
     assert time.monotonic() - before < 30
+    assert set(threading.enumerate()) <= threads  # a thread of the pool would race with the end of the program
     deadline = time.monotonic() + 20
     # The pool's own thread may wait for them first, so that their exit codes are not to be had here.
     while any(Path(f"/proc/{child.pid}").exists() for child in trainers()) and time.monotonic() < deadline:
