@@ -104,7 +104,9 @@ def with_seasons(bursts: Iterable[Burst], seasons: Mapping[str, str]) -> list[Bu
             folder = folder.rpartition("/")[0]
         used.add(folder)
         season = seasons.get(folder)
-        made.append(replace(one, seq_id=f"{SEASON_PREFIX}{season}#{one.photos[0].site}#1#{one.seq_id}") if season else one)
+        made.append(
+            replace(one, seq_id=f"{SEASON_PREFIX}{season}#{one.photos[0].site}#1#{one.seq_id}") if season else one
+        )
     for folder in seasons.keys() - used:
         which = seasons[folder] + (f"={folder}" if folder else "")
         raise UsageError(f"--season {which}: must be the season of at least one burst, got none")
