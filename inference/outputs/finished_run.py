@@ -6,6 +6,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from inference.bundle.manifest import DEMO_WARNING
 from inference.bundle.passes import Effort
 from inference.core.errors import CheckpointError, HakunaError, InputError, UsageError, counted
@@ -158,10 +160,10 @@ def records_of(
     found = read_records(path, header, strict=counts is not None)
     if counts is not None and not is_short:
         found = all_in_place(found, header, str(path))
-    records = []
+    records: list[tuple[str, bool]] = []
     for record in islice(found, n_finished):
         if counts is not None and (row := run.predictions.values[len(records) : len(records) + 1]).size:
-            counts.add([record], row)
+            counts.add([record], row.astype(np.float32))
         records.append((record.seq_id, record.n_frames > 0 and record.effort < Effort.PRIORS))
     if tuple(seq_id for seq_id, _ in records) != expected:
         raise CheckpointError(
