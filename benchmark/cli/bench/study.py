@@ -72,17 +72,6 @@ def gate_experiments(
     show_figures(figures, json)
 
 
-def neighbourhood(json: JsonTarget = None) -> None:
-    """Time finding the neighbours of every public sequence, and its memory.
-
-    Examples:
-        hakuna study neighbourhood --json benchmark/results/neighbours.json
-    """
-    from benchmark.studies.neighbourhood_speed import measure_neighbours
-
-    show_figures(measure_neighbours(command_line()), json)
-
-
 def scaling(plots: Plots = None, json: JsonTarget = None, cache_dir: CacheDir = None) -> None:
     """Time and memory of whole runs of 100 to 10,000 synthetic sequences.
 
@@ -100,26 +89,4 @@ def scaling(plots: Plots = None, json: JsonTarget = None, cache_dir: CacheDir = 
         plot(figures, plots / "scaling.svg")
 
 
-def training(
-    backbone: Annotated[
-        str | None, typer.Option(help="Backbone of the network, in keras.applications; default: MobileNetV2.")
-    ] = None,
-    json: JsonTarget = None,
-    cache_dir: CacheDir = None,
-) -> None:
-    """Images per second of training, of its input and of its steps.
-
-    Examples:
-        hakuna study training --json benchmark/results/training.json
-    """
-    from benchmark.studies.training_throughput import APPLICATION, measure_training
-    from benchmark.timing.harness import n_workers
-
-    with working_in(cache_dir) as work:
-        figures = measure_training(work, n_workers(), command_line(), backbone or APPLICATION)
-    show_figures(figures, json)
-
-
-app = command_group(
-    "Studies behind committed figures.", ablation, demo_bundle, gate_experiments, neighbourhood, scaling, training
-)
+app = command_group("Studies behind committed figures.", ablation, demo_bundle, gate_experiments, scaling)
