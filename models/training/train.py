@@ -82,7 +82,7 @@ def train(job: TrainingJob, out: OutputFolder, options: TrainingOptions, state: 
     prepare_devices()
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(job.seed)
-    network = build_network(job.plan)  # before decoding photos, which may take hours
+    network = build_network(job.plan, job.schedule)  # before decoding photos, which may take hours
     decoder = find_decoder(DecoderName.AUTO, options.n_workers)
     key = CacheKey(job.preset, decoder.pixels, photos_needed(job.plan.views))
     with FrameCache(options.cache_folder, key) as cache:

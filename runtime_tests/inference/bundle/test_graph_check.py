@@ -447,7 +447,6 @@ def test_an_import_whose_network_has_another_operation_fails_and_leaves_nothing(
         "ResNet50V2",
         "Xception",
         "DenseNet121",
-        "NASNetMobile",
         "ConvNeXtTiny",
         "InceptionV3",
         "VGG16",

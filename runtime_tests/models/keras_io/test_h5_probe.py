@@ -15,6 +15,7 @@ from models.keras_io.h5_probe import probe_files
 from models.spec.kinds import NetworkKind
 from models.spec.network_plan import NetworkPlan
 from models.spec.recipe import load_recipe
+from models.spec.schedule import load_schedule
 from models.training.build_network import build_network
 from runtime_tests.conftest import SECOND_RECIPE
 
@@ -54,7 +55,7 @@ def test_a_file_that_hdf5_never_comes_back_from_is_refused(
             (endless.parent / path.name).symlink_to(path)
     message = "small.h5: must be a readable HDF5 file, but the process that read it died of SIGXCPU"
     with pytest.raises(BundleError, match=message):
-        build_network(NetworkPlan(kind=NetworkKind.FRAMES, backbone="tiny", weights=endless))
+        build_network(NetworkPlan(kind=NetworkKind.FRAMES, backbone="tiny", weights=endless), load_schedule("v1"))
     with pytest.raises(BundleError, match=message):
         import_assets(endless.parent, load_recipe(str(SECOND_RECIPE)), tmp_path / "bundle")
     assert not list(tmp_path.glob("*bundle*"))

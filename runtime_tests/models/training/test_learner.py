@@ -18,6 +18,7 @@ from models.keras_io.architectures import backbone, leaf_layers, single_view_net
 from models.keras_io.h5_file import load_keras_network, save_network
 from models.spec.kinds import EMPTY_CLASSES, Head, NetworkKind, Scaling
 from models.spec.network_plan import NetworkPlan
+from models.spec.schedule import load_schedule
 from models.training.build_network import build_network
 from models.training.learner import Learner, init_head_bias, log_loss_by_class, network_targets, unfreeze
 
@@ -220,4 +221,11 @@ def test_networks_are_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("application", ["MobileNetV3Small", "EfficientNetV2B0"])
 def test_a_backbone_that_could_not_be_read_again_is_refused_before_it_learns(application: str) -> None:
     with pytest.raises(UsageError, match="must be made of layers of plain arithmetic .* of class Rescaling"):
-        build_network(NetworkPlan(kind=NetworkKind.FRAMES, backbone=application))
+        build_network(NetworkPlan(kind=NetworkKind.FRAMES, backbone=application), load_schedule("v1"))
+
+
+def test_a_backbone_for_one_size_is_refused_before_it_learns() -> None:
+    with pytest.raises(
+        UsageError, match="--backbone NASNetMobile: must take images of 240x320, a size of the schedule"
+    ):
+        build_network(NetworkPlan(kind=NetworkKind.FRAMES, backbone="NASNetMobile"), load_schedule("v1"))
