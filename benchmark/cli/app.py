@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from benchmark.cli import doctor, rehearse, report, score, synth
+from benchmark.cli import doctor, labels, rehearse, report, score, synth
 from benchmark.cli.bench import app as bench
 from benchmark.cli.bench import study
 from inference.cli import export, metadata, predict, verify
@@ -25,7 +25,7 @@ from models.cli import bundle, stack, train
 
 PANELS = {
     "Classify": (predict.predict, predict.plan, predict.restack, predict.merge, metadata.metadata, export.export),
-    "Evaluate": (score.score, report.report, synth.synth, synth.demo),
+    "Evaluate": (labels.labels, score.score, report.report, synth.synth, synth.demo),
     "Competition": (bundle.pack, rehearse.rehearse),
     "Models": (train.train, stack.stack),
     "Operate": (verify.verify, doctor.doctor, rehearse.entrypoint, rehearse.health),

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from benchmark.scoring.strata import strata_of
 from inference.core.errors import counted
 from inference.core.labels import LABELS
 from inference.core.sequences import Sequence
-from inference.dataset.label_tables import Table, aligned, labelled
-from inference.outputs.finished_run import FinishedRun, RecordsElsewhereError, unprocessed_sequences
-from inference.outputs.run_report import shortfall
+from inference.dataset.label_tables import Table, aligned, common
+from inference.outputs.finished_run import FinishedRun, RecordsElsewhereError, photos_cut_short, unprocessed_sequences
+from inference.outputs.run_report import CERTAIN, shortfall
 from inference.process.progress import Progress
 
 TOP = 5
@@ -83,6 +83,18 @@ class Expected:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """A sequence that a person should check."""
+
+    seq_id: str
+    photo: str
+    """Its first one; "" if unknown."""
+    label: str
+    """The likeliest; "" if no network processed it."""
+    probability: float
+
+
+@dataclass(frozen=True)
 class Content:
     """Everything on the page."""
 
@@ -98,6 +110,12 @@ class Content:
     """Sequences that no network processed: without labels they are in no table and on no sheet."""
     reasons: tuple[tuple[str, int], ...]
     failures: tuple[tuple[str, str], ...]
+    n_cut_short: int
+    """Photos without their end that were used."""
+    cut_short: tuple[str, ...]
+    """These, if the records are in the folder of the run."""
+    doubts: tuple[Doubt, ...]
+    """The sequences that `run.json` counts as to check, the least probable first."""
     score: ScoreReport | None
     confusion: Confusion | None
     expected: tuple[Expected, ...]
@@ -121,8 +139,10 @@ class Sources:
 
 def content_of(run: FinishedRun, sources: Sources, on_progress: Progress = lambda *_: None) -> Content:
     """All content that a run has. Raises InputError if labels do not fit, CheckpointError if records do not."""
-    labels, seen = sources.labels, _seen(run)
-    predictions = labelled(run.predictions, labels) if labels and sources.labelled_only else run.predictions
+    labels, seen, predictions = sources.labels, _seen(run), run.predictions
+    if labels and sources.labelled_only:
+        predictions, labels = common(predictions, labels)
+        sources = replace(sources, labels=labels)
     judged = aligned(predictions, labels) if labels else None  # first: wrong labels fit no metadata either
     failures = sorted(run.failures.items())
     reasons = Counter(reason.partition(":")[0] for _, reason in failures)
@@ -138,9 +158,10 @@ def content_of(run: FinishedRun, sources: Sources, on_progress: Progress = lambd
         n_unprocessed=len(run.predictions.seq_ids) - len(seen.seq_ids),
         reasons=tuple(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
         failures=tuple(failures),
-        score=report.report(
-            predictions, labels, strata_of(labels.seq_ids, sources.metadata_path)
-        ).model_copy(update={"n_without_labels": len(run.predictions.seq_ids) - len(predictions.seq_ids)}) if labels else None,
+        n_cut_short=run.run.get("counts", {}).get("photos_cut_short", 0),
+        cut_short=photos_cut_short(run),
+        doubts=_doubts(run.predictions, frozenset(seen.seq_ids), sources.sequences or {}),
+        score=_score(run, predictions, sources),
         confusion=confusion(judged, labels.values) if labels and judged is not None else None,
         expected=() if labels else expected(seen.values),
         groups=_groups(seen if labels is None else predictions, sources, on_progress),
@@ -148,6 +169,14 @@ def content_of(run: FinishedRun, sources: Sources, on_progress: Progress = lambd
         "The folder with the photos was not given (--data)." if sources.sequences else
         "The metadata of the run was not given (--metadata).",
     )  # fmt: skip
+
+
+def _score(run: FinishedRun, predictions: Table, sources: Sources) -> ScoreReport | None:
+    if sources.labels is None:
+        return None
+    strata = strata_of(sources.labels.seq_ids, sources.metadata_path)
+    n_left_out = len(run.predictions.seq_ids) - len(predictions.seq_ids)
+    return report.report(predictions, sources.labels, strata).model_copy(update={"n_without_labels": n_left_out})
 
 
 def confusion(predictions: npt.NDArray[np.float64], truth: npt.NDArray[np.float64]) -> Confusion:
@@ -167,6 +196,19 @@ def expected(predictions: npt.NDArray[np.float64]) -> tuple[Expected, ...]:
     """Expected sequences of each class, according to the networks: float64 (N, C)."""
     likely, sums = (predictions >= report.THRESHOLD).sum(axis=0), predictions.sum(axis=0)
     return tuple(Expected(LABELS[c], int(likely[c]), float(sums[c])) for c in np.argsort(-sums, kind="stable"))
+
+
+def _doubts(table: Table, seen: frozenset[str], sequences: Mapping[str, Sequence]) -> tuple[Doubt, ...]:
+    """Sequences that no network processed, then those whose likeliest label has less than 0.5."""
+    doubts = []
+    for seq_id, row in zip(table.seq_ids, table.values.astype(np.float32), strict=True):
+        best = int(row.argmax())
+        if seq_id in seen and row[best] >= CERTAIN:
+            continue
+        sequence = sequences.get(seq_id)
+        photo = sequence.images[0].file_name if sequence and sequence.images else ""
+        doubts.append(Doubt(seq_id, photo, *((LABELS[best], float(row[best])) if seq_id in seen else ("", 0.0))))
+    return tuple(sorted(doubts, key=lambda one: one.probability))
 
 
 def _seen(run: FinishedRun) -> Table:

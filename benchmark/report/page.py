@@ -29,8 +29,8 @@ WORDS = {
     "aggregate, stack, write": "combining the answers, writing the submission",
 }
 """Names of `run.json` in plain words."""
-LIMITS = {"curves": 12, "most_groups": 12, "most_failures": 200}
-"""Most rows shown: curves of the classes that contribute most, sites, unused photos; there may be hundreds."""
+LIMITS = {"curves": 12, "most_groups": 12, "most_failures": 200, "most_doubts": 1000}
+"""Most rows shown: curves of the classes that contribute most, sites, unused photos, sequences to check."""
 
 
 def write_report(run: FinishedRun, sources: Sources, path: Path, on_progress: Progress | None = None) -> Content:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from benchmark.scoring.bootstrap import N_RESAMPLES
 from benchmark.scoring.report import ScoreReport, report
-from benchmark.scoring.strata import strata_of
+from benchmark.scoring.strata import n_unknown, strata_of
 from inference.core.labels import EPSILON
-from inference.dataset.label_tables import aligned, labelled, read_labels, read_submission
+from inference.dataset.label_tables import aligned, common, read_labels, read_submission
 
 StrPath = str | os.PathLike[str]
 
@@ -34,7 +34,8 @@ def score(
     sites : CSV file with `seq_id` and `site`; default: from public ids, else from folders of photos
     epsilon : probabilities are clipped to [epsilon, 1 - epsilon]
     resamples : number of draws in the bootstrap over sites
-    labelled_only : leave out sequences without labels, and count them in `n_without_labels`
+    labelled_only : leave out sequences without labels and labels without a prediction, and count them in
+        `n_without_labels` and `n_without_prediction`
 
     Raises
     ------
@@ -48,13 +49,18 @@ def score(
     (12, 0.0)
     """
     truth, submitted = read_labels(Path(labels)), read_submission(Path(submission))
-    n_submitted = len(submitted.seq_ids)
+    n_submitted, n_labels = len(submitted.seq_ids), len(truth.seq_ids)
     if labelled_only:
-        submitted = labelled(submitted, truth)
+        submitted, truth = common(submitted, truth)
     aligned(submitted, truth)  # wrong labels are called that before metadata are found not to fit them
     strata = strata_of(truth.seq_ids, Path(metadata) if metadata else None, Path(sites) if sites else None)
     other = read_submission(Path(compare)) if compare else None
     if other and labelled_only:
-        other = labelled(other, truth)
+        other, _ = common(other, truth)
     result = report(submitted, truth, strata, against=other, epsilon=epsilon, n_resamples=resamples)
-    return result.model_copy(update={"n_without_labels": n_submitted - result.n_sequences})
+    counts = {
+        "n_without_labels": n_submitted - result.n_sequences,
+        "n_without_prediction": n_labels - result.n_sequences,
+        "n_without_metadata": n_unknown(strata["frames"]) if metadata else 0,
+    }
+    return result.model_copy(update=counts)

@@ -140,6 +140,10 @@ class ScoreReport(Strict):
     n_sequences: int
     n_without_labels: int = 0
     """Sequences of the submission that were left out (--labelled-only)."""
+    n_without_prediction: int = 0
+    """Labelled sequences that were left out (--labelled-only)."""
+    n_without_metadata: int = 0
+    """Sequences whose place, hour and number of frames are unknown, though metadata were given."""
     log_loss: float
     interval: Interval
     resampling: Resampling

@@ -57,6 +57,11 @@ def strata_of(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Pa
     return {name: groups[name] for name in ("season", "site", "hour", "light", "frames") if name in groups}
 
 
+def n_unknown(stratum: Stratum) -> int:
+    """The number of sequences whose group is unknown."""
+    return int((np.array(stratum.names)[stratum.codes] == UNKNOWN).sum())
+
+
 def _listed_sites(seq_ids: Sequence[str], path: Path) -> dict[str, str]:
     """The sites of a list; empty cells count as unknown. Raises InputError if it lacks a sequence."""
     sites = read_sites(path)

@@ -56,8 +56,13 @@ def print_report(report: ScoreReport, *names: object) -> None:
         f"accuracy on empty {report.headline.empty_accuracy:.2%}, likeliest species right "
         f"{'-' if top1 is None else f'{top1:.2%}'} of {report.headline.n_not_empty:,} non-empty sequences",
     )
-    if report.n_without_labels:
-        console.out(f"left out: {counted(report.n_without_labels, 'sequence')} without labels")
+    for n_lost, words in (
+        (report.n_without_labels, "left out: {} without labels"),
+        (report.n_without_prediction, "left out: labels of {} without a prediction"),
+        (report.n_without_metadata, "not in the metadata: {}; site, hour and number of frames count as unknown"),
+    ):
+        if n_lost:
+            console.out(words.format(counted(n_lost, "sequence")))
     if report.resampling.small_sample_note:
         console.out(report.resampling.small_sample_note)
     console.out(

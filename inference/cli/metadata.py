@@ -78,7 +78,7 @@ def metadata(
         make_parent(out)
         photo_index.write_submission_format(format_path, made)
         photo_index.write_metadata(out, made)
-    n_sites = len({photo.site for photo in found.photos})
+    n_sites = len({photo.site for burst in made for photo in burst.photos})
     counts = ", ".join(map(counted, (len(found.photos), len(made), n_sites), ("photo", "burst", "site")))
     say(f"{counts} -> {out}, {format_path}")
     for line in photo_index.warnings(found, made):

@@ -38,7 +38,10 @@ Labels = Annotated[
     Path | None, typer.Option(help="CSV with seq_id and 54 columns of 0 and 1: also score it. Default: none.")
 ]
 LabelledOnly = Annotated[
-    bool, typer.Option("--labelled-only", help="Score only the sequences that have labels, and count the others.")
+    bool,
+    typer.Option(
+        "--labelled-only", help="Score only the sequences that have labels and a prediction, and count the others."
+    ),
 ]
 SubmissionFormat = Annotated[
     str | None,

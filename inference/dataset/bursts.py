@@ -94,8 +94,8 @@ def group_bursts(
 def with_seasons(bursts: Iterable[Burst], seasons: Mapping[str, str]) -> list[Burst]:
     """The bursts with ids like those of public seasons: `SER_S1#site#1#` and the earlier id.
 
-    `seasons` has a season by folder, "" being the top; the longest folder counts. Bursts without a season keep their id.
-    Raises UsageError for a folder without any burst.
+    `seasons` has a season by folder, "" being the top; the longest folder counts. Sites are named from there: a camera of
+    two seasons is one site. Bursts without a season keep their id. Raises UsageError for a folder without any burst.
     """
     made, used = [], set()
     for one in bursts:
@@ -103,10 +103,11 @@ def with_seasons(bursts: Iterable[Burst], seasons: Mapping[str, str]) -> list[Bu
         while folder and folder not in seasons:
             folder = folder.rpartition("/")[0]
         used.add(folder)
-        season = seasons.get(folder)
-        made.append(
-            replace(one, seq_id=f"{SEASON_PREFIX}{season}#{one.photos[0].site}#1#{one.seq_id}") if season else one
-        )
+        if season := seasons.get(folder):
+            site = one.photos[0].site.removeprefix(f"{folder}/")
+            photos = tuple(replace(photo, site=site) for photo in one.photos)
+            one = replace(one, seq_id=f"{SEASON_PREFIX}{season}#{site}#1#{one.seq_id}", photos=photos)  # noqa: PLW2901
+        made.append(one)
     for folder in seasons.keys() - used:
         which = seasons[folder] + (f"={folder}" if folder else "")
         raise UsageError(f"--season {which}: must be the season of at least one burst, got none")

@@ -82,7 +82,7 @@ def read_targets(path: Path, seq_ids: Collection[str]) -> Targets:
     if missing := [seq_id for seq_id in position if seq_id not in found]:
         raise InputError(
             f"{path}: must have every sequence, got {len(missing)} missing: {missing[:3]}",
-            hint="label them, or delete their rows from the metadata",
+            hint="label them, or delete their rows from the metadata; `hakuna train` leaves them out with --labelled-only",
         )
     _refuse_only_zeros(path, targets)
     if n_unlabelled := int((~targets.any(axis=1)).sum()):
@@ -91,6 +91,17 @@ def read_targets(path: Path, seq_ids: Collection[str]) -> Targets:
         log = structlog.get_logger()
         log.warning("labels: sequences with only zeros, kept unchanged", count=n_unlabelled, file=str(path))
     return targets
+
+
+def labelled(path: Path, seq_ids: Sequence[str]) -> list[str]:
+    """Those of some sequences that a file of labels has, in their order; the others are counted in the log."""
+    known = {seq_id for rows in _rows(path) for seq_id in rows.seq_ids}
+    kept = [seq_id for seq_id in seq_ids if seq_id in known]
+    if n_left_out := len(seq_ids) - len(kept):
+        import structlog  # imported late: see `read_targets`
+
+        structlog.get_logger().warning("sequences without labels, left out", count=n_left_out, file=str(path))
+    return kept
 
 
 def aligned(submission: Table, labels: Table, name: str = "submission") -> Values:
@@ -113,11 +124,19 @@ def aligned(submission: Table, labels: Table, name: str = "submission") -> Value
     return submission.values[[position[seq_id] for seq_id in labels.seq_ids]]
 
 
-def labelled(submission: Table, labels: Table) -> Table:
-    """The rows of a submission whose sequences have labels."""
-    wanted = set(labels.seq_ids)
-    rows = [row for row, seq_id in enumerate(submission.seq_ids) if seq_id in wanted]
-    return Table(tuple(submission.seq_ids[row] for row in rows), submission.values[rows])
+def common(submission: Table, labels: Table) -> tuple[Table, Table]:
+    """The rows of both whose sequences are in both. Raises InputError if there are none."""
+    parts = []
+    for one, other in ((submission, labels), (labels, submission)):
+        wanted = set(other.seq_ids)
+        rows = [row for row, seq_id in enumerate(one.seq_ids) if seq_id in wanted]
+        parts.append(Table(tuple(one.seq_ids[row] for row in rows), one.values[rows]))
+    if not parts[0].seq_ids:
+        raise InputError(
+            f"labels and submission: must have a sequence in common, got none; the first are {labels.seq_ids[0]!r} and "
+            f"{submission.seq_ids[0]!r}"
+        )
+    return parts[0], parts[1]
 
 
 def _read_table(path: Path) -> Table:

@@ -23,7 +23,7 @@ OBSERVATION_THRESHOLD = 0.5
 UNPROCESSED = {
     ExportFormat.LONG_CSV: "left out",
     ExportFormat.MEGADETECTOR: "their photos are failures",
-    ExportFormat.CAMTRAP_DP: "unclassified",
+    ExportFormat.CAMTRAP_DP: "unclassified if a photo of theirs has a time",
 }
 """Treatment of sequences without any photo that a network processed."""
 

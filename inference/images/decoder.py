@@ -114,3 +114,11 @@ def _decoded(
         frames.append(frame)
         cut_short += [image.file_name] if is_cut_short(data) else []
     return DecodedSequence(sequence, frames, tuple(failures), tuple(cut_short))
+
+
+def is_whole(storage: PhotoStorage, name: str) -> bool:
+    """Whether a photo can be decoded and has its end."""
+    data = read_image_file(storage, name)
+    if isinstance(data, FrameFailure) or is_cut_short(data):
+        return False
+    return not isinstance(decode_pillow.value_or_error(decode_pillow.decode, data, Preset.QUARTER), DecodeError)

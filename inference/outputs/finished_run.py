@@ -134,6 +134,14 @@ def unprocessed_sequences(run: FinishedRun, records_folder: Path | None = None) 
     return everything - {seq_id for seq_id, is_processed in records_of(run, records_folder) if is_processed}
 
 
+def photos_cut_short(run: FinishedRun) -> tuple[str, ...]:
+    """The photos without their end that were used, if the run has any and its records. Raises CheckpointError."""
+    path = run.folder / RECORDS_NAME
+    if not run.run.get("counts", {}).get("photos_cut_short") or not path.exists():
+        return ()
+    return tuple(name for record in read_records(path, read_header(path)) for name in record.cut_short)
+
+
 def records_of(
     run: FinishedRun, records_folder: Path | None = None, *, counts: RecordCounts | None = None
 ) -> list[tuple[str, bool]]:

@@ -101,7 +101,9 @@ class FullCounts(Counts):
     frames_resized: Count = Field(description="Frames whose size differed from the first of their burst.")
     photos_cut_short: Count = Field(description="Photos without their end that were used; the missing part is grey.")
     failed_photos: dict[str, Count] = Field(description="Photos that could not be used, by reason.")
-    sequences_by_label: dict[str, Count] = Field(description="Sequences by their likeliest label.")
+    sequences_by_label: dict[str, Count] = Field(
+        description="Sequences that a network processed, by their likeliest label."
+    )
     sequences_to_check: Count = Field(
         description="Sequences whose likeliest label has less than 0.5, or that no network processed."
     )

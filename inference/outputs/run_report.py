@@ -26,6 +26,7 @@ from inference.records.schema import RECORDS_NAME, Record, RecordsHeader
 FORMAT_VERSION = 2
 COMPLETE, OUT_OF_TIME, SHARD_COMPLETE = "complete", "out of time", "shard complete"
 """Status at the end of a run: every sequence has its record, the budget ended before that, or it was a shard."""
+CUT_SHORT = "photos without their end, as after an interrupted copy, are used with the missing part in grey"
 CERTAIN = 0.5
 """Below this best probability a person should check a sequence."""
 MOST_LABELS = 6

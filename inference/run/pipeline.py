@@ -60,13 +60,15 @@ def predict(
     if start.is_complete:
         if start.n_recovered:
             log.warning(
-                "previously missing photos are now available; --restart predicts them too", count=start.n_recovered
+                "bad photos of the earlier run were repaired; --restart predicts them anew", count=start.n_recovered
             )
         if options.features_path is None and (report := run_report.verify(out, job.bundle, start.header)):
             figures = {"sequences": state.n_all, "degraded": state.n_degraded}
             log.info("already complete, verified, nothing changed", out=str(out), **figures)
             for sentence in filter(None, (report.get("warning"), run_report.shortfall(report))):
                 log.warning(sentence)
+            if n_cut_short := report["counts"]["photos_cut_short"]:
+                log.warning(run_report.CUT_SHORT, count=n_cut_short)
             return run_report.check_degraded(report, out, strict=options.strict)
     else:
         n_frames = job.bundle.manifest.n_frames

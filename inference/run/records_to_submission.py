@@ -20,7 +20,7 @@ from inference.ensemble.features import feature_file
 from inference.ensemble.neighbourhood import Neighbourhood
 from inference.outputs import run_report
 from inference.outputs.finished_run import check_run_files
-from inference.outputs.run_report import RecordCounts, RunMetadata
+from inference.outputs.run_report import CUT_SHORT, RecordCounts, RunMetadata
 from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME, failures_file, write_submission
 from inference.process.progress import RunState
 from inference.records.jsonl import CHUNK_RECORDS, all_in_place, read_header, read_records
@@ -138,8 +138,7 @@ def _log_counts(counts: RecordCounts, bundle: Bundle) -> None:
     if counts.failures:
         log.warning("photos that could not be used", **{reason.value: n for reason, n in counts.failures.items()})
     if counts.n_cut_short:
-        missing = "photos without their end, as after an interrupted copy, are used with the missing part in grey"
-        log.warning(missing, count=counts.n_cut_short, files=", ".join(counts.cut_short))
+        log.warning(CUT_SHORT, count=counts.n_cut_short, files=", ".join(counts.cut_short))
     for count, message in (
         (counts.n_unusable, "sequences without a usable photo, get the usual share of each class (priors)"),
         (counts.n_without_moment, "sequences without a datetime, assumed noon in July"),

@@ -19,6 +19,7 @@ from inference.core.errors import CheckpointError, OutputError
 from inference.core.sequences import IO_FAILURES, MOST_NAMED, FailureReason, named
 from inference.execution.executor import Executor, ExecutorFacts
 from inference.execution.job import Job, RunOptions
+from inference.images.decoder import is_whole
 from inference.networks.engine import CPU
 from inference.networks.probe import LARGEST_GPU_DIFFERENCE
 from inference.outputs.finished_run import check_run_files
@@ -35,7 +36,7 @@ from inference.records.jsonl import (
 )
 from inference.records.schema import PROBE, RECORDS_NAME, Record, RecordsHeader, outputs_of
 from inference.run.context import ExecutorFactory, RunContext
-from inference.storage.interface import STAT_FAILURES, Entry
+from inference.storage.interface import ENTRY_FAILURES, Entry
 
 log = structlog.get_logger()
 
@@ -109,7 +110,7 @@ class ResumePoint:
     ----------
     header : header of the records that this run makes
     is_complete : whether the earlier run left nothing to do
-    n_recovered : photos that failed in the earlier run and now seem usable
+    n_recovered : photos that failed or were cut short in the earlier run, and now seem usable
     """
 
     executor: Executor
@@ -164,17 +165,16 @@ def _as_begun(job: Job, existing: RecordsHeader | None) -> Job:
 
 
 def _count_completed(path: Path, header: RecordsHeader, job: Job, options: RunOptions, state: RunState) -> int:
-    """Set `state` to the progress of an earlier run; returns the number of failed photos that are now available.
+    """Set `state` to the progress of an earlier run; returns the number of bad photos that were repaired since.
 
     Sequences at the end of the records that were skipped for lack of time are redone. In an unfinished run, so are
     those at the end without any photo from the disk, and the one before if it lacks some: single bad spots cost no more
-    than themselves. An unfinished run also redoes everything from the first sequence with a missing photo that is now
-    available. A run with more failures than allowed, or with nothing else, is unfinished.
+    than themselves. An unfinished run also redoes everything from the first sequence with such a photo. A run with more failures than allowed, or with nothing else, is unfinished.
     """
     n_whole = n_processed = n_read = 0
     failures, differences = array("L"), array("d")
     degraded, predicted, efforts, mixed = (array("B") for _ in range(4))
-    count_recovered, n_recovered, first_recovered = _count_recovered(job, options), 0, header.n_sequences
+    count_recovered, n_recovered, first_recovered = _count_recovered(job, options, path), 0, header.n_sequences
     for n_whole, record in enumerate(read_records(path, header), start=1):
         state.check()
         check_not_too_many(n_whole, header, str(path))
@@ -211,20 +211,26 @@ def _count_completed(path: Path, header: RecordsHeader, job: Job, options: RunOp
     return n_recovered
 
 
-def _count_recovered(job: Job, options: RunOptions) -> Callable[[Record], int]:
-    """Count the failed photos in a record whose folder entries now look usable.
+def _count_recovered(job: Job, options: RunOptions, records: Path) -> Callable[[Record], int]:
+    """Count the photos in a record that failed or were cut short, and now seem usable.
 
-    After the first lookup without an answer from the disk, no more photos are looked up.
+    Where the bytes were at fault, a photo that was changed after the last record is read and decoded. After the first
+    lookup without an answer from the disk, no more photos are looked up.
     """
-    storage, is_answering = job.storage(options.read_timeout), True
+    storage, is_answering, written_ns = job.storage(options.read_timeout), True, records.stat().st_mtime_ns
 
     def count(record: Record) -> int:
         nonlocal is_answering
-        names = [failure.file_name for failure in record.failures if failure.reason in STAT_FAILURES]
-        if not names or not is_answering:
+        needs_bytes = dict.fromkeys(record.cut_short, True)
+        needs_bytes |= {one.file_name: one.reason not in ENTRY_FAILURES for one in record.failures}
+        if not needs_bytes or not is_answering:
             return 0
-        entries = storage.entries(names)
-        is_answering = all(isinstance(one, Entry) or one.reason is not FailureReason.TIMED_OUT for one in entries)
-        return sum(isinstance(one, Entry) for one in entries)
+        n_recovered, entries = 0, storage.entries(list(needs_bytes))
+        for name, entry in zip(needs_bytes, entries, strict=True):
+            if isinstance(entry, Entry):
+                n_recovered += not needs_bytes[name] or (entry.changed_ns > written_ns and is_whole(storage, name))
+            else:
+                is_answering = is_answering and entry.reason is not FailureReason.TIMED_OUT
+        return n_recovered
 
     return count

@@ -6,7 +6,7 @@ from inference.core.sequences import FailureReason, FrameFailure
 
 MAX_FILE_BYTES = 64 << 20
 """Larger files are not read. The largest photos of the public seasons have 1.5 MB."""
-STAT_FAILURES = frozenset(
+ENTRY_FAILURES = frozenset(
     {
         FailureReason.UNSAFE_PATH,
         FailureReason.MISSING,
@@ -15,7 +15,7 @@ STAT_FAILURES = frozenset(
         FailureReason.TOO_LARGE,
     }
 )
-"""Failures that `entry` returns again until someone fixes the cause."""
+"""Failures that `entry` returns again until someone fixes the cause. Others need the bytes."""
 
 
 class Entry(NamedTuple):
@@ -23,7 +23,7 @@ class Entry(NamedTuple):
 
     n_bytes: int
     changed_ns: int
-    """Time of the last change, in nanoseconds since 1970."""
+    """Time of the last change of content or entry, in nanoseconds since 1970."""
 
 
 class PhotoStorage(Protocol):

@@ -49,6 +49,9 @@ def train(
     resize: Annotated[Preset, typer.Option(help="Reference resize; must be that of the bundle.")] = Preset.QUARTER,
     metadata: Annotated[Path | None, typer.Option(help="Metadata; default DATA/train_metadata.csv.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Labels; default DATA/train_labels.csv.")] = None,
+    labelled_only: Annotated[
+        bool, typer.Option("--labelled-only", help="Leave out sequences without labels, and count them.")
+    ] = False,
     cache_dir: Annotated[
         Path | None, typer.Option(help="Folder of cached quarter frames, 0.4 MB each; default: 'frames' next to OUT.")
     ] = None,
@@ -86,6 +89,7 @@ def train(
         validation_seasons=validation_seasons,
         preset=resize,
         seed=seed,
+        labelled_only=labelled_only,
     )
     options = TrainingOptions(
         n_workers=settings.workers,

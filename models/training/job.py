@@ -25,6 +25,8 @@ class TrainingJob:
     validation_seasons: tuple[str, ...]
     preset: Preset
     seed: int
+    labelled_only: bool = False
+    """Leave out sequences without labels."""
 
 
 @dataclass(frozen=True)

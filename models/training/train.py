@@ -21,7 +21,7 @@ from inference.core.choices import DecoderName
 from inference.core.errors import DivergedError, InputError, InterruptedRunError
 from inference.core.files import output_errors, remove_tree, write_json
 from inference.core.version import hakuna_version
-from inference.dataset.label_tables import read_targets
+from inference.dataset.label_tables import labelled, read_targets
 from inference.dataset.metadata import read_metadata
 from inference.images.decoder import Decoder, find_decoder
 from inference.networks.engine_tensorflow import prepare_devices
@@ -100,6 +100,8 @@ def _cached_examples(
     state.stage = "reading metadata and labels"
     sequences = read_metadata(job.metadata).sequences
     ids = [ids_of_seasons(sequences, one, job.metadata) for one in (job.training_seasons, job.validation_seasons)]
+    if job.labelled_only:
+        ids = [labelled(job.labels, part) for part in ids]
     targets = read_targets(job.labels, ids[0] + ids[1])
     state.stage = "quarter frames"
     wanted = [sequences[seq_id] for seq_id in ids[0] + ids[1]]

@@ -22,6 +22,7 @@ from inference.core.sequences import FailureReason, FrameFailure
 from inference.ensemble.estimator import Estimator
 from inference.execution.executor import Executor
 from inference.execution.job import Job, RunOptions, Shard
+from inference.images.decoder import is_whole
 from inference.outputs.run_report import RunMetadata
 from inference.process.lock import locked
 from inference.process.progress import RunState
@@ -31,6 +32,7 @@ from inference.records.schema import PROBE
 from inference.run import pipeline
 from inference.run.plan import plan
 from inference.run.records_to_submission import records_to_submission
+from inference.storage.local import LocalFolder
 from runtime_tests.running import copy_of, ignore_progress, job_for, run, run_job
 from runtime_tests.scripted_executor import ScriptedExecutor
 from runtime_tests.stand_in_engine import StandInEngine
@@ -97,9 +99,32 @@ def test_a_complete_run_says_that_missing_photos_have_come(
     mend(data)
     with capture_logs() as logs:
         run(data, quick_bundle, out)
-    told = [log for log in logs if "--restart predicts them too" in log["event"]]
+    told = [log for log in logs if "--restart predicts them anew" in log["event"]]
     assert [log["count"] for log in told] == [1]
     assert contents(out) == before
+
+
+def test_a_complete_run_counts_bad_photos_that_were_copied_again(
+    data: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    def n_repaired() -> list[int]:
+        with capture_logs() as logs:
+            run(data, quick_bundle, out)
+        assert [log["count"] for log in logs if "without their end" in log["event"]] == [1]
+        return [log["count"] for log in logs if "--restart predicts them anew" in log["event"]]
+
+    out = copy_of(quick_prediction, tmp_path / "out")
+    cut_short, text = (
+        path
+        for path in sorted(data.glob("S1/*/*/*.JPG"))
+        if not is_whole(LocalFolder(data), path.relative_to(data).as_posix())
+    )
+    assert n_repaired() == []  # they were copied, and are as bad as before
+    sound = max(data.glob("S1/*/*/*.JPG"), key=lambda path: path.stat().st_size)
+    for n_copied, path in enumerate((cut_short, text), start=1):
+        shutil.copy2(sound, path)  # with the time of the file, as programs that copy cards do
+        assert n_repaired() == [n_copied]
+    assert contents(out) == contents(quick_prediction)
 
 
 def test_after_too_many_failures_the_same_command_goes_on_with_what_was_mended(
