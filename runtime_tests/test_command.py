@@ -56,8 +56,9 @@ def assert_ends(arguments: tuple[object, ...], code: int, message: str) -> None:
 def test_an_error_becomes_its_exit_code_and_a_line(tmp_path: Path) -> None:
     result = hakuna("bundle", "verify", tmp_path)
     assert result.returncode == 4
-    assert result.stderr.startswith(f"hakuna: {tmp_path}")
-    assert result.stderr.count("\n") == 1
+    line, hint = result.stderr.splitlines()
+    assert line.startswith(f"hakuna: {tmp_path}")
+    assert hint.startswith("hint: ")
 
 
 def test_a_closed_standard_error_changes_no_exit_code(tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ REFUSALS = {
     "report nowhere --out out": "must be the output folder of a finished run, got no such folder",
     "score nowhere nowhere": "must be a readable CSV file",
     "metadata nowhere --out out": "must be a folder with photos or a COCO Camera Traps file, got nothing of that name",
-    "synth / --contact-sheet page.png": "must not exist yet",
+    "synth / --contact-sheet page.png": "must be new, empty or an earlier output",
     "bundle verify nowhere": "nowhere: must be the folder of a model bundle, got no such folder",
     "bundle import nowhere --recipe third_place --out out": "nowhere: must be the folder with the networks and boosters",
     "bundle import . --recipe unknown --out out": "--recipe unknown",
@@ -534,11 +535,13 @@ def test_only_labelled_sequences_are_scored_on_request(season: Path, tmp_path: P
     assert "over 8 sequences" in done.stdout
     score = json.loads(hakuna_here(*words, "--json").stdout)
     assert (score["n_sequences"], score["n_without_labels"], round(score["log_loss"], 9)) == (8, 4, 0)
-    # Labels that the submission lacks remain an error, without the hint.
-    refused = hakuna_here("score", other, labels, "--labelled-only")
+    # Labels that the submission lacks are an error without the option, and have no hint.
+    refused = hakuna_here("score", other, labels)
     assert refused.returncode == 3
     assert "1 sequence in the labels alone" in refused.stderr
     assert "hint" not in refused.stderr
+    done = hakuna_here("score", other, labels, "--labelled-only")
+    assert "left out: labels of 1 sequence without a prediction" in done.stdout
 
 
 def test_a_folder_is_written_into_with_force(season: Path, quick_prediction: Path, tmp_path: Path) -> None:

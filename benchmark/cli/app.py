@@ -18,7 +18,7 @@ from benchmark.cli.bench import app as bench
 from benchmark.cli.bench import study
 from inference.cli import export, metadata, predict, verify
 from inference.cli.options import add_command
-from inference.core.errors import HakunaError, OutOfMemoryError, OutputError
+from inference.core.errors import HakunaError, InputError, OutOfMemoryError, OutputError
 from inference.settings.environment import set_library_defaults
 from inference.settings.packages import missing_packages
 from models.cli import bundle, stack, train
@@ -33,6 +33,7 @@ PANELS = {
 
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+ACCESS_ERRORS = (errno.EACCES, errno.EPERM)
 
 
 class Panels(TyperGroup):
@@ -104,7 +105,7 @@ def main() -> None:
     _open_standard_streams()
     try:
         try:
-            with _full_disks(), missing_packages():
+            with _system_errors(), missing_packages():
                 app(prog_name="hakuna")
         except MemoryError as error:
             raise OutOfMemoryError(
@@ -124,16 +125,20 @@ def main() -> None:
 
 
 @contextmanager
-def _full_disks() -> Iterator[None]:
-    """Turn the errors of a full disk, which any write may raise, into OutputError: no command ends with a traceback."""
+def _system_errors() -> Iterator[None]:
+    """Turn the errors of a full disk and of missing rights, which any call may raise, into OutputError and InputError."""
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        raise OutputError(
-            f"{error.filename or 'output and temporary files'} must be writable, got: {error.strerror}"
-        ) from error
+        if error.errno in DISK_ERRORS:
+            raise OutputError(
+                f"{error.filename or 'output and temporary files'} must be writable, got: {error.strerror}"
+            ) from error
+        if error.errno in ACCESS_ERRORS:
+            raise InputError(
+                f"{error.filename or 'files'}: must be accessible to the user {os.geteuid()}, got: {error.strerror}"
+            ) from error
+        raise
 
 
 def _open_standard_streams() -> None:

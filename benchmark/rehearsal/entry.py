@@ -178,6 +178,15 @@ def run_entry(
     return report
 
 
+def refused_entry(entry: Entry, error: errors.HakunaError, console: int | None) -> EntryReport:
+    """The report on an entry that was refused before there was an archive, with its lines in the log."""
+    with locked(entry.out), RunLog(entry.out / LOG_NAME, console, fresh=True) as log:
+        report = report_on(entry, error)
+        log.say_error(error)
+        log.say(f"verdict: {report.verdict}, {report.seconds:.2f} of {entry.budget:g} s")
+    return report
+
+
 def _unpack(entry: Entry, sandbox: Sandbox, log: RunLog, signals: Signals) -> ArchiveFacts:
     def check() -> None:
         signals.check()

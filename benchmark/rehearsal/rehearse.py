@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmark.rehearsal.archive import check_totals
 from benchmark.rehearsal.docker_runner import run_in_docker, why_no_docker
-from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, Verdict, report_on, run_entry
+from benchmark.rehearsal.entry import REPORT_NAME, Entry, EntryReport, Verdict, refused_entry, report_on, run_entry
 from benchmark.sandbox.bubblewrap import why_no_bubblewrap
 from benchmark.sandbox.contract import LOG_NAME, Runner
 from benchmark.sandbox.sandbox import in_bubblewrap, in_process, scratch_folder
@@ -107,8 +107,7 @@ def rehearse(
                         message = f"smoke run on {counted(n, 'sequence')}: {report.message}"
                         report = replace(report, message=message, **figures)
         except (InvalidEntryError, PastLimitError) as error:  # of a folder
-            with locked(entry.out):
-                report = report_on(entry, error)
+            report = refused_entry(entry, error, console)
         if truth and report.verdict is Verdict.VALID:
             report = replace(report, log_loss=score(read_submission(entry.out / SUBMISSION_NAME), truth).log_loss)
         write_json(report.as_json(), entry.out / REPORT_NAME)
@@ -197,7 +196,9 @@ def _as_archive(entry: Entry, labels: Path | None, scratch: Path | None, signals
         yield entry
         return
     if not (source / entry.contract.entry).is_file():
-        raise InvalidEntryError(f"{source}: must have a file {entry.contract.entry} at its root")
+        deeper = sorted(source.glob(f"*/{entry.contract.entry}"))
+        got = f"; got {deeper[0]}: give that folder" if deeper else ""
+        raise InvalidEntryError(f"{source}: must have a file {entry.contract.entry} at its root{got}")
     for one in source.iterdir():
         if one.name.casefold() in entry.contract.reserved_names:
             raise InvalidEntryError(

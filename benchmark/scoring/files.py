@@ -6,10 +6,13 @@ from pathlib import Path
 from benchmark.scoring.bootstrap import N_RESAMPLES
 from benchmark.scoring.report import ScoreReport, report
 from benchmark.scoring.strata import n_unknown, strata_of
+from inference.core.errors import UsageError
 from inference.core.labels import EPSILON
 from inference.dataset.label_tables import aligned, common, read_labels, read_submission
 
 StrPath = str | os.PathLike[str]
+SMALLEST_EPSILON, LARGEST_EPSILON = 1e-15, 0.49
+FEWEST_RESAMPLES, MOST_RESAMPLES = 100, 100_000
 
 
 def score(
@@ -32,13 +35,15 @@ def score(
     compare : another submission: the difference with its interval
     metadata : CSV file of the photos: scores by hour, day and night, number of frames
     sites : CSV file with `seq_id` and `site`; default: from public ids, else from folders of photos
-    epsilon : probabilities are clipped to [epsilon, 1 - epsilon]
-    resamples : number of draws in the bootstrap over sites
+    epsilon : probabilities are clipped to [epsilon, 1 - epsilon]; 1e-15 to 0.49
+    resamples : number of draws in the bootstrap over sites; 100 to 100,000
     labelled_only : leave out sequences without labels and labels without a prediction, and count them in
         `n_without_labels` and `n_without_prediction`
 
     Raises
     ------
+    UsageError
+        `epsilon` or `resamples` is out of range.
     InputError
         A file is missing or damaged, or the submission does not have the same sequences as the labels.
 
@@ -48,6 +53,10 @@ def score(
     >>> result.n_sequences, round(result.log_loss, 6)
     (12, 0.0)
     """
+    if not SMALLEST_EPSILON <= epsilon <= LARGEST_EPSILON:
+        raise UsageError(f"epsilon: must be from {SMALLEST_EPSILON:g} to {LARGEST_EPSILON:g}, got {epsilon!r}")
+    if not FEWEST_RESAMPLES <= resamples <= MOST_RESAMPLES:
+        raise UsageError(f"resamples: must be from {FEWEST_RESAMPLES} to {MOST_RESAMPLES:,}, got {resamples!r}")
     truth, submitted = read_labels(Path(labels)), read_submission(Path(submission))
     n_submitted, n_labels = len(submitted.seq_ids), len(truth.seq_ids)
     if labelled_only:

@@ -1,5 +1,6 @@
 """Photos -> submission, and an estimate of its cost."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from inference.api.arguments import Arguments, StrPath, optional_path
 from inference.api.jobs import build_job, check_apart
 from inference.core.errors import HakunaError
 from inference.execution.job import Job, RunOptions
-from inference.process.lock import locked
+from inference.process.lock import check_unlocked, locked
 from inference.process.progress import Progress, RunState
 from inference.process.read_timeout import ReadTimeout
 from inference.settings.settings import Settings, load_settings
@@ -116,6 +117,8 @@ def plan(
     """
     check_apart(photos, out)
     options, make_job = _options_and_job(photos, bundle, arguments)
+    if os.path.isdir(out):
+        check_unlocked(Path(out))
     job = make_job()
     from inference.run import plan as planning
 

@@ -1,12 +1,13 @@
 """Records of an earlier run, or of shards -> submission."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from inference.api.arguments import StrPath, optional_path
 from inference.api.results import open_bundle
-from inference.core.errors import CheckpointError
+from inference.core.errors import CheckpointError, UsageError
 from inference.core.files import check_folder
 from inference.process.lock import locked
 from inference.process.progress import RunState
@@ -87,6 +88,8 @@ def merge(
     >>> merge(["part2", "part1"], "bundle", "whole")["counts"]["sequences"]
     12
     """
+    if isinstance(shards, str | os.PathLike):
+        raise UsageError(f"shards: must be a list of folders, got {os.fspath(shards)!r} alone")
     state, folders = state or RunState(), [Path(one) for one in shards]
     for folder in folders:
         check_folder(folder, CheckpointError, WITH_RECORDS)

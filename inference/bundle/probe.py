@@ -165,7 +165,7 @@ def start_probe(bundle: Bundle, trial: Trial) -> Probe | None:
     key = bundle.folder, bundle.id, trial
     if key in _probes and not _probes[key].has_failed:
         return _probes[key]
-    if (passed := _passed_path(bundle, trial)) and passed.exists():
+    if (passed := _passed_path(bundle, trial)) and os.path.exists(passed):  # False for a folder of another user
         return None
     _probes[key] = Probe(bundle, trial)
     atexit.register(_probes[key].stop)

@@ -53,7 +53,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     path = folder / MANIFEST_NAME
     check_folder(folder, BundleError, "the folder of a model bundle", "`hakuna bundle import` makes one")
     inner = [] if path.exists() else sorted(folder.glob(f"*/{MANIFEST_NAME}"))
-    hint = f"a bundle is in {inner[0].parent}" if inner else ""
+    hint = f"a bundle is in {inner[0].parent}" if inner else "`hakuna bundle build` makes one of trained networks"
     with os_errors(BundleError, f"{path}: must be a readable manifest", hint):
         _check_regular(path, status := path.stat())
         if status.st_size > MAX_MANIFEST_BYTES:

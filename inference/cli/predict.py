@@ -121,6 +121,8 @@ def restack(
 ) -> None:
     """Repeat aggregation and stacking on the records of a run: seconds for another bundle's stackers and weights.
 
+    A submission that is already in OUT is replaced.
+
     Examples:
         hakuna restack results --bundle bundles/new_stackers --out results2
     """

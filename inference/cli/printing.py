@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 STDOUT = Path("-")
 """As the target of `--json`."""
-GIB = 1 << 30
 NAMES = {
     "photo_bytes": "size of the photos",
     "startup_seconds": "start",
@@ -28,7 +27,7 @@ NAMES = {
     "fits": "fits the budget",
 }
 HUNDREDTHS = 0.01
-"""Of a GiB, or of a second: smaller amounts are shown as less than that."""
+"""Of a second: smaller amounts are shown as less than that."""
 
 
 def show_or_write(figures: dict[str, Any] | str, target: Path | None, show: Callable[[], None]) -> None:
@@ -85,23 +84,19 @@ def _parts(name: str, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _row(name: str, value: Any) -> tuple[str, str]:
-    from inference.settings.units import duration
+    from inference.settings.units import amount_of_bytes, duration
 
     words = name.split("_")
     shown = NAMES.get(name, " ".join(word for word in words if word not in ("bytes", "seconds")))
     if isinstance(value, bool):
         return shown, "yes" if value else "no"
     if "bytes" in words:
-        return shown, _amount(value / GIB, "GiB")
+        return shown, amount_of_bytes(value)
     if name == "seconds_per_sequence":
-        return shown, _amount(value, "s")
+        return shown, f"{value:,.2f} s" if value >= HUNDREDTHS or not value else f"less than {HUNDREDTHS} s"
     if "seconds" in words:
         return shown, duration(value)
     return shown, f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _amount(value: float, unit: str) -> str:
-    return f"{value:,.2f} {unit}" if value >= HUNDREDTHS or not value else f"less than {HUNDREDTHS} {unit}"
 
 
 def say(line: str, *, err: bool = False) -> None:

@@ -35,7 +35,7 @@ OTHER_SEPARATORS = ";\t|"
 """Used between columns by programs where a comma is the decimal point, or on request."""
 WORKBOOKS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
 """The first bytes of .xlsx and .ods files, and of .xls files."""
-SWAPPED = "these are the columns of {}; were two files swapped, such as those of --metadata and --format?"
+SWAPPED = "these are the columns of {}; were two files swapped?"
 MUST_HAVE_COMMAS = "must be separated by ',', got a table separated by {!r}; save it with commas"
 
 
@@ -140,7 +140,14 @@ def read_sites(path: Path) -> dict[str, str]:
         if SITE_COLUMN not in header:
             return {}
         seq_id, site = _columns(path, header, ("seq_id", SITE_COLUMN))
-        return {row[seq_id]: row[site] for _, row in rows}
+        sites: dict[str, str] = {}
+        for row_number, row in rows:
+            if sites.setdefault(row[seq_id], row[site]) != row[site]:
+                raise InputError(
+                    f"{path}, row {row_number}, column {SITE_COLUMN}: must be the same in all rows of a sequence, "
+                    f"got {row[site]!r} after {sites[row[seq_id]]!r}"
+                )
+        return sites
 
 
 def read_submission_format(path: Path) -> SubmissionFormat:

@@ -8,7 +8,7 @@ from inference.outputs.finished_run import read_finished_run, read_run_report, r
 from inference.outputs.run_file import RUN_REPORT_NAME, STATUS, read_checked
 from inference.outputs.run_report import SHARD_COMPLETE, RecordCounts
 from inference.process.lock import check_unlocked
-from inference.process.progress import COMPLETE, FAILED, INTERRUPTED, OUT_OF_TIME, STATUS_NAME
+from inference.process.progress import COMPLETE, FAILED, INTERRUPTED, LAST_STAGES, OUT_OF_TIME, STATUS_NAME
 from inference.records.jsonl import check_not_too_many, read_header, read_records
 from inference.records.schema import RECORDS_NAME
 
@@ -26,10 +26,15 @@ def verify_run(folder: Path, records_folder: Path | None = None) -> dict[str, An
         check_unlocked(folder)
     status = _read_status(folder)
     if status and not (folder / RUN_REPORT_NAME).exists():
-        end = ENDS.get(status["stage"], f"was killed in stage {status['stage']!r}")
+        end = ENDS.get(status["stage"], f"ended in stage {status['stage']!r} (killed, or its disk was full)")
         raise InputError(
             f"{folder / RUN_REPORT_NAME}: must be there, as a finished run leaves it, but the run {end}, with "
             f"{status['done']:,} of {counted(status['total'], 'sequence')} done; the same `hakuna predict` finishes it"
+        )
+    if status and status["stage"] not in LAST_STAGES:
+        raise CheckpointError(
+            f"{folder / STATUS_NAME}: must show the end of the run, as {RUN_REPORT_NAME} does, got the stage "
+            f"{status['stage']!r}; the same `hakuna predict` rewrites it"
         )
     report = read_run_report(folder)
     recounted: dict[str, Any] = {}

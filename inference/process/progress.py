@@ -19,6 +19,7 @@ HEARTBEAT_SECONDS = 10.0
 """Interval between two writes of `status.json`."""
 COMPLETE, OUT_OF_TIME, INTERRUPTED, FAILED = "complete", "out of time", "interrupted", "failed"
 """The last stage of a run: the first two end with 0."""
+LAST_STAGES = frozenset({COMPLETE, OUT_OF_TIME, INTERRUPTED, FAILED})
 START_TIME_FIELD = 19
 """Index in /proc/PID/stat after the name of the program (proc(5): field 22 in total)."""
 

@@ -35,11 +35,13 @@ def exit_at_signals() -> Iterator[None]:
 
     For the first lines of main programs: a signal during the import of libraries is not lost. The main thread leaves
     the block by SystemExit; if it cannot within a second, the process ends. Python discards a SystemExit in a callback
-    of its own, such as that of a weak reference, and would print its traceback.
+    of its own, such as that of a weak reference, and would print its traceback; libraries turn it into their errors.
     """
-    print_discarded = sys.unraisablehook
+    print_discarded, first = sys.unraisablehook, 0
 
     def leave(number: int, _: FrameType | None) -> None:
+        nonlocal first
+        first = number
         sys.unraisablehook = lambda what: None if what.exc_type is SystemExit else print_discarded(what)
         raise SystemExit(SIGNAL_EXIT_BASE + number)
 
@@ -47,6 +49,10 @@ def exit_at_signals() -> Iterator[None]:
     try:
         with taking_signals(lambda number: interrupt_main(signal.Signals(number)), CLEAN_UP_SECONDS):
             yield
+    except BaseException:
+        if first:
+            raise SystemExit(SIGNAL_EXIT_BASE + first) from None
+        raise
     finally:
         sys.unraisablehook = print_discarded
         for number, handler in earlier.items():

@@ -156,6 +156,5 @@ def check_failures(job: Job, options: RunOptions, state: RunState) -> None:
             f"photos: at most {100 * options.max_failures:g}% may fail, {n_allowed} of {job.n_photos}, got "
             f"{counted(state.n_failures, 'failure')} in {state.n_done:,} of {counted(state.n_all, 'sequence')}, "
             f"the first: {', '.join(state.first_failures[:MOST_NAMED])}; records are kept, no submission is written",
-            hint="the same command resumes at the first photo that was missing and is now available; "
-            "--restart rereads every photo",
+            hint="the same command resumes at the first photo that was repaired; --restart rereads every photo",
         )

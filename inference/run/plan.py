@@ -26,6 +26,8 @@ from inference.run.context import ExecutorFactory, RunContext
 from inference.run.precision_selection import select_precision
 from inference.run.records_to_submission import check_features_path
 from inference.run.resume import resume_point, with_networks
+from inference.settings.units import amount_of_bytes
+from inference.storage.interface import ENTRY_FAILURES
 
 MEASURED_BATCHES = 3
 """Batches for measuring the rates, after one that warms up; taken evenly from all sequences."""
@@ -39,7 +41,6 @@ ROW_COPIES = 3
 """The submission, its temporary file, and the provisional one."""
 MEMORY_BYTES_PER_SEQUENCE = 2_000
 """Metadata of three photos and a provisional row, measured with a million rows of metadata."""
-GIB = 1 << 30
 INPUT_CHECK, MEASURE, ESTIMATE = "input check", "measure", "estimate"
 """Stages on the stopwatch that only a plan has."""
 
@@ -72,7 +73,6 @@ def plan(
     startup, seconds = _projected(context, throughput)
     is_known = throughput.is_measured or not n_left
     folder = out if out.exists() else nearest_folder(out)
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # a run keeps this memory
     needed, free = _disk_bytes(job, n_left), shutil.disk_usage(folder).free
     return {
         "sequences": state.n_all,
@@ -90,7 +90,7 @@ def plan(
         "disk_bytes_free": free,
         "disk_is_enough": needed <= free,
         "output_is_writable": folder.is_dir() and os.access(folder, os.W_OK | os.X_OK),
-        "memory_bytes": peak_bytes + state.n_all * MEMORY_BYTES_PER_SEQUENCE,
+        "memory_bytes": _peak_bytes() + state.n_all * MEMORY_BYTES_PER_SEQUENCE,
         "startup_seconds": round(startup, 3),
         "seconds_per_sequence": round(throughput.seconds_per_sequence(Effort.FULL), 4),
         "projected_seconds": seconds,
@@ -106,26 +106,36 @@ def reason_not_to_run(
     if not figures["output_is_writable"]:
         return OutputError(f"{out} must be writable, but is not")
     if not figures["disk_is_enough"]:
-        needed, free = (figures[name] / GIB for name in ("disk_bytes_needed", "disk_bytes_free"))
+        needed, free = (amount_of_bytes(figures[name]) for name in ("disk_bytes_needed", "disk_bytes_free"))
         return OutputError(
-            f"{out} must have room for about {needed:.2f} GiB, got {free:.2f} GiB free",
-            hint="free some space, or choose another --out",
+            f"{out} must have room for about {needed}, got {free} free", hint="free some space, or choose another --out"
         )
-    n_failing, n_allowed = sum(figures["problems"].values()), options.allowed_failures(figures["photos"])
-    if n_failing == figures["photos"] > 0 and not is_shard:
-        return TooManyFailuresError(
-            f"photos: at least one must be usable, got none of {n_failing}, the first: {', '.join(figures['first_problems'])}"
-        )
-    if n_failing > n_allowed:
-        return TooManyFailuresError(
-            f"photos: at most {100 * options.max_failures:g}% may fail, {n_allowed} of {figures['photos']}, "
-            f"got {n_failing} that cannot be used, the first: {', '.join(figures['first_problems'])}"
-        )
+    if refused := _too_many_failures(figures, options, is_shard=is_shard):
+        return refused
     if figures["fits"] is False:
         return DoesNotFitError(
             f"--budget {options.budget:g} s: must be enough for every sequence at full effort, "
             f"got a projection of {figures['projected_seconds']['full']:g} s",
             hint="give a larger --budget; `hakuna predict` keeps this one and gives sequences less of the ensemble",
+        )
+    return None
+
+
+def _too_many_failures(figures: dict[str, Any], options: RunOptions, *, is_shard: bool) -> HakunaError | None:
+    """The error of a run whose photos fail, as far as folder entries and the measured batches show it."""
+    if figures["sequences_kept_from_earlier_run"] == figures["sequences"] > 0:
+        return None  # no photo is read
+    unusable = {
+        reason: n for reason, n in figures["measured_photos"].items() if reason not in ("used", *ENTRY_FAILURES)
+    }
+    n_failing = sum(figures["problems"].values()) + sum(unusable.values())
+    n_allowed, first = options.allowed_failures(figures["photos"]), ", ".join(figures["first_problems"] or unusable)
+    if n_failing == figures["photos"] > 0 and not is_shard:
+        return TooManyFailuresError(f"photos: at least one must be usable, got none of {n_failing}, the first: {first}")
+    if n_failing > n_allowed:
+        return TooManyFailuresError(
+            f"photos: at most {100 * options.max_failures:g}% may fail, {n_allowed} of {figures['photos']}, "
+            f"got {n_failing} that cannot be used, the first: {first}"
         )
     return None
 
@@ -174,6 +184,11 @@ def _samples(sequences: tuple[Sequence, ...], batch_size: int) -> list[list[Sequ
     starts = [len(sequences) * number // n_batches for number in range(n_batches)]
     batches = [list(sequences[start : start + batch_size]) for start in starts]
     return [batches[0], *batches]
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process had; a run keeps it."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _disk_bytes(job: Job, n_left: int) -> int:

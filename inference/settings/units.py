@@ -36,6 +36,19 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def amount_of_bytes(n_bytes: float) -> str:
+    """Bytes in the largest unit that gives at least 0.1.
+
+    >>> amount_of_bytes(200_000), amount_of_bytes(3 << 30)
+    ('0.19 MiB', '3.00 GiB')
+    """
+    amount, unit = n_bytes / 1024, "KiB"
+    for larger in ("MiB", "GiB"):
+        if amount >= 0.1 * 1024:
+            amount, unit = amount / 1024, larger
+    return f"{amount:,.2f} {unit}"
+
+
 def share_of(value: object) -> float:
     """`5%` or `0.05` -> 0.05. Raises ValueError if it is not a share; for `5` the message suggests the percent sign."""
     text = str(value).strip()

@@ -4,7 +4,7 @@ import posixpath
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, ValidationError, model_validator
 
 from inference.core.config_files import Strict, first_problem, load_toml
 from inference.core.errors import UsageError
@@ -31,10 +31,12 @@ def _below(path: str) -> str:
 
 
 def _root(path: str) -> str:
-    _below(path.removeprefix("/"))
     place = PurePosixPath(path)
+    if place != PurePosixPath("/"):
+        _below(path.removeprefix("/"))
     if (
         not place.root
+        or place == PurePosixPath("/")
         or path == "/opt"
         or place.parts[1] in SYSTEM_FOLDERS
         or any(map(place.is_relative_to, OUR_FOLDERS))
@@ -89,7 +91,7 @@ class Contract(Strict):
     environment: dict[str, str] = Field(default_factory=dict)
     budget_variable: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Variable with the seconds that are left when the program starts, where the platform sets one."""
-    network: bool
+    network: StrictBool
     """Whether the competition has one. A rehearsal never has."""
     time_limit: TimeLimit
     """In seconds, or a duration like `8h`; includes the unpacking."""

@@ -275,13 +275,17 @@ def test_links_in_a_folder_are_refused_by_name_and_not_followed(tmp_path: Path) 
 @pytest.mark.usefixtures("data")
 def test_a_folder_that_is_no_entry_is_refused_before_it_is_read(tmp_path: Path) -> None:
     def refused(folder: Path) -> str:
-        code, content, _, _ = rehearse(tmp_path, folder)
+        code, content, log, _ = rehearse(tmp_path, folder)
+        assert str(content["message"]).encode(errors="backslashreplace").decode() in log[0]
+        assert "verdict: archive or submission invalid" in log[-1]
         assert (code, content["verdict"], content["exit_code"]) == (12, "archive or submission invalid", 12)
         assert content["program_seconds"] is None
         return str(content["message"])
 
     (tmp_path / "empty").mkdir()
     assert "empty: must have a file main.py at its root" in refused(tmp_path / "empty")
+    folder = entry_folder(tmp_path / "nested" / "entry")
+    assert f"at its root; got {folder / 'main.py'}: give that folder" in refused(tmp_path / "nested")
     folder = entry_folder(tmp_path / "entry")
     (folder / "Data").mkdir()
     assert "Data: must not be there, as the contract has" in refused(folder)

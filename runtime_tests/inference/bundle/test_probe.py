@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -239,3 +240,19 @@ def test_the_child_ends_with_its_parent_and_is_out_of_reach_of_its_terminal(
             return
         time.sleep(0.05)
     pytest.fail("the child outlived its parent by 5 s")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to become another user (root)")
+def test_a_cache_folder_that_may_not_be_read_is_none(
+    second_bundle: Bundle, child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Trial] = []
+    monkeypatch.setattr(probes, "Probe", lambda _, trial: started.append(trial) or SimpleNamespace(stop=lambda: None))
+    (tmp_path / "cache").mkdir(mode=0o700)
+    trial = child(PASSES)
+    os.seteuid(65534)
+    try:
+        assert start_probe(second_bundle, trial)
+    finally:
+        os.seteuid(0)
+    assert started == [trial]

@@ -56,6 +56,9 @@ def test_seasons_are_given_by_folder_and_the_longest_counts() -> None:
     assert all(PUBLIC_SEQ_ID.fullmatch(one) for one in ids)
     assert next(one.seq_id for one in with_seasons(bursts, {"south": "S2"})) == "north/1"
     assert with_seasons(bursts, {}) == bursts
+    made = with_seasons(group_bursts([at("1", 0, "2023/B1"), at("1", 0, "2024/B1")]), {"2023": "S1", "2024": "S2"})
+    assert [one.seq_id for one in made] == ["SER_S1#B1#1#2023/B1/1", "SER_S2#B1#1#2024/B1/1"]
+    assert {photo.site for one in made for photo in one.photos} == {"B1"}  # one camera, two seasons
     with pytest.raises(UsageError, match="--season S2=sout: must be the season of at least one burst, got none"):
         with_seasons(bursts, {"": "S1", "sout": "S2"})
 

@@ -49,6 +49,12 @@ def between():  # pending when the program begins to wait for signals again
     while True:
         pass
 
+def in_a_library():  # pydantic turns whatever is raised while it builds a model into its own error
+    try:
+        work()
+    except BaseException as error:
+        raise ValueError("a model could not be built") from error
+
 def in_a_callback():  # Python discards what a weak reference's callback raises
     class Something:
         pass
@@ -86,7 +92,7 @@ def ending(what: str, number: signal.Signals) -> tuple[int, str, float]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("what", ["work", "after_a_run", "between"])
+@pytest.mark.parametrize("what", ["work", "after_a_run", "between", "in_a_library"])
 def test_a_signal_ends_a_program_and_it_cleans_up(what: str, number: signal.Signals, code: int) -> None:
     assert ending(what, number)[:2] == (code, "cleaned up\n")
 

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from inference import api
 from inference.bundle.reader import Bundle
 from inference.cli.printing import plan_rows
-from inference.core.errors import HakunaError, TooManyFailuresError
+from inference.core.errors import HakunaError, LockedError, TooManyFailuresError
 from inference.execution.job import Job, RunOptions
+from inference.process.lock import locked
 from inference.process.progress import RunState
 from inference.run.plan import plan, reason_not_to_run
-from runtime_tests.running import hakuna, job_for, run
+from runtime_tests.running import copy_of, hakuna, job_for, run
 
 
 def dry_run(season: Path, bundle: Bundle, out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
@@ -114,6 +116,23 @@ def test_it_ends_as_the_run_would(season: Path, quick_bundle: Bundle, quick_pred
     assert "out must be writable" in said
 
 
+def test_it_refuses_a_folder_in_use_and_photos_that_are_none(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    job, options = job_for(season, quick_bundle), RunOptions(n_workers=2)
+    with locked(tmp_path / "used"), pytest.raises(LockedError, match="another run writes to it"):
+        api.plan(season, quick_bundle.folder, tmp_path / "used")
+    # One photo is missing, which the folder shows, and one is a text, which only reading shows.
+    for n_allowed, expected in ((2, 0), (1, 9)):
+        allowing = replace(options, max_failures=(n_allowed + 0.5) / job.n_photos)
+        code, _, said = dry_run_here(job, tmp_path / "out", allowing)
+        assert code == expected
+    assert "got 2 that cannot be used" in said
+    # A finished run reads no photo.
+    gone = replace(job, photos=str(tmp_path / "gone"))
+    assert dry_run_here(gone, copy_of(quick_prediction, tmp_path / "kept"), options)[0] == 0
+
+
 def test_refusals_are_told_the_gravest_first() -> None:
     figures = {
         "output_is_writable": True,
@@ -121,6 +140,9 @@ def test_refusals_are_told_the_gravest_first() -> None:
         "disk_bytes_needed": 7,
         "disk_bytes_free": 6,
         "problems": {"missing": 3},
+        "measured_photos": {"used": 5, "missing": 1},
+        "sequences": 5,
+        "sequences_kept_from_earlier_run": 0,
         "first_problems": ["a.jpg (missing)"],
         "photos": 10,
         "fits": False,

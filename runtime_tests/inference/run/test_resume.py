@@ -24,6 +24,7 @@ from inference.execution.executor import Executor
 from inference.execution.job import Job, RunOptions, Shard
 from inference.images.decoder import is_whole
 from inference.outputs.run_report import RunMetadata
+from inference.outputs.verify import verify_run
 from inference.process.lock import locked
 from inference.process.progress import RunState
 from inference.records import jsonl
@@ -102,6 +103,22 @@ def test_a_complete_run_says_that_missing_photos_have_come(
     told = [log for log in logs if "--restart predicts them anew" in log["event"]]
     assert [log["count"] for log in told] == [1]
     assert contents(out) == before
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"stage": "complete"}', '"photos to records"'])
+def test_a_complete_run_mends_its_last_status(
+    text: str | None, season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    out = copy_of(quick_prediction, tmp_path / "out")
+    path, before = out / "status.json", contents(out)
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(path.read_text().replace('"complete"', text) if text.startswith('"') else text)
+    run(season, quick_bundle, out)
+    assert json.loads(path.read_text())["stage"] == "complete"
+    assert contents(out) == before
+    assert verify_run(out)["status"] == "complete"
 
 
 def test_a_complete_run_counts_bad_photos_that_were_copied_again(

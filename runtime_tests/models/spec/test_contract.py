@@ -80,6 +80,7 @@ def test_a_smoke_run_has_further_variables() -> None:
         ("sequences = 10", "sequencs = 10", r"smoke.sequencs: unknown key; did you mean sequences\?"),
         ('writable = ["."]', 'writable = "."', "writable: must be a list, got '.'"),
         ("network = false", "network = 3", "network: must be true or false, got 3"),
+        ("network = false", 'network = "no"', "network: must be true or false, got 'no'"),
         ("network = false", 'network = false\nbudget_variable = "a b"', "budget_variable: must match pattern"),
     ],
 )
