@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -35,7 +36,7 @@ from inference.export import export
 from inference.settings.settings import Settings
 from runtime_tests.exports import PROJECT
 from runtime_tests.faults.damage import photos
-from runtime_tests.running import environment, hakuna, hakuna_here
+from runtime_tests.running import copy_of, environment, hakuna, hakuna_here
 from runtime_tests.tables import rows_of, submission_rows
 
 SCRIPT = Path(sys.executable).parent / "hakuna"
@@ -572,7 +573,14 @@ def test_a_folder_in_the_place_of_a_file_is_refused_with_and_without_force(
     card = tmp_path / "card"
     card.mkdir()
     (card / "a.jpg").touch()
-    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    pictures = {
+        "a.jpg": b"\xff\xd8\xff\xe0",
+        "a.png": b"\x89PNG\r\n",
+        "a.heic": b"\0\0\0\x20ftypheic",
+        "a.cr2": b"II*\0",
+    }
+    for name, start in pictures.items():
+        (tmp_path / name).write_bytes(start)
     commands: dict[tuple[object, ...], str] = {
         ("metadata", card, "--format", tmp_path / "other.csv"): "--out",
         ("metadata", card, "--out", tmp_path / "other.csv"): "--format",
@@ -589,15 +597,34 @@ def test_a_folder_in_the_place_of_a_file_is_refused_with_and_without_force(
             assert refused.returncode == 2, command
             assert refused.stderr.startswith(f"hakuna: {option} {taken}: must be a file to write, got a folder\nhint: ")
             assert "--force" not in refused.stderr
-            photo = hakuna_here(*command, option, tmp_path / "photo.jpg", *force)
-            assert photo.stderr.startswith(
-                f"hakuna: {option} {tmp_path / 'photo.jpg'}: must not be a photo, got a JPEG"
-            )
-            assert "--force" not in photo.stderr
-    assert_ends(("score", season, season, "--json", tmp_path / "photo.jpg"), 2, "--json")
-    assert (tmp_path / "photo.jpg").read_bytes() == b"\xff\xd8\xff\xe0"
+            for name in pictures:
+                photo = hakuna_here(*command, option, tmp_path / name, *force)
+                assert photo.stderr.startswith(
+                    f"hakuna: {option} {tmp_path / name}: must not be a photo or film, got one"
+                )
+                assert "--force" not in photo.stderr
+    for name, start in pictures.items():
+        assert_ends(
+            ("score", season, season, "--json", tmp_path / name), 2, "must be new or an earlier file of figures"
+        )
+        assert (tmp_path / name).read_bytes() == start
     assert_ends(("score", season, season, "--json", card), 2, "is a directory")
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.jpg", "card", "photo.jpg"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["a.jpg", "card", *pictures])
+
+
+def test_figures_never_replace_another_file(season: Path, quick_prediction: Path, tmp_path: Path) -> None:
+    labels, metadata = (Path(shutil.copy(season / f"test_{name}.csv", tmp_path)) for name in ("labels", "metadata"))
+    run = copy_of(quick_prediction, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (labels, metadata, run / "run.json", run / "submission.csv")}
+    for path in before:
+        words = ("score", run / "submission.csv", labels, "--metadata", metadata, "--json", path)
+        refused = hakuna_here(*words)
+        assert (refused.returncode, refused.stderr.startswith(f"hakuna: --json {path}: must ")) == (2, True)
+    assert {path: path.read_bytes() for path in before} == before
+    figures = tmp_path / "score.json"
+    for _ in range(2):  # the second time over the first ones
+        assert hakuna_here("score", run / "submission.csv", labels, "--json", figures).returncode == 0
+    assert json.loads(figures.read_text())["n_sequences"] == 12
 
 
 def test_a_run_is_not_written_among_its_photos(season: Path, quick_bundle: Bundle) -> None:

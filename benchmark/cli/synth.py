@@ -96,7 +96,7 @@ def synth(
         check_absent("OUT", out, force)
         _check_drawn(out)
     else:
-        check_package("OUT", out, force, f"{role}_metadata.csv")
+        check_package("OUT", out, force, "synth.json")
     if contact_sheet:
         check_file("--contact-sheet", contact_sheet, force)
     if card and (len(numbers) > 1 or sequences > MOST_CARD_SEQUENCES or contact_sheet):

@@ -6,9 +6,13 @@ from pathlib import Path
 from benchmark.scoring.bootstrap import N_RESAMPLES
 from benchmark.scoring.report import ScoreReport, report
 from benchmark.scoring.strata import n_unknown, strata_of
-from inference.core.errors import UsageError
+from inference.core.errors import HakunaError, UsageError
 from inference.core.labels import EPSILON
 from inference.dataset.label_tables import aligned, common, read_labels, read_submission
+from inference.dataset.metadata import read_metadata
+from inference.outputs.finished_run import read_finished_run
+from inference.outputs.run_metadata import check_metadata
+from inference.outputs.submission import SUBMISSION_NAME
 
 StrPath = str | os.PathLike[str]
 SMALLEST_EPSILON, LARGEST_EPSILON = 1e-15, 0.49
@@ -62,6 +66,8 @@ def score(
     if labelled_only:
         submitted, truth = common(submitted, truth)
     aligned(submitted, truth)  # wrong labels are called that before metadata are found not to fit them
+    if metadata:
+        _check_metadata(Path(submission), Path(metadata))
     strata = strata_of(truth.seq_ids, Path(metadata) if metadata else None, Path(sites) if sites else None)
     other = read_submission(Path(compare)) if compare else None
     if other and labelled_only:
@@ -73,3 +79,13 @@ def score(
         "n_without_metadata": n_unknown(strata["frames"]) if metadata else 0,
     }
     return result.model_copy(update=counts)
+
+
+def _check_metadata(submission: Path, metadata: Path) -> None:
+    """Raise InputError if a submission is in the folder of its run, and the metadata are not those of the run."""
+    try:
+        run = read_finished_run(submission.parent) if submission.name == SUBMISSION_NAME else None
+    except HakunaError:
+        return  # no run, or not the one of this submission
+    if run:
+        check_metadata(run, read_metadata(metadata).sequences, metadata)

@@ -44,7 +44,7 @@ def strata_of(seq_ids: Sequence[str], metadata_path: Path | None, sites_path: Pa
     folders: dict[str, str] = {}
     if metadata:
         groups = _from_metadata(seq_ids, metadata)
-        known = {**{one.seq_id: one.site for one in metadata.sequences.values() if one.site}, **known}
+        known = {**{one.seq_id: one.site.strip() for one in metadata.sequences.values() if one.site.strip()}, **known}
         folders = {} if any(matches) else cameras_of(metadata.sequences.values())
     if any(matches):
         groups["season"] = _group([match["season"] if match else UNKNOWN for match in matches])

@@ -30,7 +30,7 @@ from benchmark.synthetic.plan import DrawnBurst, plan_rolls
 from benchmark.synthetic.scenery import Scene, background_of_frame, expose, make_scene, make_weather
 from benchmark.synthetic.species import SEEN_ONCE, SPECIES
 from benchmark.synthetic.sprite import Pixels
-from inference.core.files import atomic_csv, output_errors
+from inference.core.files import atomic_csv, output_errors, write_json
 from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize
 from inference.dataset.metadata import METADATA_COLUMNS
@@ -38,6 +38,8 @@ from inference.images.exif import DATETIME_FORMAT
 from inference.process.children import exit_with_parent
 
 CAMERA_MODEL = "synthetic camera"
+OPTIONS_NAME = "synth.json"
+"""How a folder of seasons was drawn: written first, so that an interrupted one is known."""
 METADATA_SUFFIX, FORMAT_NAME, LABELS_SUFFIX = "metadata.csv", "submission_format.csv", "labels.csv"
 LABELS_NAME = f"test_{LABELS_SUFFIX}"
 DAMAGED_NAME = "damaged.csv"
@@ -115,7 +117,7 @@ def write_season(folder: Path, *, n_sequences: int, n_cameras: int, size: ImageS
 
 def write_seasons(
     folder: Path,
-    seasons: Iterable[int],
+    seasons: tuple[int, ...],
     options: SeasonOptions,
     n_workers: int = 1,
     on_progress: Callable[[int], None] = lambda _n_sequences: None,
@@ -127,6 +129,8 @@ def write_seasons(
     whole = Drawn()
     with output_errors(folder), ExitStack() as files:
         folder.mkdir(parents=True, exist_ok=True)
+        if not options.is_card:
+            write_json({"seasons": [*seasons], "options": vars(options)}, folder / OPTIONS_NAME)
         plan = (
             roll
             for season in seasons

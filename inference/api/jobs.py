@@ -33,7 +33,7 @@ def build_job(
 
     Raises UsageError, InputError, BundleError.
     """
-    part = parse_shard(shard) if shard else WHOLE
+    part = WHOLE if shard is None else parse_shard(shard)
     preset = choice(Preset, resize, "--resize") if resize else None
     check_folder(Path(photos), InputError, "a folder with photos")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))

@@ -8,7 +8,8 @@ from typing import Any, Unpack
 
 from inference.api.arguments import Arguments, StrPath, optional_path
 from inference.api.jobs import build_job, check_apart
-from inference.core.errors import HakunaError
+from inference.core.errors import HakunaError, UsageError
+from inference.core.files import output_errors
 from inference.execution.job import Job, RunOptions
 from inference.process.lock import check_unlocked, locked
 from inference.process.progress import Progress, RunState
@@ -118,7 +119,8 @@ def plan(
     check_apart(photos, out)
     options, make_job = _options_and_job(photos, bundle, arguments)
     if os.path.isdir(out):
-        check_unlocked(Path(out))
+        with output_errors(Path(out)):
+            check_unlocked(Path(out))
     job = make_job()
     from inference.run import plan as planning
 
@@ -143,5 +145,9 @@ def _options_and_job(
         read_timeout=ReadTimeout(settings.read_timeout),
         strict=fail_if_degraded,
     )
+    if given.get("shard") is not None and options.features_path:
+        raise UsageError(
+            "--features: must not be given with --shard; give it to `hakuna merge`, which has all sequences"
+        )
     chosen = settings.model_dump(include={"decoder", "engine", "precision"})
     return options, partial(build_job, photos, bundle, **chosen, **given)

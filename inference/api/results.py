@@ -92,6 +92,8 @@ def export(
     'demo model: not for conclusions'
     """
     chosen = choice(ExportFormat, target, "--format")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold: must be from 0 to 1, got {threshold!r}")
     if chosen is not ExportFormat.LONG_CSV and metadata is None:
         raise UsageError(f"--metadata: must be given with --format {chosen}")
     if (chosen is ExportFormat.CAMTRAP_DP) != (project is not None):

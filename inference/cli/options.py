@@ -24,7 +24,14 @@ from inference.core.choices import (
 from inference.core.errors import UsageError
 from inference.settings.verbosity import Verbosity, set_verbosity
 
-JPEG_START = b"\xff\xd8\xff"
+PICTURE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"RIFF")
+"""JPEG, PNG, TIFF and raw photos, WebP and AVI."""
+NO_FIGURES = frozenset(
+    {"run.json", "status.json", "manifest.json", "datapackage.json", "rehearsal.json", "training.json"}
+)
+"""JSON files of runs, bundles, packages, rehearsals and trainings."""
+BRAND = b"ftyp"
+"""From the fourth byte of HEIC, CR3, MP4 and MOV files."""
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder with the photos and the CSV files.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a finished run.")]
@@ -158,11 +165,29 @@ def check_file(option: str, path: Path, force: bool, hint: str = "") -> None:
 
 
 def check_no_photo(option: str, path: Path) -> None:
-    """Raise UsageError if a file to be written would replace a photo, which no `--force` does."""
+    """Raise UsageError if a file to be written would replace a photo or a film, which no `--force` does."""
+    start = _start_of(path)
+    if start.startswith(PICTURE_STARTS) or start[4:8] == BRAND:
+        raise UsageError(f"{option} {path}: must not be a photo or film, got one", hint="choose another name")
+
+
+def check_figures(path: Path, given: dict[str, Any]) -> None:
+    """Raise UsageError if the file of `--json` is another file of the command, or exists and does not hold figures."""
+    others = {one.resolve() for name, one in given.items() if isinstance(one, Path) and name != "json"}
+    if path.resolve() in others or path.name in NO_FIGURES:
+        raise UsageError(f"--json {path}: must not be a file that the command reads or writes otherwise")
+    if os.path.isfile(path) and os.path.getsize(path) and not _start_of(path).lstrip().startswith(b"{"):
+        raise UsageError(
+            f"--json {path}: must be new or an earlier file of figures, got another file", hint="choose another name"
+        )
+
+
+def _start_of(path: Path) -> bytes:
+    """The first bytes of a regular file, if it is one."""
     if os.path.isfile(path):
         with suppress(OSError), open(path, "rb") as file:
-            if file.read(len(JPEG_START)) == JPEG_START:
-                raise UsageError(f"{option} {path}: must not be a photo, got a JPEG file", hint="choose another name")
+            return file.read(16)
+    return b""
 
 
 def check_package(option: str, path: Path, force: bool, mark: str) -> None:
@@ -206,7 +231,7 @@ def _with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
             raise UsageError("-v, -q: must not both be given")
         set_verbosity(Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL)
         if (target := given.get("json")) and target != STDOUT:
-            check_no_photo("--json", target)
+            check_figures(target, given)
             check_writable(target)
         command(**given)
 

@@ -36,10 +36,14 @@ def read_label_list(path: Path, sequences: Mapping[str, Sequence], metadata: Pat
                 f"{path}, row 1: must have the columns {LABEL_COLUMN} and {' or '.join(NAME_COLUMNS)}, got {header[:8]}"
             )
         for number, row in rows:
-            name = next(filter(None, (row[columns[one]].strip() for one in names)), "")
-            seq_id = name if name in sequences else burst_of.get(plain_path(name.replace("\\", "/")))
+            given = [name for name in (row[columns[one]].strip() for one in names) if name]
+            seq_ids = {one if one in sequences else burst_of.get(plain_path(one.replace("\\", "/"))) for one in given}
+            seq_id = seq_ids.pop() if len(seq_ids) == 1 else None
             if seq_id is None:
-                raise InputError(f"{path}, row {number}: must be a photo or a burst of {metadata}, got {name!r}")
+                wanted = (
+                    f"a photo or a burst of {metadata}" if len(given) < len(NAME_COLUMNS) else "a photo and its burst"
+                )
+                raise InputError(f"{path}, row {number}: must be {wanted}, got {', '.join(map(repr, given)) or 'none'}")
             label = row[columns[LABEL_COLUMN]].strip().lower()
             if label not in LABELS:
                 raise InputError(

@@ -142,10 +142,11 @@ def read_sites(path: Path) -> dict[str, str]:
         seq_id, site = _columns(path, header, ("seq_id", SITE_COLUMN))
         sites: dict[str, str] = {}
         for row_number, row in rows:
-            if sites.setdefault(row[seq_id], row[site]) != row[site]:
+            name = row[site].strip()
+            if sites.setdefault(row[seq_id], name) != name:
                 raise InputError(
                     f"{path}, row {row_number}, column {SITE_COLUMN}: must be the same in all rows of a sequence, "
-                    f"got {row[site]!r} after {sites[row[seq_id]]!r}"
+                    f"got {name!r} after {sites[row[seq_id]]!r}"
                 )
         return sites
 

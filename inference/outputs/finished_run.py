@@ -66,6 +66,16 @@ def check_run_files(folder: Path, error: type[HakunaError]) -> None:
             raise error(f"{path}: must be a regular file or absent, got {got}; remove it or choose another folder")
 
 
+def check_own_results(folder: Path) -> None:
+    """Raise UsageError if a folder holds a submission that no run made: a run would replace it."""
+    foreign = [name for name in (SUBMISSION_NAME, FAILURES_NAME) if (folder / name).is_file()]
+    if foreign and not any((folder / name).is_file() for name in (RECORDS_NAME, RUN_REPORT_NAME, STATUS_NAME)):
+        raise UsageError(
+            f"--out {folder}: must be new, empty or an earlier run, got a folder with {foreign[0]} and no {RUN_REPORT_NAME}",
+            hint="choose another folder",
+        )
+
+
 def check_nothing_is_lost(out: Path, folder: Path, *sources: Path | None) -> None:
     """Raise UsageError if an output made from a run would replace one of its sources."""
     taken = [folder, *(folder / name for name in RUN_FILES), *(path for path in sources if path)]

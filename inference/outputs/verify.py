@@ -19,11 +19,19 @@ ENDS = {COMPLETE: "was complete", OUT_OF_TIME: "ran out of time", INTERRUPTED: "
 def verify_run(folder: Path, records_folder: Path | None = None) -> dict[str, Any]:
     """Check fields, hashes, checksums, and the number and order of the records; returns the figures.
 
-    Raises LockedError while a run writes the folder, InputError if the run ended before it was finished, and the errors
-    of `read_finished_run` and `unprocessed_sequences`.
+    Raises LockedError while a run writes the folder, and the errors of `check_run`.
     """
     if folder.is_dir():
         check_unlocked(folder)
+    return check_run(folder, records_folder)
+
+
+def check_run(folder: Path, records_folder: Path | None = None) -> dict[str, Any]:
+    """The same without a look at the lock, which the caller may hold.
+
+    Raises InputError if the run ended before it was finished, and the errors of `read_finished_run` and
+    `unprocessed_sequences`.
+    """
     status = _read_status(folder)
     if status and not (folder / RUN_REPORT_NAME).exists():
         end = ENDS.get(status["stage"], f"ended in stage {status['stage']!r} (killed, or its disk was full)")

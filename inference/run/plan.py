@@ -103,6 +103,8 @@ def reason_not_to_run(
     figures: dict[str, Any], out: Path, options: RunOptions, *, is_shard: bool = False
 ) -> HakunaError | None:
     """The most serious reason why the run would fail, judged by the figures of `plan`; None without one."""
+    if figures["sequences_kept_from_earlier_run"] == figures["sequences"] > 0:
+        return None  # nothing is read or written
     if not figures["output_is_writable"]:
         return OutputError(f"{out} must be writable, but is not")
     if not figures["disk_is_enough"]:
@@ -123,8 +125,6 @@ def reason_not_to_run(
 
 def _too_many_failures(figures: dict[str, Any], options: RunOptions, *, is_shard: bool) -> HakunaError | None:
     """The error of a run whose photos fail, as far as folder entries and the measured batches show it."""
-    if figures["sequences_kept_from_earlier_run"] == figures["sequences"] > 0:
-        return None  # no photo is read
     unusable = {
         reason: n for reason, n in figures["measured_photos"].items() if reason not in ("used", *ENTRY_FAILURES)
     }

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import structlog
 
@@ -19,7 +20,7 @@ from inference.ensemble.estimator import Estimator, neighbourhood_of_records
 from inference.ensemble.features import feature_file
 from inference.ensemble.neighbourhood import Neighbourhood
 from inference.outputs import run_report
-from inference.outputs.finished_run import check_run_files
+from inference.outputs.finished_run import check_own_results, check_run_files
 from inference.outputs.run_report import CUT_SHORT, RecordCounts, RunMetadata
 from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME, failures_file, write_submission
 from inference.process.progress import RunState
@@ -48,6 +49,7 @@ def records_to_submission(
     check_usable(path, header, bundle)
     check_features_path(features_path, bundle.manifest)
     check_run_files(out, OutputError)
+    check_own_results(out)
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     counts = RecordCounts()
@@ -119,6 +121,8 @@ def check_features_path(path: Path | None, manifest: Manifest) -> None:
         raise UsageError(f"--features {path}: the bundle must have stackers, got {manifest.name} without")
     if path.suffix != ".npz" or path.is_dir():
         raise UsageError(f"--features {path}: must be a file whose name ends in .npz")
+    if path.is_file() and not is_zipfile(path):
+        raise UsageError(f"--features {path}: must be new or an earlier .npz file, got another file")
     folder = nearest_folder(path)
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise OutputError(f"--features {path}: must be in a writable folder, or in one that can be made in {folder}")

@@ -22,7 +22,8 @@ from inference.execution.job import Job, RunOptions
 from inference.images.decoder import is_whole
 from inference.networks.engine import CPU
 from inference.networks.probe import LARGEST_GPU_DIFFERENCE
-from inference.outputs.finished_run import check_run_files
+from inference.outputs.finished_run import check_own_results, check_run_files
+from inference.outputs.run_file import RUN_REPORT_NAME, read_run_file
 from inference.process.progress import RunState
 from inference.process.stopwatch import Stopwatch
 from inference.records.jsonl import (
@@ -134,12 +135,15 @@ def resume_point(
         The engine or decoder is not available.
     """
     check_run_files(out, OutputError)
+    check_own_results(out)
     path = out / RECORDS_NAME
     existing = read_header(path) if path.exists() and not options.fresh else None
     executor = executor_for(_as_begun(job, existing), options, stopwatch, state.check)
     header = records_header(job, executor.facts, existing)
     state.n_all = header.n_sequences
     if existing is None:
+        if not options.fresh:
+            _check_results(out, header)
         return ResumePoint(executor, header)
     if different := header.differences(existing):
         raise CheckpointError(
@@ -148,6 +152,20 @@ def resume_point(
         )
     n_recovered = _count_completed(path, header, job, options, state)
     return ResumePoint(executor, header, state.n_done == state.n_all, n_recovered)
+
+
+def _check_results(out: Path, header: RecordsHeader) -> None:
+    """Raise CheckpointError if results without their records are those of another run."""
+    try:
+        known = read_run_file(out)["fingerprint"]  # with the probe, which the header does not have yet
+        results = replace(header, fingerprint={name: one for name, one in known.items() if name != PROBE})
+    except (OSError, ValueError, KeyError):
+        return  # none, or damaged: nobody can use them
+    if different := header.differences(results):
+        raise CheckpointError(
+            f"{out / RUN_REPORT_NAME}: must belong to this run, but differs in {', '.join(different)}; "
+            "choose another --out, or --restart to start over"
+        )
 
 
 def _as_begun(job: Job, existing: RecordsHeader | None) -> Job:

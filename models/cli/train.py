@@ -72,7 +72,7 @@ def train(
     from models.data.season_labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, check_disjoint, parse_seasons
     from models.spec.network_plan import NETWORK_NAME, NetworkPlan, check_plan
     from models.spec.schedule import load_schedule
-    from models.training.job import CACHE_NAME, TrainingJob, TrainingOptions
+    from models.training.job import CACHE_NAME, TrainingJob, TrainingOptions, check_training_folder
 
     settings = load_settings(workers=workers)
     plan = NetworkPlan(network, backbone, head, classes, background_scaling, weights, background_network, mean_network)
@@ -99,9 +99,9 @@ def train(
         read_timeout=ReadTimeout(settings.read_timeout),
     )
     check_folder(data, InputError, "a folder with photos")
-    for path in (job.metadata, job.labels):
-        if not path.exists():
-            raise InputError(f"{path}: must be a readable CSV file, got none")
+    check_training_folder(out, data)
+    if missing := next((path for path in (job.metadata, job.labels) if not path.exists()), None):
+        raise InputError(f"{missing}: must be a readable CSV file, got none")
     require("tensorflow")
     with session(shows_log=True) as run, locked(out) as folder:
         from models.training.train import train as train_network  # TensorFlow: seconds

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from inference.core.errors import CheckpointError
 from inference.core.files import atomic_binary_writer, regular_file
+from models.training.job import CHECKPOINT_NAME
 
-CHECKPOINT_NAME = "checkpoint.npz"
 FORMAT_VERSION = 2
 
 

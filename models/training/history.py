@@ -16,7 +16,7 @@ from models.spec.schedule import Epoch, cost_of
 log = structlog.get_logger()
 
 HISTORY_NAME = "history.jsonl"
-TENSORBOARD_NAME = "tensorboard"
+TENSORBOARD_NAME, TENSORBOARD_FILES = "tensorboard", "events.out.tfevents.*"
 INTERVAL_SECONDS = 30.0
 
 

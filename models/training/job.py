@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from inference.core.choices import DEFAULT_READ_TIMEOUT, Preset
+from inference.core.errors import UsageError
 from inference.process.read_timeout import ReadTimeout
-from models.spec.network_plan import NetworkPlan
+from models.spec.network_plan import NETWORK_NAME, NetworkPlan
 from models.spec.schedule import Schedule
 
 CACHE_NAME = "frames"
+CHECKPOINT_NAME = "checkpoint.npz"
 
 
 @dataclass(frozen=True)
@@ -50,3 +52,16 @@ class TrainingOptions:
     fresh: bool = False
     read_timeout: ReadTimeout = field(default_factory=lambda: ReadTimeout(DEFAULT_READ_TIMEOUT))
     kept_bytes: int = 2**30
+
+
+def check_training_folder(out: Path, photos: Path) -> None:
+    """Raise UsageError if a training would write into the folder of its photos, or over a network that is not its own."""
+    if out.resolve() == photos.resolve():
+        raise UsageError(
+            f"--out {out}: must be another folder than that of the photos", hint="for example --out runs/own"
+        )
+    if (out / NETWORK_NAME).exists() and not (out / CHECKPOINT_NAME).exists():
+        raise UsageError(
+            f"--out {out}: must be new, empty or an earlier training, got a folder with {NETWORK_NAME} and no {CHECKPOINT_NAME}",
+            hint="choose another folder",
+        )

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from inference.core.choices import DecoderName
 from inference.core.errors import DivergedError, InputError, InterruptedRunError
-from inference.core.files import output_errors, remove_tree, write_json
+from inference.core.files import output_errors, write_json
 from inference.core.version import hakuna_version
 from inference.dataset.label_tables import labelled, read_targets
 from inference.dataset.metadata import read_metadata
@@ -44,7 +44,13 @@ from models.spec.network_plan import NETWORK_NAME, REPORT_NAME
 from models.spec.schedule import Epoch, epochs_of
 from models.training.build_network import build_network
 from models.training.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
-from models.training.history import TENSORBOARD_NAME, TrainingProgress, write_history, write_tensorboard
+from models.training.history import (
+    TENSORBOARD_FILES,
+    TENSORBOARD_NAME,
+    TrainingProgress,
+    write_history,
+    write_tensorboard,
+)
 from models.training.job import TrainingJob, TrainingOptions
 from models.training.learner import Learner, init_head_bias, log_loss_by_class, network_targets, unfreeze
 
@@ -134,7 +140,8 @@ def _begin(
     checkpoint = None if options.fresh else read_checkpoint(out, fingerprint)
     if options.fresh:
         with output_errors(out / TENSORBOARD_NAME):
-            remove_tree(out / TENSORBOARD_NAME)
+            for path in (out / TENSORBOARD_NAME).glob(TENSORBOARD_FILES):
+                path.unlink()
     epochs, plan = epochs_of(job.schedule), job.plan
     init_head_bias(network, network_targets(learnt.examples.targets, plan.n_classes, plan.head), plan.head)
     learner = Learner(network, plan.scalings, plan.head, job.schedule.branch_layers)

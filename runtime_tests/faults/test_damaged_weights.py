@@ -13,7 +13,8 @@ from inference.core.errors import BundleError, CheckpointError, HakunaError
 from models.keras_io.h5_file import load_keras_network
 from models.keras_io.h5_probe import probe_files
 from models.keras_io.h5_weights import read_keras_file
-from models.training.checkpoint import CHECKPOINT_NAME, Checkpoint, Position, read_checkpoint, write_checkpoint
+from models.training.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
+from models.training.job import CHECKPOINT_NAME
 from runtime_tests.faults.conftest import Figures
 from runtime_tests.faults.damage import cut, flip_bits, replace_range
 from runtime_tests.models.keras2 import write_keras2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,23 @@ def test_a_sequence_has_one_site(season: Path, tmp_path: Path) -> None:
         InputError, match="row 14, column site: must be the same in all rows of a sequence, got 'B' after"
     ):
         score(season / "test_labels.csv", season / "test_labels.csv", sites=tmp_path / "sites.csv")
+
+
+def test_metadata_of_another_card_are_refused_beside_a_run(
+    season: Path, quick_prediction: Path, tmp_path: Path
+) -> None:
+    labels, own = season / "test_labels.csv", season / "test_metadata.csv"
+    assert score(quick_prediction / "submission.csv", labels, metadata=own).n_without_metadata == 0
+    (tmp_path / "other.csv").write_text(own.read_text().replace(" 1", " 0"))
+    with pytest.raises(InputError, match="other.csv: must have the photos and times that the run .* was made from"):
+        score(quick_prediction / "submission.csv", labels, metadata=tmp_path / "other.csv")
+    shutil.copy(quick_prediction / "submission.csv", tmp_path)  # without its run nothing is known
+    score(tmp_path / "submission.csv", labels, metadata=tmp_path / "other.csv")
+
+
+def test_blanks_around_a_site_make_no_other_site(season: Path, tmp_path: Path) -> None:
+    ids = [row.partition(",")[0] for row in (season / "test_labels.csv").read_text().splitlines()[1:]]
+    rows = [f"{one},{' A' if number % 2 else 'A '}" for number, one in enumerate(ids)]
+    (tmp_path / "sites.csv").write_text("\n".join(["seq_id,site", *rows]))
+    found = score(season / "test_labels.csv", season / "test_labels.csv", sites=tmp_path / "sites.csv")
+    assert [one.name for one in found.breakdowns["site"]] == ["A"]

@@ -164,6 +164,7 @@ def test_damage_is_listed_and_hits_only_the_files_that_are(tmp_path: Path) -> No
     for name, share in (("whole", 0.0), ("damaged", 0.3)):
         write_seasons(tmp_path / name, (1,), SeasonOptions(20, 2, SIZE, seed=2, damaged_share=share))
     whole, damaged = hashes(tmp_path / "whole"), hashes(tmp_path / "damaged")
+    assert whole.pop("synth.json") != damaged["synth.json"]
     listed = {row["file_name"]: row["damage"] for row in rows_of(tmp_path / "damaged" / "damaged.csv")}
     assert set(listed.values()) == {"truncated", "not a photo", "empty", "missing"}
     assert {name for name in whole if damaged.get(name) != whole[name]} == set(listed)

@@ -40,6 +40,7 @@ def test_a_burst_has_every_label_of_its_photos(tmp_path: Path) -> None:
         "file_name,label\r\nB 2/ü.JPG ,zebra\r\n\r\n",
         "\ufeffFile_Name, Label,notes\nB 2\\ü.JPG,zebra,\n",
         "seq_id,file_name,label\n,./B 2/ü.JPG,zebra\n",
+        "seq_id,file_name,label\nb,B 2/ü.JPG,zebra\n",
     ],
 )
 def test_spellings_of_spreadsheets_are_understood(text: str, tmp_path: Path) -> None:
@@ -54,7 +55,8 @@ def test_spellings_of_spreadsheets_are_understood(text: str, tmp_path: Path) -> 
         ("file_name,label\n3.JPG\n", "row 2: must have 2 columns, got 1"),
         ("file_name,label\n3.JPG,zebra\n,\n", "row 3: must have a value, got only empty cells"),
         ("file_name,label\n4.JPG,zebra\n", "row 2: must be a photo or a burst of .*metadata.csv, got '4.JPG'"),
-        ("file_name,label\n,zebra\n", "row 2: must be a photo or a burst of .*, got ''"),
+        ("file_name,label\n,zebra\n", "row 2: must be a photo or a burst of .*, got none"),
+        ("file_name,seq_id,label\n3.JPG,a,zebra\n", "row 2: must be a photo and its burst, got '3.JPG', 'a'"),
         ("file_name,label\n3.JPG,unicorn\n", "row 2, column label: must be one of the 54 labels, got 'unicorn'"),
         ("file_name;label\n3.JPG;zebra\n", "must be separated by ','"),
         ("file_name,label,notes\n3.JPG,zebra,fünf\n".encode("cp1252"), "must be UTF-8, got the byte 0xfc"),

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inference import api
 from inference.bundle.manifest import DEMO_WARNING
 from inference.core.choices import ExportFormat
 from inference.core.errors import CheckpointError, InputError, OutputError, UsageError
@@ -647,3 +648,10 @@ def test_an_export_never_takes_the_place_of_the_project(finished: Path, season: 
     with pytest.raises(UsageError, match="a file that this is made from"):
         export(finished, ExportFormat.CAMTRAP_DP, project, season / METADATA_NAME, None, project)
     assert project.read_text() == PROJECT
+
+
+@pytest.mark.parametrize("threshold", [5, -1, float("nan")])
+def test_a_threshold_is_a_probability(threshold: float, quick_prediction: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--threshold: must be from 0 to 1"):
+        api.export(quick_prediction, tmp_path / "long.csv", target="long-csv", threshold=threshold)
+    assert not (tmp_path / "long.csv").exists()

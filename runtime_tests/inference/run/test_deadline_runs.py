@@ -298,6 +298,7 @@ def test_too_many_failures_write_nothing_over_a_good_submission(
     season: Path, quick_bundle: Bundle, tmp_path: Path
 ) -> None:
     (tmp_path / "submission.csv").write_bytes(b"a good one")
+    (tmp_path / "status.json").touch()  # of an earlier run
     job = job_for(season, quick_bundle)
     n_photos = sum(len(sequence.images[:3]) for sequence in job.plan.sequences)
     strict = RunOptions(n_workers=2, max_failures=1.5 / n_photos)

@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.rehearsal.health import why_unhealthy
 from inference.bundle.reader import Bundle
-from inference.core.errors import CheckpointError, InputError, OutputError
+from inference.core.errors import CheckpointError, InputError, OutputError, UsageError
 from inference.ensemble.estimator import Estimator
 from inference.execution.job import RunOptions
 from inference.outputs.finished_run import read_finished_run
@@ -122,3 +122,16 @@ def test_a_file_that_the_report_does_not_describe_is_not_believed(
     (tmp_path / name).write_text("".join([lines[0], *reversed(lines[1:])]))
     with pytest.raises(InputError, match=f"{name}: must be the file that run.json describes, got another"):
         read_finished_run(tmp_path)
+
+
+def test_a_submission_of_others_is_not_replaced(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "submission.csv").write_text("mine")
+    message = "must be new, empty or an earlier run, got a folder with submission.csv"
+    with pytest.raises(UsageError, match=message):
+        run_job(job_for(season, quick_bundle), tmp_path)
+    with pytest.raises(UsageError, match=message):
+        records_to_submission(quick_prediction, Estimator(quick_bundle), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["submission.csv"]
+    assert (tmp_path / "submission.csv").read_text() == "mine"

@@ -13,7 +13,7 @@ import pytest
 from inference import api
 from inference.bundle.reader import Bundle
 from inference.cli.printing import plan_rows
-from inference.core.errors import HakunaError, LockedError, TooManyFailuresError
+from inference.core.errors import HakunaError, LockedError, TooManyFailuresError, UsageError
 from inference.execution.job import Job, RunOptions
 from inference.process.lock import locked
 from inference.process.progress import RunState
@@ -128,7 +128,11 @@ def test_it_refuses_a_folder_in_use_and_photos_that_are_none(
         code, _, said = dry_run_here(job, tmp_path / "out", allowing)
         assert code == expected
     assert "got 2 that cannot be used" in said
-    # A finished run reads no photo.
+    with pytest.raises(UsageError, match="--features: must not be given with --shard"):
+        api.plan(season, quick_bundle.folder, tmp_path / "out", shard="1/2", features=tmp_path / "x.npz")
+    # A finished run reads no photo and writes nothing.
+    finished = {"sequences": 12, "sequences_kept_from_earlier_run": 12, "output_is_writable": False}
+    assert reason_not_to_run(finished, tmp_path, options) is None
     gone = replace(job, photos=str(tmp_path / "gone"))
     assert dry_run_here(gone, copy_of(quick_prediction, tmp_path / "kept"), options)[0] == 0
 

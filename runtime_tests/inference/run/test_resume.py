@@ -105,6 +105,30 @@ def test_a_complete_run_says_that_missing_photos_have_come(
     assert contents(out) == before
 
 
+def test_results_of_another_run_without_records_are_kept(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    out, other = copy_of(quick_prediction, tmp_path / "out"), replace(job_for(season, quick_bundle), flip_tta=False)
+    (out / "records.jsonl").unlink()
+    before = (out / "submission.csv").read_bytes()
+    with pytest.raises(CheckpointError, match="run.json: must belong to this run, but differs in flip TTA"):
+        run_job(other, out)
+    assert (out / "submission.csv").read_bytes() == before
+    run_job(other, out, RunOptions(fresh=True))
+    assert (out / "submission.csv").read_bytes() != before
+
+
+def test_a_complete_run_mends_its_report(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    out = copy_of(quick_prediction, tmp_path / "out")
+    path, before = out / "run.json", contents(out)
+    path.write_text(path.read_text().replace('"sequences": 12', '"sequences": 13'))
+    assert run(season, quick_bundle, out)["counts"]["sequences"] == 12
+    assert verify_run(out)["sequences"] == 12
+    assert contents(out) == before
+
+
 @pytest.mark.parametrize("text", [None, "{", '{"stage": "complete"}', '"photos to records"'])
 def test_a_complete_run_mends_its_last_status(
     text: str | None, season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
@@ -332,6 +356,7 @@ def test_a_finished_run_whose_last_sequences_have_no_metadata_is_complete(
     writer.append([replace(without, effort=Effort.PRIORS)])  # as a budget leaves it that ended before
     writer.close()
     before = records.stat().st_mtime_ns
+    run(data, quick_bundle, tmp_path / "out")  # the counts are renewed
     with capture_logs() as logs:
         run(data, quick_bundle, tmp_path / "out")
     assert any("already complete" in log["event"] for log in logs)

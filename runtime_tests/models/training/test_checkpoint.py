@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from inference.core.errors import CheckpointError, OutputError
-from models.training.checkpoint import CHECKPOINT_NAME, Checkpoint, Position, read_checkpoint, write_checkpoint
+from models.training.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
+from models.training.job import CHECKPOINT_NAME
 
 LIMIT_BYTES = 100_000
 

@@ -16,7 +16,7 @@ from models.spec.kinds import NetworkKind
 from models.spec.network_plan import NetworkPlan
 from models.spec.schedule import load_schedule
 from models.training.history import write_tensorboard
-from models.training.job import TrainingJob, TrainingOptions
+from models.training.job import TrainingJob, TrainingOptions, check_training_folder
 from models.training.train import train
 
 
@@ -34,6 +34,16 @@ def test_a_season_on_both_sides_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, command(tmp_path, "--valid", "S2"))
     assert isinstance(result.exception, UsageError)
     assert "must have no season in common, got S2 in both" in str(result.exception)
+
+
+def test_a_training_never_writes_over_photos_or_another_network(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="must be another folder than that of the photos"):
+        check_training_folder(tmp_path / "x" / "..", tmp_path)
+    (tmp_path / "network.h5").touch()
+    with pytest.raises(UsageError, match="must be new, empty or an earlier training, got a folder with network.h5"):
+        check_training_folder(tmp_path, tmp_path / "photos")
+    (tmp_path / "checkpoint.npz").touch()
+    check_training_folder(tmp_path, tmp_path / "photos")
 
 
 def test_a_backbone_that_cannot_be_is_refused_before_anything_is_read(
