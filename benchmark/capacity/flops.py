@@ -18,7 +18,7 @@ from inference.bundle.manifest import SAVED_MODEL_NAME
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError
 from inference.core.sequences import ImageSize
-from inference.networks.engine_tensorflow import SIGNATURE
+from inference.networks.tensorflow_graph import SIGNATURE
 from models.bundling.untrained import untrained_network
 from models.spec.recipe import Recipe
 

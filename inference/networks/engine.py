@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from types import ModuleType
+from typing import Any
 
 import structlog
 
 from inference.bundle.probe import Trial, start_probe
 from inference.bundle.reader import Bundle
 from inference.core.choices import GPU_DRIVER, EngineName, Precision
-from inference.networks.forward import MAX_CALL_IMAGES, MIN_CALL_IMAGES, CallableNetwork, LoadedNetworks
+from inference.networks.forward import MAX_CALL_IMAGES, MIN_CALL_IMAGES, LoadedNetworks
 from inference.networks.probe import answers_to_probe
 from inference.settings.packages import is_installed, require
 
@@ -116,20 +117,25 @@ def load_known_networks(
     frozen = _module(engine.name).FrozenNetwork
     by_name = {network.name: network for network in bundle.manifest.networks}
 
-    def load(name: str, *, mixed: bool) -> CallableNetwork:
+    def load(name: str, *, mixed: bool) -> Any:
         check()
-        network: CallableNetwork = frozen(
+        network: Any = frozen(
             bundle.path(by_name[name].folder), tuple(one.name for one in by_name[name].inputs), mixed=mixed
         )
         return network
 
     is_mixed = precision is Precision.MIXED
+    loaded = {name: load(name, mixed=is_mixed) for name in by_name}
+    mirrored = {name: one.with_mirror_images for name, one in loaded.items() if hasattr(one, "with_mirror_images")}
     networks = LoadedNetworks(
-        {name: load(name, mixed=is_mixed) for name in by_name},
+        loaded,
+        mirrored,
         fixed_shapes=engine.device != CPU,
         max_call_images=engine.call_images,
         before_call=check,
         in_float32=cache(partial(load, mixed=False)) if is_mixed else None,
     )
     networks.probe = answers_to_probe(bundle.manifest, networks)
+    if networks.fixed_shapes and networks.mirrored:  # other functions: no later call pays for their first
+        answers_to_probe(bundle.manifest, networks, flip_tta=True)
     return networks

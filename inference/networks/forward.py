@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ which rounds differently (1.2e-7). From two rows up, a row does not depend on th
 class CallableNetwork(Protocol):
     """An engine's loaded network: float32 (N, H, W, 3) by input name, RGB, 0-255 -> float32 (N, C)."""
 
-    def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]], /) -> Probabilities:
+    def __call__(self, inputs: Mapping[str, Any], /) -> Probabilities:
         """Run the network on N images."""
 
 
@@ -40,23 +40,26 @@ class LoadedNetworks:
     Attributes
     ----------
     by_name : the networks
+    mirrored : where the engine makes the mirror images: the networks on N images and then on their mirror images. Such an
+        engine takes images as they are: frames are uint8, a quarter of the bytes
     fixed_shapes : pad every call to `max_call_images`, because each new shape costs time on GPUs
     max_call_images : most images in one call, mirror images included; halved when memory runs out
     before_call : called before every call, which may take seconds; raises to end the batch
     in_float32 : returns a network in float32 by name; None if all networks are float32
     n_repeated : calls repeated in float32 because their answers overflowed half precision
     probe : the networks' answers to the probe, float32 (P, C)
-    memory : reused input buffers by input number; allocating 100 MB takes as long as filling them
+    memory : reused input buffers by input number and type; allocating 100 MB takes as long as filling them
     """
 
     by_name: Mapping[str, CallableNetwork]
+    mirrored: Mapping[str, CallableNetwork] = field(default_factory=dict)
     fixed_shapes: bool = False
     max_call_images: int = MAX_CALL_IMAGES
     before_call: Callable[[], None] | None = None
     in_float32: Callable[[str], CallableNetwork] | None = None
     n_repeated: int = 0
     probe: Probabilities = field(default_factory=lambda: np.empty((0, N_CLASSES), np.float32), repr=False)
-    memory: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    memory: dict[tuple[int, np.dtype[Any]], npt.NDArray[Any]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -139,29 +142,41 @@ def _forward_in_chunks(
 
 
 def _call_once(networks: LoadedNetworks, name: str, part: dict[str, list[Image]], *, mirror: bool) -> Probabilities:
-    n_part = len(next(iter(part.values())))
-    n_used = 2 * n_part if mirror else n_part
-    n_rows = max(n_used, networks.max_call_images if networks.fixed_shapes else MIN_CALL_IMAGES)
+    n_part, by_engine = len(next(iter(part.values()))), bool(networks.mirrored)
+    n_call = networks.max_call_images if networks.fixed_shapes else MIN_CALL_IMAGES
+    n_filled = n_part if by_engine or not mirror else 2 * n_part
+    n_rows = max(n_filled, n_call // 2 if by_engine and mirror else n_call)
     inputs = {
-        key: _filled(networks.memory, number, images, n_rows, mirror=mirror)
+        key: _filled(networks, number, images, n_rows, mirror=mirror and not by_engine)
         for number, (key, images) in enumerate(part.items())
     }
-    answers = _probabilities(networks, name, inputs, n_used)
+    used = np.arange(n_part)
+    if mirror:
+        used = np.concatenate([used, used + (n_rows if by_engine else n_part)])
+    answers = _probabilities(networks, name, inputs, used, mirror=mirror and by_engine)
     return (answers[:n_part] + answers[n_part:]) / 2 if mirror else answers
 
 
 def _probabilities(
-    networks: LoadedNetworks, name: str, inputs: dict[str, npt.NDArray[np.float32]], n_used: int
+    networks: LoadedNetworks,
+    name: str,
+    inputs: dict[str, npt.NDArray[Any]],
+    used: npt.NDArray[np.int64],
+    *,
+    mirror: bool,
 ) -> Probabilities:
-    """A network's answers for the first rows, checked to be probabilities: float32 (n_used, C).
+    """A network's answers for some rows, checked to be probabilities: float32 (len(used), C).
 
-    Half precision can overflow. Only the rows that overflow are answered in float32: no row depends on its neighbours.
+    `mirror`: the engine makes the mirror images. Half precision can overflow. Only the rows that overflow are answered in
+    float32: no row depends on its neighbours.
     """
-    answers = networks.by_name[name](inputs)[:n_used]
+    answers = (networks.mirrored if mirror else networks.by_name)[name](inputs)[used]
     is_sound = (answers >= 0) & (answers <= 1)  # False for NaN
     if networks.in_float32 and not is_sound.all():
         networks.n_repeated += 1
-        exact = networks.in_float32(name)(inputs)[:n_used]
+        if mirror:
+            inputs = {key: np.concatenate([one, one[:, :, ::-1]]) for key, one in inputs.items()}
+        exact = networks.in_float32(name)(inputs)[used]
         answers = np.where(is_sound.all(axis=1, keepdims=True), answers, exact)
         is_sound = (answers >= 0) & (answers <= 1)
     if not is_sound.all():
@@ -175,14 +190,18 @@ def _probabilities(
 
 
 def _filled(
-    memory: dict[int, npt.NDArray[np.float32]], number: int, images: list[Image], n_rows: int, *, mirror: bool
-) -> npt.NDArray[np.float32]:
-    """Images, mirror images if `mirror`, then zeros: (n_rows, H, W, 3), valid until input `number` is filled again."""
-    shape = (n_rows, *images[0].shape)
+    networks: LoadedNetworks, number: int, images: list[Image], n_rows: int, *, mirror: bool
+) -> npt.NDArray[Any]:
+    """Images, mirror images if `mirror`, then zeros: (n_rows, H, W, 3), valid until input `number` is filled again.
+
+    float32, or as they are for an engine that takes them so.
+    """
+    kind = images[0].dtype if networks.mirrored else np.dtype(np.float32)
+    shape, memory, key = (n_rows, *images[0].shape), networks.memory, (number, kind)
     size = math.prod(shape)
-    if number not in memory or memory[number].size < size:
-        memory[number] = np.empty(size, np.float32)
-    rows = memory[number][:size].reshape(shape)
+    if key not in memory or memory[key].size < size:
+        memory[key] = np.empty(size, kind)
+    rows = memory[key][:size].reshape(shape)
     for row, image in enumerate(images):
         rows[row] = image
         if mirror:

@@ -23,11 +23,11 @@ LARGEST_GPU_DIFFERENCE = 1e-3
 measured yet."""
 
 
-def answers_to_probe(manifest: Manifest, networks: LoadedNetworks) -> Probabilities:
-    """Run every network at every size, without mirror images: float32 (P, C). Raises BundleError like `forward`."""
+def answers_to_probe(manifest: Manifest, networks: LoadedNetworks, *, flip_tta: bool = False) -> Probabilities:
+    """Run every network at every size: float32 (P, C). Raises BundleError like `forward`."""
     views = {key: _noise(key) for key in manifest.view_keys}
     viewed = ViewedSequence(Sequence("probe", ()), N_FRAMES, views, (), 0)
-    [outputs] = forward([viewed], passes_for(manifest, Effort.FULL, flip_tta=False), networks)
+    [outputs] = forward([viewed], passes_for(manifest, Effort.FULL, flip_tta=flip_tta), networks)
     return np.concatenate([outputs.frame_outputs.reshape(-1, N_CLASSES), outputs.sequence_outputs])
 
 

@@ -1,0 +1,66 @@
+"""The graph that TensorFlow's optimiser makes of a network for a GPU of some compute capability, without such a GPU.
+
+python -m runtime_tests.optimised_graph BUNDLE NETWORK     (counts its operations in both precisions)
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow.core.framework.graph_pb2 import GraphDef
+from tensorflow.core.protobuf.config_pb2 import ConfigProto
+from tensorflow.core.protobuf.device_properties_pb2 import DeviceProperties, NamedDevice
+from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
+from tensorflow.python.grappler import cluster, tf_optimizer
+
+from inference.networks.tensorflow_graph import FlatNetwork, efficient_network, read_saved_model
+
+PLACE = "/job:localhost/replica:0/task:0/device:"
+
+
+def optimised(network: FlatNetwork, capability: str = "7.0") -> GraphDef:
+    """The optimised graph, its weights as arguments in the way of `FrozenNetwork`."""
+    graph = tf.Graph()
+    with graph.as_default():
+        frames = [tf.compat.v1.placeholder(tf.uint8, (None, None, None, 3), name) for name in network.inputs]
+        given = {name: tf.cast(one, tf.float32) for name, one in zip(network.inputs.values(), frames, strict=True)}
+        for number, (name, value) in enumerate(network.weights.items()):
+            kind = network.half if name in network.in_half else tf.float32
+            given[name] = tf.reshape(tf.compat.v1.placeholder(kind, name=f"weight_{number}"), value.shape)
+        [output] = tf.graph_util.import_graph_def(network.graph, given, return_elements=[network.output], name="")
+    meta_graph = MetaGraphDef(graph_def=graph.as_graph_def())
+    for node in meta_graph.graph_def.node:
+        node.device = f"{PLACE}GPU:0"
+    meta_graph.collection_def["train_op"].node_list.value.append(output.op.name)
+    gpu = DeviceProperties(
+        type="GPU", vendor="NVIDIA", frequency=1380, num_cores=80, memory_size=16 << 30, bandwidth=900_000_000,
+        environment={"architecture": capability, "cuda": "12050", "cudnn": "9000"},
+    )  # fmt: skip
+    cpu = DeviceProperties(type="CPU", frequency=2000, num_cores=2)
+    devices = [
+        NamedDevice(name=f"{PLACE}GPU:0", properties=gpu),
+        NamedDevice(name=f"{PLACE}CPU:0", properties=cpu),
+    ]
+    config = ConfigProto()
+    config.graph_options.rewrite_options.min_graph_nodes = -1
+    found: GraphDef = tf_optimizer.OptimizeGraph(config, meta_graph, cluster=cluster.Cluster(devices=devices))
+    return found
+
+
+def main() -> None:
+    """Print the operations of a network of a bundle."""
+    folder = Path(sys.argv[1], "networks", sys.argv[2])
+    for half in (None, tf.float16):
+        counts = Counter(node.op for node in optimised(efficient_network(read_saved_model(folder), half)).node)
+        sys.stdout.write(f"{half.name if half else 'float32'} {dict(counts.most_common())}\n")
+
+
+if __name__ == "__main__":
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    logging.disable()
+    main()
