@@ -118,9 +118,10 @@ def test_predict_names_its_phases_and_ends_with_what_it_found_where_it_is_and_th
     assert code == 0
     lines = screen(shown)
     assert lines[-4:] == ["all sequences were predicted before", *last]
-    first, second = lines[:-4]
+    first, second, third = lines[:-4]
     assert "[info     ] already complete, verified, nothing changed" in first
     assert "[warning  ] demo model: not for conclusions" in second
+    assert "photos without their end" in third
 
 
 def test_a_run_that_its_budget_ends_shows_the_same_last_lines(

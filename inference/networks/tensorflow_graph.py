@@ -99,7 +99,7 @@ def _expand(
     for name in TopologicalSorter(sources).static_order():
         node = by_name.get(name)
         if node is None or _tensor(name) in places or node.op == "NoOp":
-            continue  # an argument, or what only orders others
+            continue  # an argument, or a node that only orders others
         operands = [places[_tensor(one, by_name)] for one in _data(node)]
         if node.op in CALLS:
             function = library[node.attr["f"].func.name]
@@ -191,7 +191,7 @@ def _fold_factors(network: FlatNetwork) -> None:
 
 
 def _in_half_precision(network: FlatNetwork, half: tf.DType) -> FlatNetwork:
-    """The same network with its convolutions, and what follows them up to its head, in half precision."""
+    """The same network with its convolutions, and the operations behind them up to its head, in half precision."""
     low: set[str] = set()
     """Tensors in half precision."""
     for node in network.graph.node:

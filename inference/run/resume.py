@@ -246,7 +246,9 @@ def _count_recovered(job: Job, options: RunOptions, records: Path) -> Callable[[
         n_recovered, entries = 0, storage.entries(list(needs_bytes))
         for name, entry in zip(needs_bytes, entries, strict=True):
             if isinstance(entry, Entry):
-                n_recovered += not needs_bytes[name] or (entry.changed_ns > written_ns and is_whole(storage, name))
+                n_recovered += not needs_bytes[name] or (
+                    max(entry.changed_ns, entry.placed_ns) > written_ns and is_whole(storage, name)
+                )
             else:
                 is_answering = is_answering and entry.reason is not FailureReason.TIMED_OUT
         return n_recovered

@@ -23,7 +23,9 @@ class Entry(NamedTuple):
 
     n_bytes: int
     changed_ns: int
-    """Time of the last change of content or entry, in nanoseconds since 1970."""
+    """Time of the last change, in nanoseconds since 1970. Copies may keep it."""
+    placed_ns: int = 0
+    """Time of the last change of the folder entry, which copies do not keep; 0 for a storage without one."""
 
 
 class PhotoStorage(Protocol):

@@ -75,8 +75,7 @@ def read_regular_file(path: str) -> bytes | FailureReason:
 
 def _entry(path: str) -> Entry | FailureReason:
     status = os.stat(path)
-    # A copy that keeps the time of the content still changes the entry.
-    return _refused(status) or Entry(status.st_size, max(status.st_mtime_ns, status.st_ctime_ns))
+    return _refused(status) or Entry(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _refused(status: os.stat_result) -> FailureReason | None:

@@ -295,7 +295,7 @@ def _photo_file(file_name: str, entry: Entry | FrameFailure) -> tuple[str, int |
     Raises InputError if the storage did not answer in time.
     """
     if isinstance(entry, Entry):
-        return file_name, *entry
+        return file_name, entry.n_bytes, entry.changed_ns
     if entry.reason is FailureReason.TIMED_OUT:
         raise InputError(f"{file_name}: must be readable, but the read timed out; run again once it is")
     return file_name, None, None  # decoding finds the reason

@@ -53,7 +53,7 @@ def test_a_photo_below_the_folder_is_read_whole(folder: Path) -> None:
     for name in ("sub/ok.jpg", "link.jpg", "hard.jpg"):
         assert LocalFolder(folder).read(name) == b"photo"
         status = (folder / name).stat()
-        assert LocalFolder(folder).entry(name) == Entry(5, status.st_mtime_ns)
+        assert LocalFolder(folder).entry(name) == Entry(5, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @pytest.mark.usefixtures("nothing_is_opened")
