@@ -1,6 +1,7 @@
 # Photos are mounted at /inference/data, results and archives at /inference/submission; see docs/how-to/container.md.
 # Any builder of the last years will do: no `# syntax=` line, no heredoc, no BuildKit-only option.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
+ARG FLAVOUR=cpu
 
 # --- 1. what the wheels expect of the system -------------------------------------------------------------------
 FROM ${BASE_IMAGE} AS system
@@ -17,7 +18,7 @@ RUN test -e /usr/lib/x86_64-linux-gnu/libgomp.so.1 \
 # --- 2. the locked packages of a flavour, in a virtual environment -----------------------------------------------
 FROM system AS packages
 # cpu predicts with OpenVINO; train adds TensorFlow; gpu is TensorFlow for NVIDIA GPUs.
-ARG FLAVOUR=cpu
+ARG FLAVOUR
 # Such as --no-index --find-links=/requirements/wheels: `docker build --network none`.
 ARG PIP_ARGS=""
 COPY requirements /requirements
@@ -57,7 +58,7 @@ ENV PATH=/opt/hakuna/bin:/opt/venv/bin:$PATH \
 RUN install -d -m 1777 /inference /scratch
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=program /opt/hakuna /opt/hakuna
-ARG FLAVOUR=cpu
+ARG FLAVOUR
 COPY LICENSE THIRD_PARTY.md requirements/${FLAVOUR}.cdx.json /opt/hakuna/
 VOLUME ["/inference", "/scratch"]
 WORKDIR /inference
@@ -75,3 +76,11 @@ LABEL org.opencontainers.image.title="Hakuna Runtime (${FLAVOUR})" \
       hakuna.third-party="/opt/hakuna/THIRD_PARTY.md" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
+
+# --- 5. the device of a flavour: the gpu image ends with 10 where no GPU can be used -----------------------------
+FROM runtime AS device-cpu
+FROM runtime AS device-train
+FROM runtime AS device-gpu
+ENV HAKUNA_DEVICE=gpu
+# hadolint ignore=DL3006
+FROM device-${FLAVOUR}

@@ -432,7 +432,7 @@ def test_defaults_that_help_shows_are_those_of_the_code() -> None:
     shown = " ".join(hakuna_here("predict", "--help", COLUMNS="200").stdout.split())
     settings = Settings()
     for name, value in {
-        "batch-size": settings.batch_size, "precision": settings.precision, "decoder": settings.decoder,
+        "batch-size": settings.sequences_per_batch, "precision": settings.precision, "decoder": settings.decoder,
         "engine": settings.engine, "log-format": settings.log_format, "max-failures": f"{settings.max_failures:.0%}",
         "read-timeout": f"{settings.read_timeout:g}s", "budget": "no limit" if settings.budget is None else "",
     }.items():  # fmt: skip

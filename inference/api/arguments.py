@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypedDict, TypeVar
 
-from inference.core.choices import DecoderName, EngineName, Precision, Preset
+from inference.core.choices import DecoderName, Device, EngineName, Precision, Preset
 from inference.core.errors import UsageError
 
 StrPath = str | os.PathLike[str]
@@ -26,6 +26,7 @@ class Arguments(TypedDict, total=False):
     batch_size: int | None
     decoder: DecoderName | str | None
     engine: EngineName | str | None
+    device: Device | str | None
     precision: Precision | str | None
     budget: float | str | None
     max_failures: float | str | None

@@ -7,7 +7,7 @@ from typing import Any
 
 from inference.api.arguments import StrPath, choice
 from inference.bundle.reader import Bundle, open_bundle
-from inference.core.choices import DecoderName, EngineName, Precision, Preset
+from inference.core.choices import DecoderName, Device, EngineName, Precision, Preset
 from inference.core.errors import InputError, UsageError
 from inference.core.files import check_folder
 from inference.dataset import metadata as tables
@@ -27,6 +27,7 @@ def build_job(
     shard: str | None = None,
     decoder: DecoderName = DecoderName.AUTO,
     engine: EngineName = EngineName.AUTO,
+    device: Device = Device.AUTO,
     precision: Precision = Precision.FLOAT32,
 ) -> Job:
     """Build the job that `predict` runs, independently of the environment; the arguments are those of `predict`.
@@ -54,6 +55,7 @@ def build_job(
         flip_tta=flip_tta,
         decoder=decoder,
         engine=engine,
+        device=device,
         precision=precision,
         shard=part,
     )

@@ -47,9 +47,10 @@ def predict(
     allow_mixed_hardware : continue on another kind of processor, whose networks answer differently from those at
         the start of the records; `run.json` then counts the sequences of each. Otherwise this is a CheckpointError
     workers : threads that read and decode photos, 1 to 256; default: one per core
-    batch_size : sequences per network call, 1 to 1024; default 8; does not change the result
+    batch_size : sequences per network call, 1 to 1024; default 8, on a GPU 64; does not change the result
     decoder : "auto", "pillow", "fast" or "dali"
     engine : "auto", "tensorflow" or "openvino"
+    device : "auto", "cpu" or "gpu", which is an UnusableGpuError where no GPU can be used
     precision : "float32" or "mixed", which is used only if it passes a check against float32 at the start
     budget : time limit for the submission: seconds from now, or a string such as "8h". A run that is still busy at the
         deadline gives the best submission so far its final name and then **ends the process**
@@ -136,7 +137,7 @@ def _options_and_job(
     settings = load_settings(**{name: given.pop(name) for name in SETTINGS & given.keys()})
     options = RunOptions(
         n_workers=settings.workers,
-        batch_size=settings.batch_size,
+        batch_size=settings.sequences_per_batch,
         fresh=given.pop("restart", False),
         allow_mixed_hardware=given.pop("allow_mixed_hardware", False),
         features_path=optional_path(given.pop("features", None)),
@@ -149,5 +150,5 @@ def _options_and_job(
         raise UsageError(
             "--features: must not be given with --shard; give it to `hakuna merge`, which has all sequences"
         )
-    chosen = settings.model_dump(include={"decoder", "engine", "precision"})
+    chosen = settings.model_dump(include={"decoder", "device", "engine", "precision"})
     return options, partial(build_job, photos, bundle, **chosen, **given)

@@ -15,7 +15,9 @@ from inference.cli.printing import STDOUT
 from inference.core.choices import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_READ_TIMEOUT,
+    GPU_BATCH_SIZE,
     DecoderName,
+    Device,
     EngineName,
     LogFormat,
     Precision,
@@ -72,7 +74,10 @@ AllowMixedHardware = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(help="Parallel threads or processes; default: one per core.")]
 BatchSize = Annotated[
-    int | None, typer.Option(help=f"Sequences per call of the networks; default: {DEFAULT_BATCH_SIZE}.")
+    int | None,
+    typer.Option(
+        help=f"Sequences per call of the networks; default: {DEFAULT_BATCH_SIZE}, or {GPU_BATCH_SIZE} on a GPU."
+    ),
 ]
 Decoder = Annotated[
     DecoderName | None,
@@ -83,6 +88,13 @@ Decoder = Annotated[
 Engine = Annotated[
     EngineName | None,
     typer.Option(help="Library that runs the networks. Default: auto, which is OpenVINO on CPUs, TensorFlow on a GPU."),
+]
+DeviceOption = Annotated[
+    Device | None,
+    typer.Option(
+        "--device",
+        help="Where networks run and DALI decodes; gpu: exit 10 if none can be used. Default: auto, a GPU if one can be used.",
+    ),
 ]
 NetworkPrecision = Annotated[
     Precision | None,

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from inference.bundle.passes import Effort, passes_for, relative_cost
 from inference.bundle.reader import Bundle
-from inference.core.choices import DEFAULT_BATCH_SIZE, DEFAULT_READ_TIMEOUT, DecoderName, EngineName, Precision, Preset
+from inference.core.choices import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_READ_TIMEOUT,
+    DecoderName,
+    Device,
+    EngineName,
+    Precision,
+    Preset,
+)
 from inference.core.errors import UsageError
 from inference.core.sequences import Sequence
 from inference.dataset.metadata import Plan
@@ -50,6 +58,7 @@ class Job:
     flip_tta: bool = True
     decoder: DecoderName = DecoderName.AUTO
     engine: EngineName = EngineName.AUTO
+    device: Device = Device.AUTO
     precision: Precision = Precision.FLOAT32
     shard: Shard = WHOLE
 

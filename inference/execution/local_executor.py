@@ -31,8 +31,8 @@ def local_executor(job: Job, options: RunOptions, stopwatch: Stopwatch, check: C
     `check` is called often and raises to stop the run.
     Raises UsageError or UnusableGpuError if the engine or decoder is not available.
     """
-    engine = find_engine(job.engine)
-    return LocalExecutor(Worker(job, options, find_decoder(job.decoder, options.n_workers), stopwatch), engine, check)
+    engine, decoder = find_engine(job.engine, job.device), find_decoder(job.decoder, options.n_workers, job.device)
+    return LocalExecutor(Worker(job, options, decoder, stopwatch), engine, check)
 
 
 class LocalExecutor:

@@ -175,6 +175,7 @@ def _quarter_frames(placement: Placement) -> Any:
         use_fast_idct=False,
         adjust_orientation=False,
         affine=False,
+        hw_decoder_load=0.0,  # the hardware decoder of some GPUs (A100, H100) has pixels of its own
     )
     for axis in ("horizontal", "vertical"):
         mask = fn.external_source(name=f"{axis} mask", dtype=types.DALIDataType.UINT8, ndim=3, layout="HWC")

@@ -6,13 +6,17 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from inference.core.choices import GPU_DRIVER, REFERENCE_PIXELS, DecoderName, Preset
-from inference.core.errors import UsageError
+import structlog
+
+from inference.core.choices import GPU_DRIVER, REFERENCE_PIXELS, DecoderName, Device, Preset
+from inference.core.errors import UnusableGpuError, UsageError
 from inference.core.sequences import FailureReason, FrameFailure, Pixels, Sequence
 from inference.images import decode_pillow, decode_turbo
 from inference.images.decode_pillow import DecodeError
 from inference.images.reading import is_cut_short, read_image_file
 from inference.storage.interface import PhotoStorage
+
+log = structlog.get_logger()
 
 DALI_PHOTOS = 24
 """Most photos in DALI at once: 24 of 2048x1536 take 0.8 GB with their intermediate floats."""
@@ -59,22 +63,31 @@ def has_dali() -> bool:
     return importlib.util.find_spec("nvidia") is not None and importlib.util.find_spec("nvidia.dali") is not None
 
 
-def find_decoder(name: DecoderName, n_workers: int = 1) -> Decoder:
+def find_decoder(name: DecoderName, n_workers: int = 1, device: Device = Device.AUTO) -> Decoder:
     """Resolve `auto`: DALI on a GPU if installed, otherwise `fast`.
 
-    Raises UsageError if the requested decoder is not installed.
+    Where neither decoder nor device were chosen, and the GPU cannot be used, `auto` is `fast`, with a warning.
+    Raises UsageError if the requested decoder is not installed, and UnusableGpuError if its GPU cannot be used.
     """
-    if name is DecoderName.AUTO:
-        name = DecoderName.DALI if has_dali() and GPU_DRIVER.exists() else DecoderName.FAST
+    use_gpu, is_chosen = device is not Device.CPU and GPU_DRIVER.exists(), name is not DecoderName.AUTO
+    if not is_chosen:
+        name = DecoderName.DALI if has_dali() and use_gpu else DecoderName.FAST
     if name is DecoderName.DALI:
         if not has_dali():
             raise UsageError("--decoder dali: must be installed (nvidia-dali-cuda120), got none")
-        from inference.images import decode_dali
-
-        placement = decode_dali.Placement.MIXED if GPU_DRIVER.exists() else decode_dali.Placement.CPU
-        dali = decode_dali.DaliDecoder(placement, DALI_PHOTOS, n_workers)
-        pixels = f"dali {decode_dali.VERSION} {placement}"
-        return Decoder(name, pixels, dali.decode, sequences_together=DALI_SEQUENCES, max_workers=1)
+        try:
+            return _dali(n_workers, use_gpu=use_gpu)
+        except RuntimeError as error:
+            if not use_gpu:
+                raise
+            reason = str(error).partition("\n")[0]
+            if is_chosen or device is Device.GPU:
+                raise UnusableGpuError(
+                    f"--decoder dali: must have a GPU that DALI can use, got: {reason}",
+                    hint="`hakuna doctor --gpu` shows the cause; --decoder fast decodes on the CPU",
+                ) from error
+            log.warning("GPU not used for decoding: DALI cannot use it", reason=reason)
+            name = DecoderName.FAST
     decode_one = decode_pillow.decode if name is DecoderName.PILLOW else decode_turbo.decode
 
     def decode_each(photos: list[bytes], preset: Preset) -> list[Pixels | DecodeError]:
@@ -114,6 +127,15 @@ def _decoded(
         frames.append(frame)
         cut_short += [image.file_name] if is_cut_short(data) else []
     return DecodedSequence(sequence, frames, tuple(failures), tuple(cut_short))
+
+
+def _dali(n_workers: int, *, use_gpu: bool) -> Decoder:
+    from inference.images import decode_dali
+
+    placement = decode_dali.Placement.MIXED if use_gpu else decode_dali.Placement.CPU
+    dali = decode_dali.DaliDecoder(placement, DALI_PHOTOS, n_workers)
+    pixels = f"dali {decode_dali.VERSION} {placement}"
+    return Decoder(DecoderName.DALI, pixels, dali.decode, sequences_together=DALI_SEQUENCES, max_workers=1)
 
 
 def is_whole(storage: PhotoStorage, name: str) -> bool:

@@ -10,7 +10,8 @@ import structlog
 
 from inference.bundle.probe import Trial, start_probe
 from inference.bundle.reader import Bundle
-from inference.core.choices import GPU_DRIVER, EngineName, Precision
+from inference.core.choices import GPU_DRIVER, Device, EngineName, Precision
+from inference.core.errors import UnusableGpuError, UsageError
 from inference.networks.forward import MAX_CALL_IMAGES, MIN_CALL_IMAGES, LoadedNetworks
 from inference.networks.probe import answers_to_probe
 from inference.settings.packages import is_installed, require
@@ -21,6 +22,7 @@ CPU = "CPU"
 """The device of an engine that shares the cores with all other work."""
 SECONDS_A_NETWORK = 120.0
 """Longest time to load one network and get its first answers. A network of 220 MB takes about 10 s."""
+GPU_HINT = "`hakuna doctor --gpu` shows the cause; --device cpu runs without a GPU"
 CHILD_MODULE = "inference.networks.network_probe_child"
 
 
@@ -46,23 +48,36 @@ class Engine:
         return MIN_CALL_IMAGES if self.name is EngineName.OPENVINO else MAX_CALL_IMAGES
 
 
-def find_engine(name: EngineName) -> Engine:
+def find_engine(name: EngineName, device: Device = Device.AUTO) -> Engine:
     """Resolve `auto`: TensorFlow with a GPU or without OpenVINO, otherwise OpenVINO.
 
-    Without TensorFlow, `auto` is OpenVINO, and an idle GPU is logged as a warning.
-    Raises UsageError if the engine is not installed.
+    Where a driver is loaded and its GPU is not used, or others are not, a warning is logged.
+    Raises UsageError if the engine is not installed, and UnusableGpuError if a GPU is wanted and none can be used.
     """
+    if device is Device.GPU and name is EngineName.OPENVINO:
+        raise UsageError("--engine openvino: must run on the CPU, got --device gpu")
     if name is EngineName.AUTO:
-        name = _best_engine()
+        name = EngineName.TENSORFLOW if device is Device.GPU else _best_engine(device)
     require(name.value)
-    module = _module(name)
+    module, gpus = _module(name), []
     if name is EngineName.TENSORFLOW:
-        module.prepare_devices()
-    return Engine(name, module.VERSION, module.device(), module.supports_mixed())
+        gpus = module.prepare_devices(use_gpu=device is not Device.CPU)
+    engine = Engine(name, module.VERSION, module.device(), module.supports_mixed())
+    if device is Device.GPU and engine.device == CPU:
+        raise UnusableGpuError(f"--device gpu: must be usable by TensorFlow, got {_driver()}", hint=GPU_HINT)
+    if name is EngineName.TENSORFLOW and device is Device.AUTO and engine.device == CPU and GPU_DRIVER.exists():
+        log.warning("GPU not used: TensorFlow cannot use it", hint=GPU_HINT)
+    if others := gpus[1:]:
+        log.warning("GPUs not used: a run uses the first one", used=engine.device, others=", ".join(others))
+    return engine
 
 
-def _best_engine() -> EngineName:
-    has_gpu = GPU_DRIVER.exists()
+def _driver() -> str:
+    return "a driver whose GPU it cannot use" if GPU_DRIVER.exists() else f"no NVIDIA driver ({GPU_DRIVER})"
+
+
+def _best_engine(device: Device) -> EngineName:
+    has_gpu = device is not Device.CPU and GPU_DRIVER.exists()
     if is_installed(EngineName.TENSORFLOW) and (has_gpu or not is_installed(EngineName.OPENVINO)):
         return EngineName.TENSORFLOW
     if has_gpu:
@@ -92,7 +107,8 @@ def probe_networks(bundle: Bundle, engine: Engine, check: Callable[[], None]) ->
     `check` is called several times a second and raises to stop the run. Raises like `Probe.wait`.
     """
     wanted, library = "a SavedModel that loads and answers", f"{engine} {engine.device}"
-    trial = Trial("networks", CHILD_MODULE, wanted, library, SECONDS_A_NETWORK, (engine.name.value,))
+    device = Device.CPU if engine.device == CPU else Device.GPU
+    trial = Trial("networks", CHILD_MODULE, wanted, library, SECONDS_A_NETWORK, (engine.name.value, device.value))
     if probe := start_probe(bundle, trial):
         probe.wait(check)
 

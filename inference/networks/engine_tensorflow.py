@@ -110,17 +110,23 @@ def _check_signature(folder: Path, saved: MetaGraphDef, input_names: tuple[str, 
         raise BundleError(f"{folder}: must give {N_CLASSES} classes, got {shape}")
 
 
-def prepare_devices() -> None:
-    """Allocate GPU memory on demand instead of all at once, and multiply with all bits of a float32. Call once, first."""
+def prepare_devices(*, use_gpu: bool = True) -> list[str]:
+    """Allocate GPU memory on demand instead of all at once, and multiply with all bits of a float32. Call once, first.
+
+    Returns the names of the GPUs; none without `use_gpu`.
+    """
     tf.config.experimental.enable_tensor_float_32_execution(False)
+    if not use_gpu and tf.config.list_physical_devices("GPU"):
+        tf.config.set_visible_devices([], "GPU")
     for gpu in _gpus():
         tf.config.experimental.set_memory_growth(gpu, True)
+    return [_name(gpu) for gpu in _gpus()]
 
 
 def device() -> str:
     """Name of the GPU that runs the networks, or CPU."""
     gpus = _gpus()
-    return str(_details(gpus[0]).get("device_name", gpus[0].name)) if gpus else "CPU"
+    return _name(gpus[0]) if gpus else "CPU"
 
 
 def supports_mixed() -> bool:
@@ -131,10 +137,14 @@ def supports_mixed() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def _name(gpu: tf.config.PhysicalDevice) -> str:
+    return str(_details(gpu).get("device_name", gpu.name))
+
+
 def _details(gpu: tf.config.PhysicalDevice) -> dict[str, Any]:
     details: dict[str, Any] = tf.config.experimental.get_device_details(gpu)
     return details
 
 
 def _gpus() -> list[tf.config.PhysicalDevice]:
-    return list(tf.config.list_physical_devices("GPU"))
+    return list(tf.config.get_visible_devices("GPU"))

@@ -7,14 +7,14 @@ from inference.bundle.graph_check import INDEXING, check_operations
 from inference.bundle.manifest import SAVED_MODEL_NAME, Network
 from inference.bundle.probe_child import Report, run
 from inference.bundle.reader import Bundle
-from inference.core.choices import EngineName, Precision
+from inference.core.choices import Device, EngineName, Precision
 from inference.core.errors import BundleError
 from inference.networks.engine import Engine, find_engine, installed_engines, load_known_networks
 
 
 def answer_with_every_network(bundle: Bundle, report: Report) -> None:
     """Check, load and call every network, one at a time. Raises BundleError for the first unusable one."""
-    engine = find_engine(EngineName(sys.argv[3]))
+    engine = find_engine(EngineName(sys.argv[3]), Device(sys.argv[4]))
     for network in bundle.manifest.networks:
         report(str(bundle.path(network.folder) / SAVED_MODEL_NAME))
         _answer(bundle, network, engine)

@@ -8,13 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from inference.core.choices import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_READ_TIMEOUT,
+    GPU_BATCH_SIZE,
+    GPU_DRIVER,
     DecoderName,
+    Device,
     EngineName,
     LogFormat,
     Precision,
 )
 from inference.core.config_files import first_problem
 from inference.core.errors import UsageError
+from inference.settings.packages import is_installed
 from inference.settings.units import LONGEST_SECONDS, Seconds, Share
 
 ENVIRONMENT_PREFIX = "HAKUNA_"
@@ -36,8 +40,10 @@ class Settings(BaseModel):
 
     workers: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1, le=256)
     """Threads that read and decode photos ahead of the networks."""
-    batch_size: int = Field(default=DEFAULT_BATCH_SIZE, ge=1, le=1024)
+    batch_size: int | None = Field(default=None, ge=1, le=1024)
     """Sequences per network call; does not change the result."""
+    device: Device = Device.AUTO
+    """Where networks run and DALI decodes."""
     decoder: DecoderName = DecoderName.AUTO
     engine: EngineName = EngineName.AUTO
     precision: Precision = Precision.FLOAT32
@@ -49,6 +55,13 @@ class Settings(BaseModel):
     """Time limit in seconds for reading a photo."""
     log_format: LogFormat = LogFormat.AUTO
     """By default console lines on a terminal, JSON lines elsewhere."""
+
+    @property
+    def sequences_per_batch(self) -> int:
+        """The batch size, by default the one for the device that will run the networks."""
+        may_use_gpu = self.device is not Device.CPU and self.engine is not EngineName.OPENVINO
+        has_gpu = self.device is Device.GPU or (GPU_DRIVER.exists() and is_installed(EngineName.TENSORFLOW))
+        return self.batch_size or (GPU_BATCH_SIZE if may_use_gpu and has_gpu else DEFAULT_BATCH_SIZE)
 
 
 def load_settings(**given: Any) -> Settings:

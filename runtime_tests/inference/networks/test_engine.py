@@ -12,12 +12,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from inference.bundle.reader import Bundle
-from inference.core.choices import DecoderName, EngineName, Precision
-from inference.core.errors import UsageError
+from inference.core.choices import DecoderName, Device, EngineName, Precision
+from inference.core.errors import UnusableGpuError, UsageError
+from inference.images import decoder
 from inference.networks import engine as engines
 from inference.networks import engine_openvino, engine_tensorflow
 from inference.networks.engine import find_engine, installed_engines
-from inference.settings import packages
+from inference.settings import packages, settings
+from inference.settings.settings import load_settings
 from runtime_tests.running import run
 from runtime_tests.tables import probabilities
 
@@ -146,6 +148,105 @@ def test_auto_is_openvino_without_a_gpu_and_tensorflow_with_one(
     assert find_engine(EngineName.AUTO).name is EngineName.OPENVINO
     monkeypatch.setattr(engines, "GPU_DRIVER", tmp_path)
     assert find_engine(EngineName.AUTO).name is EngineName.TENSORFLOW
+
+
+class FakeGpus:
+    """TensorFlow's module, with the GPUs that it can use."""
+
+    VERSION = "2.0"
+
+    def __init__(self, *names: str) -> None:
+        self._names = list(names)
+
+    def prepare_devices(self, *, use_gpu: bool) -> list[str]:
+        self._names = self._names if use_gpu else []
+        return self._names
+
+    def device(self) -> str:
+        return [*self._names, "CPU"][0]
+
+    def supports_mixed(self) -> bool:
+        return bool(self._names)
+
+
+@pytest.fixture
+def with_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Lets a driver be loaded, and TensorFlow use GPUs of these names."""
+
+    def use(*names: str, has_driver: bool = True) -> None:
+        monkeypatch.setattr(engines, "GPU_DRIVER", tmp_path / ("" if has_driver else "absent"))
+        real = engines._module  # the only way to the devices
+        monkeypatch.setattr(
+            engines, "_module", lambda name: FakeGpus(*names) if name is EngineName.TENSORFLOW else real(name)
+        )
+
+    return use
+
+
+def test_a_gpu_that_is_wanted_is_used_or_the_run_ends_with_10(with_gpus: Callable[..., None]) -> None:
+    with_gpus("Tesla V100")
+    for name in (EngineName.AUTO, EngineName.TENSORFLOW):
+        engine = find_engine(name, Device.GPU)
+        assert (engine.name, engine.device) == (EngineName.TENSORFLOW, "Tesla V100")
+    assert find_engine(EngineName.AUTO, Device.CPU).name is EngineName.OPENVINO
+    assert find_engine(EngineName.TENSORFLOW, Device.CPU).device == "CPU"
+    with pytest.raises(UsageError, match="--engine openvino: must run on the CPU, got --device gpu"):
+        find_engine(EngineName.OPENVINO, Device.GPU)
+    for has_driver, found in ((True, "a driver whose GPU it cannot use"), (False, "no NVIDIA driver")):
+        with_gpus(has_driver=has_driver)
+        with pytest.raises(UnusableGpuError, match=f"--device gpu: must be usable by TensorFlow, got {found}") as error:
+            find_engine(EngineName.AUTO, Device.GPU)
+        assert (error.value.exit_code, "--device cpu" in error.value.hint) == (10, True)
+
+
+def test_no_gpu_is_left_idle_in_silence(with_gpus: Callable[..., None]) -> None:
+    with_gpus()
+    with capture_logs() as logs:
+        assert find_engine(EngineName.AUTO).device == "CPU"
+    assert [log["event"] for log in logs] == ["GPU not used: TensorFlow cannot use it"]
+    with_gpus("Tesla V100", "Tesla T4", "Tesla P4")
+    with capture_logs() as logs:
+        assert find_engine(EngineName.AUTO).device == "Tesla V100"
+    [warning] = logs
+    assert (warning["used"], warning["others"]) == ("Tesla V100", "Tesla T4, Tesla P4")
+    with_gpus("Tesla V100")
+    with capture_logs() as logs:
+        find_engine(EngineName.AUTO)
+        find_engine(EngineName.AUTO, Device.CPU)
+    assert logs == []
+
+
+def test_dali_without_a_usable_gpu_ends_with_10_or_is_replaced_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def build(*_: object) -> None:
+        raise RuntimeError("CUDA driver version is insufficient\nstack trace")
+
+    monkeypatch.setattr(decoder, "GPU_DRIVER", tmp_path)
+    monkeypatch.setattr("inference.images.decode_dali.DaliDecoder", build)
+    for name, device in (
+        (DecoderName.DALI, Device.AUTO),
+        (DecoderName.DALI, Device.GPU),
+        (DecoderName.AUTO, Device.GPU),
+    ):
+        with pytest.raises(
+            UnusableGpuError, match="must have a GPU that DALI can use, got: CUDA driver .*insufficient$"
+        ):
+            decoder.find_decoder(name, device=device)
+    with capture_logs() as logs:
+        assert decoder.find_decoder(DecoderName.AUTO).name is DecoderName.FAST
+        assert decoder.find_decoder(DecoderName.AUTO, device=Device.CPU).name is DecoderName.FAST
+    assert [log["event"] for log in logs] == ["GPU not used for decoding: DALI cannot use it"]
+
+
+def test_batches_fill_the_calls_of_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def batch(**given: object) -> int:
+        return load_settings(**given).sequences_per_batch
+
+    monkeypatch.setattr(settings, "GPU_DRIVER", tmp_path / "absent")
+    assert (batch(), batch(device="gpu"), batch(batch_size=5, device="gpu")) == (8, 64, 5)
+    monkeypatch.setattr(settings, "GPU_DRIVER", tmp_path)
+    assert (batch(), batch(device="cpu"), batch(engine="openvino")) == (64, 8, 8)
 
 
 def test_a_gpu_that_is_not_used_for_want_of_tensorflow_is_a_warning(

@@ -22,7 +22,7 @@ def test_the_environment_wins_over_the_defaults_in_any_case(monkeypatch: pytest.
     monkeypatch.setenv("HAKUNA_IMAGE", "mine:1")
     monkeypatch.setenv("hakuna_read_timeout", "2m")
     monkeypatch.setenv("HAKUNA_BATCH_SIZE", "")
-    assert load_settings().batch_size == DEFAULT_BATCH_SIZE
+    assert load_settings().sequences_per_batch == DEFAULT_BATCH_SIZE
     assert (load_settings().decoder, load_settings().read_timeout) == (DecoderName.FAST, 120)
     assert load_contract_settings().image == "mine:1"
     assert load_contract_settings(image="other:1").image == "other:1"
