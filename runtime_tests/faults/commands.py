@@ -27,6 +27,12 @@ class Season(NamedTuple):
     bundle: Path
 
 
+def leave_older_submission(out: Path) -> None:
+    """As an earlier run leaves one, whose records are gone."""
+    (out / "submission.csv").write_bytes(OLD)
+    (out / "status.json").touch()
+
+
 def start(season: Season, out: Path, *options: object, fault: str = "none") -> subprocess.Popen[str]:
     """Start `hakuna predict` with a fault; see `faulty`."""
     command = [sys.executable, "-m", "runtime_tests.faults.faulty", fault, "predict", season.data]

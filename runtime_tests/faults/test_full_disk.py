@@ -20,7 +20,7 @@ from inference.core.errors import OutputError
 from models.spec.recipe import load_recipe
 from models.training.history import write_tensorboard
 from runtime_tests.conftest import SECOND_RECIPE
-from runtime_tests.faults.commands import OLD, Season, predict, results
+from runtime_tests.faults.commands import OLD, Season, leave_older_submission, predict, results
 from runtime_tests.faults.conftest import Figures
 from runtime_tests.models.stacking.test_stacking import write_season
 from runtime_tests.running import hakuna_here
@@ -45,7 +45,7 @@ def assert_survived(season: Season, out: Path, code: int, said: str, undisturbed
 def test_a_failing_call_ends_the_run_with_5_and_loses_nothing(
     call: str, quick: Season, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    (tmp_path / "submission.csv").write_bytes(OLD)
+    leave_older_submission(tmp_path)
     count = 2 + random.Random(call).randrange(CALLS[call] - 1)  # noqa: S311  # the first is the heartbeat's
     code, said = predict(quick, tmp_path, fault=f"fail-{call}:{count}")
     assert_survived(quick, tmp_path, code, said, undisturbed)
@@ -58,7 +58,7 @@ def test_every_failing_call(quick: Season, undisturbed: dict[str, bytes], tmp_pa
         for count in range(1, most + 1):
             out = tmp_path / f"{call}{count}"
             out.mkdir()
-            (out / "submission.csv").write_bytes(OLD)
+            leave_older_submission(out)
             code, said = predict(quick, out, fault=f"fail-{call}:{count}")
             assert_survived(quick, out, code, said, undisturbed)
             n_failed += 1
@@ -69,7 +69,7 @@ def test_every_failing_call(quick: Season, undisturbed: dict[str, bytes], tmp_pa
 def test_a_file_that_cannot_grow_ends_the_run_with_5(
     share: float, quick: Season, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    (tmp_path / "submission.csv").write_bytes(OLD)
+    leave_older_submission(tmp_path)
     limit = int(share * len(undisturbed["records.jsonl"]))
     command = [sys.executable, "-m", "runtime_tests.faults.faulty", "none", "predict", quick.data]
     command += ["--bundle", quick.bundle, "--out", tmp_path, "--batch-size", 2]
@@ -93,7 +93,7 @@ def test_too_little_memory_ends_the_run_with_1_and_loses_nothing(
     for limit in limits:
         out = tmp_path / str(limit)
         out.mkdir()
-        (out / "submission.csv").write_bytes(OLD)
+        leave_older_submission(out)
         command = [sys.executable, "-m", "runtime_tests.faults.faulty", "none", "predict", quick.data]
         done = subprocess.run(
             list(map(str, [*command, "--bundle", quick.bundle, "--out", out, "--workers", 2, "--batch-size", 2])),
@@ -126,7 +126,7 @@ def test_a_small_disk_ends_the_run_with_5(
     if mounted.returncode:
         pytest.skip(f"cannot mount a small disk: {mounted.stderr.strip()}")
     try:
-        (out / "submission.csv").write_bytes(OLD)
+        leave_older_submission(out)
         code, said = predict(quick, out)
         assert code == 5, said
         assert (out / "submission.csv").read_bytes() == OLD

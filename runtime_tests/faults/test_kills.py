@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from runtime_tests.faults.commands import OLD, Season, Watcher, predict, results, sha256, start, watched
+from runtime_tests.faults.commands import (
+    OLD,
+    Season,
+    Watcher,
+    leave_older_submission,
+    predict,
+    results,
+    sha256,
+    start,
+    watched,
+)
 from runtime_tests.faults.conftest import Figures
 from runtime_tests.faults.faulty import KILL_HOOKS
 
@@ -24,7 +34,7 @@ def kill_and_resume(
 ) -> bool:
     """One kill and one resume in a folder that holds an older submission; whether the kill came before the end."""
     out.mkdir()
-    (out / "submission.csv").write_bytes(OLD)
+    leave_older_submission(out)
     with watched(out / "submission.csv") as watcher:
         process = start(season, out, fault=fault)
         if kill_after is not None:
