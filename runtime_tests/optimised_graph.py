@@ -27,12 +27,12 @@ def optimised(network: FlatNetwork, capability: str = "7.0") -> GraphDef:
     """The optimised graph, its weights as arguments in the way of `FrozenNetwork`."""
     graph = tf.Graph()
     with graph.as_default():
-        frames = [tf.compat.v1.placeholder(tf.uint8, (None, None, None, 3), name) for name in network.inputs]
-        given = {name: tf.cast(one, tf.float32) for name, one in zip(network.inputs.values(), frames, strict=True)}
-        for number, (name, value) in enumerate(network.weights.items()):
-            kind = network.half if name in network.in_half else tf.float32
-            given[name] = tf.reshape(tf.compat.v1.placeholder(kind, name=f"weight_{number}"), value.shape)
-        [output] = tf.graph_util.import_graph_def(network.graph, given, return_elements=[network.output], name="")
+        frames = {name: tf.compat.v1.placeholder(tf.uint8, (None, None, None, 3), name) for name in network.inputs}
+        weights = {
+            name: tf.compat.v1.placeholder(network.kind(name), value.shape, name=f"weight_{number}")
+            for number, (name, value) in enumerate(network.weights.items())
+        }
+        output = network.answer({name: tf.cast(one, tf.float32) for name, one in frames.items()}, weights)
     meta_graph = MetaGraphDef(graph_def=graph.as_graph_def())
     for node in meta_graph.graph_def.node:
         node.device = f"{PLACE}GPU:0"

@@ -3,7 +3,6 @@
 A multiply-add counts as two operations. Only convolutions and matrix products are counted; they dominate.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,21 +10,17 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
-from inference.bundle.manifest import SAVED_MODEL_NAME
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError
 from inference.core.sequences import ImageSize
-from inference.networks.tensorflow_graph import SIGNATURE
+from inference.networks.tensorflow_graph import efficient_network, read_saved_model
 from models.bundling.untrained import untrained_network
 from models.spec.recipe import Recipe
 
 OPERATIONS_OF_A_MULTIPLY_ADD = 2
 CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-RECORDED_SHAPES = "_output_shapes"
-"""Attribute with the shapes at saving time, when height and width were unknown; importing would keep those."""
 
 Operations = dict[tuple[str, "ImageSize"], int]
 """Operations for one image, by network and size. A network with two branches runs both for one image."""
@@ -73,36 +68,12 @@ def keras_operations(network: keras.Model, size: ImageSize) -> int:
 
 def frozen_operations(folder: Path, size: ImageSize) -> int:
     """Operations of one image of a size in a frozen SavedModel. Raises BundleError if it lacks the signature."""
-    content = (folder / SAVED_MODEL_NAME).read_bytes()
-    saved_model = saved_model_pb2.SavedModel.FromString(content)
-    [meta_graph] = saved_model.meta_graphs
-    if SIGNATURE not in meta_graph.signature_def:
-        raise BundleError(f"{folder}: must have the signature {SIGNATURE}, got {list(meta_graph.signature_def)}")
-    inputs = {one.name.partition(":")[0] for one in meta_graph.signature_def[SIGNATURE].inputs.values()}
-    for node in meta_graph.graph_def.node:
-        if node.name in inputs:
-            node.attr["shape"].shape.CopyFrom(tf.TensorShape([1, *size, 3]).as_proto())  # determines all other shapes
-    _make_shapes_free(meta_graph.graph_def, hashlib.sha256(content).hexdigest())
-    graph = tf.Graph()
+    network, graph = efficient_network(read_saved_model(folder)), tf.Graph()
     with graph.as_default():
-        tf.graph_util.import_graph_def(meta_graph.graph_def, name="")
-    return _operations(graph, {one.signature.name: one for one in meta_graph.graph_def.library.function})
-
-
-def _make_shapes_free(graph: Any, suffix: str) -> None:
-    """Remove the shapes recorded in functions, and rename the functions.
-
-    TensorFlow keeps one function per name in a process, and this process may also load the network.
-    """
-    functions = list(graph.library.function)
-    nodes = [*graph.node, *(node for function in functions for node in function.node_def)]
-    for one in [*nodes, *(attributes for function in functions for attributes in function.arg_attr.values())]:
-        one.attr.pop(RECORDED_SHAPES, None)
-    for function in functions:
-        function.signature.name += suffix
-    for node in nodes:
-        if node.op in CALLS:
-            node.attr["f"].func.name += suffix
+        images = {name: tf.compat.v1.placeholder(tf.float32, [1, *size, 3]) for name in network.inputs}
+        weights = {name: tf.compat.v1.placeholder(tf.float32, one.shape) for name, one in network.weights.items()}
+        network.answer(images, weights)
+    return _operations(graph, {})
 
 
 def _operations(graph: tf.Graph, functions: Mapping[str, Any]) -> int:

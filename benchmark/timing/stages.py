@@ -68,7 +68,7 @@ def set_up(
 ) -> TimingScene:
     """Read the metadata, load the networks and the stackers."""
     job = build_job(data, bundle)
-    engine, decoder = find_engine(job.engine), find_decoder(job.decoder, options.n_workers)
+    engine, decoder = find_engine(job.engine, job.device), find_decoder(job.decoder, options.n_workers, job.device)
     estimator = Estimator(bundle)
     work = Worker(job, options, decoder, Stopwatch())
     wanted = [one for one in precisions if one is Precision.FLOAT32 or engine.supports_mixed]

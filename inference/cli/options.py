@@ -28,12 +28,12 @@ from inference.settings.verbosity import Verbosity, set_verbosity
 
 PICTURE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"RIFF")
 """JPEG, PNG, TIFF and raw photos, WebP and AVI."""
+BRAND = b"ftyp"
+"""From the fourth byte of HEIC, CR3, MP4 and MOV files."""
 NO_FIGURES = frozenset(
     {"run.json", "status.json", "manifest.json", "datapackage.json", "rehearsal.json", "training.json"}
 )
 """JSON files of runs, bundles, packages, rehearsals and trainings."""
-BRAND = b"ftyp"
-"""From the fourth byte of HEIC, CR3, MP4 and MOV files."""
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder with the photos and the CSV files.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of a finished run.")]

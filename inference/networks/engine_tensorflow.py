@@ -27,8 +27,6 @@ class FrozenNetwork:
     """A frozen network in memory.
 
     Its weights are tensors that all its functions share: as constants of a graph, TensorFlow keeps many copies of them.
-    Each goes through a `Reshape` to its own shape. Otherwise the optimiser does not know the shapes of the kernels, and
-    fuses no convolution with its bias and activation.
     """
 
     def __init__(self, folder: Path, input_names: tuple[str, ...], *, mixed: bool = False) -> None:
@@ -41,15 +39,12 @@ class FrozenNetwork:
         saved = read_saved_model(folder)
         _check_signature(folder, saved, input_names)
         try:
-            network = efficient_network(saved, (tf.float16 if _gpus() else tf.bfloat16) if mixed else None)
+            self._network = efficient_network(saved, (tf.float16 if _gpus() else tf.bfloat16) if mixed else None)
         except (ValueError, LookupError) as error:
             raise self._unusable(error) from error
         del saved  # as large as the weights
-        self._graph, self._inputs, self._output = network.graph, network.inputs, network.output
-        self._weights = {
-            name: tf.constant(value, network.half if name in network.in_half else tf.float32)
-            for name, value in network.weights.items()
-        }
+        arrays, self._network.weights = self._network.weights, {}
+        self._weights = {name: tf.constant(value, self._network.kind(name)) for name, value in arrays.items()}
         self._function = cache(self._traced)
 
     def __call__(self, inputs: Mapping[str, Images], /) -> Probabilities:
@@ -61,7 +56,7 @@ class FrozenNetwork:
         return self._run(inputs, with_mirror_images=True)
 
     def _run(self, inputs: Mapping[str, Images], *, with_mirror_images: bool) -> Probabilities:
-        tensors = [tf.constant(inputs[name]) for name in self._inputs]
+        tensors = [tf.constant(inputs[name]) for name in self._network.inputs]
         try:
             run = self._function(tuple(one.dtype for one in tensors), with_mirror_images)
             probabilities: Probabilities = run(*tensors).numpy()
@@ -80,10 +75,7 @@ class FrozenNetwork:
             pixels = [tf.cast(one, tf.float32) for one in images]
             if with_mirror_images:
                 pixels = [tf.concat([one, tf.reverse(one, [2])], 0) for one in pixels]
-            given = dict(zip(self._inputs.values(), pixels, strict=True))
-            given |= {name: tf.reshape(weight, weight.shape) for name, weight in self._weights.items()}
-            [output] = tf.graph_util.import_graph_def(self._graph, given, return_elements=[self._output], name="")
-            return output
+            return self._network.answer(dict(zip(self._network.inputs, pixels, strict=True)), self._weights)
 
         specs = [tf.TensorSpec([None, None, None, 3], kind) for kind in kinds]
         try:
@@ -111,16 +103,21 @@ def _check_signature(folder: Path, saved: MetaGraphDef, input_names: tuple[str, 
 
 
 def prepare_devices(*, use_gpu: bool = True) -> list[str]:
-    """Allocate GPU memory on demand instead of all at once, and multiply with all bits of a float32. Call once, first.
+    """Make products of float32 exact (TensorFloat-32 is off), and GPU memory allocated on demand. Call once, first.
 
     Returns the names of the GPUs; none without `use_gpu`.
     """
     tf.config.experimental.enable_tensor_float_32_execution(False)
     if not use_gpu and tf.config.list_physical_devices("GPU"):
         tf.config.set_visible_devices([], "GPU")
+    allocate_on_demand()
+    return [_name(gpu) for gpu in _gpus()]
+
+
+def allocate_on_demand() -> None:
+    """Allocate GPU memory on demand instead of all at once: enough for a training, which may use TensorFloat-32."""
     for gpu in _gpus():
         tf.config.experimental.set_memory_growth(gpu, True)
-    return [_name(gpu) for gpu in _gpus()]
 
 
 def device() -> str:

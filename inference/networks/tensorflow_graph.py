@@ -51,6 +51,21 @@ class FlatNetwork:
     in_half: frozenset[str] = frozenset()
     output: str = ""
 
+    def answer(self, images: Mapping[str, tf.Tensor], weights: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The probabilities in the current graph; images and weights by their names.
+
+        Each weight goes through a `Reshape` to its own shape. Otherwise the optimiser does not know the shapes of the
+        kernels, and fuses no convolution with its bias and activation.
+        """
+        given = {self.inputs[name]: one for name, one in images.items()}
+        given |= {name: tf.reshape(one, one.shape) for name, one in weights.items()}
+        [output] = tf.graph_util.import_graph_def(self.graph, given, return_elements=[self.output], name="")
+        return output
+
+    def kind(self, weight: str) -> tf.DType:
+        """The type of a weight."""
+        return self.half if weight in self.in_half else tf.float32
+
 
 def read_saved_model(folder: Path) -> MetaGraphDef:
     """The only graph of a SavedModel. Raises BundleError unless it has the signature of a network."""

@@ -17,9 +17,9 @@ from inference.core.sequences import MOST_NAMED, FailureReason, Probabilities, n
 from inference.core.version import hakuna_version
 from inference.dataset.metadata import Plan
 from inference.ensemble.neighbourhood import Neighbourhood
-from inference.outputs.run_file import RUN_REPORT_NAME, STATUS, read_checked, read_run_file
+from inference.outputs.run_file import RUN_REPORT_NAME
 from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME
-from inference.process.progress import LAST_STAGES, STATUS_NAME, RunState
+from inference.process.progress import RunState
 from inference.process.stopwatch import Stopwatch
 from inference.records.schema import RECORDS_NAME, Record, RecordsHeader
 
@@ -311,18 +311,3 @@ def invalidate(out: Path) -> None:
         with output_errors(path):
             path.unlink()
             sync_folder(out)
-
-
-def verify(out: Path, bundle: Bundle, header: RecordsHeader) -> dict[str, Any] | None:
-    """The report of a finished run, if its bundle, records, last status and hashes of files all match; otherwise None.
-
-    Call `invalidate` before a change of the records.
-    """
-    try:
-        report = read_run_file(out)
-        intact = all(sha256_of_file(out / name) == digest for name, digest in report["files"].items())
-        is_ours = report["fingerprint"] == header.fingerprint and report["bundle"]["id"] == bundle.id
-        has_ended = read_checked(out / STATUS_NAME, STATUS)["stage"] in LAST_STAGES
-    except (OSError, ValueError, KeyError):
-        return None  # unreadable, edited or not ours: the files are rewritten
-    return report if intact and is_ours and has_ended and report["status"] == COMPLETE else None

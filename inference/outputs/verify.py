@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from inference.core.errors import CheckpointError, InputError, counted
+from inference.bundle.reader import Bundle
+from inference.core.errors import CheckpointError, HakunaError, InputError, counted
 from inference.outputs.finished_run import read_finished_run, read_run_report, records_of
 from inference.outputs.run_file import RUN_REPORT_NAME, STATUS, read_checked
 from inference.outputs.run_report import SHARD_COMPLETE, RecordCounts
 from inference.process.lock import check_unlocked
 from inference.process.progress import COMPLETE, FAILED, INTERRUPTED, LAST_STAGES, OUT_OF_TIME, STATUS_NAME
 from inference.records.jsonl import check_not_too_many, read_header, read_records
-from inference.records.schema import RECORDS_NAME
+from inference.records.schema import RECORDS_NAME, RecordsHeader
 
 ENDS = {COMPLETE: "was complete", OUT_OF_TIME: "ran out of time", INTERRUPTED: "was interrupted", FAILED: "failed"}
 """Last stages of runs that were not killed."""
@@ -65,6 +66,19 @@ def check_run(folder: Path, records_folder: Path | None = None) -> dict[str, Any
         *([RECORDS_NAME] if n_records else []),
     ]
     return {"status": report["status"], "sequences": n_sequences, "records": n_records, "files": files}
+
+
+def intact_report(folder: Path, bundle: Bundle, header: RecordsHeader) -> dict[str, Any] | None:
+    """The report of a finished run of this bundle and job; None unless it and all other files are as they must be."""
+    try:
+        report = read_run_report(folder)
+        is_ours = report.get("fingerprint") == header.fingerprint and report["bundle"]["id"] == bundle.id
+        if not is_ours or report["status"] != COMPLETE or not (folder / STATUS_NAME).exists():
+            return None
+        check_run(folder)
+    except HakunaError:
+        return None  # unreadable or edited: the files are written again
+    return report
 
 
 def _read_status(folder: Path) -> dict[str, Any] | None:

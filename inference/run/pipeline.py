@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from inference.core.choices import Precision
-from inference.core.errors import DegradedError, HakunaError, InterruptedRunError, TooManyFailuresError
+from inference.core.errors import DegradedError, InterruptedRunError, TooManyFailuresError
 from inference.core.files import output_errors
 from inference.dataset.input_check import check_any_photo
 from inference.ensemble.estimator import Estimator, priors_row
@@ -19,14 +19,13 @@ from inference.execution.local_executor import local_executor
 from inference.outputs import run_report
 from inference.outputs.provisional import Provisional
 from inference.outputs.submission import FAILURES_NAME, PARTIAL_NAME, SUBMISSION_NAME, failures_file
-from inference.outputs.verify import check_run
+from inference.outputs.verify import intact_report
 from inference.process.heartbeat import heartbeat
 from inference.process.lock import OutputFolder
 from inference.process.progress import Progress, RunState
 from inference.process.stopwatch import Stopwatch
 from inference.process.watchdog import log_with_timeout, watchdog
 from inference.records.jsonl import RecordWriter, read_header, read_records
-from inference.records.schema import RecordsHeader
 from inference.run.context import ExecutorFactory, RunContext
 from inference.run.photos_to_records import check_failures, photos_to_records, policy_for
 from inference.run.precision_selection import select_precision
@@ -64,7 +63,7 @@ def predict(
             log.warning(
                 "bad photos of the earlier run were repaired; --restart predicts them anew", count=start.n_recovered
             )
-        if options.features_path is None and (report := _intact(out, job, start.header)):
+        if options.features_path is None and (report := intact_report(out, job.bundle, start.header)):
             figures = {"sequences": state.n_all, "degraded": state.n_degraded}
             log.info("already complete, verified, nothing changed", out=str(out), **figures)
             for sentence in filter(None, (report.get("warning"), run_report.shortfall(report))):
@@ -122,16 +121,6 @@ def _phase_1(context: RunContext) -> dict[str, Any]:
         context.state.stage = "photos to records"
         photos_to_records(context, policy, writer)
     return context.executor.overlap()
-
-
-def _intact(out: OutputFolder, job: Job, header: RecordsHeader) -> dict[str, Any] | None:
-    """The report of a finished run if all its files are as they must be; else they are written again."""
-    report = run_report.verify(out, job.bundle, header)
-    try:
-        check_run(out)
-    except HakunaError:
-        return None
-    return report
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from inference.core.version import hakuna_version
 from inference.dataset.label_tables import labelled, read_targets
 from inference.dataset.metadata import read_metadata
 from inference.images.decoder import Decoder, find_decoder
-from inference.networks.engine_tensorflow import prepare_devices
+from inference.networks.engine_tensorflow import allocate_on_demand
 from inference.process.lock import OutputFolder
 from inference.process.progress import RunState
 from inference.storage.opening import open_storage
@@ -85,7 +85,7 @@ def train(job: TrainingJob, out: OutputFolder, options: TrainingOptions, state: 
 
     Raises DivergedError at the first non-finite loss or weight.
     """
-    prepare_devices()
+    allocate_on_demand()
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(job.seed)
     network = build_network(job.plan, job.schedule)  # before decoding photos, which may take hours

@@ -59,7 +59,7 @@ def test_engines_offer_the_same_names() -> None:
         for module in modules
     ]  # fmt: skip
     assert public[0] == {"FrozenNetwork", "device", "supports_mixed"}
-    assert public[1] - public[0] == {"prepare_devices"}
+    assert public[1] - public[0] == {"prepare_devices", "allocate_on_demand"}
     for name in public[0]:
         assert len({str(inspect.signature(getattr(module, name))) for module in modules}) == 1, name
     assert {type(module.device()) for module in modules} == {type(module.VERSION) for module in modules} == {str}
