@@ -116,7 +116,8 @@ def start(seasons: Path, out: Path, *more: object, hang_at: int) -> subprocess.P
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "HANG_AT": str(hang_at)},
+        # NumPy is imported before the command blocks its signals: a thread of NumPy's would receive them.
+        env={**os.environ, "HANG_AT": str(hang_at), "OPENBLAS_NUM_THREADS": "1"},
     )
 
 
