@@ -19,7 +19,7 @@ from inference.networks.forward import LoadedNetworks, forward
 N_FRAMES = 2
 """The fewest frames that networks on whole sequences need, and a number of images that every call accepts."""
 LARGEST_GPU_DIFFERENCE = 1e-3
-"""Largest difference of a probability between runs on one GPU model. TensorFloat-32 keeps 10 bits of a factor. Not
+"""Largest difference of a probability between runs on one GPU model. Half precision keeps 10 bits of a factor. Not
 measured yet."""
 
 
