@@ -3,24 +3,26 @@
 `inference.execution.throughput` combines the parts, as in a run with a budget.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.capacity.device_profiles import Profile
+from benchmark.capacity.device_profiles import HIGH, LOW, MID, Basis, Profile
 from benchmark.capacity.rates import Rates, profile_rates
 from benchmark.capacity.workloads import Workload
 from inference.bundle.manifest import Manifest
 from inference.bundle.passes import Effort, Pass, passes_for
 from inference.core.choices import Precision
-from inference.core.sequences import ImageSize
 from inference.execution.throughput import fits, run_seconds, seconds_per_sequence
 
 LABEL = "projection"
-LOW, MEASURED = "low", "measured"
-"""Levels of speed for verdicts."""
+MEASURED = "measured"
+"""The level of speed of this machine; those of profiles are low, mid and high."""
+PRECISION_OF_TURNS = 0.01
+"""Share of a number to which its turning point is found."""
 ENSEMBLES = tuple(effort for effort in Effort if effort < Effort.PRIORS)
 """The degradation order of `hakuna predict --budget`."""
 
@@ -103,13 +105,47 @@ def sums_of(shares: Mapping[int, float], n_terms: int) -> npt.NDArray[np.float64
     return sums
 
 
-def profile_table(
-    workload: Workload, manifest: Manifest, profile: Profile, operations: Mapping[tuple[str, ImageSize], int]
-) -> list[Projection]:
+def profile_table(workload: Workload, manifest: Manifest, profile: Profile) -> list[Projection]:
     """Every ensemble in both precisions at every level."""
     return [
         project(workload, manifest, rates, ensemble=ensemble, precision=precision, level=level)
         for precision in Precision
-        for level, rates in profile_rates(profile, operations, precision).items()
+        for level in (LOW, MID, HIGH)
+        for rates in [profile_rates(profile, manifest, precision, level)]
         for ensemble in ENSEMBLES
     ]
+
+
+@dataclass(frozen=True)
+class Decisive:
+    """A number of a profile on which a verdict hangs: at `turns_at` the workload no longer fits, or fits."""
+
+    name: str
+    value: float
+    basis: Basis
+    turns_at: float
+
+
+def decisive_assumptions(
+    workload: Workload, manifest: Manifest, profile: Profile, verdict: Projection, budget: float
+) -> list[Decisive]:
+    """The numbers of a profile, assumed or measured, of which half or twice the value turns a verdict; closest first."""
+
+    def turns(path: tuple[str, ...], value: float) -> bool:
+        changed = profile.with_value(path, value)
+        rates = profile_rates(changed, manifest, verdict.precision, verdict.level)
+        other = project(
+            workload, manifest, rates, ensemble=verdict.ensemble, precision=verdict.precision, level=verdict.level
+        )
+        return other.fits(budget) is not verdict.fits(budget)
+
+    found = []
+    for path, number in profile.assumptions():
+        far = next((one * number.value for one in (1 / 2, 2) if turns(path, one * number.value)), None)
+        if number.basis is not Basis.SPECIFIED and far is not None:
+            near = number.value
+            while abs(far - near) > PRECISION_OF_TURNS * number.value:
+                middle = (near + far) / 2
+                near, far = (near, middle) if turns(path, middle) else (middle, far)
+            found.append(Decisive(" ".join(path).replace("_", " "), number.value, number.basis, far))
+    return sorted(found, key=lambda one: abs(math.log(one.turns_at / one.value)))

@@ -1,21 +1,24 @@
 """The speed of a machine, measured or from a device profile."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from benchmark.capacity.device_profiles import Profile
+from benchmark.capacity.device_profiles import GIGA, Profile
 from benchmark.timing.report import BenchReport, StageFigures
-from inference.core.choices import Precision
-from inference.core.errors import UsageError
+from inference.bundle.manifest import Manifest
+from inference.core.choices import GPU_BATCH_SIZE, Precision
+from inference.core.errors import BundleError, UsageError
 from inference.core.sequences import ImageSize
 from inference.execution.throughput import CPU_LOAD
 from inference.networks.engine import CPU
+from inference.networks.forward import MAX_CALL_IMAGES
 
 PROFILED_PHOTO = ImageSize(1536, 2048)
 """The size behind a profile's photo seconds; others take time in proportion to their pixels."""
+BYTES_OF_A_FRAME, BYTES_OF_A_VIEW = 3, 12
+"""Of a pixel on its way to the device: frames are uint8, other views float32."""
 
 
 @dataclass(frozen=True)
@@ -93,30 +96,40 @@ def _photos(stages: list[StageFigures]) -> Callable[[ImageSize, int], float]:
     return seconds
 
 
-def profile_rates(
-    profile: Profile, operations: Mapping[tuple[str, ImageSize], int], precision: Precision
-) -> dict[str, Rates]:
-    """Rates of an unavailable device by level: low, mid, high."""
-    n_call, cores = profile.calls.images_per_call, profile.cores.value
-
-    def call(per_second: float, name: str, size: ImageSize, _: int) -> float:
-        return n_call * operations[name, size] / per_second  # every call is padded to the same shape
+def profile_rates(profile: Profile, manifest: Manifest, precision: Precision, level: str) -> Rates:
+    """Rates of an unavailable device at a level: low, mid or high. Raises BundleError if operations are not known."""
+    per_second = profile.arithmetic(precision).operations_per_second(level)
+    cores, calls = profile.cores.value, _profiled_calls(profile, manifest, per_second)
 
     def photos(size: ImageSize, n_frames: int) -> float:
         pixels = size.height * size.width / (PROFILED_PHOTO.height * PROFILED_PHOTO.width)
         return n_frames * pixels * profile.photo_core_seconds.value / cores
 
-    arithmetic = profile.mixed if precision is Precision.MIXED else profile.float32
-    return {
-        level: Rates(
-            startup=profile.startup_seconds.value,
-            call=partial(call, per_second),
-            photos=photos,
-            network_load=1 / cores,  # the thread that feeds the device
-            other_per_sequence=0.0,
-            finish_per_sequence=profile.postprocess_seconds_per_sequence.value,
-            sequences_per_batch=profile.calls.sequences_per_batch,
-            images_per_call=n_call,
-        )
-        for level, per_second in arithmetic.operations_per_second.items()
-    }
+    return Rates(
+        startup=profile.startup_seconds.value,
+        call=lambda name, size, _: calls[name, size],
+        photos=photos,
+        network_load=1 / cores,  # the thread that feeds the device
+        other_per_sequence=0.0,
+        finish_per_sequence=profile.postprocess_seconds_per_sequence.value,
+        sequences_per_batch=GPU_BATCH_SIZE,
+        images_per_call=MAX_CALL_IMAGES,
+    )
+
+
+def _profiled_calls(profile: Profile, manifest: Manifest, per_second: float) -> dict[tuple[str, ImageSize], float]:
+    """Seconds of a call, which is padded to the same number of images however few there are."""
+    calls = {}
+    for network in manifest.networks:
+        if not network.operations:
+            raise BundleError(f"network {network.name}: its operations must be known, got none")
+        for size, operations in zip(network.sizes, network.operations, strict=True):
+            n_bytes = (
+                len(network.inputs)
+                * size.height
+                * size.width
+                * (BYTES_OF_A_FRAME if network.per_frame else BYTES_OF_A_VIEW)
+            )
+            image = operations / per_second + n_bytes / (profile.bus_gb_per_second.value * GIGA)
+            calls[network.name, size.as_image_size()] = MAX_CALL_IMAGES * image + profile.call_seconds.value
+    return calls

@@ -2,13 +2,15 @@
 
 from rich.table import Table
 
-from benchmark.capacity.device_profiles import Assumption, Profile
-from benchmark.capacity.projection import ENSEMBLES, LABEL, Projection
+from benchmark.capacity.device_profiles import Profile
+from benchmark.capacity.projection import ENSEMBLES, LABEL, Decisive, Projection
+from benchmark.capacity.rates import BYTES_OF_A_FRAME, BYTES_OF_A_VIEW
 from benchmark.capacity.workloads import Workload
 from benchmark.console import numbers_table, wide_console
 from benchmark.timing.report import BenchReport, ComparisonFigures
-from inference.core.choices import Precision
+from inference.core.choices import GPU_BATCH_SIZE
 from inference.core.errors import counted
+from inference.networks.forward import MAX_CALL_IMAGES
 
 SHOWN_COMPARISONS = 8
 MINUTE, HOUR = 60.0, 3600.0
@@ -75,13 +77,25 @@ def duration(seconds: float) -> str:
 
 
 def print_assumptions(profile: Profile) -> None:
-    """Every number of a profile with its source."""
-    table = Table("assumption", "value", "source")
-    by_name = {f"{precision.value} {name}": one for precision in Precision for name, one in getattr(profile, precision)}
-    for name, one in {**by_name, **dict(profile)}.items():
-        if isinstance(one, Assumption):
-            table.add_row(name.replace("_", " "), f"{one.value:g}", one.source)
-    table.add_row("images per call", f"{profile.calls.images_per_call}", profile.calls.source)
+    """Every number of a profile with its support and source, and the calls of networks as a run makes them."""
+    table = Table("number", "value", "basis", "source")
+    for path, one in profile.assumptions():
+        table.add_row(" ".join(path).replace("_", " "), f"{one.value:g}", one.basis.value, one.source)
     console = wide_console()
     console.print(table)
     console.out(f"{profile.name}: {profile.description}")
+    console.out(
+        f"calls: {GPU_BATCH_SIZE} sequences a batch, as a run on a GPU has; each call is padded to {MAX_CALL_IMAGES} images, "
+        f"mirror images included; a frame goes over the bus as {BYTES_OF_A_FRAME} bytes a pixel, other views as {BYTES_OF_A_VIEW}"
+    )
+
+
+def print_decisive(verdict: Projection, decisive: list[Decisive]) -> None:
+    """The numbers on which a verdict hangs."""
+    console, what = wide_console(), f"{verdict.ensemble.label} in {verdict.precision.value} ({verdict.level})"
+    if not decisive:
+        console.out(f"the verdict on {what} stays the same if any one number is half or twice as large")
+    for one in decisive:
+        console.out(
+            f"the verdict on {what} hangs on {one.name}: {one.value:g} ({one.basis.value}); it turns at {one.turns_at:.3g}"
+        )

@@ -79,6 +79,8 @@ class Network(Strict):
     the same answers, although TensorFlow never writes the same graph file twice."""
     max_export_error: float = Field(ge=0)
     """Largest difference from the Keras network that it was frozen from."""
+    operations: tuple[Annotated[int, Field(gt=0)], ...]
+    """Operations for one image (a multiply-add counts as two) at each of `sizes`; empty in a bundle that is not made yet."""
 
     @property
     def per_frame(self) -> bool:
@@ -86,7 +88,9 @@ class Network(Strict):
         return self.inputs[0].view is View.FRAME
 
     @model_validator(mode="after")
-    def _inputs_go_together(self) -> Self:
+    def _parts_go_together(self) -> Self:
+        if len(self.operations) not in (0, len(self.sizes)):
+            raise ValueError(f"network {self.name}: operations must be one number for each size, got {self.operations}")
         if len({network_input.name for network_input in self.inputs}) < len(self.inputs):
             raise ValueError(f"network {self.name}: inputs must have different names")
         if any(network_input.view is View.FRAME for network_input in self.inputs) and len(self.inputs) > 1:
@@ -174,7 +178,7 @@ class Provenance(Strict):
 class Manifest(Strict):
     """`manifest.json` of a bundle."""
 
-    format_version: Literal[2]
+    format_version: Literal[3]
     name: Name
     description: str
     demo: bool

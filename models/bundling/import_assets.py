@@ -161,7 +161,7 @@ def _import_network(
         return run_in_child(source, step, *arguments) if is_large else step(*arguments)
 
     folder = work / recipe.as_network().folder
-    run(_freeze, source, recipe, folder)
+    operations = run(_freeze, source, recipe, folder)
     difference = run(_difference, run(_outputs, source, recipe), recipe, folder)
     if difference > whole.max_export_difference:
         raise BundleError(
@@ -169,16 +169,16 @@ def _import_network(
             f"{whole.max_export_difference:g}, got a difference of {difference:g}"
         )
     log.info("network frozen", name=recipe.name, file=recipe.file, largest_difference=f"{difference:.2g}")
-    return recipe.as_network(sources[recipe.file].sha256, difference)
+    return recipe.as_network(sources[recipe.file].sha256, difference, operations)
 
 
-def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> None:
+def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> tuple[int, ...]:
     # Keras and TensorFlow take seconds to import; missing files are reported first.
     from models.keras_io.frozen_export import export_frozen, network_errors
     from models.keras_io.h5_file import load_network
 
     with output_errors(folder), network_errors(recipe):
-        export_frozen(load_network(source, recipe), recipe, folder)
+        return export_frozen(load_network(source, recipe), recipe, folder)
 
 
 def _outputs(source: Path, recipe: NetworkRecipe) -> list[Probabilities]:

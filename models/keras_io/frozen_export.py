@@ -19,6 +19,7 @@ from inference.core.labels import EMPTY, N_CLASSES
 from inference.core.sequences import MAX_PIXEL, ImageSize, Probabilities
 from models.keras_io.architectures import scale
 from models.keras_io.batch_norm_folding import fold_batch_norms
+from models.keras_io.operations import graph_operations
 from models.spec.kinds import EMPTY_CLASSES, Classes
 from models.spec.recipe import NetworkRecipe, input_name
 
@@ -51,8 +52,8 @@ def network_errors(recipe: NetworkRecipe) -> Iterator[None]:
         ) from error
 
 
-def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> None:
-    """Fold the weights into constants and write the SavedModel.
+def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> tuple[int, ...]:
+    """Fold the weights into constants and write the SavedModel. Returns its operations for an image of each size.
 
     Signature `serving_default`: `images` (or `background`, `mean`) float32 (N, H, W, 3), RGB, 0-255, any N, H and W
     -> `probabilities` float32 (N, 54). The recipe's scaling is part of the graph.
@@ -78,7 +79,7 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
         return _outputs(network, recipe, pixels)
 
     frozen = _folded(convert_variables_to_constants_v2(tf.function(from_pixels).get_concrete_function(*specs)), specs)
-    _check_activations(frozen, recipe)
+    operations = tuple(_checked_operations(frozen, recipe, size.as_image_size()) for size in recipe.sizes)
     module = tf.Module()
 
     def serve(**pixels: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -94,6 +95,7 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
     (folder / "fingerprint.pb").unlink(missing_ok=True)
     _remove_saver(folder / SAVED_MODEL_NAME)
     check_operations(folder)
+    return operations
 
 
 def _remove_saver(path: Path) -> None:
@@ -129,21 +131,19 @@ def _folded(frozen: Any, specs: list[tf.TensorSpec]) -> Any:
     return tf.compat.v1.wrap_function(run, specs)
 
 
-def _check_activations(frozen: Any, recipe: NetworkRecipe) -> None:
-    """Raise BundleError if a layer's output would be too large at a size of the recipe. Nothing is computed."""
-    graph = frozen.graph.as_graph_def()
-    for size in recipe.sizes:
-        with tf.Graph().as_default() as sized:
-            shape = (CHECK_IMAGES, *size.as_image_size(), 3)
-            images = {one.name: tf.compat.v1.placeholder(tf.float32, shape) for one in frozen.inputs}
-            tf.graph_util.import_graph_def(graph, images, name="")
-        outputs = [output for operation in sized.get_operations() for output in operation.outputs]
-        largest = max(outputs, key=lambda output: output.shape.num_elements() or 0)
-        if (n_numbers := largest.shape.num_elements() or 0) > MOST_NUMBERS:
-            raise BundleError(
-                f"network {recipe.name} ({recipe.file}), layer {largest.op.name} at {size.as_image_size()}: must give at most "
-                f"{MOST_NUMBERS:,} numbers for {CHECK_IMAGES} images, got {n_numbers:,}"
-            )
+def _checked_operations(frozen: Any, recipe: NetworkRecipe, size: ImageSize) -> int:
+    """Operations for an image of a size. Raises BundleError if a layer's output would be too large. Nothing is computed."""
+    with tf.Graph().as_default() as sized:
+        images = {one.name: tf.compat.v1.placeholder(tf.float32, (CHECK_IMAGES, *size, 3)) for one in frozen.inputs}
+        tf.graph_util.import_graph_def(frozen.graph.as_graph_def(), images, name="")
+    outputs = [output for operation in sized.get_operations() for output in operation.outputs]
+    largest = max(outputs, key=lambda output: output.shape.num_elements() or 0)
+    if (n_numbers := largest.shape.num_elements() or 0) > MOST_NUMBERS:
+        raise BundleError(
+            f"network {recipe.name} ({recipe.file}), layer {largest.op.name} at {size}: must give at most "
+            f"{MOST_NUMBERS:,} numbers for {CHECK_IMAGES} images, got {n_numbers:,}"
+        )
+    return graph_operations(sized) // CHECK_IMAGES
 
 
 def keras_outputs(network: keras.Model, recipe: NetworkRecipe) -> list[Probabilities]:

@@ -69,7 +69,9 @@ class NetworkRecipe(Strict):
     classes: Classes = Classes.ALL
     """A network with only the class empty can only be blended into `empty`."""
 
-    def as_network(self, source_sha256: str = "", max_export_error: float = 0.0) -> Network:
+    def as_network(
+        self, source_sha256: str = "", max_export_error: float = 0.0, operations: tuple[int, ...] = ()
+    ) -> Network:
         """The manifest's entry for the network frozen from a source file with this hash."""
         scalings = [one.scaling.value for one in self.inputs]
         return Network(
@@ -80,6 +82,7 @@ class NetworkRecipe(Strict):
             sizes=self.sizes,
             flip_tta=self.flip_tta,
             max_export_error=max_export_error,
+            operations=operations,
         )
 
 
@@ -138,7 +141,7 @@ class Recipe(Strict):
     ) -> Manifest:
         """The manifest of a bundle with these networks and files."""
         return Manifest(
-            format_version=2,
+            format_version=3,
             name=self.name,
             description=self.description,
             demo=demo,

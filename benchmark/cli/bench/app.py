@@ -97,9 +97,7 @@ def project(
     ] = None,
     device_profile: Annotated[
         str | None,
-        typer.Option(
-            help="Another device: v100, a100 or a .toml file, which needs TensorFlow (train); default: this machine."
-        ),
+        typer.Option(help="Another device: v100, a100, h100, l4, t4 or a .toml file; default: this machine."),
     ] = None,
     ensemble: Annotated[
         str,

@@ -4,8 +4,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmark.capacity.device_profiles import Profile
-from benchmark.capacity.projection import ENSEMBLES, LOW, MEASURED, Projection, profile_table, project
+from benchmark.capacity.device_profiles import LOW, Profile
+from benchmark.capacity.operations import counted_manifest, needs_tensorflow
+from benchmark.capacity.projection import (
+    ENSEMBLES,
+    MEASURED,
+    Decisive,
+    Projection,
+    decisive_assumptions,
+    profile_table,
+    project,
+)
 from benchmark.capacity.rates import measured_rates
 from benchmark.capacity.validation import IMAGES_PER_CALL, TIMED_SIZES, validate
 from benchmark.capacity.workloads import Workload
@@ -23,8 +32,9 @@ from benchmark.cli.bench.request import (
 from benchmark.cli.bench.stages import make_harness, time_stages
 from benchmark.provenance import origin
 from benchmark.timing.harness import time_startup
+from inference.bundle.manifest import Manifest
 from inference.bundle.passes import Effort
-from inference.bundle.reader import open_bundle
+from inference.bundle.reader import open_bundle, read_manifest
 from inference.cli.printing import printing_beside, show_or_write
 from inference.core.choices import Precision
 from inference.core.errors import DoesNotFitError, UsageError
@@ -45,7 +55,8 @@ def project_workload(
     Raises DoesNotFitError where the requested ensemble and precision do not fit into the budget in seconds.
     """
     if profile:
-        projections = _on_profile(request, workload, profile)
+        manifest = _manifest(request)
+        projections = profile_table(workload, manifest, profile)
         device, shown, level = profile.name, f"{profile.name} (not measured)", LOW
     else:
         with printing_beside(json):
@@ -55,34 +66,41 @@ def project_workload(
     chosen = next((one for one in projections if (one.ensemble, one.precision, one.level) == wanted), None)
     if chosen is None:
         raise UsageError(f"--precision {precision.value}: must be supported on this machine")
+    decisive = decisive_assumptions(workload, manifest, profile, chosen, budget) if profile and budget else []
 
     def show() -> None:
         if profile:
             tables.print_assumptions(profile)
         tables.print_projections(workload, projections, budget, shown)
+        if profile and budget:
+            tables.print_decisive(chosen, decisive)
 
-    show_or_write(_figures(workload, projections, budget, device), json, show)
+    figures = _figures(workload, projections, budget, device)
+    show_or_write(figures | {"hangs_on": [vars(one) for one in decisive]}, json, show)
     if budget and not chosen.fits(budget):
         fitting = [one for one in projections if one.level == level and one.fits(budget)]
         best = min(fitting, key=lambda one: (one.ensemble, one.precision is Precision.MIXED), default=None)
         instead = f"; {best.ensemble.label} in {best.precision.value} would fit" if best else "; nothing would fit"
         raise DoesNotFitError(
             f"--budget {tables.duration(budget)}: must be enough for {workload.name}, {chosen.ensemble.label} in "
-            f"{precision.value} on {device} ({level}), got a projection of {tables.duration(chosen.seconds)}{instead}"
+            f"{precision.value} on {device} ({level}), got a projection of {tables.duration(chosen.seconds)}"
+            f"{_hanging_on(decisive)}{instead}"
         )
 
 
-def _on_profile(request: HarnessRequest, workload: Workload, profile: Profile) -> list[Projection]:
-    check_tensorflow("--device-profile", "counts the operations of networks")
-    from benchmark.capacity.flops import bundle_operations, recipe_operations
+def _hanging_on(decisive: list[Decisive]) -> str:
+    """The numbers on which a verdict hangs, for its message."""
+    return f", which hangs on {', '.join(one.name for one in decisive)}" if decisive else ""
 
+
+def _manifest(request: HarnessRequest) -> Manifest:
+    """The manifest of the requested bundle, or of a future one of the recipe."""
     if request.bundle:
-        bundle = open_bundle(request.bundle)
-        return profile_table(workload, bundle.manifest, profile, bundle_operations(bundle))
-    recipe = load_recipe(request.recipe)
-    return profile_table(
-        workload, manifest_of(recipe), profile, recipe_operations(recipe, request.backbone or BACKBONE)
-    )
+        return read_manifest(request.bundle)[0]
+    recipe, backbone = load_recipe(request.recipe), request.backbone or BACKBONE
+    if needs_tensorflow(recipe, backbone):
+        check_tensorflow("--device-profile", "counts the operations of networks")
+    return counted_manifest(recipe, backbone)
 
 
 def _on_this_machine(request: HarnessRequest, workload: Workload) -> list[Projection]:

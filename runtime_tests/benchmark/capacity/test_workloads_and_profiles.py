@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.capacity.device_profiles import PROFILES_FOLDER, load_profile
+from benchmark.capacity.device_profiles import HIGH, LOW, MID, PROFILES_FOLDER, Basis, load_profile
 from benchmark.capacity.workloads import WORKLOADS_FOLDER, load_workload
 from inference.core.errors import UsageError
 
@@ -27,19 +27,29 @@ def test_every_workload_is_named_like_its_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(PROFILES_FOLDER.glob("*.toml")), ids=lambda path: path.stem)
-def test_every_profile_is_named_like_its_file_and_says_where_each_number_is_from(path: Path) -> None:
+def test_every_profile_is_named_like_its_file_and_gives_the_source_of_each_number(path: Path) -> None:
     profile = load_profile(path.stem)
     assert profile.name == path.stem
-    for arithmetic in (profile.float32, profile.mixed):
-        for one in (arithmetic.peak_tflops, arithmetic.low, arithmetic.mid, arithmetic.high):
-            assert len(one.source.split()) > 2
+    numbers = dict(profile.assumptions())
+    assert len(numbers) == 6 + 2 * 4
+    for name, one in numbers.items():
+        assert len(one.source.split()) > 2, name
+        assert (one.basis is Basis.SPECIFIED) == (name[-1] == "peak_tflops")
 
 
-@pytest.mark.parametrize(("option", "per_hour"), [("float32", 10_000), ("mixed", 20_000)])
-def test_the_low_share_of_a_v100_is_that_of_the_desk_estimate(option: str, per_hour: int) -> None:
-    """A desk estimate: that many sequences an hour at least, of 0.99 T multiply-adds each."""
-    low = getattr(load_profile("v100"), option).operations_per_second["low"]
-    assert low == pytest.approx(per_hour * 2 * 0.99e12 / 3600, rel=0.01)
+def test_the_shares_of_a_v100_are_those_found_reasonable() -> None:
+    profile = load_profile("v100")
+    shares = [[getattr(one, level).value for level in (LOW, MID, HIGH)] for one in (profile.float32, profile.mixed)]
+    assert shares == [[0.45, 0.57, 0.69], [0.12, 0.18, 0.22]]
+    assert profile.float32.operations_per_second(LOW) == pytest.approx(0.45 * 15.7e12)
+
+
+def test_a_profile_with_another_number_differs_in_it_alone() -> None:
+    profile = load_profile("v100")
+    for path, number in profile.assumptions():
+        changed = dict(profile.with_value(path, 2 * number.value).assumptions())
+        assert {name for name, one in profile.assumptions() if changed[name] != one} == {path}
+        assert changed[path].value == 2 * number.value
 
 
 @pytest.mark.parametrize(
@@ -65,11 +75,13 @@ def test_a_workload_that_makes_no_sense_is_refused_with_its_place(
 
 def test_a_profile_whose_shares_are_not_in_order_is_refused(tmp_path: Path) -> None:
     text = (PROFILES_FOLDER / "v100.toml").read_text()
-    (tmp_path / "mine.toml").write_text(text.replace("value = 0.35", "value = 0.5", 1))
+    (tmp_path / "mine.toml").write_text(text.replace("value = 0.45", "value = 0.6", 1))
     with pytest.raises(UsageError, match="low, mid and high: must be in this order"):
         load_profile(str(tmp_path / "mine.toml"))
 
 
 def test_an_unknown_profile_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(UsageError, match="--device-profile tpu: must be one of a100, v100 or a readable .toml file"):
+    with pytest.raises(
+        UsageError, match="--device-profile tpu: must be one of a100, h100, l4, t4, v100 or a readable .toml file"
+    ):
         load_profile("tpu")

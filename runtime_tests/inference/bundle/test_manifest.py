@@ -164,7 +164,7 @@ def test_missing_shortened_and_unlisted_files_are_found(copy: Path) -> None:
     [
         ({"surprise": 1}, "surprise"),
         (
-            {"format_version": 1},
+            {"format_version": 2},
             "format_version.*`hakuna bundle import` or `hakuna bundle build` recreates the bundle",
         ),
         ({"labels": ["zebra"]}, "labels"),
@@ -188,7 +188,10 @@ def test_missing_shortened_and_unlisted_files_are_found(copy: Path) -> None:
         ({"networks__0__sizes": [{"height": 1, "width": 1}] * 17}, "networks.0.sizes: .* at most 16 items"),
         ({"networks__0__inputs": [{"name": "images", "view": "frame"}] * 9}, "networks.0.inputs: .* at most 8 items"),
         (
-            {"networks__0__sizes": [{"height": 2048, "width": width} for width in (2046, 2047, 2048)]},
+            {
+                "networks__0__sizes": [{"height": 2048, "width": width} for width in (2046, 2047, 2048)],
+                "networks__0__operations": [1, 1, 1],
+            },
             "networks: views of a sequence must have 16777216 pixels at most, got 3[0-9]{7}",
         ),
         ({"ensemble__frame_weights": [1.0] * 65}, "ensemble.frame_weights: .* at most 64 items"),
@@ -294,7 +297,10 @@ def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
 def test_the_number_of_networks_and_of_features_is_bounded(copy: Path) -> None:
     network = json.loads((copy / "manifest.json").read_text())["networks"][0]
     small = [{"height": 1, "width": width} for width in range(1, 17)]
-    many = [{**network, "name": f"n{k}", "folder": f"networks/n{k}", "sizes": small} for k in range(33)]
+    many = [
+        {**network, "name": f"n{k}", "folder": f"networks/n{k}", "sizes": small, "operations": [1] * len(small)}
+        for k in range(33)
+    ]
     change_manifest(copy, networks=many)
     with pytest.raises(BundleError, match="networks: .* at most 32 items"):
         open_bundle(copy)
