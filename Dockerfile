@@ -82,5 +82,8 @@ FROM runtime AS device-cpu
 FROM runtime AS device-train
 FROM runtime AS device-gpu
 ENV HAKUNA_DEVICE=gpu
+# docs/how-to/gpu.md lists the oldest driver for each kind of GPU.
+LABEL hakuna.cuda="12.5" \
+      hakuna.driver="525.60.13"
 # hadolint ignore=DL3006
 FROM device-${FLAVOUR}

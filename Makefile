@@ -18,7 +18,7 @@ BENCH_OLD := build/baseline
 # Settings of today, which the code of another day may not know and would refuse.
 NO_SETTINGS = $(addprefix -u ,$(shell env | sed -n 's/^\(HAKUNA_[A-Z_]*\)=.*/\1/p'))
 
-.PHONY: help install demo test test-e2e test-all test-timing test-faults test-container test-slow faults ablation-mini bench bench-side-by-side test-tools check format docs commands site pictures examples lock lock-check audit sbom package image release-check clean
+.PHONY: help install demo test test-e2e test-all test-timing test-faults test-container test-slow faults ablation-mini gpu-check bench bench-side-by-side test-tools check format docs commands site pictures examples lock lock-check audit sbom package image release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -83,6 +83,25 @@ faults: $(DEV)  ## Run the fault tests with their full counts, keep the figures 
 
 ablation-mini: $(DEV)  ## Run the ablation study once, as small as it works
 	$(BIN)/hakuna study ablation --mini --json $(ABLATION_JSON)
+
+# The check of a GPU has an environment of its own with the locked gpu set, and nothing else is installed.
+GPU := build/gpu
+GPU_NAME = $(shell nvidia-smi --query-gpu=name --format=csv,noheader 2> /dev/null | head -1 | tr ' /' '--')
+gpu-check: $(if $(filter cpu,$(DEVICE)),$(DEV),$(GPU)/.installed)  ## Check this machine's GPU: answers, speed, memory, resuming (10 minutes); DEVICE=cpu rehearses it without one
+ifeq ($(DEVICE),cpu)
+	$(BIN)/hakuna doctor --full --bundle models/demo/bundle --json build/gpu-rehearsal.json
+else
+	@test -n "$(GPU_NAME)" || { echo "gpu-check: needs an NVIDIA GPU and nvidia-smi; make gpu-check DEVICE=cpu rehearses it without"; exit 10; }
+	mkdir -p benchmark/results/gpu
+	$(GPU)/bin/hakuna doctor --gpu --full $(GPU_ARGS) --json benchmark/results/gpu/$(GPU_NAME).json
+endif
+
+$(GPU)/.installed: requirements/gpu.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "needs Python 3.11 or 3.12 (Debian: apt install python3 python3-venv)"; exit 2; }
+	$(PYTHON) -m venv $(GPU)
+	$(GPU)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/gpu.txt
+	$(GPU)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
 
 bench: $(DEV)  ## Time every stage, compare with the committed baseline or, on another processor, side by side with its code (1 minute, 2 side by side)
 	$(BIN)/hakuna bench stages --quick --compare $(BENCH_BASELINE) --json $(BENCH_JSON) || \

@@ -20,7 +20,7 @@ PUBLISHED_OPERATIONS = {
 def counted_manifest(recipe: Recipe, application: str = PUBLISHED_BACKBONE) -> Manifest:
     """The manifest of a future bundle of the recipe, with the operations of networks with this backbone.
 
-    What is not known is counted, for which TensorFlow must be installed.
+    Unknown numbers are counted, for which TensorFlow must be installed.
     """
     manifest, counts = manifest_of(recipe), dict(PUBLISHED_OPERATIONS) if application == PUBLISHED_BACKBONE else {}
     for network in recipe.networks:

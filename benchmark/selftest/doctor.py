@@ -16,10 +16,11 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from benchmark.capacity.device_profiles import Profile
 from inference.core.choices import GPU_DRIVER, EngineName
-from inference.core.errors import BundleError, HakunaError, OutputError, UnusableGpuError
+from inference.core.errors import BundleError, HakunaError, OutputError, UnusableGpuError, UsageError
 from inference.process.children import ending, launched, module_command, module_environment
-from inference.settings.packages import is_installed
+from inference.settings.packages import how_to_install, is_installed
 
 PYTHONS = ((3, 11), (3, 12))
 TENSORFLOW = "2.19"
@@ -40,6 +41,8 @@ CHILD_SECONDS = 180.0
 MAX_GOLDEN_DIFFERENCE = 2e-6
 """Largest difference of a float32 prediction from one computed in float64: a few units of its last place."""
 LAST_WORDS = 300
+CODES_OF_PARTS = {"decoders": BundleError.exit_code, "answers": BundleError.exit_code}
+"""Of `--full`: wrong answers; a part that fails otherwise is 1."""
 
 
 class CheckResult(StrEnum):
@@ -92,6 +95,34 @@ def examine(*, gpu: bool, folders: Mapping[str, Path]) -> list[Check]:
     checks += golden_checks(engines, facts, complaint)
     checks += [check_folder(purpose, path) for purpose, path in folders.items()]
     return checks
+
+
+def examine_fully(
+    checks: list[Check],
+    *,
+    gpu: bool,
+    bundle: Path | None,
+    data: Path | None,
+    profile: Profile | None,
+    scratch: Path,
+    command: str,
+) -> dict[str, Any]:
+    """Measure everything that `benchmark.selftest.gpu_check` does and add a check for each part; returns the figures."""
+    from benchmark.selftest.gpu_check import check_on
+
+    with tempfile.TemporaryDirectory(prefix="hakuna-doctor-", dir=scratch) as folder:
+        try:
+            figures = check_on(gpu=gpu, bundle=bundle, data=data, profile=profile, work=Path(folder), command=command)
+        except ImportError as error:
+            raise UsageError(
+                "--full: must have --bundle where TensorFlow is missing", hint=how_to_install("train")
+            ) from error
+    failed = figures["failed"]
+    checks += [
+        _check(f"full: {name}", name not in failed, failed.get(name, "measured"), CODES_OF_PARTS.get(name, 1))
+        for name in {**figures["parts"], **failed}
+    ]
+    return figures
 
 
 def exit_code(checks: list[Check]) -> int:

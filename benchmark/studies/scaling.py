@@ -21,8 +21,7 @@ from inference.bundle.manifest import Size
 from inference.core.files import atomic_csv, atomic_writer
 from inference.core.sequences import ImageSize
 from inference.dataset.metadata import METADATA_COLUMNS, METADATA_NAME, read_metadata
-from models.bundling.import_assets import import_assets
-from models.bundling.untrained import write_untrained_assets
+from models.bundling.untrained import untrained_bundle
 from models.spec.recipe import Recipe, load_recipe
 
 log = structlog.get_logger()
@@ -62,8 +61,7 @@ def measure_scaling(
     data = folder / "data"
     write_season(data, n_sequences=N_BURSTS, n_cameras=N_CAMERAS, size=PHOTO_SIZE, seed=SEED)
     recipe = small_recipe()
-    write_untrained_assets(folder / "assets", recipe, SEED)
-    bundle = import_assets(folder / "assets", recipe, folder / "bundle", demo=True)
+    bundle = untrained_bundle(folder / "bundle", recipe, SEED)
     for count in counts:
         write_metadata(data, count)
     _run(data, bundle.folder, folder / "out", min(counts))  # warms caches

@@ -115,16 +115,20 @@ def time_startup(bundle: Bundle, folder: Path, repeats: int, *options: str) -> S
 
 def run_predict(data: Path, bundle: Path, out: Path, *options: object) -> PredictCost:
     """Run `hakuna predict` in a separate process. Raises PredictError with the end of its error output."""
-    words = ("predict", data, "--bundle", bundle, "--out", out, "--log-format", "json", *options)
+    command = predict_command(data, bundle, out, *options)
     start = time.perf_counter()
-    done = subprocess.run(  # noqa: S603  # this very program
-        [sys.executable, "-c", CHILD, *map(str, words)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # this very program
     seconds = time.perf_counter() - start
     if done.returncode:
         raise PredictError(f"hakuna predict: must end with 0, got {done.returncode}: {done.stderr[-500:]}")
     needed = json.loads(done.stdout.splitlines()[-1])
     return PredictCost(seconds, needed["cpu"], needed["peak_kb"] / 1024)
+
+
+def predict_command(data: Path, bundle: Path, out: Path, *options: object) -> list[str]:
+    """A command for a process of its own that runs `hakuna predict` and prints its resource usage."""
+    words = ("predict", data, "--bundle", bundle, "--out", out, "--log-format", "json", *options)
+    return [sys.executable, "-c", CHILD, *map(str, words)]
 
 
 def default_sizes(*, short: bool) -> list[tuple[ImageSize, int]]:

@@ -12,7 +12,7 @@ from benchmark.timing.reference_kernels import Kernel
 from inference.api.jobs import build_job
 from inference.bundle.passes import Effort, Pass, passes_for
 from inference.bundle.reader import Bundle
-from inference.core.choices import Precision
+from inference.core.choices import Device, EngineName, Precision
 from inference.core.errors import UsageError
 from inference.core.iteration import batched
 from inference.core.sequences import FrameFailure, ImageSize, Pixels, Sequence, ViewedSequence
@@ -64,17 +64,24 @@ class TimingScene:
 
 
 def set_up(
-    data: Path, bundle: Bundle, options: RunOptions, folder: Path, precisions: tuple[Precision, ...]
+    data: Path,
+    bundle: Bundle,
+    options: RunOptions,
+    folder: Path,
+    precisions: tuple[Precision, ...],
+    *,
+    engine: EngineName = EngineName.AUTO,
+    device: Device = Device.AUTO,
 ) -> TimingScene:
     """Read the metadata, load the networks and the stackers."""
-    job = build_job(data, bundle)
-    engine, decoder = find_engine(job.engine, job.device), find_decoder(job.decoder, options.n_workers, job.device)
+    job = build_job(data, bundle, engine=engine, device=device)
+    found, decoder = find_engine(job.engine, job.device), find_decoder(job.decoder, options.n_workers, job.device)
     estimator = Estimator(bundle)
     work = Worker(job, options, decoder, Stopwatch())
-    wanted = [one for one in precisions if one is Precision.FLOAT32 or engine.supports_mixed]
-    networks = {one: load_networks(bundle, engine, one, lambda: None) for one in wanted}
+    wanted = [one for one in precisions if one is Precision.FLOAT32 or found.supports_mixed]
+    networks = {one: load_networks(bundle, found, one, lambda: None) for one in wanted}
     estimator.load()
-    return TimingScene(work, engine, estimator, networks, _by_size(work, job.plan.sequences), folder)
+    return TimingScene(work, found, estimator, networks, _by_size(work, job.plan.sequences), folder)
 
 
 def all_stages(scene: TimingScene, images_per_call: tuple[int, ...]) -> list[Stage]:

@@ -110,7 +110,7 @@ def make_bundle(
             networks += (_import_network(files[network.file], network, recipe, sources, work),)
         names = feature_names(recipe.as_ensemble(), networks)
         _copy_stackers(files, recipe, names, work)
-        _write_manifest(recipe, networks, sources, work, demo=demo)
+        write_manifest(recipe, networks, sources, work, demo=demo)
         probe_boosters(open_bundle(work))
         work.chmod(0o755)
         with output_errors(out):
@@ -195,14 +195,14 @@ def _difference(outputs: list[Probabilities], recipe: NetworkRecipe, folder: Pat
     return max_export_error(outputs, recipe, folder)
 
 
-def run_in_child(source: Path, step: Callable[..., Result], *arguments: Any) -> Result:
-    """Run a step on a network in a separate process. Raises BundleError, naming the source, if that process dies."""
+def run_in_child(path: Path, step: Callable[..., Result], *arguments: Any) -> Result:
+    """Run a step on a network in a separate process. Raises BundleError, naming the path, if that process dies."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=exit_with_parent) as child:
         try:
             return child.submit(step, *arguments).result()
         except BrokenProcessPool as error:
-            raise BundleError(f"{source}: must fit into memory, but the process that worked on it died") from error
+            raise BundleError(f"{path}: must fit into memory, but the process that worked on it died") from error
 
 
 def _copy_stackers(files: Mapping[str, Path], recipe: Recipe, names: tuple[str, ...], work: Path) -> None:
@@ -221,9 +221,10 @@ def _copy_stackers(files: Mapping[str, Path], recipe: Recipe, names: tuple[str, 
                 target.write_bytes(data)
 
 
-def _write_manifest(
+def write_manifest(
     recipe: Recipe, networks: tuple[Network, ...], sources: dict[str, FileEntry], work: Path, *, demo: bool
 ) -> None:
+    """Write the manifest of the files in a folder, made from these sources. Raises OutputError."""
     import tensorflow as tf
 
     files = {path.relative_to(work).as_posix(): _file_entry(path) for path in files_below(work)}

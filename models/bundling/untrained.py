@@ -3,16 +3,25 @@
 Their predictions scatter around the class priors and have no meaning; bundles made of them are marked as demos.
 """
 
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import keras
 import lightgbm
 import numpy as np
 import numpy.typing as npt
 
+from inference.bundle.manifest import booster_path
+from inference.bundle.reader import Bundle, open_bundle
 from inference.core.files import output_errors
 from inference.core.labels import CLASS_PRIORS, EMPTY, LABELS
+from models.bundling.import_assets import run_in_child, write_manifest
 from models.keras_io.architectures import TINY
+from models.keras_io.frozen_export import export_frozen
 from models.keras_io.h5_file import rebuilt_network, save_network
 from models.spec.kinds import EMPTY_CLASSES
 from models.spec.recipe import NetworkRecipe, Recipe, manifest_of
@@ -37,17 +46,63 @@ def write_untrained_assets(folder: Path, recipe: Recipe, seed: int, application:
         keras.utils.set_random_seed(seed + position)
         save_network(untrained_network(network, application), folder / network.file)
         keras.backend.clear_session()
-    if recipe.stacking:
-        names = manifest_of(recipe).feature_names
-        random = np.random.default_rng(seed)
-        features = random.uniform(0, 1, (BOOSTER_ROWS, len(names))) ** 4
-        for set_folder in recipe.stacking.folders.values():
-            for label in recipe.stacking.classes:
-                booster = _untrained_booster(features, names, CLASS_PRIORS[label], random)
-                path = folder / set_folder / f"{label}.txt"
-                with output_errors(path):  # LightGBM's own errors are not OSErrors
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(booster.model_to_string(), encoding="utf-8")
+    folders = recipe.stacking.folders if recipe.stacking else {}
+    for set_name, label, text in _untrained_boosters(recipe, seed):
+        _write(folder / folders[set_name] / f"{label}.txt", text)
+
+
+def untrained_bundle(out: Path, recipe: Recipe, seed: int, application: str = TINY) -> Bundle:
+    """A bundle of such networks in the new folder `out`, in a fraction of the time of importing their files.
+
+    Networks with the same inputs, classes and sizes have the same weights. Large ones are made side by side.
+    """
+    kinds = {(one.inputs, one.classes, one.sizes): one for one in recipe.networks}
+    folders = {kind: out / one.as_network().folder for kind, one in kinds.items()}
+
+    def make(kind: Any) -> tuple[int, ...]:
+        given = (folders[kind], kinds[kind], seed, application)
+        return _write_untrained(*given) if application == TINY else run_in_child(out, _write_untrained, *given)
+
+    with ThreadPoolExecutor(1 if application == TINY else len(os.sched_getaffinity(0))) as threads:
+        operations = dict(zip(kinds, threads.map(make, kinds), strict=True))
+    networks = []
+    for network in recipe.networks:
+        kind, folder = (network.inputs, network.classes, network.sizes), out / network.as_network().folder
+        if folder != folders[kind]:
+            with output_errors(folder):
+                shutil.copytree(folders[kind], folder)
+        networks.append(network.as_network(f"{application} {seed}", operations=operations[kind]))
+    for set_name, label, text in _untrained_boosters(recipe, seed):
+        _write(out / booster_path(set_name, label), text)
+    write_manifest(recipe, tuple(networks), {}, out, demo=True)
+    return open_bundle(out)
+
+
+def _write_untrained(folder: Path, network: NetworkRecipe, seed: int, application: str) -> tuple[int, ...]:
+    """Write a frozen untrained network; returns its operations."""
+    keras.utils.set_random_seed(seed)
+    operations = export_frozen(untrained_network(network, application), network, folder)
+    keras.backend.clear_session()
+    return operations
+
+
+def _write(path: Path, text: str) -> None:
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def _untrained_boosters(recipe: Recipe, seed: int) -> Iterator[tuple[str, str, str]]:
+    """The set, class and text of every booster of a recipe."""
+    if recipe.stacking is None:
+        return
+    names = manifest_of(recipe).feature_names
+    random = np.random.default_rng(seed)
+    features = random.uniform(0, 1, (BOOSTER_ROWS, len(names))) ** 4
+    for set_name in recipe.stacking.folders:
+        for label in recipe.stacking.classes:
+            booster = _untrained_booster(features, names, CLASS_PRIORS[label], random)
+            yield set_name, label, booster.model_to_string()
 
 
 def untrained_network(recipe: NetworkRecipe, application: str = TINY) -> keras.Model:

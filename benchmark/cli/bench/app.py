@@ -159,7 +159,7 @@ def decoders(data: Photos, json: JsonTarget = None) -> None:
     Examples:
         hakuna bench decoders /data --json benchmark/results/decoders.json
     """
-    from benchmark.studies.decoders import compare_decoders
+    from benchmark.timing.decoders import compare_decoders
 
     show_figures(compare_decoders(data, command_line()), json)
 

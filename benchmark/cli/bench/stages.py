@@ -28,6 +28,7 @@ from inference.bundle.reader import Bundle, open_bundle
 from inference.cli.printing import printing_beside, show_or_write
 from inference.core.choices import Precision
 from inference.execution.job import RunOptions
+from inference.settings.settings import load_settings
 
 SEED = 1
 
@@ -46,7 +47,16 @@ def make_harness(
         write_repeated_season(data, sizes or default_sizes(short=request.quick), SEED)
     stages_folder = Path(tempfile.mkdtemp(prefix="stages-", dir=work))
     wanted = precisions or ((Precision.FLOAT32,) if request.quick else tuple(Precision))
-    scene = set_up(data, bundle, RunOptions(n_workers=n_workers()), stages_folder, wanted)
+    given = load_settings()
+    scene = set_up(
+        data,
+        bundle,
+        RunOptions(n_workers=n_workers(), batch_size=given.sequences_per_batch),
+        stages_folder,
+        wanted,
+        engine=given.engine,
+        device=given.device,
+    )
     return Harness(scene, all_stages(scene, images_per_call), command_line())
 
 
@@ -55,18 +65,17 @@ def _bundle(request: HarnessRequest, work: Path) -> Bundle:
     if request.bundle:
         return open_bundle(request.bundle)
     check_tensorflow("without --bundle", "makes untrained networks", "give --bundle, or ")
-    from models.bundling.import_assets import import_assets
-    from models.bundling.untrained import write_untrained_assets
+    from models.bundling.untrained import untrained_bundle
     from models.keras_io.architectures import TINY
     from models.spec.recipe import load_recipe
 
     backbone = request.backbone or TINY
-    folder, assets = work / f"bundle_{request.recipe}_{backbone}", work / f"assets_{request.recipe}_{backbone}"
-    if folder.exists():
-        return open_bundle(folder)
-    recipe = load_recipe(request.recipe)
-    write_untrained_assets(assets, recipe, SEED, backbone)
-    return import_assets(assets, recipe, folder, demo=True)
+    folder = work / f"bundle_{request.recipe}_{backbone}"
+    return (
+        open_bundle(folder)
+        if folder.exists()
+        else untrained_bundle(folder, load_recipe(request.recipe), SEED, backbone)
+    )
 
 
 def time_stages(

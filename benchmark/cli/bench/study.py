@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.bench.app import CacheDir, Plots, Quick, Repeats
-from benchmark.cli.bench.request import QUICK_IMAGES, HarnessRequest, command_line, quiet_logs, show_figures, working_in
+from benchmark.cli.bench.app import CacheDir, Plots
+from benchmark.cli.bench.request import command_line, show_figures, working_in
 from inference.cli.options import JsonTarget, command_group
 from inference.core.files import output_errors
 
@@ -52,26 +52,6 @@ def demo_bundle(
     typer.echo(f"bundle {bundle.id[:12]} -> {bundle.folder}")
 
 
-def gate_experiments(
-    quick: Quick = False,
-    repeats: Repeats = None,
-    json: JsonTarget = None,
-    cache_dir: CacheDir = None,
-) -> None:
-    """Try `bench stages --compare` with slowed stages and on a busy machine.
-
-    Examples:
-        hakuna study gate-experiments --quick --json benchmark/results/gate_experiments.json
-    """
-    from benchmark.cli.bench.stages import make_harness
-    from benchmark.studies.gate_experiments import run_experiments
-
-    request = HarnessRequest(quick=quick, repeats=repeats, cache_dir=cache_dir)
-    with working_in(cache_dir) as work, quiet_logs():
-        figures = run_experiments(make_harness(request, work, QUICK_IMAGES), request.n_repeats)
-    show_figures(figures, json)
-
-
 def scaling(plots: Plots = None, json: JsonTarget = None, cache_dir: CacheDir = None) -> None:
     """Time and memory of whole runs of 100 to 10,000 synthetic sequences.
 
@@ -89,4 +69,4 @@ def scaling(plots: Plots = None, json: JsonTarget = None, cache_dir: CacheDir = 
         plot(figures, plots / "scaling.svg")
 
 
-app = command_group("Studies behind committed figures.", ablation, demo_bundle, gate_experiments, scaling)
+app = command_group("Studies behind committed figures.", ablation, demo_bundle, scaling)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +19,8 @@ from benchmark.capacity.validation import TRIALS, trial_workload, validate
 from benchmark.capacity.workloads import load_workload
 from benchmark.charts.history import write_page
 from benchmark.charts.plots import write_plots
-from benchmark.studies.gate_experiments import busy_process, slowed_harness
 from benchmark.timing.harness import Harness, PredictError, run_predict, time_startup
-from benchmark.timing.measure import Spread
+from benchmark.timing.measure import Spread, Stage
 from benchmark.timing.regression_gate import compare
 from benchmark.timing.repeated_season import write_repeated_season
 from benchmark.timing.report import BenchReport
@@ -31,6 +35,25 @@ from inference.execution.job import RunOptions
 
 PHOTO = ImageSize(480, 640)
 STARTUP = Spread(median=2.0, low=1.9, high=2.1, n=3)
+
+
+def slowed_harness(harness: Harness, name: str, times: int) -> Harness:
+    """The same harness with one stage that repeats its work."""
+
+    def slowed(one: Stage) -> Stage:
+        return replace(one, work=lambda: [one.work() for _ in range(times)])
+
+    return replace(harness, stages=[slowed(one) if one.name == name else one for one in harness.stages])
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Another process that keeps one core fully busy during the block."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from benchmark.cli.app import app
 from benchmark.cli.bench import stages
 from benchmark.cli.bench.request import HarnessRequest
-from benchmark.studies import gate_experiments
 from benchmark.timing import measure, reference_kernels, regression_gate
 from benchmark.timing.measure import Spread, Stage, interleave, spread
 from benchmark.timing.reference_kernels import Kernel
@@ -223,7 +222,7 @@ def test_a_stage_slowed_on_purpose_is_found_in_process(monkeypatch: pytest.Monke
         times, _ = interleave([one], kernels, 7)
         return report({one.name: spread(times[one.name].ratios).low})
 
-    baseline, slow = time_it(stage), replace(stage, work=gate_experiments.slowed(stage.work, 3))
+    baseline, slow = time_it(stage), replace(stage, work=lambda: [stage.work() for _ in range(3)])
     regression_gate.check(regression_gate.compare(time_it(stage), baseline, 1.5, lambda _: time_it(stage)), 1.5)
     with pytest.raises(DoesNotFitError, match="sorting: "):
         regression_gate.check(regression_gate.compare(time_it(slow), baseline, 1.5, lambda _: time_it(slow)), 1.5)

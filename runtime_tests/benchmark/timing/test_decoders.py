@@ -4,7 +4,7 @@ import math
 import os
 from pathlib import Path
 
-from benchmark.studies.decoders import DAMAGED_SHARES, compare_decoders
+from benchmark.timing.decoders import DAMAGED_SHARES, compare_decoders
 
 
 def test_every_decoder_is_timed_and_its_pixels_and_damage_are_told(season: Path) -> None:
