@@ -27,10 +27,11 @@ def counted_manifest(recipe: Recipe, application: str = PUBLISHED_BACKBONE) -> M
         shapes = [(len(network.inputs), size.as_image_size()) for size in network.sizes]
         if not counts.keys() >= set(shapes):
             from models.bundling.untrained import untrained_network
-            from models.keras_io.frozen_export import export_frozen
+            from models.keras_io.frozen_export import export_frozen, traced_network
 
             with tempfile.TemporaryDirectory(prefix="hakuna-operations-") as folder:
-                counted = export_frozen(untrained_network(network, application), network, Path(folder, "network"))
+                traced = traced_network(untrained_network(network, application), network)
+                counted = export_frozen(traced, network, Path(folder, "network"))
             counts |= dict(zip(shapes, counted, strict=True))
     networks = tuple(
         network.model_copy(

@@ -83,6 +83,11 @@ class Network(Strict):
     """Operations for one image (a multiply-add counts as two) at each of `sizes`; empty in a bundle that is not made yet."""
 
     @property
+    def openvino_files(self) -> tuple[str, str]:
+        """Paths of the same network in OpenVINO's format, graph and weights, which a bundle may have too."""
+        return f"openvino/{self.name}.xml", f"openvino/{self.name}.bin"
+
+    @property
     def per_frame(self) -> bool:
         """Whether it runs on each frame rather than once per sequence."""
         return self.inputs[0].view is View.FRAME

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,9 @@ def open_bundle(folder: Path) -> Bundle:
     for relative in needed:
         if relative not in manifest.files:
             raise BundleError(f"{folder / MANIFEST_NAME}: files must list {relative}")
-    for relative, entry in manifest.files.items():
-        _verify_file(folder / relative, entry)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # hashing releases Python's lock
+        for _ in threads.map(lambda file: _verify_file(folder / file[0], file[1]), manifest.files.items()):
+            pass
     with os_errors(BundleError, f"{folder}: must have folders that can be read"):
         found = files_below(folder)  # includes links to folders, which a bundle never has
     unlisted = sorted({path.relative_to(folder).as_posix() for path in found} - set(manifest.files) - {MANIFEST_NAME})

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import structlog
 
+from inference.bundle.manifest import Network
 from inference.bundle.probe import Trial, start_probe
 from inference.bundle.reader import Bundle
 from inference.core.choices import GPU_DRIVER, Device, EngineName, Precision
@@ -122,6 +124,13 @@ def load_networks(bundle: Bundle, engine: Engine, precision: Precision, check: C
     return load_known_networks(bundle, engine, precision, check)
 
 
+def network_path(bundle: Bundle, network: Network, engine: EngineName) -> Path:
+    """The file or folder that an engine reads: for OpenVINO its own format where the bundle has it."""
+    xml, weights = network.openvino_files
+    is_own = engine is EngineName.OPENVINO and bundle.manifest.files.keys() >= {xml, weights}
+    return bundle.path(xml if is_own else network.folder)
+
+
 def load_known_networks(
     bundle: Bundle, engine: Engine, precision: Precision, check: Callable[[], None]
 ) -> LoadedNetworks:
@@ -135,9 +144,8 @@ def load_known_networks(
 
     def load(name: str, *, mixed: bool) -> Any:
         check()
-        network: Any = frozen(
-            bundle.path(by_name[name].folder), tuple(one.name for one in by_name[name].inputs), mixed=mixed
-        )
+        one = by_name[name]
+        network: Any = frozen(network_path(bundle, one, engine.name), tuple(x.name for x in one.inputs), mixed=mixed)
         return network
 
     is_mixed = precision is Precision.MIXED

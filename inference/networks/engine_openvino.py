@@ -1,11 +1,13 @@
-"""One frozen SavedModel -> a callable, with OpenVINO on CPUs. The only module of `inference` that imports it.
+"""One frozen network -> a callable, with OpenVINO on CPUs. The only module of `inference` that imports it.
 
-It reads the same files as TensorFlow, loads them in a third of the time and runs them faster.
+It reads the SavedModel or, in a fifth of the time, the same network in OpenVINO's own format: an XML file with layers, and
+a file with their weights beside it.
 """
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,7 @@ import numpy.typing as npt
 from inference.bundle.graph_check import check_operations, check_signature
 from inference.bundle.manifest import OUTPUT_NAME
 from inference.core.errors import BundleError
+from inference.core.files import os_errors, output_errors
 from inference.core.labels import N_CLASSES
 from inference.core.sequences import Probabilities
 
@@ -26,29 +29,79 @@ VERSION = str(openvino.__version__).split("-", maxsplit=1)[0]
 DEVICE = "CPU"
 N_DIMENSIONS, N_CHANNELS = 4, 3
 
+XML = ".xml"
+ARITHMETIC = frozenset(
+    [
+        "Abs",
+        "Add",
+        "AvgPool",
+        "Clamp",
+        "Concat",
+        "Const",
+        "Convert",
+        "Convolution",
+        "Divide",
+        "Elu",
+        "Exp",
+        "FakeQuantize",
+        "Gelu",
+        "GroupConvolution",
+        "HSigmoid",
+        "HSwish",
+        "MatMul",
+        "MaxPool",
+        "Maximum",
+        "Minimum",
+        "Multiply",
+        "Negative",
+        "PReLU",
+        "Parameter",
+        "Power",
+        "ReLU",
+        "Relu",
+        "Result",
+        "Selu",
+        "Sigmoid",
+        "SoftMax",
+        "SoftPlus",
+        "Softmax",
+        "SoftSign",
+        "Sqrt",
+        "SquaredDifference",
+        "Subtract",
+        "Swish",
+        "Tanh",
+    ]
+)
+"""Layers whose sizes follow from those of their operands."""
+SHAPED = frozenset(["Pad", "ReduceMax", "ReduceMean", "ReduceSum", "Reshape", "Squeeze", "Transpose", "Unsqueeze"])
+"""Layers whose sizes follow from the values of the other operands than the first: those must be constants."""
+
 
 class FrozenNetwork:
     """A frozen network in memory."""
 
-    def __init__(self, folder: Path, input_names: tuple[str, ...], *, mixed: bool = False) -> None:
-        """Load a SavedModel. Raises BundleError if its operations or its signature are not those of a bundle's network.
+    def __init__(self, path: Path, input_names: tuple[str, ...], *, mixed: bool = False) -> None:
+        """Load a folder with a SavedModel or an XML file of OpenVINO.
 
-        `mixed` multiplies in bfloat16; otherwise everything is float32.
+        Raises BundleError if its operations or its signature are not those of a bundle's network. `mixed` multiplies in
+        bfloat16; otherwise everything is float32.
         """
-        check_operations(folder)
+        check_layers(path) if path.suffix == XML else check_operations(path)
         core = openvino.Core()
+        core.set_property({"ENABLE_MMAP": False})  # a mapped file that vanishes with its mount ends the process
         try:
-            model = core.read_model(str(folder))
+            model = core.read_model(str(path))
         except RuntimeError as error:
-            raise BundleError(f"{folder}: must be a SavedModel that OpenVINO reads, got: {error}") from error
+            raise BundleError(f"{path}: must be a network that OpenVINO reads, got: {error}") from error
         inputs = {one.any_name: one.partial_shape for one in model.inputs}
         outputs = {name: one.partial_shape for one in model.outputs for name in one.names}
-        check_signature(folder, input_names, inputs, outputs)
+        check_signature(path, input_names, inputs, outputs)
         for name, shape in inputs.items():
             if len(shape) != N_DIMENSIONS or shape[3] != N_CHANNELS:
-                raise BundleError(f"{folder}, input {name}: must be (?, ?, ?, 3), got {shape}")
+                raise BundleError(f"{path}, input {name}: must be (?, ?, ?, 3), got {shape}")
         if outputs[OUTPUT_NAME][1] != N_CLASSES:
-            raise BundleError(f"{folder}: must give {N_CLASSES} classes, got {outputs[OUTPUT_NAME]}")
+            raise BundleError(f"{path}: must give {N_CLASSES} classes, got {outputs[OUTPUT_NAME]}")
         precision = "bf16" if mixed else "f32"
         self._compiled = core.compile_model(
             model, DEVICE, {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
@@ -58,6 +111,45 @@ class FrozenNetwork:
         """Probabilities of a batch: float32 (N, H, W, 3) by input name, RGB, 0-255 -> float32 (N, C)."""
         answers = self._compiled({name: np.ascontiguousarray(images) for name, images in inputs.items()})
         return np.array(answers[OUTPUT_NAME], dtype=np.float32)
+
+
+def check_layers(path: Path) -> None:
+    """Reject an XML file of OpenVINO with anything but arithmetic on images of bounded size. Raises BundleError."""
+    try:
+        with os_errors(BundleError, f"{path}: must be a network of OpenVINO"):
+            text = path.read_bytes()
+        if b"<!" in text:
+            raise BundleError(f"{path}: must be XML without declarations")
+        root = ET.fromstring(text)  # noqa: S314  # without declarations there are no entities
+    except ET.ParseError as error:
+        raise BundleError(f"{path}: must be a network of OpenVINO, got: {error}") from error
+    types = {layer.get("id"): layer.get("type") for layer in root.iter("layer")}
+    if strange := sorted(str(one) for one in set(types.values()) - ARITHMETIC - SHAPED):
+        raise BundleError(f"{path}: must have layers of plain arithmetic, got {', '.join(strange)}")
+    for edge in root.iter("edge"):
+        target, source = types.get(edge.get("to-layer")), types.get(edge.get("from-layer"))
+        if target in SHAPED and edge.get("to-port") != "0" and source != "Const":
+            raise BundleError(f"{path}: sizes must be constants, got {target} with one from {source}")
+
+
+def write_network(saved_model: Path, xml: Path) -> None:
+    """Write a SavedModel in OpenVINO's format: `xml`, and its weights beside it. The same network gives the same bytes.
+
+    Raises BundleError if it has layers that such a file must not have; then it is left out.
+    """
+    model = openvino.Core().read_model(str(saved_model))
+    for number, layer in enumerate(model.get_ordered_ops()):
+        if layer.get_type_name() not in ("Parameter", "Result"):
+            layer.set_friendly_name(f"{layer.get_type_name()}_{number}")  # instead of numbers that differ each time
+    with output_errors(xml):
+        xml.parent.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(model, str(xml), compress_to_fp16=False)
+    try:
+        check_layers(xml)
+    except BundleError:
+        for path in (xml, xml.with_suffix(".bin")):
+            path.unlink()
+        raise
 
 
 def device() -> str:

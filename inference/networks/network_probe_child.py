@@ -9,16 +9,17 @@ from inference.bundle.probe_child import Report, run
 from inference.bundle.reader import Bundle
 from inference.core.choices import Device, EngineName, Precision
 from inference.core.errors import BundleError
-from inference.networks.engine import Engine, find_engine, installed_engines, load_known_networks
+from inference.networks.engine import Engine, find_engine, installed_engines, load_known_networks, network_path
 
 
 def answer_with_every_network(bundle: Bundle, report: Report) -> None:
     """Check, load and call every network, one at a time. Raises BundleError for the first unusable one."""
     engine = find_engine(EngineName(sys.argv[3]), Device(sys.argv[4]))
     for network in bundle.manifest.networks:
-        report(str(bundle.path(network.folder) / SAVED_MODEL_NAME))
+        path = network_path(bundle, network, engine.name)
+        report(str(path / SAVED_MODEL_NAME if path.is_dir() else path))
         _answer(bundle, network, engine)
-        if check_operations(bundle.path(network.folder)) & INDEXING:
+        if path.is_dir() and check_operations(path) & INDEXING:  # OpenVINO's files have no such operations
             for other in installed_engines():
                 _answer(bundle, network, other)
 
@@ -31,7 +32,7 @@ def _answer(bundle: Bundle, network: Network, engine: Engine) -> None:
         raise
     except Exception as error:  # whatever the engine raises, the network is unusable
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        path = bundle.path(network.folder) / SAVED_MODEL_NAME
+        path = network_path(bundle, network, engine.name)
         raise BundleError(f"{path}: must load and answer in {engine}, got {reason}") from error
 
 

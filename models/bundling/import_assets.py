@@ -1,10 +1,11 @@
 """Keras networks and LightGBM boosters under the names of a recipe -> a complete, checked bundle, or nothing."""
 
+import gc
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from importlib.metadata import version
@@ -24,6 +25,7 @@ from inference.bundle.manifest import (
     manifest_text,
 )
 from inference.bundle.reader import Bundle, open_bundle
+from inference.core.choices import EngineName
 from inference.core.errors import BundleError, counted
 from inference.core.files import (
     check_folder,
@@ -35,19 +37,20 @@ from inference.core.files import (
     sha256_of_file,
     sync_folder,
 )
-from inference.core.sequences import Probabilities
 from inference.core.version import hakuna_version
 from inference.ensemble.booster_probe import probe_boosters
 from inference.process.children import exit_with_parent
 from inference.process.progress import Progress
+from inference.settings.packages import is_installed
 from models.keras_io.h5_probe import probe_files
 from models.spec.recipe import NetworkRecipe, Recipe
 
 log = structlog.get_logger()
 
 LARGE_SOURCE_BYTES = 32 << 20
-"""From this size on, a network is frozen, run and compared in separate processes: TensorFlow does not release memory,
-and five full-size networks in one process needed more than 24 GB. One of 220 MB takes 6 GB, or 8 GB in one process."""
+"""From this size on, a network is frozen, run and compared in a separate process: TensorFlow does not release memory."""
+SIDE_BY_SIDE = 2
+"""Such processes at once. One takes 1.5 GB for a network of 220 MB, and 2.9 GB for one of 440 MB."""
 
 Result = TypeVar("Result")
 
@@ -104,10 +107,7 @@ def make_bundle(
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     aside = work.with_name(f"{work.name}.replaced")
     try:
-        networks: tuple[Network, ...] = ()
-        for network in recipe.networks:
-            on_progress(len(networks), len(recipe.networks))
-            networks += (_import_network(files[network.file], network, recipe, sources, work),)
+        networks = tuple(_imported_networks(files, recipe, sources, work, on_progress))
         names = feature_names(recipe.as_ensemble(), networks)
         _copy_stackers(files, recipe, names, work)
         write_manifest(recipe, networks, sources, work, demo=demo)
@@ -153,16 +153,36 @@ def file_names(recipe: Recipe) -> list[str]:
     return names
 
 
+def _imported_networks(
+    files: Mapping[str, Path], recipe: Recipe, sources: dict[str, FileEntry], work: Path, on_progress: Progress
+) -> Iterator[Network]:
+    """The networks in order. Large ones are made in processes of their own, side by side, the largest first."""
+    large = {one.name for one in recipe.networks if sources[one.file].n_bytes >= LARGE_SOURCE_BYTES}
+    by_size = sorted(recipe.networks, key=lambda one: -sources[one.file].n_bytes)
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+        started = {
+            one.name: threads.submit(_import_network, files[one.file], one, recipe, sources, work)
+            for one in by_size
+            if one.name in large
+        }
+        try:
+            for number, one in enumerate(recipe.networks):
+                on_progress(number, len(recipe.networks))
+                future = started.get(one.name)
+                yield future.result() if future else _import_network(files[one.file], one, recipe, sources, work)
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def _import_network(
     source: Path, recipe: NetworkRecipe, whole: Recipe, sources: dict[str, FileEntry], work: Path
 ) -> Network:
-    def run(step: Callable[..., Result], *arguments: Any) -> Result:
-        is_large = sources[recipe.file].n_bytes >= LARGE_SOURCE_BYTES
-        return run_in_child(source, step, *arguments) if is_large else step(*arguments)
-
-    folder = work / recipe.as_network().folder
-    operations = run(_freeze, source, recipe, folder)
-    difference = run(_difference, run(_outputs, source, recipe), recipe, folder)
+    folder, xml = (work / name for name in (recipe.as_network().folder, recipe.as_network().openvino_files[0]))
+    if sources[recipe.file].n_bytes >= LARGE_SOURCE_BYTES:
+        operations, difference = run_in_child(source, _freeze, source, recipe, folder, xml)
+    else:
+        operations, difference = _freeze(source, recipe, folder, xml)
     if difference > whole.max_export_difference:
         raise BundleError(
             f"network {recipe.name} ({recipe.file}): frozen and source must agree within "
@@ -172,27 +192,45 @@ def _import_network(
     return recipe.as_network(sources[recipe.file].sha256, difference, operations)
 
 
-def _freeze(source: Path, recipe: NetworkRecipe, folder: Path) -> tuple[int, ...]:
+def _freeze(source: Path, recipe: NetworkRecipe, folder: Path, xml: Path) -> tuple[tuple[int, ...], float]:
+    """Write a network as a SavedModel and in OpenVINO's format; returns its operations and its largest difference."""
     # Keras and TensorFlow take seconds to import; missing files are reported first.
-    from models.keras_io.frozen_export import export_frozen, network_errors
+    import keras
+
+    from models.keras_io.frozen_export import (
+        export_frozen,
+        keras_outputs,
+        max_export_error,
+        network_errors,
+        traced_network,
+    )
     from models.keras_io.h5_file import load_network
 
     with output_errors(folder), network_errors(recipe):
-        return export_frozen(load_network(source, recipe), recipe, folder)
+        network = load_network(source, recipe)
+        traced = traced_network(network, recipe)
+        outputs = keras_outputs(network, recipe)
+        operations = export_frozen(traced, recipe, folder)
+        del network, traced  # as large as the weights
+        keras.backend.clear_session()
+        gc.collect()
+        if not write_openvino(folder, xml):
+            return operations, max_export_error(outputs, recipe, folder)
+        return operations, max(max_export_error(outputs, recipe, one) for one in (folder, xml))
 
 
-def _outputs(source: Path, recipe: NetworkRecipe) -> list[Probabilities]:
-    from models.keras_io.frozen_export import keras_outputs, network_errors
-    from models.keras_io.h5_file import load_network
+def write_openvino(folder: Path, xml: Path) -> bool:
+    """Write a SavedModel in OpenVINO's format too, if OpenVINO is installed and the network is plain enough."""
+    if not is_installed(EngineName.OPENVINO):
+        return False
+    from inference.networks.engine_openvino import write_network
 
-    with network_errors(recipe):
-        return keras_outputs(load_network(source, recipe), recipe)
-
-
-def _difference(outputs: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
-    from models.keras_io.frozen_export import max_export_error
-
-    return max_export_error(outputs, recipe, folder)
+    try:
+        write_network(folder, xml)
+    except BundleError as error:
+        log.warning("OpenVINO will read the SavedModel, which takes longer", reason=str(error))
+        return False
+    return True
 
 
 def run_in_child(path: Path, step: Callable[..., Result], *arguments: Any) -> Result:

@@ -3,7 +3,6 @@
 Their predictions scatter around the class priors and have no meaning; bundles made of them are marked as demos.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +18,9 @@ from inference.bundle.manifest import booster_path
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.files import output_errors
 from inference.core.labels import CLASS_PRIORS, EMPTY, LABELS
-from models.bundling.import_assets import run_in_child, write_manifest
+from models.bundling.import_assets import SIDE_BY_SIDE, run_in_child, write_manifest, write_openvino
 from models.keras_io.architectures import TINY
-from models.keras_io.frozen_export import export_frozen
+from models.keras_io.frozen_export import export_frozen, traced_network
 from models.keras_io.h5_file import rebuilt_network, save_network
 from models.spec.kinds import EMPTY_CLASSES
 from models.spec.recipe import NetworkRecipe, Recipe, manifest_of
@@ -57,31 +56,39 @@ def untrained_bundle(out: Path, recipe: Recipe, seed: int, application: str = TI
     Networks with the same inputs, classes and sizes have the same weights. Large ones are made side by side.
     """
     kinds = {(one.inputs, one.classes, one.sizes): one for one in recipe.networks}
-    folders = {kind: out / one.as_network().folder for kind, one in kinds.items()}
 
     def make(kind: Any) -> tuple[int, ...]:
-        given = (folders[kind], kinds[kind], seed, application)
+        given = (out, kinds[kind], seed, application)
         return _write_untrained(*given) if application == TINY else run_in_child(out, _write_untrained, *given)
 
-    with ThreadPoolExecutor(1 if application == TINY else len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(1 if application == TINY else SIDE_BY_SIDE) as threads:
         operations = dict(zip(kinds, threads.map(make, kinds), strict=True))
     networks = []
     for network in recipe.networks:
-        kind, folder = (network.inputs, network.classes, network.sizes), out / network.as_network().folder
-        if folder != folders[kind]:
-            with output_errors(folder):
-                shutil.copytree(folders[kind], folder)
-        networks.append(network.as_network(f"{application} {seed}", operations=operations[kind]))
+        kind = (network.inputs, network.classes, network.sizes)
+        one, same = (
+            each.as_network(f"{application} {seed}", operations=operations[kind]) for each in (network, kinds[kind])
+        )
+        if one.name != same.name:
+            with output_errors(out):
+                shutil.copytree(out / same.folder, out / one.folder)
+                for source, copied in zip(same.openvino_files, one.openvino_files, strict=True):
+                    if (out / source).exists():
+                        shutil.copyfile(out / source, out / copied)
+        networks.append(one)
     for set_name, label, text in _untrained_boosters(recipe, seed):
         _write(out / booster_path(set_name, label), text)
     write_manifest(recipe, tuple(networks), {}, out, demo=True)
     return open_bundle(out)
 
 
-def _write_untrained(folder: Path, network: NetworkRecipe, seed: int, application: str) -> tuple[int, ...]:
-    """Write a frozen untrained network; returns its operations."""
+def _write_untrained(out: Path, recipe: NetworkRecipe, seed: int, application: str) -> tuple[int, ...]:
+    """Write the files of a frozen untrained network; returns its operations."""
+    network = recipe.as_network()
     keras.utils.set_random_seed(seed)
-    operations = export_frozen(untrained_network(network, application), network, folder)
+    traced = traced_network(untrained_network(recipe, application), recipe)
+    operations = export_frozen(traced, recipe, out / network.folder)
+    write_openvino(out / network.folder, out / network.openvino_files[0])
     keras.backend.clear_session()
     return operations
 

@@ -28,36 +28,35 @@ ARITHMETIC: dict[str, Callable[..., Array]] = {
 """Operations in the constants of a batch normalisation."""
 
 
-def fold_batch_norms(graph: GraphDef, output: str) -> tuple[GraphDef, int]:
+def fold_batch_norms(graph: GraphDef, output: str) -> int:
     """Fold every batch normalisation that directly follows a convolution that no other node reads.
 
     Parameters
     ----------
-    graph : frozen: its weights are constants, its images NHWC; it is not modified
+    graph : frozen: its weights are constants, its images NHWC. It is changed in place, as it may be large, and keeps only
+        the nodes that the output needs
     output : name of the output node
 
     Returns
     -------
-    The part of the graph that the output needs, under the same names, and the number of batch normalisations folded:
-    each has become the bias of its convolution.
+    The number of batch normalisations folded: each has become the bias of its convolution.
     """
-    folded = type(graph)()
-    folded.CopyFrom(graph)
-    reading = _Reading(folded)
+    reading = _Reading(graph)
     n_folded = 0
-    for addition in [node for node in folded.node if node.op == ADDITION]:
+    for addition in [node for node in graph.node if node.op == ADDITION]:
         found = reading.normalised_convolution(addition)
         if found is None:
             continue
         convolution, kernel, bias = found
-        convolution.input[1] = _add_constant(folded, f"{addition.name}/folded_kernel", kernel)
-        _become_bias(addition, convolution.name, _add_constant(folded, f"{addition.name}/folded_bias", bias))
+        convolution.input[1] = _add_constant(graph, f"{addition.name}/folded_kernel", kernel)
+        _become_bias(addition, convolution.name, _add_constant(graph, f"{addition.name}/folded_bias", bias))
         n_folded += 1
-    return _needed(folded, output), n_folded
+    _keep_needed(graph, output)
+    return n_folded
 
 
-def _needed(graph: GraphDef, output: str) -> GraphDef:
-    """The nodes that an output is computed from. A frozen graph has no other dependencies."""
+def _keep_needed(graph: GraphDef, output: str) -> None:
+    """Remove the nodes that an output is not computed from. A frozen graph has no other dependencies."""
     nodes = {node.name: node for node in graph.node}
     needed, waiting = set[str](), [output]
     while waiting:
@@ -68,9 +67,9 @@ def _needed(graph: GraphDef, output: str) -> GraphDef:
             del node.input[:]
             node.input.extend(operands)
             waiting.extend(operands)
-    part = type(graph)(versions=graph.versions, library=graph.library)
-    part.node.extend(node for node in graph.node if node.name in needed)
-    return part
+    for position in reversed(range(len(graph.node))):
+        if graph.node[position].name not in needed:
+            del graph.node[position]
 
 
 class _Reading:

@@ -1,6 +1,6 @@
 """A Keras network -> a frozen SavedModel that takes unscaled pixels, and the check that both are the same network."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,17 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tensorflow.core.framework.graph_pb2 import GraphDef
+from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from inference.bundle.graph_check import check_operations
 from inference.bundle.manifest import OUTPUT_NAME, SAVED_MODEL_NAME
 from inference.core.errors import BundleError, HakunaError, OutputError
+from inference.core.files import output_errors
 from inference.core.labels import EMPTY, N_CLASSES
 from inference.core.sequences import MAX_PIXEL, ImageSize, Probabilities
+from inference.networks.tensorflow_graph import SIGNATURE
 from models.keras_io.architectures import scale
 from models.keras_io.batch_norm_folding import fold_batch_norms
 from models.keras_io.operations import graph_operations
@@ -25,6 +28,7 @@ from models.spec.recipe import NetworkRecipe, input_name
 
 CHECK_SEED = 20191216
 CHECK_IMAGES = 3
+READ_VARIABLE = "ReadVariableOp"
 MOST_NUMBERS = 1 << 28
 """Limit for one layer on the check images: 1 GB. InceptionResNetV2 at 384x512 gives 15 million."""
 
@@ -52,19 +56,10 @@ def network_errors(recipe: NetworkRecipe) -> Iterator[None]:
         ) from error
 
 
-def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> tuple[int, ...]:
-    """Fold the weights into constants and write the SavedModel. Returns its operations for an image of each size.
+def traced_network(network: keras.Model, recipe: NetworkRecipe) -> Any:
+    """The function from pixels, 0-255, to probabilities; the recipe's scaling is part of it.
 
-    Signature `serving_default`: `images` (or `background`, `mean`) float32 (N, H, W, 3), RGB, 0-255, any N, H and W
-    -> `probabilities` float32 (N, 54). The recipe's scaling is part of the graph.
-
-    Raises
-    ------
-    BundleError
-        The network's number of inputs or classes differs from the recipe's, a layer's output would be too large, or an
-        operation is not allowed in bundles.
-    OutputError
-        The folder cannot be written.
+    Raises BundleError if the network's number of inputs or classes differs from the recipe's.
     """
     n_classes = len(recipe.classes.names)
     if len(network.inputs) != len(recipe.inputs) or network.output_shape[-1] != n_classes:
@@ -72,70 +67,127 @@ def export_frozen(network: keras.Model, recipe: NetworkRecipe, folder: Path) -> 
             f"network {recipe.name}: must have {len(recipe.inputs)} inputs and {n_classes} classes, "
             f"got {len(network.inputs)} and {network.output_shape[-1]}"
         )
-    names = [input_name(one.view) for one in recipe.inputs]
-    specs = [tf.TensorSpec([None, None, None, 3], tf.float32, name=name) for name in names]
+    specs = [tf.TensorSpec([None, None, None, 3], tf.float32, name=input_name(one.view)) for one in recipe.inputs]
 
     def from_pixels(*pixels: tf.Tensor) -> tf.Tensor:
         return _outputs(network, recipe, pixels)
 
-    frozen = _folded(convert_variables_to_constants_v2(tf.function(from_pixels).get_concrete_function(*specs)), specs)
-    operations = tuple(_checked_operations(frozen, recipe, size.as_image_size()) for size in recipe.sizes)
-    module = tf.Module()
+    return tf.function(from_pixels, autograph=False).get_concrete_function(*specs)
 
-    def serve(**pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {OUTPUT_NAME: frozen(*[pixels[name] for name in names])}
 
-    module.serve = tf.function(serve)
-    signature = module.serve.get_concrete_function(**dict(zip(names, specs, strict=True)))
-    # A frozen network is not trained further; the gradients of some activations (swish) cannot be written.
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    with tensorflow_output_errors(folder):
-        tf.saved_model.save(module, str(folder), signatures={"serving_default": signature}, options=options)
-    # Holds only a random identifier. Without it the same network gives the same files.
-    (folder / "fingerprint.pb").unlink(missing_ok=True)
-    _remove_saver(folder / SAVED_MODEL_NAME)
+def export_frozen(traced: Any, recipe: NetworkRecipe, folder: Path) -> tuple[int, ...]:
+    """Fold the weights of a traced network into constants and write the SavedModel.
+
+    Signature `serving_default`: `images` (or `background`, `mean`) float32 (N, H, W, 3), RGB, 0-255, any N, H and W
+    -> `probabilities` float32 (N, 54). Returns its operations for an image of each size.
+
+    Raises
+    ------
+    BundleError
+        A layer's output would be too large, or an operation is not allowed in bundles.
+    OutputError
+        The folder cannot be written.
+    """
+    names, [output] = [input_name(one.view) for one in recipe.inputs], traced.outputs
+    meta_graph = MetaGraphDef()
+    graph = meta_graph.graph_def  # weights are in memory once
+    _freeze_into(graph, traced)
+    fold_batch_norms(graph, output.op.name)
+    bare = _without_weights(graph)
+    operations = tuple(_checked_operations(bare, names, recipe, size.as_image_size()) for size in recipe.sizes)
+    _sign(meta_graph, names, output.name)
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_saved_model(meta_graph, folder / SAVED_MODEL_NAME)
+    del meta_graph, graph
     check_operations(folder)
     return operations
 
 
-def _remove_saver(path: Path) -> None:
-    """Remove the nodes that read and write checkpoints: a frozen network does not need them."""
-    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    [meta_graph] = saved_model.meta_graphs
-    saver, graph = meta_graph.saver_def, meta_graph.graph_def
-    names = {saver.filename_tensor_name.partition(":")[0], saver.save_tensor_name.partition(":")[0]}
-    names.add(saver.restore_op_name)
-    functions = {node.attr["f"].func.name for node in graph.node if node.name in names and "f" in node.attr}
-    _keep(graph.node, lambda node: node.name not in names)
-    _keep(graph.library.function, lambda function: function.signature.name not in functions)
-    meta_graph.ClearField("saver_def")
-    path.write_bytes(saved_model.SerializeToString(deterministic=True))
+def _freeze_into(graph: GraphDef, traced: Any) -> None:
+    """Copy the graph of a function, with the values of its variables as constants."""
+    outside = {inside.op.name: one for one, inside in traced.graph.captures}
+    variables = {id(one.handle): one for one in traced.variables}
+    source = traced.graph.as_graph_def()
+    graph.versions.CopyFrom(source.versions)
+    for node in source.node:
+        captured = outside.get(node.input[0].partition(":")[0] if node.op == READ_VARIABLE else node.name)
+        if captured is None:
+            graph.node.append(node)
+        elif node.op == READ_VARIABLE or captured.dtype != tf.resource:
+            value = (variables[id(captured)] if node.op == READ_VARIABLE else captured).numpy()
+            constant = graph.node.add(name=node.name, op="Const")
+            constant.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
+            constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
 
 
-def _keep(field: Any, is_kept: Callable[[Any], bool]) -> None:
-    """Remove the items of a repeated field that `is_kept` rejects."""
-    kept = [one for one in field if is_kept(one)]
-    del field[:]
-    field.extend(kept)
+def _without_weights(graph: GraphDef) -> GraphDef:
+    """The same graph with placeholders for its large constants: enough to know all shapes."""
+    bare = GraphDef(versions=graph.versions)
+    for node in graph.node:
+        tensor = node.attr["value"].tensor if node.op == "Const" else None
+        if tensor and tensor.dtype == tf.float32.as_datatype_enum:
+            placeholder = bare.node.add(name=node.name, op="Placeholder")
+            placeholder.attr["dtype"].type = tensor.dtype
+            placeholder.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
+        else:
+            bare.node.append(node)
+    return bare
 
 
-def _folded(frozen: Any, specs: list[tf.TensorSpec]) -> Any:
-    """The same function with its batch normalisations folded."""
-    [output] = frozen.outputs
-    graph, _ = fold_batch_norms(frozen.graph.as_graph_def(), output.op.name)
+def _sign(meta_graph: MetaGraphDef, inputs: list[str], output: str) -> None:
+    """Add the tag and the signature of a network."""
+    meta_graph.meta_info_def.tags.append("serve")
+    meta_graph.meta_info_def.tensorflow_version = tf.__version__
+    signature = meta_graph.signature_def[SIGNATURE]
+    signature.method_name = "tensorflow/serving/predict"
+    images, classes = tf.TensorShape([None, None, None, 3]), tf.TensorShape([None, N_CLASSES])
+    described = [(signature.inputs[name], f"{name}:0", images) for name in inputs]
+    for one, tensor, shape in [*described, (signature.outputs[OUTPUT_NAME], output, classes)]:
+        one.name, one.dtype = tensor, tf.float32.as_datatype_enum
+        one.tensor_shape.CopyFrom(shape.as_proto())
 
-    def run(*pixels: tf.Tensor) -> tf.Tensor:
-        inputs = {placeholder.name: images for placeholder, images in zip(frozen.inputs, pixels, strict=True)}
-        return tf.graph_util.import_graph_def(graph, inputs, return_elements=[output.name], name="")[0]
 
-    return tf.compat.v1.wrap_function(run, specs)
+def _write_saved_model(meta_graph: MetaGraphDef, path: Path) -> None:
+    """Write a SavedModel node by node: as a whole, the serialiser takes many times its size in memory.
+
+    The same graph gives the same bytes.
+    """
+    nodes = list(meta_graph.graph_def.node)
+    rest = MetaGraphDef()
+    rest.meta_info_def.CopyFrom(meta_graph.meta_info_def)
+    for name, signature in meta_graph.signature_def.items():
+        rest.signature_def[name].CopyFrom(signature)
+    versions = GraphDef(versions=meta_graph.graph_def.versions).SerializeToString(deterministic=True)
+    tail = rest.SerializeToString(deterministic=True)
+    heads = [_field(GraphDef, "node", node.ByteSize()) for node in nodes]
+    n_graph = len(versions) + sum(len(head) + node.ByteSize() for head, node in zip(heads, nodes, strict=True))
+    graph_head = _field(MetaGraphDef, "graph_def", n_graph)
+    with path.open("wb") as file:
+        file.write(SavedModel(saved_model_schema_version=1).SerializeToString())
+        file.write(_field(SavedModel, "meta_graphs", len(graph_head) + n_graph + len(tail)))
+        file.write(graph_head)
+        for head, node in zip(heads, nodes, strict=True):
+            file.write(head)
+            file.write(node.SerializeToString(deterministic=True))
+        file.write(versions)
+        file.write(tail)
 
 
-def _checked_operations(frozen: Any, recipe: NetworkRecipe, size: ImageSize) -> int:
+def _field(message: Any, name: str, n_bytes: int) -> bytes:
+    """The start of a field of a protocol buffer that holds this many bytes: its number and its length."""
+    number, length = message.DESCRIPTOR.fields_by_name[name].number, bytearray()
+    while n_bytes >= 1 << 7:
+        length.append(n_bytes & 127 | 128)
+        n_bytes >>= 7
+    return bytes([number << 3 | 2, *length, n_bytes])
+
+
+def _checked_operations(bare: GraphDef, images: Iterable[str], recipe: NetworkRecipe, size: ImageSize) -> int:
     """Operations for an image of a size. Raises BundleError if a layer's output would be too large. Nothing is computed."""
     with tf.Graph().as_default() as sized:
-        images = {one.name: tf.compat.v1.placeholder(tf.float32, (CHECK_IMAGES, *size, 3)) for one in frozen.inputs}
-        tf.graph_util.import_graph_def(frozen.graph.as_graph_def(), images, name="")
+        given = {name: tf.compat.v1.placeholder(tf.float32, (CHECK_IMAGES, *size, 3)) for name in images}
+        tf.graph_util.import_graph_def(bare, given, name="")
     outputs = [output for operation in sized.get_operations() for output in operation.outputs]
     largest = max(outputs, key=lambda output: output.shape.num_elements() or 0)
     if (n_numbers := largest.shape.num_elements() or 0) > MOST_NUMBERS:
@@ -147,14 +199,26 @@ def _checked_operations(frozen: Any, recipe: NetworkRecipe, size: ImageSize) -> 
 
 
 def keras_outputs(network: keras.Model, recipe: NetworkRecipe) -> list[Probabilities]:
-    """The outputs of a Keras network for random and photo-like images, by size: float32 (N, C) each."""
-    by_size = [list(map(tf.constant, _check_pixels(recipe, size.as_image_size()).values())) for size in recipe.sizes]
-    return [_outputs(network, recipe, images).numpy() for images in by_size]
+    """The outputs of a Keras network for random and photo-like images, by size: float32 (N, C) each.
+
+    As `predict` of Keras runs it: layer by layer, all activations would be in memory at once.
+    """
+    answer = tf.function(_spread, autograph=False, reduce_retracing=True)
+    outputs = []
+    for size in recipe.sizes:
+        pixels = _check_pixels(recipe, size.as_image_size()).values()
+        scaled = [scale(tf.constant(one), put.scaling) for one, put in zip(pixels, recipe.inputs, strict=True)]
+        outputs.append(answer(network, recipe, scaled).numpy())
+    return outputs
 
 
 def _outputs(network: keras.Model, recipe: NetworkRecipe, pixels: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Pixels 0-255 -> probabilities (N, 54). For a network with only the empty class, the others are 0."""
-    scaled = [scale(images, one.scaling) for images, one in zip(pixels, recipe.inputs, strict=True)]
+    """Pixels 0-255 -> probabilities (N, 54)."""
+    return _spread(network, recipe, [scale(one, put.scaling) for one, put in zip(pixels, recipe.inputs, strict=True)])
+
+
+def _spread(network: keras.Model, recipe: NetworkRecipe, scaled: list[tf.Tensor]) -> tf.Tensor:
+    """Scaled images -> probabilities (N, 54). For a network with only the empty class, the others are 0."""
     outputs = network(scaled if len(scaled) > 1 else scaled[0], training=False)
     if recipe.classes is not Classes.EMPTY:
         return outputs
@@ -163,12 +227,17 @@ def _outputs(network: keras.Model, recipe: NetworkRecipe, pixels: Sequence[tf.Te
     return tf.matmul(outputs, spread)
 
 
-def max_export_error(expected: list[Probabilities], recipe: NetworkRecipe, folder: Path) -> float:
-    """Largest difference between the outputs of a frozen network and those of its Keras source."""
-    # The frozen network runs as in a prediction.
-    from inference.networks.engine_tensorflow import FrozenNetwork
+def max_export_error(expected: list[Probabilities], recipe: NetworkRecipe, path: Path) -> float:
+    """Largest difference between the outputs of a frozen network and those of its Keras source.
 
-    frozen = FrozenNetwork(folder, tuple(input_name(one.view) for one in recipe.inputs))
+    `path` is the folder of a SavedModel, or an XML file of OpenVINO: each runs as in a prediction.
+    """
+    if path.suffix:
+        from inference.networks.engine_openvino import FrozenNetwork
+    else:
+        from inference.networks.engine_tensorflow import FrozenNetwork  # type: ignore[assignment]
+
+    frozen = FrozenNetwork(path, tuple(input_name(one.view) for one in recipe.inputs))
     largest = 0.0
     for size, outputs in zip(recipe.sizes, expected, strict=True):
         answers = frozen(_check_pixels(recipe, size.as_image_size()))

@@ -44,10 +44,21 @@ def write_network(folder: Path, canary: Path, change: Change) -> None:
 
 
 def remove_saver(folder: Path) -> None:
-    """Leave what the network itself consists of."""
-    from models.keras_io.frozen_export import _remove_saver
-
-    _remove_saver(folder / "saved_model.pb")
+    """Leave what the network itself consists of: without the nodes that read and write checkpoints."""
+    path = folder / "saved_model.pb"
+    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    [meta_graph] = saved_model.meta_graphs
+    saver, graph = meta_graph.saver_def, meta_graph.graph_def
+    names = {saver.filename_tensor_name.partition(":")[0], saver.save_tensor_name.partition(":")[0]}
+    names.add(saver.restore_op_name)
+    functions = {node.attr["f"].func.name for node in graph.node if node.name in names and "f" in node.attr}
+    nodes = [node for node in graph.node if node.name not in names]
+    kept = [function for function in graph.library.function if function.signature.name not in functions]
+    for field, left in ((graph.node, nodes), (graph.library.function, kept)):
+        del field[:]
+        field.extend(left)
+    meta_graph.ClearField("saver_def")
+    path.write_bytes(saved_model.SerializeToString(deterministic=True))
 
 
 def writes(probabilities: tf.Tensor, canary: Path) -> tf.Tensor:
@@ -454,8 +465,9 @@ def test_an_import_whose_network_has_another_operation_fails_and_leaves_nothing(
 )
 def test_backbones_of_keras_consist_of_allowed_operations(application: str, tmp_path: Path) -> None:
     from models.keras_io.architectures import backbone, single_view_network
-    from models.keras_io.frozen_export import export_frozen
+    from models.keras_io.frozen_export import export_frozen, traced_network
 
     network = single_view_network(backbone(application, "backbone"))
-    export_frozen(network, load_recipe(str(SECOND_RECIPE)).networks[0], tmp_path)
+    recipe = load_recipe(str(SECOND_RECIPE)).networks[0]
+    export_frozen(traced_network(network, recipe), recipe, tmp_path)
     check_operations(tmp_path)

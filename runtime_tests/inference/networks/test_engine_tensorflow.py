@@ -25,7 +25,7 @@ from inference.networks.engine_tensorflow import FrozenNetwork
 from inference.networks.forward import LoadedNetworks, forward
 from inference.networks.tensorflow_graph import efficient_network, read_saved_model
 from models.bundling.untrained import untrained_network
-from models.keras_io.frozen_export import export_frozen
+from models.keras_io.frozen_export import export_frozen, traced_network
 from models.spec.recipe import load_recipe
 from runtime_tests.optimised_graph import optimised
 
@@ -153,7 +153,7 @@ def between(graph: GraphDef) -> Counter[str]:
 @pytest.mark.e2e
 def test_the_optimiser_of_a_v100_fuses_every_square_kernel(tmp_path: Path) -> None:
     recipe = load_recipe("third_place").networks[0]
-    export_frozen(untrained_network(recipe, "InceptionResNetV2"), recipe, tmp_path)
+    export_frozen(traced_network(untrained_network(recipe, "InceptionResNetV2"), recipe), recipe, tmp_path)
     keras.backend.clear_session()
     saved = read_saved_model(tmp_path)
     for half in (None, tf.float16):

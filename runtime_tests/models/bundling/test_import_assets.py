@@ -25,7 +25,7 @@ from inference.networks.engine_tensorflow import FrozenNetwork
 from models.bundling import import_assets as importing
 from models.bundling.import_assets import import_assets, run_in_child
 from models.keras_io import architectures, frozen_export
-from models.keras_io.frozen_export import export_frozen, keras_outputs, max_export_error
+from models.keras_io.frozen_export import export_frozen, keras_outputs, max_export_error, traced_network
 from models.keras_io.h5_file import load_keras_network
 from models.spec.recipe import Recipe, load_recipe
 from runtime_tests.conftest import SECOND_RECIPE
@@ -106,9 +106,13 @@ def test_a_network_whose_answers_are_no_probabilities_fails(
     network = keras.models.load_model(assets / "small.h5")
     network.layers[-1].activation = keras.activations.linear
     network.layers[-1].set_weights([1 + weights * factor for weights in network.layers[-1].get_weights()])
-    export_frozen(network, second.networks[0], tmp_path / "frozen")
+    export_frozen(traced_network(network, second.networks[0]), second.networks[0], tmp_path / "frozen")
     with pytest.raises(BundleError, match=r"must give probabilities, finite and in \[0, 1\]"):
-        max_export_error(keras_outputs(network, second.networks[0]), second.networks[0], tmp_path / "frozen")
+        max_export_error(
+            keras_outputs(network, second.networks[0]),
+            second.networks[0],
+            tmp_path / "frozen",
+        )
 
 
 def test_a_lambda_layer_is_refused_and_its_bytecode_never_runs(assets: Path, second: Recipe, tmp_path: Path) -> None:
@@ -169,11 +173,11 @@ def test_weights_without_an_architecture_are_refused(assets: Path, tmp_path: Pat
         load_keras_network(tmp_path / "only.weights.h5")
 
 
-def test_a_network_with_other_inputs_is_refused(second_assets: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_network_with_other_inputs_is_refused(second_assets: Path, recipe: Recipe) -> None:
     two_branch = recipe.networks[4]
     network = keras.models.load_model(second_assets / "small.h5")
     with pytest.raises(BundleError, match="network two_branch: must have 2 inputs and 54 classes, got 1 and 54"):
-        export_frozen(network, two_branch, tmp_path / "frozen")
+        traced_network(network, two_branch)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ def run(frozen: Any, graph: Any, images: Any) -> Any:
 
 
 def folded_graph(frozen: Any) -> tuple[Any, int]:
-    return fold_batch_norms(frozen.graph.as_graph_def(), frozen.outputs[0].op.name)
+    graph = frozen.graph.as_graph_def()
+    return graph, fold_batch_norms(graph, frozen.outputs[0].op.name)
 
 
 def randomise(network: keras.Model, seed: int) -> None:

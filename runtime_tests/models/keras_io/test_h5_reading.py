@@ -18,7 +18,7 @@ from inference.core.errors import BundleError
 from inference.core.sequences import View
 from models.bundling.import_assets import import_assets
 from models.keras_io.architectures import backbone, single_view_network
-from models.keras_io.frozen_export import export_frozen, network_errors
+from models.keras_io.frozen_export import export_frozen, network_errors, traced_network
 from models.keras_io.h5_file import load_keras_network, load_network
 from models.keras_io.h5_weights import read_keras_file
 from models.spec.kinds import Scaling
@@ -262,5 +262,5 @@ def test_answers_that_are_too_large_or_none_are_refused_before_they_are_computed
     ])  # fmt: skip
     network.save(tmp_path / "net.h5")
     with pytest.raises(BundleError, match=message), network_errors(RECIPE):
-        export_frozen(load_network(tmp_path / "net.h5", RECIPE), RECIPE, tmp_path / "frozen")
+        export_frozen(traced_network(load_network(tmp_path / "net.h5", RECIPE), RECIPE), RECIPE, tmp_path / "frozen")
     assert not (tmp_path / "frozen").exists()

@@ -1,0 +1,116 @@
+"""Networks in OpenVINO's own format: the bits of the SavedModel, the same bytes each time, nothing but arithmetic."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from inference.bundle.reader import Bundle, open_bundle
+from inference.core.choices import EngineName, Precision
+from inference.core.errors import BundleError
+from inference.networks.engine import Engine, load_known_networks, network_path
+from inference.networks.engine_openvino import FrozenNetwork, check_layers, write_network
+from models.bundling.import_assets import write_openvino
+from runtime_tests.damage import rewrite_manifest
+
+OPENVINO = Engine(EngineName.OPENVINO, "", "CPU", supports_mixed=False)
+
+
+def test_both_formats_of_a_network_give_the_same_bits(tiny_bundle: Bundle, random: np.random.Generator) -> None:
+    for network in tiny_bundle.manifest.networks:
+        names = tuple(one.name for one in network.inputs)
+        xml = network_path(tiny_bundle, network, EngineName.OPENVINO)
+        assert xml == tiny_bundle.path(network.openvino_files[0])
+        for mixed in (False, True):
+            for n_images in (2, 5):
+                shape = (n_images, *network.sizes[0].as_image_size(), 3)
+                images = {name: random.uniform(0, 255, shape).astype(np.float32) for name in names}
+                paths = (tiny_bundle.path(network.folder), xml)
+                saved, own = (FrozenNetwork(path, names, mixed=mixed)(images) for path in paths)
+                np.testing.assert_array_equal(saved, own)
+
+
+def test_tensorflow_reads_the_saved_model(tiny_bundle: Bundle) -> None:
+    [network, *_] = tiny_bundle.manifest.networks
+    assert network_path(tiny_bundle, network, EngineName.TENSORFLOW) == tiny_bundle.path(network.folder)
+
+
+def test_a_network_is_written_with_the_same_bytes_each_time(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    network = tiny_bundle.manifest.networks[-1]
+    for name in ("one", "two"):
+        write_network(tiny_bundle.path(network.folder), tmp_path / name / "network.xml")
+    for suffix in (".xml", ".bin"):
+        one, two = ((tmp_path / name / f"network{suffix}").read_bytes() for name in ("one", "two"))
+        assert one == two
+    assert (tmp_path / "one" / "network.xml").read_bytes() == tiny_bundle.path(network.openvino_files[0]).read_bytes()
+
+
+LAYERS = """<net><layers><layer id="0" type="Parameter" /><layer id="1" type="{kind}" /><layer id="2" type="Const" /></layers>
+<edges><edge from-layer="0" to-layer="1" to-port="0" /><edge from-layer="{source}" to-layer="1" to-port="1" /></edges></net>"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAYERS.format(kind="Loop", source=2), "must have layers of plain arithmetic, got Loop"),
+        (LAYERS.format(kind="Reshape", source=0), "sizes must be constants, got Reshape with one from Parameter"),
+        (LAYERS.format(kind="Pad", source=1), "sizes must be constants, got Pad with one from Pad"),
+        ("<!DOCTYPE net>" + LAYERS, "must be XML without declarations"),
+        (LAYERS[:100], "must be a network of OpenVINO, got: "),
+        ('<net><layers><layer id="0" /></layers></net>', "must have layers of plain arithmetic, got None"),
+    ],
+)
+def test_anything_but_arithmetic_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "network.xml"
+    path.write_text(text)
+    with pytest.raises(BundleError, match=message):
+        check_layers(path)
+    with pytest.raises(BundleError, match=message):
+        FrozenNetwork(path, ("images",))
+
+
+def test_constant_sizes_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    path = tmp_path / "network.xml"
+    path.write_text(LAYERS.format(kind="Reshape", source=2))
+    check_layers(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="must be a network of OpenVINO, got: No such file"):
+        check_layers(tmp_path / "network.xml")
+
+
+def test_a_network_that_is_not_plain_enough_is_left_as_a_saved_model(tmp_path: Path) -> None:
+    module = tf.Module()
+
+    def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        mean = tf.reduce_mean(images, [1, 2, 3])[:, None]
+        return {"probabilities": tf.sigmoid(tf.tile(mean, tf.cast(images[0, 0, 0, :2], tf.int32)))}
+
+    images = tf.TensorSpec([None, None, None, 3], tf.float32, name="images")
+    signature = tf.function(serve).get_concrete_function(images)
+    tf.saved_model.save(module, str(tmp_path / "network"), signatures={"serving_default": signature})
+    assert not write_openvino(tmp_path / "network", tmp_path / "openvino" / "network.xml")
+    assert list((tmp_path / "openvino").iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".bin"])
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_a_damaged_file_is_refused(suffix: str, is_listed: bool, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """By its hash; where the manifest was changed too, when it is loaded."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle.folder, folder)
+    path = folder / f"openvino/v1{suffix}"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    if is_listed:
+        rewrite_manifest(folder)
+        bundle = open_bundle(folder)
+        with pytest.raises(BundleError, match=r"openvino/v1\.xml"):
+            load_known_networks(bundle, OPENVINO, Precision.FLOAT32, lambda: None)
+    else:
+        with pytest.raises(BundleError, match=rf"v1\{suffix}: must have \d+ bytes, got"):
+            open_bundle(folder)
