@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from inference.bundle.manifest import booster_path
 from inference.bundle.reader import Bundle, open_bundle
-from inference.core.files import output_errors
+from inference.core.files import files_below, output_errors
 from inference.core.labels import CLASS_PRIORS, EMPTY, LABELS
 from models.bundling.import_assets import run_in_child, write_manifest
 from models.keras_io.architectures import TINY
@@ -70,7 +70,10 @@ def untrained_bundle(out: Path, recipe: Recipe, seed: int, application: str = TI
         kind, folder = (network.inputs, network.classes, network.sizes), out / network.as_network().folder
         if folder != folders[kind]:
             with output_errors(folder):
-                shutil.copytree(folders[kind], folder)
+                for path in files_below(folders[kind]):
+                    copied = folder / path.relative_to(folders[kind])
+                    copied.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, copied)
         networks.append(network.as_network(f"{application} {seed}", operations=operations[kind]))
     for set_name, label, text in _untrained_boosters(recipe, seed):
         _write(out / booster_path(set_name, label), text)
