@@ -81,7 +81,7 @@ def test_a_command_that_needs_them_names_the_extra(
     [
         ("bench stages --quick", "without --bundle", "give --bundle, or "),
         ("bench project season11 --quick", "without --bundle", "give --bundle, or "),
-        ("bench project season11 --device-profile v100", "--device-profile", ""),
+        ("bench project season11 --device-profile v100 --backbone MobileNetV2", "--device-profile", ""),
     ],
 )
 def test_a_bench_command_that_needs_them_names_the_way_without(

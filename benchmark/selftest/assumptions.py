@@ -30,7 +30,7 @@ def network_rates(report: BenchReport) -> list[dict[str, Any]]:
 
 
 def decisions(report: BenchReport, manifest: Manifest, profile: Profile) -> list[dict[str, Any]]:
-    """What the measurements decide about each number of a profile: its name, value, the measured one, the verdict."""
+    """The verdict of the measurements on each number of a profile, with both values."""
     measured = dict(_measured(report, manifest, profile))
     decided = []
     for precision in Precision:

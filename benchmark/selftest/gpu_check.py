@@ -1,6 +1,6 @@
 """`hakuna doctor --full`: measures on a GPU everything that a device profile assumes, and whether its answers hold.
 
-Every part runs alone: one that fails is reported, and the others go on. Without a GPU the same code runs on the CPU, as
+Every part runs alone: one that fails is reported, and the others follow. Without a GPU the same code runs on the CPU, as
 a rehearsal.
 """
 

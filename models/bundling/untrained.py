@@ -14,7 +14,7 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 
-from inference.bundle.manifest import booster_path
+from inference.bundle.manifest import SAVED_MODEL_NAME, Network, booster_path
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.files import output_errors
 from inference.core.labels import CLASS_PRIORS, EMPTY, LABELS
@@ -69,17 +69,20 @@ def untrained_bundle(out: Path, recipe: Recipe, seed: int, application: str = TI
         one, same = (
             each.as_network(f"{application} {seed}", operations=operations[kind]) for each in (network, kinds[kind])
         )
-        if one.name != same.name:
-            with output_errors(out):
-                shutil.copytree(out / same.folder, out / one.folder)
-                for source, copied in zip(same.openvino_files, one.openvino_files, strict=True):
-                    if (out / source).exists():
-                        shutil.copyfile(out / source, out / copied)
         networks.append(one)
+        for source, copied in zip(_files(same), _files(one), strict=True):
+            if source != copied and (out / source).exists():
+                with output_errors(out / copied):
+                    (out / copied).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(out / source, out / copied)
     for set_name, label, text in _untrained_boosters(recipe, seed):
         _write(out / booster_path(set_name, label), text)
     write_manifest(recipe, tuple(networks), {}, out, demo=True)
     return open_bundle(out)
+
+
+def _files(network: Network) -> tuple[str, ...]:
+    return f"{network.folder}/{SAVED_MODEL_NAME}", *network.openvino_files
 
 
 def _write_untrained(out: Path, recipe: NetworkRecipe, seed: int, application: str) -> tuple[int, ...]:
