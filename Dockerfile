@@ -47,6 +47,7 @@ FROM system AS runtime
 ENV PATH=/opt/hakuna/bin:/opt/venv/bin:$PATH \
     HOME=/scratch \
     TMPDIR=/scratch \
+    XDG_CACHE_HOME=/cache \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HAKUNA_DEMO_BUNDLE=/opt/hakuna/models/demo/bundle \
@@ -55,7 +56,8 @@ ENV PATH=/opt/hakuna/bin:/opt/venv/bin:$PATH \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 # Whatever user the container runs as may unpack an archive here, on disk, even if the root file system is read-only.
-RUN install -d -m 1777 /inference /scratch
+# A volume at /cache remembers which bundles have passed their checks; without one, every container checks anew.
+RUN install -d -m 1777 /inference /scratch /cache
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=program /opt/hakuna /opt/hakuna
 ARG FLAVOUR

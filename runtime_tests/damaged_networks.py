@@ -115,6 +115,8 @@ def _other_whole_numbers_in_attributes(model: Any, random: Random) -> None:
 
 def _recursive_call(model: Any, random: Random) -> None:
     functions = model.meta_graphs[0].graph_def.library.function
+    if not functions:
+        functions.add().signature.name = "itself"
     function = random.choice(functions)
     added = function.node_def.add(name="again", op=random.choice(("PartitionedCall", "StatefulPartitionedCall")))
     added.attr["f"].func.name = function.signature.name

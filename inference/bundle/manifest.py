@@ -1,6 +1,5 @@
 """The manifest of a model bundle: the ensemble, its files, and their hashes."""
 
-import json
 import math
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -325,8 +324,3 @@ def booster_paths(manifest: Manifest) -> list[str]:
     """Paths of all boosters of a bundle below it."""
     stacking = manifest.ensemble.stacking
     return [booster_path(name, label) for name in stacking.sets for label in stacking.classes] if stacking else []
-
-
-def manifest_text(manifest: Manifest) -> str:
-    """The text of `manifest.json`: the same bundle gives the same bytes."""
-    return json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n"

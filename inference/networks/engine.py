@@ -1,6 +1,7 @@
 """Selects the engine and precision that run the networks."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import structlog
 
 from inference.bundle.manifest import Network
 from inference.bundle.probe import Trial, start_probe
-from inference.bundle.reader import Bundle
+from inference.bundle.reader import Bundle, network_files, verify_files
 from inference.core.choices import GPU_DRIVER, Device, EngineName, Precision
 from inference.core.errors import UnusableGpuError, UsageError
 from inference.networks.forward import MAX_CALL_IMAGES, MIN_CALL_IMAGES, LoadedNetworks
@@ -25,6 +26,8 @@ CPU = "CPU"
 SECONDS_A_NETWORK = 120.0
 """Longest time to load one network and get its first answers. A network of 220 MB takes about 10 s."""
 GPU_HINT = "`hakuna doctor --gpu` shows the cause; --device cpu runs without a GPU"
+SIDE_BY_SIDE = 2
+"""Networks that OpenVINO loads at once: each is read, hashed and compiled by one core."""
 CHILD_MODULE = "inference.networks.network_probe_child"
 
 
@@ -131,6 +134,11 @@ def network_path(bundle: Bundle, network: Network, engine: EngineName) -> Path:
     return bundle.path(xml if is_own else network.folder)
 
 
+def _is_part(network: Path, file: Path) -> bool:
+    """Whether a file is read with a network: inside its folder, or its XML file and the weights beside it."""
+    return network in file.parents or file.with_suffix(network.suffix) == network
+
+
 def load_known_networks(
     bundle: Bundle, engine: Engine, precision: Precision, check: Callable[[], None]
 ) -> LoadedNetworks:
@@ -145,11 +153,16 @@ def load_known_networks(
     def load(name: str, *, mixed: bool) -> Any:
         check()
         one = by_name[name]
-        network: Any = frozen(network_path(bundle, one, engine.name), tuple(x.name for x in one.inputs), mixed=mixed)
+        path = network_path(bundle, one, engine.name)
+        verify_files(
+            bundle, (other for other in network_files(one, bundle.manifest.files) if _is_part(path, bundle.path(other)))
+        )
+        network: Any = frozen(path, tuple(x.name for x in one.inputs), mixed=mixed)
         return network
 
     is_mixed = precision is Precision.MIXED
-    loaded = {name: load(name, mixed=is_mixed) for name in by_name}
+    with ThreadPoolExecutor(SIDE_BY_SIDE if engine.name is EngineName.OPENVINO else 1) as threads:
+        loaded = dict(zip(by_name, threads.map(partial(load, mixed=is_mixed), by_name), strict=True))
     mirrored = {name: one.with_mirror_images for name, one in loaded.items() if hasattr(one, "with_mirror_images")}
     networks = LoadedNetworks(
         loaded,

@@ -29,15 +29,15 @@ class FrozenNetwork:
     Its weights are tensors that all its functions share: as constants of a graph, TensorFlow keeps many copies of them.
     """
 
-    def __init__(self, folder: Path, input_names: tuple[str, ...], *, mixed: bool = False) -> None:
+    def __init__(self, path: Path, input_names: tuple[str, ...], *, mixed: bool = False) -> None:
         """Load a SavedModel. Raises BundleError if its operations or its signature are not those of a bundle's network.
 
         `mixed` multiplies in float16 on a GPU and in bfloat16 on a CPU; otherwise everything is float32.
         """
-        check_operations(folder)
-        self._folder = folder
-        saved = read_saved_model(folder)
-        _check_signature(folder, saved, input_names)
+        check_operations(path)
+        self._folder = path
+        saved = read_saved_model(path)
+        _check_signature(path, saved, input_names)
         try:
             self._network = efficient_network(saved, (tf.float16 if _gpus() else tf.bfloat16) if mixed else None)
         except (ValueError, LookupError) as error:

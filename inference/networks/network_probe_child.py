@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from inference.bundle.graph_check import INDEXING, check_operations
 from inference.bundle.manifest import SAVED_MODEL_NAME, Network
@@ -17,11 +18,16 @@ def answer_with_every_network(bundle: Bundle, report: Report) -> None:
     engine = find_engine(EngineName(sys.argv[3]), Device(sys.argv[4]))
     for network in bundle.manifest.networks:
         path = network_path(bundle, network, engine.name)
-        report(str(path / SAVED_MODEL_NAME if path.is_dir() else path))
+        report(str(_file(path)))
         _answer(bundle, network, engine)
         if path.is_dir() and check_operations(path) & INDEXING:  # OpenVINO's files have no such operations
             for other in installed_engines():
                 _answer(bundle, network, other)
+
+
+def _file(network: Path) -> Path:
+    """The file with a network's graph."""
+    return network / SAVED_MODEL_NAME if network.is_dir() else network
 
 
 def _answer(bundle: Bundle, network: Network, engine: Engine) -> None:
@@ -32,7 +38,7 @@ def _answer(bundle: Bundle, network: Network, engine: Engine) -> None:
         raise
     except Exception as error:  # whatever the engine raises, the network is unusable
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        path = network_path(bundle, network, engine.name)
+        path = _file(network_path(bundle, network, engine.name))
         raise BundleError(f"{path}: must load and answer in {engine}, got {reason}") from error
 
 

@@ -1,11 +1,12 @@
 """Keras networks and LightGBM boosters under the names of a recipe -> a complete, checked bundle, or nothing."""
 
 import gc
+import json
 import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from importlib.metadata import version
@@ -22,10 +23,8 @@ from inference.bundle.manifest import (
     Provenance,
     booster_path,
     feature_names,
-    manifest_text,
 )
 from inference.bundle.reader import Bundle, open_bundle
-from inference.core.choices import EngineName
 from inference.core.errors import BundleError, counted
 from inference.core.files import (
     check_folder,
@@ -41,7 +40,7 @@ from inference.core.version import hakuna_version
 from inference.ensemble.booster_probe import probe_boosters
 from inference.process.children import exit_with_parent
 from inference.process.progress import Progress
-from inference.settings.packages import is_installed
+from models.bundling.openvino_files import write_openvino
 from models.keras_io.h5_probe import probe_files
 from models.spec.recipe import NetworkRecipe, Recipe
 
@@ -49,8 +48,10 @@ log = structlog.get_logger()
 
 LARGE_SOURCE_BYTES = 32 << 20
 """From this size on, a network is frozen, run and compared in a separate process: TensorFlow does not release memory."""
+HUGE_SOURCE_BYTES = 320 << 20
+"""From this size on, no other network is made at the same time: one of 440 MB takes 3.5 GB, one of 220 MB half of that."""
 SIDE_BY_SIDE = 2
-"""Such processes at once. One takes 1.5 GB for a network of 220 MB, and 2.9 GB for one of 440 MB."""
+"""Processes for other large networks at once."""
 
 Result = TypeVar("Result")
 
@@ -156,19 +157,19 @@ def file_names(recipe: Recipe) -> list[str]:
 def _imported_networks(
     files: Mapping[str, Path], recipe: Recipe, sources: dict[str, FileEntry], work: Path, on_progress: Progress
 ) -> Iterator[Network]:
-    """The networks in order. Large ones are made in processes of their own, side by side, the largest first."""
-    large = {one.name for one in recipe.networks if sources[one.file].n_bytes >= LARGE_SOURCE_BYTES}
-    by_size = sorted(recipe.networks, key=lambda one: -sources[one.file].n_bytes)
+    """The networks in order. Large ones are made in processes of their own, side by side as far as memory allows."""
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
         started = {
             one.name: threads.submit(_import_network, files[one.file], one, recipe, sources, work)
-            for one in by_size
-            if one.name in large
+            for one in recipe.networks
+            if LARGE_SOURCE_BYTES <= sources[one.file].n_bytes < HUGE_SOURCE_BYTES
         }
         try:
             for number, one in enumerate(recipe.networks):
                 on_progress(number, len(recipe.networks))
                 future = started.get(one.name)
+                if future is None:
+                    wait(started.values())
                 yield future.result() if future else _import_network(files[one.file], one, recipe, sources, work)
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
@@ -219,20 +220,6 @@ def _freeze(source: Path, recipe: NetworkRecipe, folder: Path, xml: Path) -> tup
         return operations, max(max_export_error(outputs, recipe, one) for one in (folder, xml))
 
 
-def write_openvino(folder: Path, xml: Path) -> bool:
-    """Write a SavedModel in OpenVINO's format too, if OpenVINO is installed and the network is plain enough."""
-    if not is_installed(EngineName.OPENVINO):
-        return False
-    from inference.networks.engine_openvino import write_network
-
-    try:
-        write_network(folder, xml)
-    except BundleError as error:
-        log.warning("OpenVINO will read the SavedModel, which takes longer", reason=str(error))
-        return False
-    return True
-
-
 def run_in_child(path: Path, step: Callable[..., Result], *arguments: Any) -> Result:
     """Run a step on a network in a separate process. Raises BundleError, naming the path, if that process dies."""
     context = multiprocessing.get_context("spawn")
@@ -275,7 +262,8 @@ def write_manifest(
     )
     manifest = recipe.as_manifest(networks, files, provenance, demo=demo)
     with output_errors(work):
-        (work / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
+        text = json.dumps(manifest.model_dump(mode="json"), indent=1)  # the same bundle gives the same bytes
+        (work / MANIFEST_NAME).write_text(f"{text}\n", encoding="utf-8")
         os.sync()
 
 

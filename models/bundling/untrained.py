@@ -18,7 +18,8 @@ from inference.bundle.manifest import SAVED_MODEL_NAME, Network, booster_path
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.files import output_errors
 from inference.core.labels import CLASS_PRIORS, EMPTY, LABELS
-from models.bundling.import_assets import SIDE_BY_SIDE, run_in_child, write_manifest, write_openvino
+from models.bundling.import_assets import SIDE_BY_SIDE, run_in_child, write_manifest
+from models.bundling.openvino_files import write_openvino
 from models.keras_io.architectures import TINY
 from models.keras_io.frozen_export import export_frozen, traced_network
 from models.keras_io.h5_file import rebuilt_network, save_network

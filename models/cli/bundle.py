@@ -77,7 +77,7 @@ def build(
 def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:
     """Check every file of a bundle against its manifest, and load and call its networks (in every engine) and boosters.
 
-    Every network must answer fixed noise at each of its sizes with probabilities.
+    Every network must answer fixed noise with probabilities, and the same in both of its formats.
 
     Examples:
         hakuna bundle verify bundles/third_place
@@ -86,6 +86,7 @@ def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]
     from inference.bundle.reader import open_bundle
     from inference.ensemble.booster_probe import probe_boosters
     from inference.networks.engine import installed_engines, probe_networks
+    from models.bundling.openvino_files import check_formats
 
     with working("loading every network and booster"):
         opened = open_bundle(bundle)
@@ -93,6 +94,7 @@ def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]
         probe_boosters(opened)
         for engine in installed_engines():
             probe_networks(opened, engine, lambda: None)
+        check_formats(opened)
     say(f"{bundle}: intact, {counted(len(opened.manifest.files), 'file')}, bundle {opened.id[:12]}")
 
 

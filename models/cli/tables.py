@@ -38,6 +38,11 @@ def show_bundle(folder: Path) -> None:
             f"{n_bytes / 1e6:.1f}",
         )
     console.print(table)
+    own = {path for network in manifest.networks for path in network.openvino_files} & manifest.files.keys()
+    n_own = sum(manifest.files[path].n_bytes for path in own)
+    console.print(
+        f"for OpenVINO also in its own format: {len(own) // 2} of {len(manifest.networks)}, {n_own / 1e6:.1f} MB"
+    )
     ensemble = manifest.ensemble
     console.print(f"preprocessing {ensemble.preprocessing}; frame weights {list(ensemble.frame_weights)}")
     for blend in ensemble.blends:

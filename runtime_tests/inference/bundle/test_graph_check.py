@@ -111,7 +111,13 @@ HOSTILE: dict[str, tuple[Change, str]] = {
 
 @pytest.fixture
 def copy(second_bundle: Bundle, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(second_bundle.folder, tmp_path / "bundle"))
+    """A bundle of SavedModels, one of them with functions."""
+    folder = Path(shutil.copytree(second_bundle.folder, tmp_path / "bundle"))
+    shutil.rmtree(folder / "openvino")
+    shutil.rmtree(folder / "networks" / "small")
+    write_network(folder / "networks" / "small", tmp_path, lambda probabilities, _: probabilities)
+    rewrite_manifest(folder)
+    return folder
 
 
 @pytest.mark.parametrize("name", HOSTILE)

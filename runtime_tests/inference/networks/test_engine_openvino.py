@@ -14,7 +14,7 @@ from inference.core.choices import EngineName, Precision
 from inference.core.errors import BundleError
 from inference.networks.engine import Engine, load_known_networks, network_path
 from inference.networks.engine_openvino import FrozenNetwork, check_layers, write_network
-from models.bundling.import_assets import write_openvino
+from models.bundling.openvino_files import check_formats, write_openvino
 from runtime_tests.damage import rewrite_manifest
 
 OPENVINO = Engine(EngineName.OPENVINO, "", "CPU", supports_mixed=False)
@@ -114,3 +114,15 @@ def test_a_damaged_file_is_refused(suffix: str, is_listed: bool, tiny_bundle: Bu
     else:
         with pytest.raises(BundleError, match=rf"v1\{suffix}: must have \d+ bytes, got"):
             open_bundle(folder)
+
+
+def test_formats_of_different_networks_are_found(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """A hostile author changes one format of a network and the manifest with it."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle.folder, folder)
+    check_formats(open_bundle(folder))
+    for suffix in (".xml", ".bin"):
+        shutil.copyfile(folder / f"openvino/v2{suffix}", folder / f"openvino/v1{suffix}")
+    rewrite_manifest(folder)
+    with pytest.raises(BundleError, match=r"openvino/v1\.xml: must be the network in .*networks/v1, got answers that"):
+        check_formats(open_bundle(folder))

@@ -69,6 +69,7 @@ def damaged(second_bundle: Bundle, tmp_path: Path) -> Bundle:
         del one.float_val[:]
         one.tensor_content = np.full(N_CLASSES, np.nan, np.float32).tobytes()
     path.write_bytes(model.SerializeToString())
+    shutil.rmtree(copy / "openvino")
     rewrite_manifest(copy)
     return open_bundle(copy)
 
