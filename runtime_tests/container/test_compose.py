@@ -62,7 +62,7 @@ def test_compose_file_has_the_services_and_every_one_of_them_is_contained(servic
         assert one["stop_grace_period"] == "15s", name
         assert [path.partition(":")[0] for path in one["tmpfs"]] == ["/tmp"], name  # noqa: S108  # the container's
         readable = [one["target"] for one in one.get("volumes", []) if not one.get("read_only")]
-        assert set(readable) <= {"/inference/submission"}, name
+        assert set(readable) <= {"/inference/submission", "/cache"}, name
 
 
 def test_gpu_services_reserve_one_gpu_and_use_the_gpu_flavour(services: dict[str, dict[str, Any]]) -> None:

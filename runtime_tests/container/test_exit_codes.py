@@ -67,10 +67,10 @@ def no_metadata(scene: Scene) -> Ending:
 def damaged_bundle(scene: Scene) -> Ending:
     bundle = scene.place / "models"
     shutil.copytree(scene.models, bundle)
-    graph = next(bundle.rglob("saved_model.pb"))
-    content = bytearray(graph.read_bytes())
+    weights = next(bundle.rglob("openvino/*.bin"))
+    content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
-    graph.write_bytes(content)
+    weights.write_bytes(content)
     return run(scene, replace(scene.mounts(), models=bundle))
 
 
@@ -158,7 +158,7 @@ CASES: list[tuple[int, Callable[[Scene], Ending], str]] = [
     (0, complete, '"done": 12, "total": 12'),
     (2, unknown_setting, "HAKUNA_WROKERS"),
     (3, no_metadata, "test_metadata.csv: must be a readable"),
-    (4, damaged_bundle, "saved_model.pb"),
+    (4, damaged_bundle, ".bin: must have SHA-256"),
     (5, output_not_writable, "user 1000 may write to"),
     (6, degraded, "budget"),
     (7, in_use, "must not be in use, but another run writes to it"),
