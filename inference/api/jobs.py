@@ -37,7 +37,7 @@ def build_job(
     part = WHOLE if shard is None else parse_shard(shard)
     preset = choice(Preset, resize, "--resize") if resize else None
     check_folder(Path(photos), InputError, "a folder with photos")
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle), hash_networks=False)
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
     metadata_path = metadata_of(photos, metadata)
     wanted = None
     if submission_format != "none":
