@@ -1,24 +1,21 @@
 """The probe: fixed noise that every network answers before the first photo.
 
 The same bundle, engine and precision give the same bits on the same kind of processor; another instruction set rounds
-differently. On a GPU the probe also warms the networks up, so that no later call pays for a new shape. An answer that is not
-a probability ends the run before its first photo.
+differently. The probe also warms the networks up, so that no later call pays for a new shape. An answer that is not a
+probability ends the run before its first photo.
 """
 
 import hashlib
 import math
-from dataclasses import replace
 
 import numpy as np
 
-from inference.bundle.manifest import Manifest, Size
+from inference.bundle.manifest import Manifest
 from inference.bundle.passes import Effort, passes_for
 from inference.core.labels import N_CLASSES
 from inference.core.sequences import Pixels, Probabilities, Sequence, View, ViewedSequence, ViewKey
 from inference.networks.forward import LoadedNetworks, forward
 
-SMALLEST_SIDE = 128
-"""Pixels of a probe: more than any backbone of keras.applications needs."""
 N_FRAMES = 2
 """The fewest frames that networks on whole sequences need, and a number of images that every call accepts."""
 LARGEST_GPU_DIFFERENCE = 1e-3
@@ -28,20 +25,10 @@ measured yet."""
 
 def answers_to_probe(manifest: Manifest, networks: LoadedNetworks, *, flip_tta: bool = False) -> Probabilities:
     """Run every network at every size: float32 (P, C). Raises BundleError like `forward`."""
-    passes = passes_for(manifest, Effort.FULL, flip_tta=flip_tta)
-    if not networks.fixed_shapes:  # those must be warm at their own sizes
-        passes = tuple(replace(one, size=_probed_size(one.size)) for one in passes)
-    keys = {(put.view, one.size.as_image_size()) for one in passes for put in one.network.inputs}
-    viewed = ViewedSequence(Sequence("probe", ()), N_FRAMES, {key: _noise(key) for key in keys}, (), 0)
-    [outputs] = forward([viewed], passes, networks)
+    views = {key: _noise(key) for key in manifest.view_keys}
+    viewed = ViewedSequence(Sequence("probe", ()), N_FRAMES, views, (), 0)
+    [outputs] = forward([viewed], passes_for(manifest, Effort.FULL, flip_tta=flip_tta), networks)
     return np.concatenate([outputs.frame_outputs.reshape(-1, N_CLASSES), outputs.sequence_outputs])
-
-
-def _probed_size(size: Size) -> Size:
-    """Half of a large size, for a quarter of the time: rounding and damaged weights show at any size."""
-    if min(size.height, size.width) < 2 * SMALLEST_SIDE:
-        return size
-    return Size(height=size.height // 2, width=size.width // 2)
 
 
 def _noise(key: ViewKey) -> Pixels:
