@@ -86,17 +86,21 @@ ablation-mini: $(DEV)  ## Run the ablation study once, as small as it works
 
 # The check of a GPU has an environment of its own with the locked gpu set, and nothing else is installed.
 GPU := build/gpu
-GPU_NAME = $(shell nvidia-smi --query-gpu=name --format=csv,noheader 2> /dev/null | head -1 | tr ' /' '--')
-gpu-check: $(if $(filter cpu,$(DEVICE)),$(DEV),$(GPU)/.installed)  ## Check this machine's GPU: answers, speed, memory, resuming (10 minutes); DEVICE=cpu rehearses it without one
+GPU_NAME = $(shell nvidia-smi --query-gpu=name --format=csv,noheader 2> /dev/null | head -1 | tr -cs 'A-Za-z0-9\n' '-')
+gpu-check: $(if $(filter cpu,$(DEVICE)),$(DEV),has-gpu $(GPU)/.installed)  ## Check this machine's GPU: answers, speed, memory, resuming (10 minutes); DEVICE=cpu rehearses it without one
 ifeq ($(DEVICE),cpu)
 	$(BIN)/hakuna doctor --full --bundle models/demo/bundle --json build/gpu-rehearsal.json
 else
-	@test -n "$(GPU_NAME)" || { echo "gpu-check: needs an NVIDIA GPU and nvidia-smi; make gpu-check DEVICE=cpu rehearses it without"; exit 10; }
 	mkdir -p benchmark/results/gpu
-	$(GPU)/bin/hakuna doctor --gpu --full $(GPU_ARGS) --json benchmark/results/gpu/$(GPU_NAME).json
+	$(GPU)/bin/hakuna doctor --gpu --full $(GPU_ARGS) --json "benchmark/results/gpu/$(GPU_NAME).json"
 endif
 
-$(GPU)/.installed: requirements/gpu.txt pyproject.toml
+.PHONY: has-gpu
+has-gpu:
+	@nvidia-smi --query-gpu=name --format=csv,noheader > /dev/null 2>&1 \
+	  || { echo "gpu-check: needs an NVIDIA GPU and nvidia-smi; make gpu-check DEVICE=cpu rehearses it without"; exit 10; }
+
+$(GPU)/.installed: requirements/gpu.txt pyproject.toml | has-gpu
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11 or 3.12 (Debian: apt install python3 python3-venv)"; exit 2; }
 	$(PYTHON) -m venv $(GPU)
 	$(GPU)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/gpu.txt

@@ -54,7 +54,7 @@ def measured_rates(report: BenchReport, precision: Precision) -> Rates:
     busy = sum(one.load * one.seconds.median for one in networks) / sum(one.seconds.median for one in networks)
     return Rates(
         startup=report.startup_seconds.median,
-        call=_calls(networks),
+        call=_calls(networks, 0 if report.settings.device == CPU else report.settings.images_per_call),
         photos=_photos(report.of_group("photos")),
         network_load=CPU_LOAD if report.settings.device == CPU else busy,
         other_per_sequence=finish["write records"],
@@ -64,8 +64,11 @@ def measured_rates(report: BenchReport, precision: Precision) -> Rates:
     )
 
 
-def _calls(stages: list[StageFigures]) -> Callable[[str, ImageSize, int], float]:
-    """Seconds of a call with any number of images, interpolated between the timed numbers."""
+def _calls(stages: list[StageFigures], padded_to: int) -> Callable[[str, ImageSize, int], float]:
+    """Seconds of a call with any number of images, interpolated between the timed numbers.
+
+    A run on a GPU pads each call to the same number.
+    """
     points: dict[tuple[str, ImageSize], list[tuple[int, float]]] = {}
     for one in stages:
         size = ImageSize(int(one.height or 0), int(one.width or 0))
@@ -73,8 +76,9 @@ def _calls(stages: list[StageFigures]) -> Callable[[str, ImageSize, int], float]
 
     def seconds(network: str, size: ImageSize, n_images: int) -> float:
         counts, timed = zip(*sorted(points[network, size]), strict=True)
-        beyond = max(1.0, n_images / float(counts[-1]))
-        return beyond * float(np.interp(n_images, counts, timed))
+        n_rows = max(n_images, padded_to)
+        beyond = max(1.0, n_rows / float(counts[-1]))
+        return beyond * float(np.interp(n_rows, counts, timed))
 
     return seconds
 

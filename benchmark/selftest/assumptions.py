@@ -1,5 +1,6 @@
 """Compares the numbers of a device profile with those that were measured on such a device."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,20 +14,6 @@ from inference.core.choices import Precision
 TOLERANCE = 0.25
 """Up to this relative difference a single number holds."""
 HOLDS, BETTER, WORSE = "holds", "better than assumed", "worse than assumed"
-
-
-def network_rates(report: BenchReport) -> list[dict[str, Any]]:
-    """Images per second of every network at every size, precision and size of a call."""
-    return [
-        {
-            "network": one.network,
-            "size": f"{one.height}x{one.width}",
-            "precision": one.precision,
-            "images_per_call": one.n_units,
-            "images_per_second": round(one.per_second, 2),
-        }
-        for one in report.of_group("network")
-    ]
 
 
 def decisions(report: BenchReport, manifest: Manifest, profile: Profile) -> list[dict[str, Any]]:
@@ -46,7 +33,8 @@ def decisions(report: BenchReport, manifest: Manifest, profile: Profile) -> list
         found = measured.get(name)
         verdict = None
         if found is not None:
-            factor = found / number.value if name in ("cores", "bus_gb_per_second") else number.value / found
+            more_is_better = name in ("cores", "bus_gb_per_second")
+            factor = found / number.value if more_is_better else number.value / found if found else math.inf
             verdict = HOLDS if abs(factor - 1) <= TOLERANCE else BETTER if factor > 1 else WORSE
         decided.append(_decision(name.replace("_", " "), f"{number.value:g}", found, verdict))
     return decided
@@ -71,15 +59,25 @@ def _measured(report: BenchReport, manifest: Manifest, profile: Profile) -> Iter
     float32 = [one for one in report.of_group("network") if one.precision == Precision.FLOAT32.value]
     if float32:
         yield "call_seconds", _fixed_seconds(float32)
-    photos = next((one for one in report.of_group("photos") if one.n_frames and one.n_frames > 1), None)
-    if photos and photos.n_frames:
-        yield "photo_core_seconds", photos.seconds.median * report.settings.workers / (photos.n_units * photos.n_frames)
-    yield "cores", float(report.settings.workers)
+    if (on_one_core := _photo_seconds(report)) is not None:
+        yield "photo_core_seconds", on_one_core
+    if cores := report.machine.get("cores"):
+        yield "cores", float(cores)
     if report.startup_seconds:
         yield "startup_seconds", report.startup_seconds.median
     finish = next((one for one in report.of_group("finish") if one.name == "records to submission"), None)
     if finish:
         yield "postprocess_seconds_per_sequence", finish.seconds.median / finish.n_units
+
+
+def _photo_seconds(report: BenchReport) -> float | None:
+    """Seconds of one core for one photo with the decoder `fast`, whatever decoder a run would use; None if not timed."""
+    decoding = [one for one in report.of_group("photos") if one.unit == "photos"]
+    views = [one for one in report.of_group("views") if one.n_frames and one.n_frames > 1]
+    if not decoding or not views:
+        return None
+    seconds = sum(one.seconds.median / one.n_units for one in decoding)
+    return seconds + views[0].seconds.median / (views[0].n_frames or 1)
 
 
 def _operations_per_second(stages: list[StageFigures], manifest: Manifest) -> float:

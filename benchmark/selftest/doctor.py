@@ -41,8 +41,6 @@ CHILD_SECONDS = 180.0
 MAX_GOLDEN_DIFFERENCE = 2e-6
 """Largest difference of a float32 prediction from one computed in float64: a few units of its last place."""
 LAST_WORDS = 300
-CODES_OF_PARTS = {"decoders": BundleError.exit_code, "answers": BundleError.exit_code}
-"""Of `--full`: wrong answers; a part that fails otherwise is 1."""
 
 
 class CheckResult(StrEnum):
@@ -107,19 +105,37 @@ def examine_fully(
     scratch: Path,
     command: str,
 ) -> dict[str, Any]:
-    """Measure everything that `benchmark.selftest.gpu_check` does and add a check for each part; returns the figures."""
+    """Measure everything that `benchmark.selftest.gpu_check` does and add a check for each part; returns the figures.
+
+    Where a GPU is wanted and networks cannot use it, only the decoders are measured; nothing without a driver.
+    """
+    code = UnusableGpuError.exit_code
+    is_unusable = gpu and any(one.exit_code == code and one.outcome is CheckResult.FAILED for one in checks)
+    if is_unusable and not GPU_DRIVER.exists():
+        checks.append(Check("full", CheckResult.SKIPPED, f"needs an NVIDIA driver ({GPU_DRIVER})"))
+        return {}
     from benchmark.selftest.gpu_check import check_on
 
     with tempfile.TemporaryDirectory(prefix="hakuna-doctor-", dir=scratch) as folder:
         try:
-            figures = check_on(gpu=gpu, bundle=bundle, data=data, profile=profile, work=Path(folder), command=command)
+            figures = check_on(
+                gpu=gpu,
+                bundle=bundle,
+                data=data,
+                profile=profile,
+                work=Path(folder),
+                command=command,
+                decoders_only=is_unusable,
+            )
         except ImportError as error:
             raise UsageError(
                 "--full: must have --bundle where TensorFlow is missing", hint=how_to_install("train")
             ) from error
     failed = figures["failed"]
     checks += [
-        _check(f"full: {name}", name not in failed, failed.get(name, "measured"), CODES_OF_PARTS.get(name, 1))
+        Check(f"full: {name}", CheckResult.FAILED, failed[name]["message"], failed[name]["exit_code"])
+        if name in failed
+        else Check(f"full: {name}", CheckResult.OK, "measured")
         for name in {**figures["parts"], **failed}
     ]
     return figures

@@ -44,6 +44,7 @@ def compare_decoders(data: Path, command: str, rounds: int = ROUNDS, *, damage: 
         decoders = [find_decoder(name, n_workers=1) for name in names]
         seconds, frames = _interleave(decoders, photos, rounds)
         shares = DAMAGED_SHARES if damage else ()
+        left = {decoder.name: decoder.n_left() for decoder in decoders}  # before there are damaged ones
         costs = {str(share): _cost_of_damage(decoders, photos, share, rounds) for share in shares}
     finally:
         os.sched_setaffinity(0, allowed)
@@ -56,6 +57,7 @@ def compare_decoders(data: Path, command: str, rounds: int = ROUNDS, *, damage: 
             "times_faster_than_pillow": round(median(ratios), 2),
             "spread": [round(min(ratios), 2), round(max(ratios), 2)],
             "photos_per_second_on_all_cores": round(on_all_cores[name], 1),
+            "photos_left_to_another_decoder": left[name],
             **_pixel_statistics(frames[name], reference),
         }
     fastest = max(on_all_cores, key=lambda name: on_all_cores[name])

@@ -113,11 +113,16 @@ def time_startup(bundle: Bundle, folder: Path, repeats: int, *options: str) -> S
     return spread([one.seconds for one in runs[1:]])
 
 
-def run_predict(data: Path, bundle: Path, out: Path, *options: object) -> PredictCost:
+def run_predict(
+    data: Path, bundle: Path, out: Path, *options: object, most_seconds: float | None = None
+) -> PredictCost:
     """Run `hakuna predict` in a separate process. Raises PredictError with the end of its error output."""
     command = predict_command(data, bundle, out, *options)
     start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # this very program
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=most_seconds)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise PredictError(f"hakuna predict: must end within {most_seconds:g} s, got no end") from error
     seconds = time.perf_counter() - start
     if done.returncode:
         raise PredictError(f"hakuna predict: must end with 0, got {done.returncode}: {done.stderr[-500:]}")

@@ -3,14 +3,13 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from inference.bundle.manifest import MANIFEST_NAME, SAVED_MODEL_NAME, FileEntry, Manifest, Network, booster_paths
+from inference.bundle.manifest import MANIFEST_NAME, SAVED_MODEL_NAME, FileEntry, Manifest, booster_paths
 from inference.core.config_files import first_problem
 from inference.core.errors import BundleError
 from inference.core.files import check_folder, files_below, os_errors, sha256_of_file
@@ -33,22 +32,15 @@ class Bundle:
         return self.folder / relative
 
 
-def open_bundle(folder: Path, *, hash_networks: bool = True) -> Bundle:
-    """Read a bundle's manifest and verify every file it lists. Raises BundleError naming the defect.
-
-    Without `hash_networks`, files of networks have only their size verified: whoever loads one calls `verify_files`.
-    """
+def open_bundle(folder: Path) -> Bundle:
+    """Read a bundle's manifest and verify every file it lists. Raises BundleError naming the defect."""
     manifest, identity = read_manifest(folder)
     needed = [f"{network.folder}/{SAVED_MODEL_NAME}" for network in manifest.networks] + booster_paths(manifest)
     for relative in needed:
         if relative not in manifest.files:
             raise BundleError(f"{folder / MANIFEST_NAME}: files must list {relative}")
-    of_networks = {path for network in manifest.networks for path in network_files(network, manifest.files)}
-    hashed = {path: hash_networks or path not in of_networks for path in manifest.files}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # hashing releases Python's lock
-        for _ in threads.map(
-            lambda path: _verify_file(folder / path, manifest.files[path], hashed=hashed[path]), hashed
-        ):
+        for _ in threads.map(lambda path: _verify_file(folder / path, manifest.files[path]), manifest.files):
             pass
     with os_errors(BundleError, f"{folder}: must have folders that can be read"):
         found = files_below(folder)  # includes links to folders, which a bundle never has
@@ -56,17 +48,6 @@ def open_bundle(folder: Path, *, hash_networks: bool = True) -> Bundle:
     if unlisted:
         raise BundleError(f"{folder}: every file must be listed in the manifest, got {unlisted[:3]} in addition")
     return Bundle(folder, manifest, identity)
-
-
-def verify_files(bundle: Bundle, paths: Iterable[str]) -> None:
-    """Verify size and hash of some files of a bundle. Raises BundleError naming the first that differs."""
-    for path in paths:
-        _verify_file(bundle.path(path), bundle.manifest.files[path])
-
-
-def network_files(network: Network, files: Iterable[str]) -> list[str]:
-    """The files of a network among those of its bundle, in both formats."""
-    return [path for path in files if path.startswith(f"{network.folder}/") or path in network.openvino_files]
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, str]:
@@ -94,10 +75,10 @@ def _check_regular(path: Path, status: os.stat_result) -> None:
         raise BundleError(f"{path}: must be a regular file")
 
 
-def _verify_file(path: Path, entry: FileEntry, *, hashed: bool = True) -> None:
+def _verify_file(path: Path, entry: FileEntry) -> None:
     with os_errors(BundleError, f"{path}: must be readable"):
         _check_regular(path, status := path.stat())
         if status.st_size != entry.n_bytes:
             raise BundleError(f"{path}: must have {entry.n_bytes} bytes, got {status.st_size}")
-        if hashed and (digest := sha256_of_file(path)) != entry.sha256:
+        if (digest := sha256_of_file(path)) != entry.sha256:
             raise BundleError(f"{path}: must have SHA-256 {entry.sha256}, got {digest}")

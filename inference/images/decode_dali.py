@@ -59,13 +59,19 @@ class DaliDecoder:
     """A loaded DALI pipeline. Threads may share it and take turns."""
 
     def __init__(self, placement: Placement, max_photos: int, n_threads: int) -> None:
-        """Build the pipeline for at most `max_photos` photos per call, with `n_threads` private threads."""
+        """Build the pipeline for at most `max_photos` photos per call, with `n_threads` private threads.
+
+        Raises RuntimeError if it does not decode a photo that is known: later, each photo would be left to the CPU.
+        """
         self.placement = placement
         self.max_photos = max_photos
         self._n_threads = n_threads
         self._lock = threading.Lock()
         self._n_suspicious = 0
+        self.n_left = 0
+        """Photos that DALI did not decode although the CPU did."""
         self._pipeline = self._build()
+        self._decode_known_photo()
 
     def decode(self, photos: Sequence[bytes], preset: Preset) -> list[Pixels | DecodeError]:
         """Decode screened files to quarter frames, uint8 (H, W, 3), RGB; or return the error of `decode_pillow.decode`.
@@ -98,8 +104,12 @@ class DaliDecoder:
         is_good = self._try_on_cpu(photos)
         try:
             return self._run_good(photos, is_good)
-        except DecodeError:
-            return [self._run_alone(photo) if good else None for photo, good in zip(photos, is_good, strict=True)]
+        except DecodeError as error:
+            frames = [self._run_alone(photo) if good else None for photo, good in zip(photos, is_good, strict=True)]
+            if n_left := sum(good and frame is None for good, frame in zip(is_good, frames, strict=True)):
+                self.n_left += n_left
+                log.warning("DALI: photos that only the CPU decodes", count=n_left, reason=str(error))
+            return frames
 
     def _try_on_cpu(self, photos: list[Photo]) -> list[bool]:
         is_good = [decode_turbo.decode_plain(photo.data) is not None for photo in photos]
@@ -135,6 +145,14 @@ class DaliDecoder:
         (frames,) = self._pipeline.run()
         on_cpu = frames.as_cpu() if self.placement is Placement.MIXED else frames
         return [np.array(on_cpu.at(index)) for index in range(len(photos))]  # copies, as DALI reuses its memory
+
+    def _decode_known_photo(self) -> None:
+        data = decode_pillow.known_photo()
+        photo = _suitable(data)
+        frames = self._run_pipeline([photo]) if photo else []
+        expected = decode_pillow.decode(data, Preset.QUARTER)
+        if not frames or frames[0].shape != expected.shape or np.abs(frames[0].astype(int) - expected).max() > 1:
+            raise RuntimeError("a grey photo must be decoded to its grey, got another answer")
 
     def _build(self) -> Any:
         pipeline = Pipeline(

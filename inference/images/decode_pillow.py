@@ -24,6 +24,8 @@ QUARTER = 4
 SMALLEST_QUARTER = ImageSize(360, 480)
 FALLBACK_SIZE = ImageSize(384, 512)
 """Replaces a quarter size smaller than 360x480."""
+KNOWN_GREY = 100
+"""Of `known_photo`: one coefficient of a block, which leaves no room for rounding."""
 JPEG_QUALITY = 75
 JPEG_SUBSAMPLING = "4:2:0"
 MAX_CPU_SECONDS = 20.0
@@ -120,3 +122,13 @@ def _open_rgb(data: bytes) -> Image.Image:
         raise DecodeError("UnidentifiedImageError: neither a JPEG nor a PNG that Pillow knows") from error
     except Exception as error:  # whatever Pillow's decoders and EXIF readers raise, the bytes are the cause
         raise DecodeError(f"{type(error).__name__}: {error}".removesuffix(": ")) from error
+
+
+def known_photo() -> bytes:
+    """A JPEG of one grey, large enough to be shrunk, that every decoder must decode."""
+    buffer = io.BytesIO()
+    height, width = (QUARTER * side for side in SMALLEST_QUARTER)
+    Image.new("RGB", (width, height), (KNOWN_GREY, KNOWN_GREY, KNOWN_GREY)).save(
+        buffer, "JPEG", quality=100, subsampling=0
+    )
+    return buffer.getvalue()

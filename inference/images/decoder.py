@@ -49,6 +49,7 @@ class Decoder:
     decode : screened files -> their quarter frames or errors; threads may share it
     sequences_together : best number of sequences per call
     max_workers : most threads that may use it, if it has its own threads
+    n_left : number of photos so far that it left to another decoder although they are whole
     """
 
     name: DecoderName
@@ -56,6 +57,7 @@ class Decoder:
     decode: Callable[[list[bytes], Preset], list[Pixels | DecodeError]]
     sequences_together: int = 1
     max_workers: int | None = None
+    n_left: Callable[[], int] = lambda: 0
 
 
 def has_dali() -> bool:
@@ -135,7 +137,14 @@ def _dali(n_workers: int, *, use_gpu: bool) -> Decoder:
     placement = decode_dali.Placement.MIXED if use_gpu else decode_dali.Placement.CPU
     dali = decode_dali.DaliDecoder(placement, DALI_PHOTOS, n_workers)
     pixels = f"dali {decode_dali.VERSION} {placement}"
-    return Decoder(DecoderName.DALI, pixels, dali.decode, sequences_together=DALI_SEQUENCES, max_workers=1)
+    return Decoder(
+        DecoderName.DALI,
+        pixels,
+        dali.decode,
+        sequences_together=DALI_SEQUENCES,
+        max_workers=1,
+        n_left=lambda: dali.n_left,
+    )
 
 
 def is_whole(storage: PhotoStorage, name: str) -> bool:

@@ -12,7 +12,7 @@ import structlog
 
 from inference.bundle.manifest import Network
 from inference.bundle.probe import Trial, start_probe
-from inference.bundle.reader import Bundle, network_files, verify_files
+from inference.bundle.reader import Bundle
 from inference.core.choices import GPU_DRIVER, Device, EngineName, Precision
 from inference.core.errors import UnusableGpuError, UsageError
 from inference.networks.forward import MAX_CALL_IMAGES, MIN_CALL_IMAGES, LoadedNetworks
@@ -27,7 +27,7 @@ SECONDS_A_NETWORK = 120.0
 """Longest time to load one network and get its first answers. A network of 220 MB takes about 10 s."""
 GPU_HINT = "`hakuna doctor --gpu` shows the cause; --device cpu runs without a GPU"
 SIDE_BY_SIDE = 2
-"""Networks that OpenVINO loads at once: each is read, hashed and compiled by one core."""
+"""Networks that OpenVINO loads at once: reading and compiling one keeps about one core busy."""
 CHILD_MODULE = "inference.networks.network_probe_child"
 
 
@@ -134,11 +134,6 @@ def network_path(bundle: Bundle, network: Network, engine: EngineName) -> Path:
     return bundle.path(xml if is_own else network.folder)
 
 
-def _is_part(network: Path, file: Path) -> bool:
-    """Whether a file is read with a network: inside its folder, or its XML file and the weights beside it."""
-    return network in file.parents or file.with_suffix(network.suffix) == network
-
-
 def load_known_networks(
     bundle: Bundle, engine: Engine, precision: Precision, check: Callable[[], None]
 ) -> LoadedNetworks:
@@ -152,12 +147,8 @@ def load_known_networks(
 
     def load(name: str, *, mixed: bool) -> Any:
         check()
-        one = by_name[name]
-        path = network_path(bundle, one, engine.name)
-        verify_files(
-            bundle, (other for other in network_files(one, bundle.manifest.files) if _is_part(path, bundle.path(other)))
-        )
-        network: Any = frozen(path, tuple(x.name for x in one.inputs), mixed=mixed)
+        names = tuple(one.name for one in by_name[name].inputs)
+        network: Any = frozen(network_path(bundle, by_name[name], engine.name), names, mixed=mixed)
         return network
 
     is_mixed = precision is Precision.MIXED

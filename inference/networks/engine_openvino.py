@@ -30,47 +30,14 @@ DEVICE = "CPU"
 N_DIMENSIONS, N_CHANNELS = 4, 3
 
 XML = ".xml"
-ARITHMETIC = frozenset(
-    [
-        "Abs",
-        "Add",
-        "AvgPool",
-        "Clamp",
-        "Concat",
-        "Constant",
-        "Convert",
-        "Convolution",
-        "Divide",
-        "Elu",
-        "Exp",
-        "FakeQuantize",
-        "Gelu",
-        "GroupConvolution",
-        "HSigmoid",
-        "HSwish",
-        "MatMul",
-        "MaxPool",
-        "Maximum",
-        "Minimum",
-        "Multiply",
-        "Negative",
-        "PRelu",
-        "Parameter",
-        "Power",
-        "Relu",
-        "Result",
-        "Selu",
-        "Sigmoid",
-        "SoftPlus",
-        "SoftSign",
-        "Softmax",
-        "Sqrt",
-        "SquaredDifference",
-        "Subtract",
-        "Swish",
-        "Tanh",
-    ]  # a line for each would hide the others
-)
+LAYERS = {
+    "frame": "Constant Parameter Result",
+    "layers": "AvgPool Convolution GroupConvolution MatMul MaxPool",
+    "activations": "Clamp Elu Gelu HSigmoid HSwish PRelu Relu Selu Sigmoid SoftPlus SoftSign Softmax Swish Tanh",
+    "arithmetic": "Abs Add Divide Exp Maximum Minimum Multiply Negative Power Sqrt SquaredDifference Subtract",
+    "others": "Concat Convert FakeQuantize",
+}
+ARITHMETIC = frozenset(" ".join(LAYERS.values()).split())
 """Layers whose sizes follow from those of their operands."""
 SHAPED = frozenset(("Pad", "ReduceMax", "ReduceMean", "ReduceSum", "Reshape", "Squeeze", "Transpose", "Unsqueeze"))
 """Layers whose sizes follow from the values of the other operands than the first: those must be constants."""
@@ -131,9 +98,12 @@ def check_layers(path: Path, model: Any) -> None:
 def write_network(saved_model: Path, xml: Path) -> None:
     """Write a SavedModel in OpenVINO's format: `xml`, and its weights beside it. The same network gives the same bytes.
 
-    Raises BundleError if it has layers that such a file must not have; then nothing is written.
+    Raises BundleError, and writes nothing, if OpenVINO does not read it or it has layers that such a file must not have.
     """
-    model = openvino.Core().read_model(str(saved_model))
+    try:
+        model = openvino.Core().read_model(str(saved_model))
+    except RuntimeError as error:
+        raise BundleError(f"{saved_model}: must be a network that OpenVINO reads, got: {error}") from error
     check_layers(saved_model, model)
     for number, layer in enumerate(model.get_ordered_ops()):
         if layer.get_type_name() not in ("Parameter", "Result"):

@@ -223,11 +223,19 @@ def _freeze(source: Path, recipe: NetworkRecipe, folder: Path, xml: Path) -> tup
 def run_in_child(path: Path, step: Callable[..., Result], *arguments: Any) -> Result:
     """Run a step on a network in a separate process. Raises BundleError, naming the path, if that process dies."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=exit_with_parent) as child:
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_begin_child) as child:
         try:
             return child.submit(step, *arguments).result()
         except BrokenProcessPool as error:
             raise BundleError(f"{path}: must fit into memory, but the process that worked on it died") from error
+
+
+def _begin_child() -> None:
+    """End with the parent, and leave GPUs alone: each child would take one for itself."""
+    exit_with_parent()
+    from inference.networks.engine_tensorflow import prepare_devices
+
+    prepare_devices(use_gpu=False)
 
 
 def _copy_stackers(files: Mapping[str, Path], recipe: Recipe, names: tuple[str, ...], work: Path) -> None:

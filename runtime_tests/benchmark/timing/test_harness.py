@@ -194,3 +194,22 @@ def test_a_validation_compares_projections_with_runs(harness: Harness, quick_bun
     assert len(figures["trials"]) == 3
     for trial in figures["trials"]:
         assert trial["error"] == pytest.approx(trial["predicted_seconds"] / trial["real_seconds"] - 1, abs=0.01)
+
+
+def test_calls_on_a_gpu_cost_as_much_as_padded_ones(timed: BenchReport) -> None:
+    """Networks were timed with up to 4 images a call; a run on a GPU would pad each call."""
+    on_gpu = timed.model_copy(
+        update={"settings": timed.settings.model_copy(update={"device": "a GPU", "images_per_call": 4})}
+    )
+    network = timed.of_group("network")[0]
+    size = ImageSize(int(network.height or 0), int(network.width or 0))
+    cpu, gpu = (measured_rates(one, Precision.FLOAT32).call for one in (timed, on_gpu))
+    name = str(network.network)
+    assert gpu(name, size, 1) == gpu(name, size, 4) == cpu(name, size, 4)
+    assert cpu(name, size, 2) != cpu(name, size, 4)
+    assert gpu(name, size, 8) == 2 * gpu(name, size, 4)
+
+
+def test_a_run_that_does_not_end_is_an_error(photos: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(PredictError, match=r"must end within 0\.01 s, got no end"):
+        run_predict(photos, quick_bundle.folder, tmp_path / "out", most_seconds=0.01)

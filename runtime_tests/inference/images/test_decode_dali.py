@@ -161,6 +161,7 @@ def test_repeated_damage_builds_no_pipeline_for_each_photo(n_builds: list[int]) 
     files = [broken(photo(1920, 1440, seed)) for seed in range(4 * BATCH)]
     assert share_equal(decoder.decode(files, Preset.QUARTER), pillow_frames(files)) > 0.99
     assert len(n_builds) <= 2
+    assert decoder.n_left == 0  # the CPU does not decode them as they are either
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error"), AssertionError()])
@@ -183,6 +184,7 @@ def test_what_dali_cannot_decode_though_libjpeg_can_is_found_one_by_one(
     assert_same(frames[1], pillow_frames(files)[1])
     assert_same(frames[2], expected[2])
     assert len(n_builds) == 1 + 3
+    assert decoder.n_left == 1
 
 
 def test_preset_with_jpeg_is_applied_after_dali() -> None:
@@ -192,3 +194,21 @@ def test_preset_with_jpeg_is_applied_after_dali() -> None:
     [saved] = decoder.decode([data], Preset.QUARTER_JPEG)
     assert not isinstance(frame, DecodeError)
     assert_same(saved, decode_pillow.finish(frame, Preset.QUARTER_JPEG))
+
+
+def test_a_decoder_that_does_not_decode_a_known_photo_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise each photo would be left to the CPU."""
+
+    def fails(_: DaliDecoder, __: list[decode_dali.Photo]) -> list[Pixels]:
+        raise RuntimeError("nvJPEG: no kernel image")
+
+    monkeypatch.setattr(DaliDecoder, "_run_pipeline", fails)
+    with pytest.raises(RuntimeError, match="no kernel image"):
+        DaliDecoder(Placement.CPU, BATCH, n_threads=1)
+
+    def black(_: DaliDecoder, photos: list[decode_dali.Photo]) -> list[Pixels]:
+        return [np.zeros((*one.quarter, 3), np.uint8) for one in photos]
+
+    monkeypatch.setattr(DaliDecoder, "_run_pipeline", black)
+    with pytest.raises(RuntimeError, match="must be decoded to its grey, got another answer"):
+        DaliDecoder(Placement.CPU, BATCH, n_threads=1)

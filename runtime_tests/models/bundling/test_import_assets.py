@@ -258,3 +258,15 @@ def test_a_process_that_dies_is_reported_with_the_network_it_worked_on() -> None
     """Not with its arguments, which may be gigabytes of outputs."""
     with pytest.raises(BundleError, match="^net.h5: must fit into memory, but the process that worked on it died$"):
         run_in_child(Path("net.h5"), os._exit, 1)
+
+
+def exact_products() -> bool:
+    """Whether devices were prepared: by default TensorFlow allows TensorFloat-32."""
+    import tensorflow as tf
+
+    return not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+def test_a_child_prepares_its_devices_before_it_works(tmp_path: Path) -> None:
+    """Two at once would each take the whole memory of a GPU; `prepare_devices` is tested with the engine."""
+    assert run_in_child(tmp_path, exact_products)
