@@ -28,6 +28,7 @@ class Arguments(TypedDict, total=False):
     engine: EngineName | str | None
     device: Device | str | None
     precision: Precision | str | None
+    max_loss_increase: float | str | None
     budget: float | str | None
     max_failures: float | str | None
     read_timeout: float | str | None

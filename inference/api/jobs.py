@@ -29,6 +29,7 @@ def build_job(
     engine: EngineName = EngineName.AUTO,
     device: Device = Device.AUTO,
     precision: Precision = Precision.FLOAT32,
+    max_loss_increase: float | None = None,
 ) -> Job:
     """Build the job that `predict` runs, independently of the environment; the arguments are those of `predict`.
 
@@ -57,6 +58,7 @@ def build_job(
         engine=engine,
         device=device,
         precision=precision,
+        max_loss_increase=max_loss_increase,
         shard=part,
     )
 

@@ -51,7 +51,10 @@ def predict(
     decoder : "auto", "pillow", "fast" or "dali"
     engine : "auto", "tensorflow" or "openvino"
     device : "auto", "cpu" or "gpu", which is an UnusableGpuError where no GPU can be used
-    precision : "float32" or "mixed", which is used only if it passes a check against float32 at the start
+    precision : "float32", "mixed", "int8" or "auto", the fastest. Those below float32 are used only if they pass a check
+        against it at the start, and audited on 1 % of the sequences at the end
+    max_loss_increase : increase of the expected log loss at which a lower precision is accepted, relative to it: 0 to 1,
+        or a string such as "0.1%"; default: the bundle's
     budget : time limit for the submission: seconds from now, or a string such as "8h". A run that is still busy at the
         deadline gives the best submission so far its final name and then **ends the process**
     fail_if_degraded : raise DegradedError (exit code 6) if the budget was too short for everything; by default, only
@@ -150,5 +153,5 @@ def _options_and_job(
         raise UsageError(
             "--features: must not be given with --shard; give it to `hakuna merge`, which has all sequences"
         )
-    chosen = settings.model_dump(include={"decoder", "device", "engine", "precision"})
+    chosen = settings.model_dump(include={"decoder", "device", "engine", "precision", "max_loss_increase"})
     return options, partial(build_job, photos, bundle, **chosen, **given)

@@ -1,7 +1,9 @@
 """The manifest of a model bundle: the ensemble, its files, and their hashes."""
 
 import math
+import re
 from enum import StrEnum
+from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -16,6 +18,10 @@ DEMO_WARNING = "demo model: not for conclusions"
 SAVED_MODEL_NAME = "saved_model.pb"
 NETWORK_FILES = (SAVED_MODEL_NAME, "variables/variables.index", "variables/variables.data-00000-of-00001")
 """The only files that a network's folder may hold: TensorFlow reads others too (assets, debug, saved_model.cpb ...)."""
+PROOF_FOLDER, PROOF_RECORDS = "proof", "proof/records.jsonl"
+"""The proof set: photos, and the records that the networks made of them in float32."""
+PROOF_PHOTO = r"proof/[0-9]_[0-9]\.jpg"
+"""Path of a photo of it: number of the sequence, number of the frame."""
 OUTPUT_NAME = "probabilities"
 """The only output of a network's serving signature: float32 (N, C), 0-1."""
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
@@ -85,6 +91,11 @@ class Network(Strict):
     def openvino_files(self) -> tuple[str, str]:
         """Paths of the same network in OpenVINO's format, graph and weights, which a bundle may have too."""
         return f"openvino/{self.name}.xml", f"openvino/{self.name}.bin"
+
+    @property
+    def int8_files(self) -> tuple[str, str]:
+        """Paths of the network in int8 in that format, which a bundle may have too."""
+        return f"openvino/{self.name}.int8.xml", f"openvino/{self.name}.int8.bin"
 
     @property
     def per_frame(self) -> bool:
@@ -182,7 +193,7 @@ class Provenance(Strict):
 class Manifest(Strict):
     """`manifest.json` of a bundle."""
 
-    format_version: Literal[3]
+    format_version: Literal[4]
     name: Name
     description: str
     demo: bool
@@ -214,6 +225,18 @@ class Manifest(Strict):
             if strange:
                 raise ValueError(f"files: network {network.name} must consist of {NETWORK_FILES}, got {strange[0]!r}")
         return self
+
+    @property
+    def has_int8(self) -> bool:
+        """Whether every network is there in int8, too."""
+        return all(self.files.keys() >= {*network.int8_files} for network in self.networks)
+
+    @property
+    def proof_photos(self) -> tuple[tuple[str, ...], ...]:
+        """Paths of the frames of each sequence of the proof set, in order."""
+        photos = sorted(path for path in self.files if re.fullmatch(PROOF_PHOTO, path))
+        by_sequence = groupby(photos, key=lambda path: path.partition("_")[0])
+        return tuple(tuple(paths) for _, paths in by_sequence)
 
     @property
     def n_frames(self) -> int:

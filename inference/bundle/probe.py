@@ -6,7 +6,6 @@ remembered by its hash, in this process and below the user's cache folder.
 """
 
 import atexit
-import hashlib
 import json
 import os
 import selectors
@@ -14,24 +13,22 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError, HakunaError
-from inference.core.version import hakuna_version
 from inference.process.children import ending, module_command, module_environment, refuse_killed
+from inference.settings.cache import read_cached, write_cached
 
 READ_BYTES = 1 << 16
 ERROR_BYTES = 2000
 """Bytes read from the end of the child's error output."""
 POLL_SECONDS = 0.2
 """Interval at which a waiting run checks whether it has to stop."""
-CACHE_VARIABLE, CACHE_FOLDER = "XDG_CACHE_HOME", "~/.cache"
-PASSED_FOLDER = "hakuna/passed"
-"""Below the cache folder: holds an empty file for every bundle and trial that passed."""
+PASSED = "passed"
+"""Kind of the cached results: one for every bundle and trial that passed."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,10 @@ class Trial:
     seconds_each: float
     arguments: tuple[str, ...] = ()
 
+    def key(self, bundle: Bundle) -> tuple[object, ...]:
+        """Everything that the outcome depends on."""
+        return bundle.id, self.parts, self.library, self.arguments
+
 
 class Probe:
     """A child process that loads some parts of a bundle and calls each once."""
@@ -63,7 +64,7 @@ class Probe:
         """Start the child; `wait` is optional."""
         self._folder = bundle.folder
         self._trial = trial
-        self._passed = _passed_path(bundle, trial)
+        self._key = trial.key(bundle)
         self._lock = threading.Lock()
         self._over = False
         self._current: str | None = None
@@ -106,10 +107,8 @@ class Probe:
                     self.failure = self._outcome(check)
                 finally:
                     self.stop()
-                if self.failure is None and self._passed:
-                    with suppress(OSError):  # an unwritable folder: the next process probes again
-                        self._passed.parent.mkdir(parents=True, exist_ok=True)
-                        self._passed.touch()
+                if self.failure is None:
+                    write_cached({}, PASSED, *self._key)
         if self.failure:
             raise self.failure
 
@@ -165,17 +164,8 @@ def start_probe(bundle: Bundle, trial: Trial) -> Probe | None:
     key = bundle.folder, bundle.id, trial
     if key in _probes and not _probes[key].has_failed:
         return _probes[key]
-    if (passed := _passed_path(bundle, trial)) and os.path.exists(passed):  # False for a folder of another user
+    if read_cached(PASSED, *trial.key(bundle)) is not None:
         return None
     _probes[key] = Probe(bundle, trial)
     atexit.register(_probes[key].stop)
     return _probes[key]
-
-
-def _passed_path(bundle: Bundle, trial: Trial) -> Path | None:
-    """The file that exists once a bundle has passed; None for a user without a cache folder."""
-    # The XDG specification ignores paths that are not absolute.
-    folders = map(os.path.expanduser, (os.environ.get(CACHE_VARIABLE, ""), CACHE_FOLDER))
-    folder = next(filter(os.path.isabs, folders), None)
-    tried = json.dumps([bundle.id, trial.parts, trial.library, trial.arguments, hakuna_version()])
-    return Path(folder, PASSED_FOLDER, hashlib.sha256(tried.encode()).hexdigest()) if folder else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from inference.bundle.manifest import MANIFEST_NAME, SAVED_MODEL_NAME, FileEntry, Manifest, booster_paths
+from inference.bundle.manifest import MANIFEST_NAME, PROOF_RECORDS, SAVED_MODEL_NAME, FileEntry, Manifest, booster_paths
 from inference.core.config_files import first_problem
 from inference.core.errors import BundleError
 from inference.core.files import check_folder, files_below, os_errors, sha256_of_file
@@ -35,7 +35,8 @@ class Bundle:
 def open_bundle(folder: Path) -> Bundle:
     """Read a bundle's manifest and verify every file it lists. Raises BundleError naming the defect."""
     manifest, identity = read_manifest(folder)
-    needed = [f"{network.folder}/{SAVED_MODEL_NAME}" for network in manifest.networks] + booster_paths(manifest)
+    networks = [f"{network.folder}/{SAVED_MODEL_NAME}" for network in manifest.networks]
+    needed = [*networks, *booster_paths(manifest), PROOF_RECORDS]
     for relative in needed:
         if relative not in manifest.files:
             raise BundleError(f"{folder / MANIFEST_NAME}: files must list {relative}")

@@ -58,6 +58,10 @@ class Precision(StrEnum):
     """The same answer as the published program."""
     MIXED = "mixed"
     """Products in float16 (GPU) or bfloat16 (CPU), if the built-in check accepts them."""
+    INT8 = "int8"
+    """Products of 8-bit integers (CPU), if the bundle has such networks and the built-in check accepts them."""
+    AUTO = "auto"
+    """The fastest that the device and the bundle offer and that the check accepts."""
 
 
 DEFAULT_BATCH_SIZE, GPU_BATCH_SIZE = 8, 64

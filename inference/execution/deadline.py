@@ -13,8 +13,8 @@ MAX_POSTPROCESS_SHARE = 0.2
 """Largest share of the budget reserved for the second phase."""
 UPGRADE_SLACK = 0.9
 """Effort rises again only if the run would then end within this share of the time left, to avoid oscillation."""
-MIXED_LOAD_SHARE = 0.1
-"""Largest share of the time left for loading the networks in mixed precision."""
+LOAD_SHARE = 0.1
+"""Largest share of the time left for loading the networks in a lower precision."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Step:
     Attributes
     ----------
     n_sequences : number of sequences computed together
-    is_mixed : whether mixed precision was turned on to save time
-    tries_mixed : whether to compare the records with mixed precision, which may then be adopted
+    is_mixed : whether a lower precision was turned on to save time
+    tries_lower : whether to try a lower precision now, before the block
     """
 
     n_sequences: int
     effort: Effort
     precision: Precision
     is_mixed: bool = False
-    tries_mixed: bool = False
+    tries_lower: bool = False
 
 
 class DeadlinePolicy:
@@ -52,7 +52,7 @@ class DeadlinePolicy:
         Parameters
         ----------
         precision : the selected precision
-        load_seconds : time to load the networks in mixed precision; infinite if it cannot be tried
+        load_seconds : time to load the networks in a lower precision; infinite if there is none to try
         starts_small : single sequences until the first measurement, since a batch might take all the time left
         """
         if budget <= 0:
@@ -70,9 +70,9 @@ class DeadlinePolicy:
         """Effort and precision for the next `n_batch` of `n_left` sequences; the second phase handles all `n_all`."""
         self.effort = self.effort_for(n_left, n_all, n_batch, now)
         is_short_of_time = Effort.FULL < self.effort < Effort.PRIORS
-        if is_short_of_time and self._load_seconds <= MIXED_LOAD_SHARE * (self.budget - now):
+        if is_short_of_time and self._load_seconds <= LOAD_SHARE * (self.budget - now):
             self._load_seconds = math.inf  # only once
-            return Step(n_batch, Effort.FULL, self._precision, tries_mixed=True)
+            return Step(n_batch, Effort.FULL, self._precision, tries_lower=True)
         is_small = self._starts_small and not self._throughput.is_measured
         return Step(1 if is_small else n_batch, self.effort, self._precision, self._is_mixed)
 
@@ -81,9 +81,9 @@ class DeadlinePolicy:
         self._throughput.observe(batch)
         self._postprocess = postprocess_seconds_per_sequence
 
-    def adopt_mixed(self) -> None:
-        """Use mixed precision from now on; earlier measurements and decisions no longer count."""
-        self._precision, self._is_mixed, self.effort = Precision.MIXED, True, Effort.FULL
+    def adopt(self, precision: Precision) -> None:
+        """Use a lower precision from now on; earlier measurements and decisions no longer count."""
+        self._precision, self._is_mixed, self.effort = precision, True, Effort.FULL
         self._throughput.reset()
 
     def effort_for(self, n_left: int, n_all: int, n_batch: int, now: float) -> Effort:

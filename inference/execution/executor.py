@@ -24,14 +24,14 @@ class ExecutorFacts:
     engine : name and version
     decoder : name
     pixels : identity of the decoder's pixels
-    supports_mixed : whether the device offers mixed precision
+    lower_precisions : those that the device and the bundle offer beside float32, the fastest first
     """
 
     engine: str
     device: str
     decoder: str
     pixels: str
-    supports_mixed: bool
+    lower_precisions: tuple[Precision, ...]
 
     @property
     def is_cpu(self) -> bool:
@@ -64,7 +64,7 @@ class Executor(Protocol):
     """Computes records of a job's sequences, independently of writing, resuming and budgets.
 
     `run.photos_to_records` calls `next_records` for one block after the other, each with its own effort and precision,
-    so an executor must not compute far ahead of the requests. `run.precision_selection` and `run.plan` call `sample`.
+    so an executor must not compute far ahead of the requests. `run.precision` and `run.plan` call `sample`.
     All calls come from one thread. An executor that spreads work may cut it into its own blocks, at multiples of the
     batch size counted from the first sequence of the job.
     """
@@ -87,6 +87,9 @@ class Executor(Protocol):
 
     def sample(self, sequences: Iterable[Sequence], precision: Precision) -> Block:
         """Records of any sequences at full effort, in any order; photos first, then networks, for clean timings."""
+
+    def prove(self, precision: Precision) -> Block:
+        """Records of the bundle's proof set; see `execution.proof`."""
 
     def overlap(self) -> dict[str, Any]:
         """Seconds that networks and decoding waited for each other, for `run.json`."""

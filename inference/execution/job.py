@@ -60,7 +60,15 @@ class Job:
     engine: EngineName = EngineName.AUTO
     device: Device = Device.AUTO
     precision: Precision = Precision.FLOAT32
+    max_loss_increase: float | None = None
+    """Accepted increase of the log loss by a lower precision, relative to it; None: the bundle's."""
     shard: Shard = WHOLE
+
+    @property
+    def wanted_precision(self) -> str:
+        """The precision, and the accepted increase of the log loss if it is not the bundle's."""
+        bound = f" within {self.max_loss_increase:g}" if self.max_loss_increase else ""
+        return f"{self.precision.value}{bound}"
 
     @property
     def is_shard(self) -> bool:

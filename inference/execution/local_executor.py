@@ -14,10 +14,11 @@ from inference.core.choices import Precision
 from inference.core.sequences import Probabilities, Sequence, ViewedSequence
 from inference.execution.executor import LOAD, NETWORKS, PHASE, WAIT, Block, ExecutorFacts
 from inference.execution.job import Job, RunOptions
+from inference.execution.proof import EFFORT, proof_sequences
 from inference.execution.throughput import BatchTiming
 from inference.execution.worker import Worker
 from inference.images.decoder import find_decoder
-from inference.networks.engine import Engine, find_engine, load_networks
+from inference.networks.engine import Engine, find_engine, load_networks, lower_precisions
 from inference.networks.forward import LoadedNetworks
 from inference.process.stopwatch import Stopwatch
 
@@ -42,7 +43,7 @@ class LocalExecutor:
         """Create the executor; loading and decoding start later."""
         decoder = worker.decoder
         self.facts = ExecutorFacts(
-            str(engine), engine.device, decoder.name.value, decoder.pixels, engine.supports_mixed
+            str(engine), engine.device, decoder.name.value, decoder.pixels, lower_precisions(worker.job.bundle, engine)
         )
         self._worker = worker
         self._engine = engine
@@ -84,6 +85,11 @@ class LocalExecutor:
         apart = replace(self._worker, stopwatch=Stopwatch())  # its decoding does not count for phase 1
         batch = list(apart.prepared(sequences))
         return self._block(batch, Effort.FULL, apart.photo_seconds(), apart.photo_seconds())
+
+    def prove(self, precision: Precision) -> Block:
+        """Records of the bundle's proof set."""
+        self.load(precision)
+        return self._block(proof_sequences(self._worker.job.bundle), EFFORT, 0.0, 0.0)
 
     def overlap(self) -> dict[str, Any]:
         """Seconds that networks and decoding waited for each other, and which of them was the bottleneck."""

@@ -60,7 +60,7 @@ class Worker:
         """Run the networks on some sequences."""
         passes = passes_for(self.job.bundle.manifest, effort, flip_tta=self.job.flip_tta)
         outputs = forward(batch, passes, networks)
-        return [_record(viewed, output, effort) for viewed, output in zip(batch, outputs, strict=True)]
+        return [as_record(viewed, output, effort) for viewed, output in zip(batch, outputs, strict=True)]
 
     def photo_seconds_per_sequence(self) -> float:
         """Seconds of the decoding threads per sequence, divided by the number of threads that can be busy."""
@@ -77,10 +77,11 @@ def priors_record(sequence: Sequence, manifest: Manifest) -> Record:
     """The record of a sequence that was skipped for lack of time."""
     viewed = ViewedSequence(sequence, 0, {}, (), 0)
     [nothing] = forward([viewed], passes_for(manifest, Effort.PRIORS, flip_tta=False), LoadedNetworks({}))
-    return _record(viewed, nothing, Effort.PRIORS)
+    return as_record(viewed, nothing, Effort.PRIORS)
 
 
-def _record(viewed: ViewedSequence, outputs: NetworkOutputs, effort: Effort) -> Record:
+def as_record(viewed: ViewedSequence, outputs: NetworkOutputs, effort: Effort) -> Record:
+    """The record of a sequence with these outputs."""
     hour, month = hour_and_month(viewed.sequence)
     site, seconds = site_and_seconds(viewed.sequence)
     return Record(

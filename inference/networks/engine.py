@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from inference.bundle.manifest import Network
+from inference.bundle.passes import Effort
 from inference.bundle.probe import Trial, start_probe
 from inference.bundle.reader import Bundle
 from inference.core.choices import GPU_DRIVER, Device, EngineName, Precision
@@ -33,12 +34,17 @@ CHILD_MODULE = "inference.networks.network_probe_child"
 
 @dataclass(frozen=True)
 class Engine:
-    """An installed engine: the source of a run's numbers."""
+    """An installed engine: the source of a run's numbers.
+
+    Attributes
+    ----------
+    lower_precisions : those in which the device is faster than in float32, the fastest first
+    """
 
     name: EngineName
     version: str
     device: str
-    supports_mixed: bool
+    lower_precisions: tuple[Precision, ...]
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -67,7 +73,7 @@ def find_engine(name: EngineName, device: Device = Device.AUTO) -> Engine:
     module, gpus = _module(name), []
     if name is EngineName.TENSORFLOW:
         gpus = module.prepare_devices(use_gpu=device is not Device.CPU)
-    engine = Engine(name, module.VERSION, module.device(), module.supports_mixed())
+    engine = Engine(name, module.VERSION, module.device(), module.lower_precisions())
     if device is Device.GPU and engine.device == CPU:
         raise UnusableGpuError(f"--device gpu: must be usable by TensorFlow, got {_driver()}", hint=GPU_HINT)
     if name is EngineName.TENSORFLOW and device is Device.AUTO and engine.device == CPU and GPU_DRIVER.exists():
@@ -96,7 +102,7 @@ def installed_engines() -> list[Engine]:
 
 
 def _module(name: EngineName) -> ModuleType:
-    """The module of an engine. Each provides `VERSION`, `device`, `supports_mixed` and `FrozenNetwork`."""
+    """The module of an engine. Each provides `VERSION`, `device`, `lower_precisions` and `FrozenNetwork`."""
     if name is EngineName.OPENVINO:
         from inference.networks import engine_openvino
 
@@ -106,14 +112,17 @@ def _module(name: EngineName) -> ModuleType:
     return engine_tensorflow
 
 
-def probe_networks(bundle: Bundle, engine: Engine, check: Callable[[], None]) -> None:
+def probe_networks(
+    bundle: Bundle, engine: Engine, check: Callable[[], None], precision: Precision = Precision.FLOAT32
+) -> None:
     """Load a bundle's networks in a child process and wait for it, unless they are known to pass.
 
     `check` is called several times a second and raises to stop the run. Raises like `Probe.wait`.
     """
     wanted, library = "a SavedModel that loads and answers", f"{engine} {engine.device}"
     device = Device.CPU if engine.device == CPU else Device.GPU
-    trial = Trial("networks", CHILD_MODULE, wanted, library, SECONDS_A_NETWORK, (engine.name.value, device.value))
+    arguments = (engine.name.value, device.value, precision.value)
+    trial = Trial("networks", CHILD_MODULE, wanted, library, SECONDS_A_NETWORK, arguments)
     if probe := start_probe(bundle, trial):
         probe.wait(check)
 
@@ -123,37 +132,46 @@ def load_networks(bundle: Bundle, engine: Engine, precision: Precision, check: C
 
     Raises BundleError if a network is unusable, including when the child dies or hangs.
     """
-    probe_networks(bundle, engine, check)
+    probe_networks(bundle, engine, check, precision)
     return load_known_networks(bundle, engine, precision, check)
 
 
-def network_path(bundle: Bundle, network: Network, engine: EngineName) -> Path:
+def lower_precisions(bundle: Bundle, engine: Engine) -> tuple[Precision, ...]:
+    """The precisions beside float32 that both the device and the bundle offer, the fastest first."""
+    absent = () if bundle.manifest.has_int8 else (Precision.INT8,)
+    return tuple(one for one in engine.lower_precisions if one not in absent)
+
+
+def network_path(
+    bundle: Bundle, network: Network, engine: EngineName, precision: Precision = Precision.FLOAT32
+) -> Path:
     """The file or folder that an engine reads: for OpenVINO its own format where the bundle has it."""
-    xml, weights = network.openvino_files
+    xml, weights = network.int8_files if precision is Precision.INT8 else network.openvino_files
     is_own = engine is EngineName.OPENVINO and bundle.manifest.files.keys() >= {xml, weights}
     return bundle.path(xml if is_own else network.folder)
 
 
 def load_known_networks(
-    bundle: Bundle, engine: Engine, precision: Precision, check: Callable[[], None]
+    bundle: Bundle, engine: Engine, precision: Precision, check: Callable[[], None], *, at_all_sizes: bool = False
 ) -> LoadedNetworks:
     """Load every network of a bundle and run the probe through it.
 
-    `check` is called before each network is loaded and before each call of one. Raises BundleError if a network does
-    not belong to a bundle, or if one of its answers to the probe is not a probability.
+    `check` is called before each network is loaded and before each call of one. The probe runs at the smallest size of
+    each network; on a GPU and with `at_all_sizes` at every size. Raises BundleError if a network does not belong to a
+    bundle, or if one of its answers to the probe is not a probability.
     """
     frozen = _module(engine.name).FrozenNetwork
     by_name = {network.name: network for network in bundle.manifest.networks}
 
-    def load(name: str, *, mixed: bool) -> Any:
+    def load(one_precision: Precision, name: str) -> Any:
         check()
         names = tuple(one.name for one in by_name[name].inputs)
-        network: Any = frozen(network_path(bundle, by_name[name], engine.name), names, mixed=mixed)
+        path = network_path(bundle, by_name[name], engine.name, one_precision)
+        network: Any = frozen(path, names, one_precision)
         return network
 
-    is_mixed = precision is Precision.MIXED
     with ThreadPoolExecutor(SIDE_BY_SIDE if engine.name is EngineName.OPENVINO else 1) as threads:
-        loaded = dict(zip(by_name, threads.map(partial(load, mixed=is_mixed), by_name), strict=True))
+        loaded = dict(zip(by_name, threads.map(partial(load, precision), by_name), strict=True))
     mirrored = {name: one.with_mirror_images for name, one in loaded.items() if hasattr(one, "with_mirror_images")}
     networks = LoadedNetworks(
         loaded,
@@ -161,9 +179,10 @@ def load_known_networks(
         fixed_shapes=engine.device != CPU,
         max_call_images=engine.call_images,
         before_call=check,
-        in_float32=cache(partial(load, mixed=False)) if is_mixed else None,
+        in_float32=None if precision is Precision.FLOAT32 else cache(partial(load, Precision.FLOAT32)),
     )
-    networks.probe = answers_to_probe(bundle.manifest, networks)
+    effort = Effort.FULL if at_all_sizes or networks.fixed_shapes else Effort.ONE_SIZE
+    networks.probe = answers_to_probe(bundle.manifest, networks, effort)
     if networks.fixed_shapes and networks.mirrored:  # other functions: no later call pays for their first
         answers_to_probe(bundle.manifest, networks, flip_tta=True)
     return networks

@@ -12,6 +12,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
 from inference.bundle.graph_check import check_operations, check_signature
 from inference.bundle.manifest import OUTPUT_NAME
+from inference.core.choices import Precision
 from inference.core.errors import BundleError, OutOfMemoryError
 from inference.core.labels import N_CLASSES
 from inference.core.sequences import Probabilities
@@ -29,17 +30,18 @@ class FrozenNetwork:
     Its weights are tensors that all its functions share: as constants of a graph, TensorFlow keeps many copies of them.
     """
 
-    def __init__(self, path: Path, input_names: tuple[str, ...], *, mixed: bool = False) -> None:
+    def __init__(self, path: Path, input_names: tuple[str, ...], precision: Precision = Precision.FLOAT32) -> None:
         """Load a SavedModel. Raises BundleError if its operations or its signature are not those of a bundle's network.
 
-        `mixed` multiplies in float16 on a GPU and in bfloat16 on a CPU; otherwise everything is float32.
+        Mixed precision multiplies in float16 on a GPU and in bfloat16 on a CPU.
         """
         check_operations(path)
         self._folder = path
         saved = read_saved_model(path)
         _check_signature(path, saved, input_names)
         try:
-            self._network = efficient_network(saved, (tf.float16 if _gpus() else tf.bfloat16) if mixed else None)
+            half = (tf.float16 if _gpus() else tf.bfloat16) if precision is Precision.MIXED else None
+            self._network = efficient_network(saved, half)
         except (ValueError, LookupError) as error:
             raise self._unusable(error) from error
         del saved  # as large as the weights
@@ -126,12 +128,14 @@ def device() -> str:
     return _name(gpus[0]) if gpus else "CPU"
 
 
-def supports_mixed() -> bool:
-    """Whether the GPU multiplies in float16 faster than in float32, or the processor in bfloat16."""
+def lower_precisions() -> tuple[Precision, ...]:
+    """Mixed precision, if the GPU multiplies in float16 faster than in float32, or the processor in bfloat16."""
     if gpus := _gpus():
-        return tuple(_details(gpus[0]).get("compute_capability", (0, 0))) >= WITH_TENSOR_CORES
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        is_faster = tuple(_details(gpus[0]).get("compute_capability", (0, 0))) >= WITH_TENSOR_CORES
+    else:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+        is_faster = "avx512_bf16" in flags or "amx_bf16" in flags
+    return (Precision.MIXED,) if is_faster else ()
 
 
 def _name(gpu: tf.config.PhysicalDevice) -> str:

@@ -15,14 +15,14 @@ from inference.networks.engine import Engine, find_engine, installed_engines, lo
 
 def answer_with_every_network(bundle: Bundle, report: Report) -> None:
     """Check, load and call every network, one at a time. Raises BundleError for the first unusable one."""
-    engine = find_engine(EngineName(sys.argv[3]), Device(sys.argv[4]))
+    engine, precision = find_engine(EngineName(sys.argv[3]), Device(sys.argv[4])), Precision(sys.argv[5])
     for network in bundle.manifest.networks:
-        path = network_path(bundle, network, engine.name)
+        path = network_path(bundle, network, engine.name, precision)
         report(str(_file(path)))
-        _answer(bundle, network, engine)
+        _answer(bundle, network, engine, precision)
         if path.is_dir() and check_operations(path) & INDEXING:  # OpenVINO's files have no such operations
             for other in installed_engines():
-                _answer(bundle, network, other)
+                _answer(bundle, network, other, Precision.FLOAT32)
 
 
 def _file(network: Path) -> Path:
@@ -30,15 +30,15 @@ def _file(network: Path) -> Path:
     return network / SAVED_MODEL_NAME if network.is_dir() else network
 
 
-def _answer(bundle: Bundle, network: Network, engine: Engine) -> None:
+def _answer(bundle: Bundle, network: Network, engine: Engine, precision: Precision) -> None:
     alone = replace(bundle, manifest=bundle.manifest.model_copy(update={"networks": (network,)}))
     try:
-        load_known_networks(alone, engine, Precision.FLOAT32, lambda: None)
+        load_known_networks(alone, engine, precision, lambda: None, at_all_sizes=True)
     except BundleError:
         raise
     except Exception as error:  # whatever the engine raises, the network is unusable
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        path = _file(network_path(bundle, network, engine.name))
+        path = _file(network_path(bundle, network, engine.name, precision))
         raise BundleError(f"{path}: must load and answer in {engine}, got {reason}") from error
 
 

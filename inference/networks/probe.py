@@ -23,12 +23,16 @@ LARGEST_GPU_DIFFERENCE = 1e-3
 measured yet."""
 
 
-def answers_to_probe(manifest: Manifest, networks: LoadedNetworks, *, flip_tta: bool = False) -> Probabilities:
-    """Run every network at every size: float32 (P, C). Raises BundleError like `forward`."""
+def answers_to_probe(
+    manifest: Manifest, networks: LoadedNetworks, effort: Effort = Effort.FULL, *, flip_tta: bool = False
+) -> Probabilities:
+    """Run every network at every size, or at the one of an effort: float32 (P, C). Raises BundleError like `forward`."""
     views = {key: _noise(key) for key in manifest.view_keys}
     viewed = ViewedSequence(Sequence("probe", ()), N_FRAMES, views, (), 0)
-    [outputs] = forward([viewed], passes_for(manifest, Effort.FULL, flip_tta=flip_tta), networks)
-    return np.concatenate([outputs.frame_outputs.reshape(-1, N_CLASSES), outputs.sequence_outputs])
+    [outputs] = forward([viewed], passes_for(manifest, effort, flip_tta=flip_tta), networks)
+    answers = np.concatenate([outputs.frame_outputs.reshape(-1, N_CLASSES), outputs.sequence_outputs])
+    asked: Probabilities = answers[~np.isnan(answers).any(axis=1)]  # `forward` refuses a network's NaN
+    return asked
 
 
 def _noise(key: ViewKey) -> Pixels:

@@ -19,9 +19,9 @@ from inference.outputs.run_report import COMPLETE, OUT_OF_TIME, RecordCounts
 from inference.outputs.submission import FAILURES_COLUMNS, FAILURES_NAME, PARTIAL_NAME, SUBMISSION_NAME
 from inference.process.progress import STATUS_NAME
 from inference.records.jsonl import all_in_place, read_header, read_records
-from inference.records.schema import RECORDS_NAME
+from inference.records.schema import AUDIT_NAME, RECORDS_NAME
 
-RUN_FILES = (RECORDS_NAME, SUBMISSION_NAME, PARTIAL_NAME, FAILURES_NAME, RUN_REPORT_NAME, STATUS_NAME)
+RUN_FILES = (RECORDS_NAME, AUDIT_NAME, SUBMISSION_NAME, PARTIAL_NAME, FAILURES_NAME, RUN_REPORT_NAME, STATUS_NAME)
 """Files that a run writes into its folder."""
 WRITTEN_AGAIN = "the same `hakuna predict`, or `hakuna restack`,"
 

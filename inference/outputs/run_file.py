@@ -17,7 +17,7 @@ RUN_REPORT_NAME = "run.json"
 Count = NonNegativeInt
 Positive = Annotated[FiniteFloat, Field(gt=0)]
 BY_EFFORT = "Degraded sequences by degree of degradation."
-IN_MIXED = "Sequences for which mixed precision was turned on to save time."
+IN_MIXED = "Sequences for which a lower precision was turned on to save time."
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -40,18 +40,36 @@ class Bundle(_Part):
     demo: bool = Field(description="Whether it is a demo, which allows no conclusions.")
 
 
+class Audit(_Part):
+    """A random sample of the run, computed in float32 too; only in a lower precision."""
+
+    verdict: Literal["held", "broken", "not shown"] = Field(
+        description="Whether the increase of the log loss is within its bound on all sequences, with a confidence of 95 %. "
+        "`not shown`: too few sequences to tell."
+    )
+    n_sampled: Count = Field(description="Sequences that were compared.")
+    n_population: Count = Field(description="Sequences that they stand for.")
+    mean_kl: FiniteFloat | None = Field(description="Expected increase of the log loss, mean over the sample; null without one.")
+    mean_entropy: FiniteFloat | None = Field(description="Expected log loss in float32, mean over the sample.")
+    kl_lower: FiniteFloat = Field(description="Lower bound of the increase on all sequences.")
+    kl_upper: FiniteFloat = Field(description="Upper bound of the increase on all sequences.")
+    bound: FiniteFloat = Field(description="Largest accepted increase, relative to the log loss.")
+    n_clipped: Count = Field(description="Sequences with an increase so large that it counts as 0.35.")
+
+
 class NetworkPrecision(_Part):
-    """The precision of the networks, and the comparison of mixed precision with float32, if it was made."""
+    """The precision of the networks, and its comparison with float32 on the bundle's proof set, if it was made."""
 
     asked: Precision = Field(description="As given.")
     used: Precision = Field(description="As the networks ran.")
-    reason: str = absent("Why mixed precision was not compared.")
+    reason: str = absent("Why the precision is another than asked for, where the comparison does not show it.")
     relative_loss_increase: FiniteFloat = absent("`mean_kl` / `mean_entropy`.")
     n_sequences: Count = absent("Sequences that were compared.")
     mean_kl: FiniteFloat = absent("Expected increase of the log loss.")
     mean_entropy: FiniteFloat = absent("Expected log loss in float32.")
     bound: FiniteFloat = absent("Largest accepted `relative_loss_increase`.")
     n_repeated: Count = absent("Calls of a network that half precision could not hold.")
+    audit: Audit = absent()
 
 
 class Versions(_Part):

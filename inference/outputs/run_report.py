@@ -19,6 +19,7 @@ from inference.dataset.metadata import Plan
 from inference.ensemble.neighbourhood import Neighbourhood
 from inference.outputs.run_file import RUN_REPORT_NAME
 from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME
+from inference.precision.betting import Verdict
 from inference.process.progress import RunState
 from inference.process.stopwatch import Stopwatch
 from inference.records.schema import RECORDS_NAME, Record, RecordsHeader
@@ -115,13 +116,14 @@ def write(
     counts: RecordCounts,
     run: RunMetadata,
     neighbourhood: Neighbourhood | None,
+    audited: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write `run.json`, the last file of a run; returns its content."""
     elapsed = run.stopwatch.elapsed()
     n_done = header.n_sequences - run.state.n_kept if run.plan else header.n_sequences
     facts = {
         "fingerprint": header.fingerprint,
-        "precision": header.precision,
+        "precision": header.precision | ({"audit": audited} if audited else {}),
         "versions": {
             "hakuna": hakuna_version(),
             "python": platform.python_version(),
@@ -134,7 +136,7 @@ def write(
         },
         **_probe_facts(counts.probe_differences),
         **({"neighbours": _neighbour_facts(neighbourhood)} if neighbourhood else {}),
-        "degraded": bool(counts.efforts or counts.n_mixed),
+        "degraded": bool(counts.efforts or counts.n_mixed or is_broken(audited)),
         **({"budget": _budget_facts(run.budget, run.state)} if run.budget else {}),
         "seconds": {"elapsed": round(elapsed, 3), **run.stopwatch.seconds()},
         **({"overlap": run.overlap} if run.overlap else {}),
@@ -191,6 +193,11 @@ def write_out_of_time(
     return _write(out, OUT_OF_TIME, bundle, facts)
 
 
+def is_broken(audited: dict[str, Any] | None) -> bool:
+    """Whether the audit shows that the lower precision costs more than its bound."""
+    return audited is not None and audited["verdict"] == Verdict.BROKEN
+
+
 def findings(report: dict[str, Any], out: Path) -> list[str]:
     """Results and files of the run with this report, as lines for people."""
     counts = report["counts"]
@@ -222,6 +229,11 @@ def shortfall(report: dict[str, Any]) -> str:
     """Effect of a time budget that was too short on the run with this report, for people; "" if it was enough."""
     if not report.get("degraded"):
         return ""
+    if is_broken(audited := report.get("precision", {}).get("audit")):
+        return (
+            f"{report['precision']['used']} is not exact enough: it increases the expected log loss by at least "
+            f"{audited['kl_lower']:.2g}, more than {audited['bound']:g} of it"
+        )
     counts, sentence = report.get("counts", {}), "the time budget was too short for everything"
     if not {"sequences", "sequences_with_priors"} <= counts.keys():
         return sentence
@@ -242,6 +254,8 @@ def remedy(report: dict[str, Any]) -> str:
     counts = report.get("counts", {})
     if not report.get("degraded"):
         return ""
+    if is_broken(report.get("precision", {}).get("audit")):
+        return "the same `hakuna predict` with --precision float32 and --restart computes every sequence anew"
     if any(_n_reduced(counts)):
         return "the same `hakuna predict` with --restart and a larger --budget computes every sequence anew"
     anew = "" if "sequences_by_effort" in counts else "; with --restart it computes every sequence anew"

@@ -37,6 +37,13 @@ def stopped_by(number: int) -> str:
     return f"stopped by {'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name}"
 
 
+ANEW = (
+    *("n_done", "n_kept", "n_failures", "first_failures", "n_degraded", "efforts", "n_mixed", "n_predicted"),
+    *("n_repeated", "probe_differences"),
+)
+"""Fields of a run's state that count its records."""
+
+
 @dataclass
 class RunState:
     """Progress of a run. The run writes it, the heartbeat reads it.
@@ -79,6 +86,12 @@ class RunState:
     def seconds(self) -> float:
         """Seconds since the start of the run."""
         return time.monotonic() - self.started
+
+    def begin_again(self) -> None:
+        """Forget the progress of a run whose records are computed anew."""
+        fresh = RunState(n_all=self.n_all)
+        for name in ANEW:
+            setattr(self, name, getattr(fresh, name))
 
     def check(self) -> None:
         """Raise InterruptedRunError if a signal asked the run to stop."""

@@ -13,6 +13,8 @@ from inference.bundle.passes import Effort
 from inference.core.sequences import FailureReason, FrameFailure, Probabilities
 
 RECORDS_NAME = "records.jsonl"
+AUDIT_NAME = "audit.jsonl"
+"""Records in float32 of a random sample of a run in a lower precision."""
 FORMAT_VERSION: Final = 4
 PROBE = "answers to the probe"
 """In the fingerprint: SHA-256 of the networks' answers to the probe."""
@@ -90,7 +92,7 @@ class Record:
     n_resized : frames whose size differed from the first one's
     cut_short : files of the frames whose missing rest is grey
     effort : share of the ensemble that ran; skipped outputs are NaN
-    is_mixed : whether mixed precision was turned on to save time
+    is_mixed : whether a lower precision was turned on to save time
     site : its camera; "" if unknown
     seconds : its time in seconds since 1970 by the camera's clock; None if the metadata has none
     probe_difference : largest difference between its networks' answers to the probe and the header's; for records of
@@ -151,7 +153,7 @@ class RecordLine(BaseModel):
     effort: Effort = Effort.FULL
     """Degree of degradation for lack of time: 0 is the full ensemble, 5 the priors. Skipped outputs are NaN."""
     is_mixed: bool = False
-    """Whether mixed precision was turned on to save time."""
+    """Whether a lower precision was turned on to save time."""
     site: str = ""
     """Its camera; empty if unknown."""
     seconds: Annotated[int, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)] | None = None

@@ -49,6 +49,11 @@ class RunContext:
         """Path of the records."""
         return self.out / RECORDS_NAME
 
+    @property
+    def max_loss_increase(self) -> float:
+        """Largest accepted increase of the expected log loss by a lower precision, relative to it."""
+        return self.job.max_loss_increase or self.job.bundle.manifest.ensemble.max_mixed_loss_increase
+
     def metadata(self, overlap: dict[str, Any] | None = None) -> RunMetadata:
         """The facts about this run that go into `run.json`."""
         return RunMetadata(self.state, self.stopwatch, self.job.plan, self.options.budget, overlap)

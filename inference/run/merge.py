@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from inference.core.choices import Precision
 from inference.core.errors import CheckpointError, counted
 from inference.core.files import output_errors, sync_folder
 from inference.core.iteration import batched
+from inference.ensemble.audit import audit_header, audited_records, sample_of
 from inference.outputs import run_report
 from inference.records.jsonl import RecordWriter, all_in_place, check_not_too_many, read_header, read_records
-from inference.records.schema import PROBE, RECORDS_NAME, Record, RecordsHeader
+from inference.records.schema import AUDIT_NAME, PROBE, RECORDS_NAME, Record, RecordsHeader
 from inference.run.resume import check_probe
 
 WRITE_BLOCK = 256
@@ -77,8 +79,22 @@ def merge_records(
         with output_errors(out):
             os.replace(temporary, target)
             sync_folder(out)
+        if whole.precision.get("used") != Precision.FLOAT32:
+            _join_audits(parts, whole, out)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _join_audits(parts: list[Part], header: RecordsHeader, out: Path) -> None:
+    """Join the audited records of shards, for the header of the whole run. What another shard lacks ends the sample."""
+    found = {one.seq_id: one for part in parts for one in audited_records(part.path.parent)}
+    names = (one.seq_id for one in read_records(out / RECORDS_NAME, header) if one.has_metadata)
+    sample = sample_of(names, header.n_all)
+    with closing(RecordWriter(out / AUDIT_NAME, audit_header(header, sample))) as writer:
+        for seq_id in sample:
+            if seq_id not in found:
+                break
+            writer.append([found[seq_id]])
 
 
 def _whole(header: RecordsHeader) -> RecordsHeader:

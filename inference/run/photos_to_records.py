@@ -13,16 +13,15 @@ from inference.core.errors import InputError, OutOfMemoryError, TooManyFailuresE
 from inference.core.iteration import batched
 from inference.core.sequences import MOST_NAMED, FailureReason, FrameFailure, named
 from inference.execution.deadline import DeadlinePolicy, Step
-from inference.execution.executor import LOAD, PHASE, Block
+from inference.execution.executor import LOAD, PHASE
 from inference.execution.job import Job, RunOptions
 from inference.execution.throughput import MeasuredThroughput
 from inference.execution.worker import priors_record
-from inference.networks.precision_check import COMPARED_SEQUENCES
 from inference.process.progress import RunState
 from inference.records.jsonl import RecordWriter
 from inference.records.schema import Record
 from inference.run.context import RunContext
-from inference.run.precision_selection import compare_mixed
+from inference.run.precision import proven
 
 log = structlog.get_logger()
 
@@ -35,8 +34,9 @@ PRIORS_BLOCK = 1024
 def policy_for(context: RunContext, precision: Precision) -> DeadlinePolicy:
     """The policy of a run whose networks are loaded in the selected precision."""
     budget, facts = context.options.budget or math.inf, context.executor.facts
-    can_try_mixed = facts.supports_mixed and precision is Precision.FLOAT32
-    load_seconds = context.stopwatch.seconds().get(LOAD, 0.0) if can_try_mixed else math.inf
+    is_settled = "audit" in context.header.precision  # which has refused the lower ones
+    can_try_lower = facts.lower_precisions and precision is Precision.FLOAT32 and not is_settled
+    load_seconds = context.stopwatch.seconds().get(LOAD, 0.0) if can_try_lower else math.inf
     throughput = MeasuredThroughput(context.job.costs, facts.network_load)
     starts_small = facts.is_cpu and budget < math.inf
     return DeadlinePolicy(budget, throughput, precision, load_seconds=load_seconds, starts_small=starts_small)
@@ -68,14 +68,14 @@ def photos_to_records(context: RunContext, policy: DeadlinePolicy, writer: Recor
                 )
             if effort is Effort.PRIORS:
                 _give_priors(context, writer)
-            elif step.tries_mixed:
-                _try_mixed(context, policy, writer, replace(step, n_sequences=COMPARED_SEQUENCES))
+            elif step.tries_lower:
+                _try_lower(context, policy)
             else:
                 _compute(context, policy, writer, step)
             check_failures(context.job, context.options, state)
 
 
-def _compute(context: RunContext, policy: DeadlinePolicy, writer: RecordWriter, step: Step) -> Block:
+def _compute(context: RunContext, policy: DeadlinePolicy, writer: RecordWriter, step: Step) -> None:
     """Compute the records of the next sequences and keep them."""
     block = context.executor.next_records(context.state.n_done, step.n_sequences, step.effort, step.precision)
     _check_photos_are_there(context, block.records)
@@ -83,25 +83,22 @@ def _compute(context: RunContext, policy: DeadlinePolicy, writer: RecordWriter, 
     _keep(context, writer, [replace(one, is_mixed=step.is_mixed, probe_difference=difference) for one in block.records])
     if block.n_repeated:
         context.state.n_repeated += block.n_repeated
-        log.warning("mixed precision: overflow, repeated in float32", calls=block.n_repeated)
+        log.warning("overflow in mixed precision, repeated in float32", calls=block.n_repeated)
     if block.is_warm:
         policy.observe(block.timing, context.provisional.seconds_per_record if context.provisional else 0.0)
-    return block
 
 
-def _try_mixed(context: RunContext, policy: DeadlinePolicy, writer: RecordWriter, step: Step) -> None:
-    """Use mixed precision if it holds on the next sequences, which are recomputed in float32 at full effort."""
-    first = context.state.n_done
-    block = _compute(context, policy, writer, step)
-    if not any(block.timing.frames):
-        return
-    try:
-        comparison = compare_mixed(context, context.job.sequences[first : context.state.n_done], block.records)
-    except OutOfMemoryError as error:
-        log.warning("mixed precision: no memory to try it, using float32", error=str(error))
-        return
-    if comparison.holds:
-        policy.adopt_mixed()
+def _try_lower(context: RunContext, policy: DeadlinePolicy) -> None:
+    """Use the fastest lower precision that the bundle's proof set accepts from now on, if any."""
+    for precision in context.executor.facts.lower_precisions:
+        try:
+            holds = proven(context, precision).holds
+        except OutOfMemoryError as error:
+            log.warning("no memory to try a lower precision, using float32", precision=precision, error=str(error))
+            return
+        if holds:
+            policy.adopt(precision)
+            return
 
 
 def _check_photos_are_there(context: RunContext, records: list[Record]) -> None:

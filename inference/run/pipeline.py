@@ -12,10 +12,12 @@ from inference.core.choices import Precision
 from inference.core.errors import DegradedError, InterruptedRunError, TooManyFailuresError
 from inference.core.files import output_errors
 from inference.dataset.input_check import check_any_photo
+from inference.ensemble.audit import verdict
 from inference.ensemble.estimator import Estimator, priors_row
 from inference.execution.deadline import CUTOFF_SHARE
 from inference.execution.job import Job, RunOptions
 from inference.execution.local_executor import local_executor
+from inference.execution.throughput import fits
 from inference.outputs import run_report
 from inference.outputs.provisional import Provisional
 from inference.outputs.submission import FAILURES_NAME, PARTIAL_NAME, SUBMISSION_NAME, failures_file
@@ -26,14 +28,16 @@ from inference.process.progress import Progress, RunState
 from inference.process.stopwatch import Stopwatch
 from inference.process.watchdog import log_with_timeout, watchdog
 from inference.records.jsonl import RecordWriter, read_header, read_records
+from inference.records.schema import AUDIT_NAME
 from inference.run.context import ExecutorFactory, RunContext
 from inference.run.photos_to_records import check_failures, photos_to_records, policy_for
-from inference.run.precision_selection import select_precision
+from inference.run.precision import audit, select_precision
 from inference.run.records_to_submission import check_features_path, records_to_submission
 from inference.run.resume import resume_point, with_networks
 
 log = structlog.get_logger()
 
+REFUSED = "the audit found it too expensive"
 WRITES_RESERVED = 3
 """Time reserved for the last submission before the deadline, as a multiple of the time of the first complete one."""
 
@@ -98,7 +102,11 @@ def _both_phases(context: RunContext, is_complete: bool) -> dict[str, Any]:
     """Returns the content of `run.json`."""
     job, options, out, state = context.job, context.options, context.out, context.state
     _log_job(context)
-    overlap = None if is_complete else _phase_1(context)
+    overlap = None
+    if not is_complete:
+        context, overlap = _phase_1(context)
+    if context.header.precision.get("used", Precision.FLOAT32) != Precision.FLOAT32:
+        overlap = _audited(context) or overlap
     check_failures(job, options, state)
     if job.is_shard:
         return run_report.write_shard(out, read_header(context.records_path), job.bundle, context.metadata())
@@ -108,8 +116,8 @@ def _both_phases(context: RunContext, is_complete: bool) -> dict[str, Any]:
     return report
 
 
-def _phase_1(context: RunContext) -> dict[str, Any]:
-    """Returns the seconds that networks and decoding waited for each other."""
+def _phase_1(context: RunContext) -> tuple[RunContext, dict[str, Any]]:
+    """Returns the run with its networks, and the seconds that networks and decoding waited for each other."""
     context.state.stage = "loading the networks"
     precision = select_precision(context)
     context = with_networks(context, precision)
@@ -117,10 +125,37 @@ def _phase_1(context: RunContext) -> dict[str, Any]:
         context.estimator.load()  # reports unusable stackers before any photo is read
     policy = policy_for(context, Precision(precision["used"]))
     run_report.invalidate(context.out)
+    with output_errors(context.out / AUDIT_NAME):
+        (context.out / AUDIT_NAME).unlink(missing_ok=True)  # of records that now change
     with closing(RecordWriter(context.records_path, context.header, keep=context.state.n_kept)) as writer:
         context.state.stage = "photos to records"
         photos_to_records(context, policy, writer)
-    return context.executor.overlap()
+    return context, context.executor.overlap()
+
+
+def _audited(context: RunContext) -> dict[str, Any] | None:
+    """Audit the lower precision of the records. Where it costs too much, compute them anew in float32 while time allows.
+
+    A shard leaves the verdict to `hakuna merge`. Returns what `_phase_1` does if the records were computed anew.
+    """
+    seconds = audit(context)
+    if context.job.is_shard:
+        return None
+    found = verdict(context.out, context.header, context.estimator, context.state.check)
+    if not run_report.is_broken(found):
+        return None
+    state, budget = context.state, context.options.budget
+    log.warning("precision: too expensive on this season", **(found or {}))
+    if budget and not (seconds and fits(state.seconds() + seconds * state.n_all, budget)):
+        log.warning("time budget: too short to compute everything in float32, keeping the lower precision")
+        return None
+    log.warning("computing every sequence anew in float32", sequences=state.n_all)
+    state.begin_again()
+    if context.provisional:
+        context.provisional.begin_again()
+    settled = {**context.header.precision, "used": Precision.FLOAT32.value, "reason": REFUSED, "audit": found}
+    context = replace(context, header=replace(context.header, precision=settled))
+    return _phase_1(context)[1]
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from inference.process.stopwatch import Stopwatch
 from inference.records.jsonl import CHUNK_RECORDS
 from inference.records.schema import Record
 from inference.run.context import ExecutorFactory, RunContext
-from inference.run.precision_selection import select_precision
+from inference.run.precision import select_precision
 from inference.run.records_to_submission import check_features_path
 from inference.run.resume import resume_point, with_networks
 from inference.settings.units import amount_of_bytes

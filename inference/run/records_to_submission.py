@@ -16,6 +16,7 @@ from inference.core.errors import CheckpointError, OutputError, TooManyFailuresE
 from inference.core.files import nearest_folder, output_errors
 from inference.core.iteration import batched
 from inference.core.sequences import Probabilities
+from inference.ensemble.audit import verdict
 from inference.ensemble.estimator import Estimator, neighbourhood_of_records
 from inference.ensemble.features import feature_file
 from inference.ensemble.neighbourhood import Neighbourhood
@@ -77,7 +78,8 @@ def records_to_submission(
 
         write_submission(out / SUBMISSION_NAME, header.labels, header.n_sequences, rows())
     _log_counts(counts, bundle)
-    report = run_report.write(out, header, bundle, counts, run, neighbourhood)
+    audited = verdict(records_folder, header, estimator, run.state.check)
+    report = run_report.write(out, header, bundle, counts, run, neighbourhood, audited)
     if sentence := run_report.shortfall(report):
         log.warning(sentence, **report["counts"]["sequences_by_effort"])
     return report

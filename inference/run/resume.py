@@ -55,7 +55,7 @@ def records_header(job: Job, facts: ExecutorFacts, existing: RecordsHeader | Non
             "engine": facts.engine,
             "device": facts.device,
             "pixels": facts.pixels,
-            "precision": job.precision.value,
+            "precision": job.wanted_precision,
             **({PROBE: existing.fingerprint.get(PROBE, "")} if existing else {}),
         },
         outputs=outputs_of(job.bundle.manifest),

@@ -47,6 +47,8 @@ class Settings(BaseModel):
     decoder: DecoderName = DecoderName.AUTO
     engine: EngineName = EngineName.AUTO
     precision: Precision = Precision.FLOAT32
+    max_loss_increase: Share | None = Field(default=None, gt=0)
+    """Increase of the expected log loss at which a lower precision is accepted, relative to it, also as a string such as `0.1%`."""
     budget: Seconds | None = Field(default=None, gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)
     """Time limit for a complete submission: seconds, or a string such as `8h`."""
     max_failures: Share = Field(default=1.0, ge=0, le=1)

@@ -18,6 +18,7 @@ import structlog
 from inference.bundle.booster_check import check_booster_text, check_feature_names, feature_names_of
 from inference.bundle.manifest import (
     MANIFEST_NAME,
+    PROOF_RECORDS,
     FileEntry,
     Network,
     Provenance,
@@ -41,6 +42,7 @@ from inference.ensemble.booster_probe import probe_boosters
 from inference.process.children import exit_with_parent
 from inference.process.progress import Progress
 from models.bundling.openvino_files import write_openvino
+from models.bundling.proof_set import copy_photos, write_records
 from models.keras_io.h5_probe import probe_files
 from models.spec.recipe import NetworkRecipe, Recipe
 
@@ -257,9 +259,10 @@ def _copy_stackers(files: Mapping[str, Path], recipe: Recipe, names: tuple[str, 
 def write_manifest(
     recipe: Recipe, networks: tuple[Network, ...], sources: dict[str, FileEntry], work: Path, *, demo: bool
 ) -> None:
-    """Write the manifest of the files in a folder, made from these sources. Raises OutputError."""
+    """Write the proof set and the manifest of the files in a folder, made from these sources. Raises OutputError."""
     import tensorflow as tf
 
+    copy_photos(work)
     files = {path.relative_to(work).as_posix(): _file_entry(path) for path in files_below(work)}
     provenance = Provenance(
         recipe=recipe.name,
@@ -269,6 +272,8 @@ def write_manifest(
         sources=sources,
     )
     manifest = recipe.as_manifest(networks, files, provenance, demo=demo)
+    write_records(work, manifest)
+    manifest = manifest.model_copy(update={"files": files | {PROOF_RECORDS: _file_entry(work / PROOF_RECORDS)}})
     with output_errors(work):
         text = json.dumps(manifest.model_dump(mode="json"), indent=1)  # the same bundle gives the same bytes
         (work / MANIFEST_NAME).write_text(f"{text}\n", encoding="utf-8")

@@ -141,7 +141,7 @@ class Recipe(Strict):
     ) -> Manifest:
         """The manifest of a bundle with these networks and files."""
         return Manifest(
-            format_version=3,
+            format_version=4,
             name=self.name,
             description=self.description,
             demo=demo,

@@ -1,0 +1,147 @@
+"""Selects the networks' precision: the requested one, if the bundle's proof set accepts it. Audits it at the end."""
+
+import time
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from inference.core.choices import Precision
+from inference.core.errors import BundleError, OutOfMemoryError
+from inference.core.iteration import batched
+from inference.ensemble.audit import audit_header, n_audited, sample_of
+from inference.execution.executor import LOAD
+from inference.execution.proof import float32_records
+from inference.execution.throughput import MARGIN_SHARE
+from inference.precision.comparison import PrecisionComparison, compare_precisions
+from inference.records.jsonl import RecordWriter
+from inference.records.schema import AUDIT_NAME
+from inference.run.context import RunContext
+from inference.settings.cache import read_cached, write_cached
+
+log = structlog.get_logger()
+
+PROVE = "prove precision"
+"""Stage on the stopwatch."""
+AUDIT = "audit"
+"""Stage on the stopwatch."""
+MIN_SLACK = 3.0
+"""Under a budget, the audit needs this multiple of the time of its next step to be left."""
+COMPARISON = TypeAdapter(PrecisionComparison)
+PROOF = "proof"
+"""Kind of the cached results: the comparison for a bundle, an engine and a kind of processor."""
+
+
+def select_precision(context: RunContext) -> dict[str, Any]:
+    """Load the networks in the precision chosen when the records began, or choose it now.
+
+    Returns the figures behind the choice: `asked`, `used`, and those of the comparison. Raises BundleError if int8 was
+    requested and the bundle does not have it.
+    """
+    executor, asked, bundle = context.executor, context.job.precision, context.job.bundle
+    if context.header.precision:
+        executor.load(Precision(context.header.precision["used"]))
+        return context.header.precision
+    if asked is Precision.INT8 and not bundle.manifest.has_int8:
+        raise BundleError(
+            f"{bundle.folder}: must have networks in int8, got none", hint="`hakuna bundle quantize` adds them"
+        )
+    figures: dict[str, Any] = {"asked": asked.value, "used": Precision.FLOAT32.value}
+    offered = executor.facts.lower_precisions
+    wanted = [one for one in offered if asked in (one, Precision.AUTO)]
+    if asked is not Precision.FLOAT32 and not wanted:
+        facts = executor.facts
+        log.warning(
+            "not offered by this device, using float32", precision=asked, engine=facts.engine, device=facts.device
+        )
+        figures["reason"] = "not supported by the device"
+    for precision in wanted:
+        comparison = proven(context, precision)
+        figures |= comparison_figures(comparison)
+        if comparison.holds:
+            return figures | {"used": precision.value}
+    executor.load(Precision.FLOAT32)
+    return figures
+
+
+def proven(context: RunContext, precision: Precision) -> PrecisionComparison:
+    """Compare a lower precision, which stays loaded, with float32 on the bundle's proof set.
+
+    The outcome is remembered by the bundle, the engine and the networks' answers to the probe: another kind of processor
+    has others.
+    """
+    executor, bundle = context.executor, context.job.bundle
+    answers = executor.load(precision)
+    key = bundle.id, executor.facts.engine, executor.facts.device, precision, answers.tobytes().hex()
+    with context.stopwatch(PROVE):
+        comparison = _as_comparison(read_cached(PROOF, *key), context.max_loss_increase)
+        if comparison is None:
+            block = executor.prove(precision)
+            comparison = compare_precisions(
+                context.estimator(float32_records(bundle)).probabilities,
+                context.estimator(block.records).probabilities,
+                context.max_loss_increase,
+                block.n_repeated,
+            )
+            write_cached(asdict(comparison), PROOF, *key)
+    if comparison.holds:
+        log.info("precision holds", precision=precision, **comparison_figures(comparison))
+    else:
+        log.warning("precision does not hold, not used", precision=precision, **comparison_figures(comparison))
+    return comparison
+
+
+def comparison_figures(comparison: PrecisionComparison) -> dict[str, Any]:
+    """The figures of a comparison for `run.json` and the log."""
+    return {"relative_loss_increase": comparison.relative_increase, **asdict(comparison)}
+
+
+def _as_comparison(content: dict[str, Any] | None, bound: float) -> PrecisionComparison | None:
+    """A remembered comparison, for the bound of this run; None unless all its figures are there."""
+    try:
+        return COMPARISON.validate_python({**(content or {}), "bound": bound})
+    except ValidationError:
+        return None
+
+
+def audit(context: RunContext) -> float:
+    """Compute the run's part of the sample in float32, unless it is there; returns the seconds of one sequence.
+
+    Under a budget it stops in time, and the verdict rests on fewer.
+    """
+    plan, header = context.job.plan, context.header
+    sample = sample_of((one.seq_id for one in plan.sequences if one.images), header.n_all)
+    own = {one.seq_id: one for one in context.job.sequences}
+    sequences = [own[seq_id] for seq_id in sample if seq_id in own]
+    header = audit_header(header, [one.seq_id for one in sequences])
+    path = context.out / AUDIT_NAME
+    n_kept = n_audited(context.out, header)
+    if n_kept == len(sequences):
+        return 0.0
+    context.state.stage = "auditing the precision"
+    started, n_new, executor = time.monotonic(), 0, context.executor
+    with context.stopwatch(AUDIT), closing(RecordWriter(path, header, keep=n_kept)) as writer, closing(executor):
+        needed = context.stopwatch.seconds().get(LOAD, 0.0)
+        for batch in batched(sequences[n_kept:], context.options.batch_size):
+            context.state.check()
+            if not _has_time(context, needed):
+                log.warning("time budget: the audit of the precision stops early", sequences=n_kept + n_new)
+                break
+            begun = time.monotonic()
+            try:
+                writer.append(executor.sample(batch, Precision.FLOAT32).records)
+            except OutOfMemoryError as error:
+                log.warning("no memory to audit the precision", error=str(error))
+                break
+            needed, n_new = time.monotonic() - begun, n_new + len(batch)
+    return (time.monotonic() - started) / n_new if n_new else 0.0
+
+
+def _has_time(context: RunContext, needed: float) -> bool:
+    budget, state, provisional = context.options.budget, context.state, context.provisional
+    if not budget:
+        return True
+    finish = state.n_all * provisional.seconds_per_record if provisional else 0.0
+    return budget * (1 - MARGIN_SHARE) - state.seconds() - finish >= MIN_SLACK * needed
