@@ -17,9 +17,9 @@ import structlog
 
 from benchmark.synthetic.season import write_season
 from inference.bundle.manifest import Size
-from inference.bundle.probe import CACHE_VARIABLE
 from inference.bundle.reader import Bundle
 from inference.core.sequences import ImageSize
+from inference.settings.cache import CACHE_VARIABLE
 from inference.settings.verbosity import Verbosity, set_verbosity
 from models.spec.recipe import Recipe, load_recipe
 from runtime_tests.kept import digest_of_files, kept, kept_bundle

@@ -19,7 +19,7 @@ from inference.execution.worker import priors_record
 from inference.process.stopwatch import Stopwatch
 from inference.records.schema import Record, outputs_of
 
-FACTS = ExecutorFacts("openvino 0", "CPU", "pillow", REFERENCE_PIXELS, supports_mixed=False)
+FACTS = ExecutorFacts("openvino 0", "CPU", "pillow", REFERENCE_PIXELS, lower_precisions=())
 
 
 @dataclass
@@ -57,6 +57,9 @@ class ScriptedExecutor:
 
     def sample(self, sequences: Iterable[Sequence], precision: Precision) -> Block:
         raise AssertionError(f"nothing to compare with {precision}: {sequences}")
+
+    def prove(self, precision: Precision) -> Block:
+        raise AssertionError(f"nothing to prove for {precision}")
 
     def overlap(self) -> dict[str, Any]:
         return {}

@@ -1,4 +1,4 @@
-"""An engine for tests that has mixed precision on every processor: the real networks, with noise added to their answers."""
+"""An engine for tests that has lower precisions on every processor: the real networks, with noise added to their answers."""
 
 from __future__ import annotations
 
@@ -24,27 +24,34 @@ if TYPE_CHECKING:
     from inference.core.sequences import Probabilities
 
 
+LARGE = 50
+"""Rows; the quick bundle has one size below and one above."""
+
+
 @dataclass
 class StandInEngine:
-    """Makes executors whose engine has mixed precision, or none; as `local_executor`.
+    """Makes executors whose engine has lower precisions, or none; as `local_executor`.
 
     Attributes
     ----------
-    noise : largest difference of a probability in mixed precision, the same for the same images
-    has_memory : False where networks in mixed precision do not fit
+    lower_precisions : those of the device
+    noise : largest difference of a probability in them, the same for the same images
+    noise_at_large : the same for images above LARGE, at which the proof set does not run; None: as elsewhere
+    has_memory : False where networks in them do not fit
     loaded : precisions in the order in which they were loaded
-    overflows : whether mixed precision does not hold the first answer of a call, from now on
+    overflows : whether they do not hold the first answer of a call, from now on
     """
 
-    supports_mixed: bool = True
+    lower_precisions: tuple[Precision, ...] = (Precision.MIXED,)
     noise: float = 0.01
+    noise_at_large: float | None = None
     has_memory: bool = True
     loaded: list[Precision] = field(default_factory=list)
     overflows: bool = False
 
     def __call__(self, job: Job, options: RunOptions, stopwatch: Stopwatch, check: Callable[[], None]) -> LocalExecutor:
         """The executor of a job."""
-        engine = replace(find_engine(job.engine), supports_mixed=self.supports_mixed)
+        engine = replace(find_engine(job.engine), lower_precisions=self.lower_precisions)
         worker = Worker(job, options, find_decoder(job.decoder, options.n_workers), stopwatch)
         return LocalExecutor(worker, engine, check, self.load)
 
@@ -56,14 +63,17 @@ class StandInEngine:
             return networks
         if not self.has_memory:
             raise OutOfMemoryError("mixed precision: no room")
+        probe = np.clip(networks.probe + self.noise + self.overflows, 0, 1).astype(np.float32)
         noisy = {name: self._noisy(one) for name, one in networks.by_name.items()}
-        return replace(networks, by_name=noisy, in_float32=networks.by_name.__getitem__)
+        return replace(networks, by_name=noisy, probe=probe, in_float32=networks.by_name.__getitem__)
 
     def _noisy(self, network: CallableNetwork) -> CallableNetwork:
         def call(inputs: Mapping[str, npt.NDArray[np.float32]], /) -> Probabilities:
             exact = network(inputs)
             brightness = np.sum([one.mean(axis=(1, 2, 3)) for one in inputs.values()], axis=0)
-            answers = np.clip(exact + self.noise * np.sin(brightness)[:, None], 0, 1).astype(np.float32)
+            is_large = next(iter(inputs.values())).shape[1] > LARGE and self.noise_at_large is not None
+            noise = self.noise_at_large if is_large else self.noise
+            answers = np.clip(exact + noise * np.sin(brightness)[:, None], 0, 1).astype(np.float32)
             answers[: int(self.overflows)] = np.inf
             return answers
 

@@ -14,6 +14,8 @@ PROFILES_FOLDER = Path(__file__).parents[1] / "profiles"
 TERA, GIGA = 1e12, 1e9
 LOW, MID, HIGH = "low", "mid", "high"
 """Levels of speed: shares of the peak."""
+PROFILED = (Precision.FLOAT32, Precision.MIXED)
+"""The precisions that a profile describes."""
 
 
 class Basis(StrEnum):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.capacity.device_profiles import HIGH, LOW, MID, Basis, Profile
+from benchmark.capacity.device_profiles import HIGH, LOW, MID, PROFILED, Basis, Profile
 from benchmark.capacity.rates import Rates, profile_rates
 from benchmark.capacity.workloads import Workload
 from inference.bundle.manifest import Manifest
@@ -106,10 +106,10 @@ def sums_of(shares: Mapping[int, float], n_terms: int) -> npt.NDArray[np.float64
 
 
 def profile_table(workload: Workload, manifest: Manifest, profile: Profile) -> list[Projection]:
-    """Every ensemble in both precisions at every level."""
+    """Every ensemble in the precisions of profiles at every level."""
     return [
         project(workload, manifest, rates, ensemble=ensemble, precision=precision, level=level)
-        for precision in Precision
+        for precision in PROFILED
         for level in (LOW, MID, HIGH)
         for rates in [profile_rates(profile, manifest, precision, level)]
         for ensemble in ENSEMBLES

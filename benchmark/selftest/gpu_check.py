@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from inference.run.precision import PROVE
 
 from benchmark.capacity.device_profiles import PROFILES_FOLDER, Profile, load_profile
 from benchmark.capacity.operations import PUBLISHED_BACKBONE
@@ -37,10 +38,9 @@ from inference.core.errors import BundleError, HakunaError
 from inference.core.sequences import ImageSize, Probabilities
 from inference.execution.executor import LOAD
 from inference.execution.job import RunOptions
-from inference.networks.precision_check import compare_precisions
 from inference.outputs.finished_run import read_finished_run
+from inference.precision.comparison import compare_precisions
 from inference.records.schema import RECORDS_NAME
-from inference.run.precision_selection import COMPARE
 from inference.settings.packages import is_installed
 
 PHOTO = ImageSize(1536, 2048)
@@ -219,11 +219,11 @@ def _speed(check: FullCheck) -> Judged:
     """A longer run in each precision, with the defaults of a user: sequences per second, memory, idle share."""
     n_sequences = LONG_SEQUENCES if check.gpu else QUICK_SEQUENCES
     data, figures = write_photos(check.work / "long", n_sequences), {}
-    for precision in Precision:
+    for precision in (Precision.FLOAT32, Precision.MIXED):
         with watched() as load:
             cost, run = check.predict(f"long_{precision}", *check.options, "--precision", precision, data=data)
             end = time.perf_counter()
-        proof = run["seconds"].get(COMPARE, 0.0)
+        proof = run["seconds"].get(PROVE, 0.0)
         working = run["seconds"]["elapsed"] - run["seconds"][LOAD] - proof
         figures[precision.value] = {
             "used": run["precision"]["used"],
@@ -272,7 +272,7 @@ def _projection(check: FullCheck, timed: list[BenchReport], figures: dict[str, A
         photo_sizes=(PhotoSize(height=PHOTO.height, width=PHOTO.width, share=1),),
     )
     projected = {}
-    for precision in Precision:
+    for precision in (Precision.FLOAT32, Precision.MIXED):
         run, manifest = figures["speed"][precision.value], check.bundle.manifest
         if run["used"] == precision:
             rates = measured_rates(timed[0], precision)

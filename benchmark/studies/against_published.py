@@ -16,7 +16,7 @@ from inference.execution.executor import LOAD
 from inference.execution.job import Job, RunOptions
 from inference.records.jsonl import read_header, read_records
 from inference.records.schema import RECORDS_NAME, Record, outputs_of
-from inference.run.precision_selection import COMPARE
+from inference.run.precision import PROVE
 from inference.settings.logs import LoggedProgress
 from models.bundling.import_assets import import_assets
 from models.bundling.untrained import write_untrained_assets
@@ -94,7 +94,7 @@ def _run_ours(job: Job, out: Path) -> OurRun:
     report = run_job(job, out, options, LoggedProgress())
     path = out / RECORDS_NAME
     records = [record for record in read_records(path, read_header(path)) if record.n_frames]
-    startup_seconds = report["seconds"][LOAD] + report["seconds"].get(COMPARE, 0.0)
+    startup_seconds = report["seconds"][LOAD] + report["seconds"].get(PROVE, 0.0)
     seconds = report["seconds"]["elapsed"] - startup_seconds
     return OurRun(report, records, _n_passes(records, job.bundle), startup_seconds, seconds)
 

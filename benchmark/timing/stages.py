@@ -25,7 +25,7 @@ from inference.images.decode_turbo import decode_plain, plain_size
 from inference.images.decoder import find_decoder
 from inference.images.reading import read_image_file
 from inference.images.resample import resize_lanczos
-from inference.networks.engine import Engine, find_engine, load_networks
+from inference.networks.engine import Engine, find_engine, load_networks, lower_precisions
 from inference.networks.forward import LoadedNetworks, forward
 from inference.preprocessing.info_strip import black_out_strip
 from inference.preprocessing.views import make_views, same_size
@@ -78,7 +78,7 @@ def set_up(
     found, decoder = find_engine(job.engine, job.device), find_decoder(job.decoder, options.n_workers, job.device)
     estimator = Estimator(bundle)
     work = Worker(job, options, decoder, Stopwatch())
-    wanted = [one for one in precisions if one is Precision.FLOAT32 or found.supports_mixed]
+    wanted = [one for one in precisions if one in (Precision.FLOAT32, *lower_precisions(bundle, found))]
     networks = {one: load_networks(bundle, found, one, lambda: None) for one in wanted}
     estimator.load()
     return TimingScene(work, found, estimator, networks, _by_size(work, job.plan.sequences), folder)

@@ -89,7 +89,9 @@ class LocalExecutor:
     def prove(self, precision: Precision) -> Block:
         """Records of the bundle's proof set."""
         self.load(precision)
-        return self._block(proof_sequences(self._worker.job.bundle), EFFORT, 0.0, 0.0)
+        block = self._block(proof_sequences(self._worker.job.bundle), EFFORT, 0.0, 0.0)
+        self._is_warm = False  # the other sizes have not run
+        return block
 
     def overlap(self) -> dict[str, Any]:
         """Seconds that networks and decoding waited for each other, and which of them was the bottleneck."""

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from inference.bundle.probe import CACHE_VARIABLE, PASSED_FOLDER
 from inference.bundle.reader import Bundle
+from inference.settings.cache import CACHE_VARIABLE
 from runtime_tests.faults.conftest import Figures
 
 PROBE = """
@@ -58,7 +58,7 @@ def test_a_run_opens_no_connection_and_writes_only_hashes_into_the_home_folder(
     n_attempts = attempts_to_connect(PREDICT, home, *arguments)
     assert (tmp_path / "out" / "submission.csv").exists()
     written = {path for path in home.rglob("*") if not path.is_dir()}
-    passed = {path for path in (home / ".cache" / PASSED_FOLDER).iterdir() if path.stat().st_size == 0}
+    passed = {path for path in (home / ".cache" / "hakuna" / "passed").iterdir() if path.read_text() == "{}\n"}
     figures["network: attempts to connect"] = {
         "attempts": n_attempts,
         "files_in_the_home_folder": len(written - passed),

@@ -52,7 +52,7 @@ def test_submission_is_the_published_one(
     reference_case: Path,
     tmp_path: Path,
 ) -> None:
-    if precision is Precision.MIXED and not find_engine(engine).supports_mixed:
+    if precision is Precision.MIXED and precision not in find_engine(engine).lower_precisions:
         pytest.skip(f"{engine} has no mixed precision on this device")
     report: dict[str, Any] = run(
         reference_case / "data", smooth_bundle, tmp_path, engine=engine, decoder=decoder, precision=precision

@@ -62,10 +62,12 @@ def project_workload(
         with printing_beside(json):
             projections = _on_this_machine(request, workload)
         device, shown, level = "this machine", "this machine, from the rates above", MEASURED
-    wanted = (ensemble, precision, level)
+    wanted, known = (ensemble, precision, level), dict.fromkeys(one.precision for one in projections)
     chosen = next((one for one in projections if (one.ensemble, one.precision, one.level) == wanted), None)
     if chosen is None:
-        raise UsageError(f"--precision {precision.value}: must be supported on this machine")
+        raise UsageError(
+            f"--precision: must be one of {', '.join(one.value for one in known)} here, got {precision.value}"
+        )
     decisive = decisive_assumptions(workload, manifest, profile, chosen, budget) if profile and budget else []
 
     def show() -> None:

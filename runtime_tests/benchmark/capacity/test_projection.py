@@ -123,7 +123,7 @@ def test_a_projection_supposes_the_batch_of_a_run(manifest: Manifest, monkeypatc
     monkeypatch.delenv("HAKUNA_BATCH_SIZE", raising=False)
     on_a_gpu = profile_rates(load_profile("t4"), published(manifest), Precision.FLOAT32, LOW)
     assert on_a_gpu.sequences_per_batch == load_settings(device=Device.GPU).sequences_per_batch
-    assert on_a_gpu.images_per_call == Engine(EngineName.TENSORFLOW, "", "a GPU", supports_mixed=True).call_images
+    assert on_a_gpu.images_per_call == Engine(EngineName.TENSORFLOW, "", "a GPU", (Precision.MIXED,)).call_images
 
 
 def test_season_11_does_not_fit_an_hour_and_less_effort_takes_less_time(manifest: Manifest) -> None:

@@ -18,6 +18,7 @@ from inference.bundle.probe import Probe, Trial, start_probe
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError, HakunaError, InterruptedRunError, OutOfMemoryError
 from inference.process.children import PACKAGE_FOLDER
+from inference.settings import cache
 from runtime_tests.running import is_running
 
 Child = Callable[..., Trial]
@@ -86,7 +87,7 @@ def test_another_bundle_or_library_is_unknown(
         assert probe
         probe.wait()
     monkeypatch.setattr(probes, "_probes", {})
-    monkeypatch.setattr(probes, "hakuna_version", lambda: "999.0")
+    monkeypatch.setattr(cache, "hakuna_version", lambda: "999.0")
     probe = start_probe(second_bundle, child(FAILS))
     assert probe
     with pytest.raises(BundleError, match="one: must be whole"):

@@ -86,14 +86,14 @@ def test_more_effort_comes_back_only_with_slack() -> None:
 
 def test_mixed_precision_is_tried_once_before_anything_is_left_out() -> None:
     policy = measured(100 * COSTS[Effort.NO_TTA] / (1 - MARGIN_SHARE) + 1, load_seconds=5.0)
-    assert policy.next_step(100, 100, 8, 0.0) == Step(8, Effort.FULL, Precision.FLOAT32, tries_mixed=True)
+    assert policy.next_step(100, 100, 8, 0.0) == Step(8, Effort.FULL, Precision.FLOAT32, tries_lower=True)
     assert policy.next_step(100, 100, 8, 0.0) == Step(8, Effort.NO_TTA, Precision.FLOAT32)
 
 
 def test_mixed_precision_is_not_tried_where_loading_takes_more_than_a_tenth_of_the_time_left() -> None:
     policy = measured(1000.0, load_seconds=91.0)
-    assert policy.next_step(100, 100, 8, 100.0).tries_mixed is False  # 900 s are left
-    assert measured(1000.0, load_seconds=89.0).next_step(100, 100, 8, 100.0).tries_mixed is True
+    assert policy.next_step(100, 100, 8, 100.0).tries_lower is False  # 900 s are left
+    assert measured(1000.0, load_seconds=89.0).next_step(100, 100, 8, 100.0).tries_lower is True
     assert measured(1000.0, load_seconds=1.0).next_step(10**6, 10**6, 8, 940.0) == Step(
         8, Effort.PRIORS, Precision.FLOAT32
     )
@@ -102,7 +102,7 @@ def test_mixed_precision_is_not_tried_where_loading_takes_more_than_a_tenth_of_t
 def test_after_mixed_precision_was_adopted_measuring_begins_again_at_full_effort() -> None:
     policy = measured(100 * COSTS[Effort.NO_TTA] / (1 - MARGIN_SHARE) + 1)
     assert policy.next_step(100, 100, 8, 0.0).effort is Effort.NO_TTA
-    policy.adopt_mixed()
+    policy.adopt(Precision.MIXED)
     assert policy.effort is Effort.FULL
     assert policy.next_step(100, 100, 8, 0.0) == Step(1, Effort.FULL, Precision.MIXED, is_mixed=True)
 

@@ -58,13 +58,13 @@ def test_engines_offer_the_same_names() -> None:
          if name[0] != "_" and getattr(value, "__module__", None) == module.__name__}
         for module in modules
     ]  # fmt: skip
-    assert public[0] & public[1] == {"FrozenNetwork", "device", "supports_mixed"}
+    assert public[0] & public[1] == {"FrozenNetwork", "device", "lower_precisions"}
     assert public[0] - public[1] == {"check_layers", "write_network"}
     assert public[1] - public[0] == {"prepare_devices", "allocate_on_demand"}
     for name in public[0] & public[1]:
         assert len({str(inspect.signature(getattr(module, name))) for module in modules}) == 1, name
     assert {type(module.device()) for module in modules} == {type(module.VERSION) for module in modules} == {str}
-    assert {type(module.supports_mixed()) for module in modules} == {bool}
+    assert all({*module.lower_precisions()} <= {Precision.MIXED, Precision.INT8} for module in modules)
 
 
 def with_bound(bundle: Bundle, bound: float) -> Bundle:
@@ -76,7 +76,7 @@ def with_bound(bundle: Bundle, bound: float) -> Bundle:
 @pytest.fixture
 def needs_mixed() -> None:
     engine = find_engine(EngineName.OPENVINO)
-    if not engine.supports_mixed:
+    if Precision.MIXED not in engine.lower_precisions:
         pytest.skip("needs a processor that multiplies in bfloat16")
 
 
@@ -106,7 +106,7 @@ def test_mixed_precision_that_fails_its_proof_falls_back_to_float32(
 
 def test_mixed_precision_of_one_network_in_tensorflow_is_nothing_to_another(quick_bundle: Bundle) -> None:
     engine = find_engine(EngineName.TENSORFLOW)
-    if not engine.supports_mixed:
+    if Precision.MIXED not in engine.lower_precisions:
         pytest.skip("needs a device that multiplies in half precision")
     from inference.networks.engine_tensorflow import FrozenNetwork
 
@@ -115,7 +115,7 @@ def test_mixed_precision_of_one_network_in_tensorflow_is_nothing_to_another(quic
     images = np.random.default_rng(1).uniform(0, 255, (4, 96, 128, 3)).astype(np.float32)
     exact = FrozenNetwork(folder, names)
     before = exact({names[0]: images})
-    mixed = FrozenNetwork(folder, names, mixed=True)
+    mixed = FrozenNetwork(folder, names, Precision.MIXED)
     assert 0 < np.abs(mixed({names[0]: images}) - before).max() < 0.05
     np.testing.assert_array_equal(exact({names[0]: images}), before)
     np.testing.assert_array_equal(FrozenNetwork(folder, names)({names[0]: images}), before)
@@ -166,8 +166,8 @@ class FakeGpus:
     def device(self) -> str:
         return [*self._names, "CPU"][0]
 
-    def supports_mixed(self) -> bool:
-        return bool(self._names)
+    def lower_precisions(self) -> tuple[Precision, ...]:
+        return (Precision.MIXED,) if self._names else ()
 
 
 @pytest.fixture

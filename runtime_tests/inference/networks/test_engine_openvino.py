@@ -22,7 +22,7 @@ from runtime_tests.damage import rewrite_manifest
 
 openvino = pytest.importorskip("openvino")  # after the engine, which keeps it from reporting to a web service
 opset = openvino.opset13
-OPENVINO = Engine(EngineName.OPENVINO, "", "CPU", supports_mixed=False)
+OPENVINO = Engine(EngineName.OPENVINO, "", "CPU", ())
 
 
 def test_both_formats_of_a_network_give_the_same_bits(tiny_bundle: Bundle, random: np.random.Generator) -> None:
@@ -30,12 +30,12 @@ def test_both_formats_of_a_network_give_the_same_bits(tiny_bundle: Bundle, rando
         names = tuple(one.name for one in network.inputs)
         xml = network_path(tiny_bundle, network, EngineName.OPENVINO)
         assert xml == tiny_bundle.path(network.openvino_files[0])
-        for mixed in (False, True):
+        for precision in (Precision.FLOAT32, Precision.MIXED):
             for n_images in (2, 5):
                 shape = (n_images, *network.sizes[0].as_image_size(), 3)
                 images = {name: random.uniform(0, 255, shape).astype(np.float32) for name in names}
                 paths = (tiny_bundle.path(network.folder), xml)
-                saved, own = (FrozenNetwork(path, names, mixed=mixed)(images) for path in paths)
+                saved, own = (FrozenNetwork(path, names, precision)(images) for path in paths)
                 np.testing.assert_array_equal(saved, own)
 
 

@@ -37,19 +37,19 @@ def networks(quick_bundle: Bundle) -> LoadedNetworks:
     return load_known_networks(quick_bundle, find_engine(EngineName.TENSORFLOW), Precision.FLOAT32, lambda: None)
 
 
-def on_frames(bundle: Bundle, *, mixed: bool = False) -> FrozenNetwork:
-    return FrozenNetwork(bundle.path(bundle.manifest.networks[0].folder), ("images",), mixed=mixed)
+def on_frames(bundle: Bundle, precision: Precision = Precision.FLOAT32) -> FrozenNetwork:
+    return FrozenNetwork(bundle.path(bundle.manifest.networks[0].folder), ("images",), precision)
 
 
 def frames(random: np.random.Generator, n: int = 3) -> Bytes:
     return random.integers(0, 256, (n, 96, 128, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.MIXED])
 def test_bytes_and_mirror_images_give_the_bits_of_float32(
-    mixed: bool, quick_bundle: Bundle, random: np.random.Generator
+    precision: Precision, quick_bundle: Bundle, random: np.random.Generator
 ) -> None:
-    network, images = on_frames(quick_bundle, mixed=mixed), frames(random)
+    network, images = on_frames(quick_bundle, precision), frames(random)
     mirrored = np.ascontiguousarray(images[:, :, ::-1])
     expected = [network({"images": one.astype(np.float32)}) for one in (images, mirrored)]
     np.testing.assert_array_equal(network({"images": images}), expected[0])
@@ -125,7 +125,7 @@ def test_half_precision_needs_tensor_cores(
     details = {"device_name": "a GPU"} | ({"compute_capability": capability} if capability else {})
     monkeypatch.setattr(engine_tensorflow, "_gpus", lambda: [SimpleNamespace(name="GPU:0")])
     monkeypatch.setattr("tensorflow.config.experimental.get_device_details", lambda _: details)
-    assert engine_tensorflow.supports_mixed() is expected
+    assert engine_tensorflow.lower_precisions() == ((Precision.MIXED,) if expected else ())
     assert engine_tensorflow.device() == "a GPU"
 
 

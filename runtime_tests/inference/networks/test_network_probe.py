@@ -20,6 +20,7 @@ from inference.core.choices import EngineName
 from inference.core.errors import BundleError
 from inference.ensemble.booster_probe import probe_boosters
 from inference.networks.engine import find_engine, probe_networks
+from inference.settings.cache import CACHE_VARIABLE
 from runtime_tests.damage import rewrite_manifest
 from runtime_tests.damaged_networks import ANSWER_MANY, KINDS, mutated_network
 from runtime_tests.inference.bundle.test_graph_check import Change, write_network
@@ -111,7 +112,7 @@ def test_a_known_bundle_starts_no_child_and_an_unknown_one_would(
     monkeypatch.setattr(subprocess, "Popen", Counted)
     run(season, second_bundle, tmp_path / "out")
     assert not commands
-    monkeypatch.setenv(probes.CACHE_VARIABLE, str(tmp_path / "other cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "other cache"))
     probe_networks(second_bundle, find_engine(EngineName.AUTO), lambda: None)
     assert len(commands) == 1
 

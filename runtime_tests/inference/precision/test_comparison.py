@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from inference.networks.precision_check import compare_precisions
+from inference.precision.comparison import compare_precisions
 
 
 def test_increase_is_the_expected_log_loss_of_the_other_minus_its_own(random: np.random.Generator) -> None:

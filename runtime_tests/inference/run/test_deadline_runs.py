@@ -51,7 +51,7 @@ def within_budget(
 ) -> dict[str, Any]:
     options = RunOptions(n_workers=2, batch_size=4, budget=BUDGET)
     job = replace(job_for(season, bundle), **changes)
-    return run_job(job, out, options, executor_for=engine or StandInEngine(supports_mixed=False))
+    return run_job(job, out, options, executor_for=engine or StandInEngine(()))
 
 
 def records_of(out: Path) -> list[Record]:
@@ -227,7 +227,7 @@ def test_features_leave_out_what_the_stackers_do_not_expect(
 ) -> None:
     forced[:] = [Effort.FULL, Effort.NO_TTA, Effort.FIRST_NETWORK]
     options = RunOptions(batch_size=4, budget=BUDGET, features_path=tmp_path / "features.npz")
-    engine = StandInEngine(supports_mixed=False)
+    engine = StandInEngine(())
     run_job(job_for(season, quick_bundle), tmp_path / "out", options, executor_for=engine)
     features = np.load(tmp_path / "features.npz")
     expected = [one.seq_id for one in records_of(tmp_path / "out") if one.n_frames and one.effort <= Effort.NO_TTA]
@@ -243,10 +243,9 @@ def with_bound(bundle: Bundle, bound: float) -> Bundle:
 
 @pytest.fixture
 def second_batch_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second batch is short of time; five sequences decide about mixed precision."""
+    """The second batch is short of time."""
     wanted = itertools.chain([Effort.FULL, Effort.NO_TTA], itertools.repeat(Effort.FULL))
     monkeypatch.setattr(DeadlinePolicy, "effort_for", lambda *_: next(wanted))
-    monkeypatch.setattr("inference.run.photos_to_records.COMPARED_SEQUENCES", 5)
 
 
 FLOAT32, MIXED = Precision.FLOAT32, Precision.MIXED
@@ -259,8 +258,8 @@ def test_before_anything_is_left_out_mixed_precision_is_tried(
     engine = StandInEngine()
     report = within_budget(season, with_bound(quick_bundle, 0.5), tmp_path, engine)
     assert engine.loaded == [FLOAT32, MIXED]
-    assert [record.is_mixed for record in records_of(tmp_path)] == [False] * 6 + [True] * 6
-    assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 6
+    assert [record.is_mixed for record in records_of(tmp_path)] == [False] + [True] * 11
+    assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 11
     assert report["degraded"] is True
     rows, full_rows = submission(tmp_path), submission(quick_prediction)
     for record, exact in zip(records_of(tmp_path), records_of(quick_prediction), strict=True):
@@ -288,9 +287,9 @@ def test_a_run_in_mixed_precision_has_no_other_to_save_time_with(
 ) -> None:
     engine = StandInEngine()
     report = within_budget(season, with_bound(quick_bundle, 0.5), tmp_path, engine, precision=MIXED)
-    assert engine.loaded == [FLOAT32, MIXED]
+    assert engine.loaded == [MIXED]
     assert report["precision"]["used"] == "mixed"
-    assert report["counts"]["sequences_by_effort"] == {"no tta": 3}  # the rest of the second batch
+    assert report["counts"]["sequences_by_effort"] == {"no tta": 1}  # the second one, before anything is warm
     assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 0
 
 

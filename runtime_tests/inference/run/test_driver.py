@@ -16,7 +16,6 @@ from inference.core.choices import Precision
 from inference.dataset.metadata import OddDatetimes
 from inference.execution.executor import Block
 from inference.execution.job import RunOptions, Shard
-from inference.networks.precision_check import COMPARED_SEQUENCES
 from inference.records.jsonl import read_header, read_records
 from runtime_tests.running import job_for, run_job
 from runtime_tests.scripted_executor import FACTS, ScriptedExecutor
@@ -125,25 +124,6 @@ def test_what_the_first_block_takes_decides_nothing(season: Path, quick_bundle: 
     options = RunOptions(batch_size=4, budget=3600.0)
     run_job(job_for(season, quick_bundle), tmp_path, options, executor_for=executor)
     assert executor.requests == [(0, 1, *FULL), (1, 1, *FULL), (2, 2, *FULL), (4, 4, *FULL), (8, 4, *FULL)]
-
-
-class BlindAfterwards(ScriptedExecutor):
-    """Behind its first sequence there is no photo that can be read."""
-
-    def next_records(self, first: int, n_sequences: int, effort: Effort, precision: Precision) -> Block:
-        block = super().next_records(first, n_sequences, effort, precision)
-        frames = (0,) * len(block.records) if first else block.timing.frames
-        return replace(block, timing=replace(block.timing, frames=frames))
-
-
-def test_mixed_precision_is_not_compared_on_sequences_without_a_photo(
-    season: Path, quick_bundle: Bundle, tmp_path: Path
-) -> None:
-    executor = BlindAfterwards(seconds=1000.0, facts=replace(FACTS, supports_mixed=True))
-    options = RunOptions(batch_size=4, budget=3600.0)
-    report = run_job(job_for(season, quick_bundle), tmp_path, options, executor_for=executor)
-    assert executor.requests == [(0, 1, *FULL), (1, COMPARED_SEQUENCES, *FULL)]  # and no sample, which it refuses
-    assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 0
 
 
 def test_a_shard_counts_what_got_less_than_full_effort_also_when_it_goes_on(

@@ -112,7 +112,7 @@ def test_shards_and_their_merge_report_that_they_are_degraded(
         job = replace(job_for(season, quick_bundle), shard=Shard(int(part.name), 2))
         options = RunOptions(budget=BUDGET, strict=part.name == "2")
         with pytest.raises(DegradedError) if options.strict else nullcontext():
-            run_job(job, part, options, executor_for=StandInEngine(supports_mixed=False))
+            run_job(job, part, options, executor_for=StandInEngine(()))
         report = json.loads((part / "run.json").read_text())
         assert (report["counts"]["sequences_by_effort"], report["budget"]["seconds"]) == ({"no tta": 6}, BUDGET)
         assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 0
@@ -126,9 +126,8 @@ def test_shards_and_their_merge_report_that_they_are_degraded(
 
 
 def test_what_got_less_is_counted_and_only_a_restart_computes_it_anew(
-    season: Path, quick_bundle: Bundle, forced: list[Effort], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    season: Path, quick_bundle: Bundle, forced: list[Effort], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("inference.run.photos_to_records.COMPARED_SEQUENCES", 1)  # decide about mixed precision
     forced[:] = [Effort.FULL, Effort.FIRST_NETWORK]
     words = ("predict", season, "--bundle", quick_bundle.folder, "--out", tmp_path, "--log-format", "console")
     budget = ("--budget", "1000h")  # in this process it counts from the beginning of the tests
