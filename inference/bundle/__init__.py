@@ -1,5 +1,5 @@
 """The contents of a model bundle: manifest, verification, allow-lists, passes.
 
 May be imported by `cli`, `api`, `export`, `run`, `outputs`, `ensemble`, `execution`, `records`, `dataset`,
-`preprocessing`, `networks`, `models`, `benchmark`.
+`preprocessing`, `networks`, `precision`, `models`, `benchmark`.
 """

@@ -1,4 +1,4 @@
-"""Comparison of a lower precision with float32, in units of the score.
+"""A random sample of a run's sequences -> confidence bounds of the cost of a lower precision.
 
 May be imported by `cli`, `api`, `export`, `run`, `outputs`, `ensemble`, `execution`, `models`, `benchmark`.
 """

@@ -169,4 +169,4 @@ def _lower_bound(shares: Values, n_population: int, alpha: float, bets: tuple[tu
             refuted = undrawn
         else:
             possible = undrawn
-    return min(1.0, (float(shares.sum()) + refuted) / n_population)
+    return (float(shares.sum()) + refuted) / n_population
