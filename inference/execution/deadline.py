@@ -52,7 +52,7 @@ class DeadlinePolicy:
         Parameters
         ----------
         precision : the selected precision
-        load_seconds : time to load the networks in a lower precision; infinite if there is none to try
+        load_seconds : time to load the networks in a lower precision; infinite without one to try
         starts_small : single sequences until the first measurement, since a batch might take all the time left
         """
         if budget <= 0:

@@ -1,4 +1,4 @@
-"""The proof set of a bundle: a few bursts, and what its networks answered in float32 when it was made.
+"""The proof set of a bundle: a few bursts, and the answers of its networks in float32 when it was made.
 
 A lower precision must answer nearly the same before a run uses it. The networks run at their smallest size, without
 mirror images.

@@ -53,7 +53,7 @@ class FrozenNetwork:
         """Load a folder with a SavedModel or an XML file of OpenVINO.
 
         Raises BundleError if its operations or its signature are not those of a bundle's network. Mixed precision
-        multiplies in bfloat16. A network in int8 says itself which layers those are; all others are float32.
+        multiplies in bfloat16. The file of a network in int8 marks its layers; all others are float32.
         """
         if path.suffix != XML:
             check_operations(path)

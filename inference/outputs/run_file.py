@@ -45,7 +45,7 @@ class Audit(_Part):
 
     verdict: Literal["held", "broken", "not shown"] = Field(
         description="Whether the increase of the log loss is within its bound on all sequences, with a confidence of 95 %. "
-        "`not shown`: too few sequences to tell."
+        "`not shown`: too few sequences for either."
     )
     n_sampled: Count = Field(description="Sequences that were compared.")
     n_population: Count = Field(description="Sequences that they stand for.")

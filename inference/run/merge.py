@@ -86,7 +86,7 @@ def merge_records(
 
 
 def _join_audits(parts: list[Part], header: RecordsHeader, out: Path) -> None:
-    """Join the audited records of shards, for the header of the whole run. What another shard lacks ends the sample."""
+    """Join the audited records of shards, for the header of the whole run. The first sequence that no shard has audited ends the sample."""
     found = {one.seq_id: one for part in parts for one in audited_records(part.path.parent)}
     names = (one.seq_id for one in read_records(out / RECORDS_NAME, header) if one.has_metadata)
     sample = sample_of(names, header.n_all)

@@ -136,7 +136,7 @@ def _phase_1(context: RunContext) -> tuple[RunContext, dict[str, Any]]:
 def _audited(context: RunContext) -> dict[str, Any] | None:
     """Audit the lower precision of the records. Where it costs too much, compute them anew in float32 while time allows.
 
-    A shard leaves the verdict to `hakuna merge`. Returns what `_phase_1` does if the records were computed anew.
+    A shard leaves the verdict to `hakuna merge`. Returns the second result of `_phase_1` if the records were computed anew.
     """
     seconds = audit(context)
     if context.job.is_shard:

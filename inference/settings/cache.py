@@ -19,7 +19,7 @@ CACHE_VARIABLE, DEFAULT_FOLDER = "XDG_CACHE_HOME", "~/.cache"
 
 
 def read_cached(kind: str, *key: object) -> dict[str, Any] | None:
-    """The result of a kind that was kept under a key; None if there is none that can be read."""
+    """The result of a kind that was kept under a key; None without one that can be read."""
     path = _path(kind, key)
     if path is None or not os.path.isfile(path):  # False for a folder of another user
         return None

@@ -31,7 +31,7 @@ def copy_photos(folder: Path) -> None:
 
 
 def write_records(folder: Path, manifest: Manifest) -> None:
-    """Write what the networks of a bundle answer on its photos. Raises BundleError if one answers no probability."""
+    """Write the answers of a bundle's networks on its photos. Raises BundleError if one answers no probability."""
     bundle = Bundle(folder, manifest, "")
     networks = load_known_networks(bundle, installed_engines()[0], Precision.FLOAT32, lambda: None)
     viewed = proof_sequences(bundle)
