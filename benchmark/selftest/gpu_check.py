@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from inference.run.precision import PROVE
 
 from benchmark.capacity.device_profiles import PROFILES_FOLDER, Profile, load_profile
 from benchmark.capacity.operations import PUBLISHED_BACKBONE
@@ -41,6 +40,7 @@ from inference.execution.job import RunOptions
 from inference.outputs.finished_run import read_finished_run
 from inference.precision.comparison import compare_precisions
 from inference.records.schema import RECORDS_NAME
+from inference.run.precision import PROVE
 from inference.settings.packages import is_installed
 
 PHOTO = ImageSize(1536, 2048)

@@ -1,28 +1,38 @@
-"""Compares this program with the published program's method: both in one run, on the same photos and networks."""
+"""Compares this program with the published program's method: both in one sitting, on the same photos and networks."""
 
+import json
 import os
-from dataclasses import dataclass, replace
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
+from models.bundling.quantize import quantize_bundle
 
 from benchmark.provenance import origin
 from benchmark.studies.published_program import PublishedRun, run_published
-from inference.api.jobs import build_job, run_job
-from inference.bundle.reader import Bundle
-from inference.core.choices import Precision
-from inference.execution.executor import LOAD
-from inference.execution.job import Job, RunOptions
+from benchmark.timing.harness import run_predict
+from inference.api.jobs import build_job
+from inference.bundle.reader import Bundle, open_bundle
+from inference.core.choices import EngineName, Precision
+from inference.execution.executor import PHASE
+from inference.networks.engine import find_engine, lower_precisions
+from inference.outputs.run_file import RUN_REPORT_NAME
 from inference.records.jsonl import read_header, read_records
 from inference.records.schema import RECORDS_NAME, Record, outputs_of
-from inference.run.precision import PROVE
-from inference.settings.logs import LoggedProgress
-from models.bundling.import_assets import import_assets
+from inference.settings.cache import CACHE_VARIABLE
+from inference.settings.packages import is_installed
+from models.bundling.import_assets import import_assets, run_in_child
 from models.bundling.untrained import write_untrained_assets
 from models.spec.recipe import load_recipe
 
 SEED = 1
+ANY_LOSS = 1.0
+"""Untrained networks are not to be protected."""
+RUNS = ("first", "second")
+"""Of a bundle on a machine; the second finds the results of the checks."""
 
 
 def compare(data: Path, *, recipe_name: str, application: str, work: Path, command: str) -> dict[str, Any]:
@@ -30,73 +40,79 @@ def compare(data: Path, *, recipe_name: str, application: str, work: Path, comma
 
     `work` receives the networks and the bundle, and reuses those of an earlier comparison.
 
-    Start-up (importing, loading networks, comparing precisions) is reported separately. `largest_difference` between
-    the answers for the frames shows that both did the same work. `speedup` is that of mixed precision; None if the
-    device has none or its answers differed too much.
+    Our runs are processes of their own, from start to exit, in every precision that this machine offers. The work is the
+    time from the first photo to the last record, the start everything before it. `largest_difference` between the
+    answers for the frames shows that both did the same work. Each speed-up is that of the second run.
     """
     recipe = load_recipe(recipe_name)
-    assets, bundle_folder = work / "assets", work / "bundle"
-    if not bundle_folder.exists():
-        write_untrained_assets(assets, recipe, SEED, application)
-        import_assets(assets, recipe, bundle_folder, demo=True)
-    job = build_job(data, bundle_folder)
-    float32 = _run_ours(job, work / "out_float32")
-    mixed = _run_ours(replace(job, precision=Precision.MIXED), work / "out_mixed")
-    published = run_published(data, job.plan.sequences, assets, recipe)
+    assets = work / "assets"
+    bundle = _bundle(data, assets, recipe_name, application, work)
+    job = build_job(data, bundle)
+    begun = time.perf_counter()
+    published = run_in_child(assets, run_published, data, job.plan.sequences, assets, recipe)
+    whole = time.perf_counter() - begun
+    offered = lower_precisions(bundle, find_engine(EngineName.AUTO))
+    ours = {one.value: _runs(data, bundle, one, published) for one in (Precision.FLOAT32, *offered)}
     return {
         "application": application,
         "sequences": len(job.plan.sequences),
-        "frames": float32.report["counts"]["frames"],
+        "frames": sum(len(one) for one in published.frame_outputs.values()),
         "published": {
+            "whole_seconds": round(whole, 1),
             "startup_seconds": round(published.startup_seconds, 1),
-            "seconds": round(published.seconds, 1),
+            "work_seconds": round(published.seconds, 1),
             "network_passes": published.n_passes,
         },
-        "ours_float32": float32.figures(published),
-        "ours_mixed": mixed.figures(published),
-        "speedup_float32": round(published.seconds / float32.seconds, 2),
-        "speedup": round(published.seconds / mixed.seconds, 2)
-        if mixed.report["precision"]["used"] == Precision.MIXED
-        else None,
+        "ours": ours,
+        "speedup": {
+            name: {
+                "whole": round(whole / one[RUNS[-1]]["whole_seconds"], 2),
+                "work": round(published.seconds / one[RUNS[-1]]["work_seconds"], 2),
+            }
+            for name, one in ours.items()
+        },
         **origin(command),
     }
 
 
-@dataclass(frozen=True)
-class OurRun:
-    """Duration and results of a run of this program."""
-
-    report: dict[str, Any]
-    records: list[Record]
-    n_passes: int
-    startup_seconds: float
-    """Loading the networks and, if requested, comparing the precisions."""
-    seconds: float
-    """The rest of the run."""
-
-    def figures(self, published: PublishedRun) -> dict[str, Any]:
-        """The figures for the committed file, ready for JSON."""
-        return {
-            "engine": self.report["fingerprint"]["engine"],
-            "precision": self.report["precision"],
-            "startup_seconds": round(self.startup_seconds, 1),
-            "seconds": round(self.seconds, 1),
-            "network_passes": self.n_passes,
-            "stages": self.report["seconds"],
-            "largest_difference": max(
-                float(np.abs(one.frame_outputs - published.frame_outputs[one.seq_id]).max()) for one in self.records
-            ),
-        }
+def _bundle(data: Path, assets: Path, recipe_name: str, application: str, work: Path) -> Bundle:
+    """The bundle of untrained networks, in int8 too where the machine has a use for it and NNCF is installed."""
+    recipe, plain, quantised = load_recipe(recipe_name), work / "bundle", work / "bundle_int8"
+    if not plain.exists():
+        write_untrained_assets(assets, recipe, SEED, application)
+        import_assets(assets, recipe, plain, demo=True)
+    if Precision.INT8 not in find_engine(EngineName.AUTO).lower_precisions or not is_installed("nncf"):
+        return open_bundle(plain)
+    if not quantised.exists():
+        quantize_bundle(open_bundle(plain), data, quantised, ANY_LOSS)
+    return open_bundle(quantised)
 
 
-def _run_ours(job: Job, out: Path) -> OurRun:
-    options = RunOptions(n_workers=len(os.sched_getaffinity(0)), fresh=True)
-    report = run_job(job, out, options, LoggedProgress())
+def _runs(data: Path, bundle: Bundle, precision: Precision, published: PublishedRun) -> dict[str, dict[str, Any]]:
+    """Figures of the first and of the second run of a bundle on a machine."""
+    options = ("--precision", precision, "--max-loss-increase", ANY_LOSS)
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, {CACHE_VARIABLE: f"{folder}/cache"}):
+        return {name: _run(data, bundle, Path(folder, name), options, published) for name in RUNS}
+
+
+def _run(data: Path, bundle: Bundle, out: Path, options: tuple[object, ...], published: PublishedRun) -> dict[str, Any]:
+    cost = run_predict(data, bundle.folder, out, *options)
+    report = json.loads((out / RUN_REPORT_NAME).read_text(encoding="utf-8"))
     path = out / RECORDS_NAME
     records = [record for record in read_records(path, read_header(path)) if record.n_frames]
-    startup_seconds = report["seconds"][LOAD] + report["seconds"].get(PROVE, 0.0)
-    seconds = report["seconds"]["elapsed"] - startup_seconds
-    return OurRun(report, records, _n_passes(records, job.bundle), startup_seconds, seconds)
+    seconds = report["seconds"]
+    return {
+        "engine": report["fingerprint"]["engine"],
+        "precision": report["precision"],
+        "whole_seconds": round(cost.seconds, 1),
+        "start_seconds": round(cost.seconds - seconds[PHASE] - seconds["aggregate, stack, write"], 1),
+        "work_seconds": round(seconds[PHASE], 1),
+        "network_passes": _n_passes(records, bundle),
+        "stages": seconds,
+        "largest_difference": max(
+            float(np.abs(one.frame_outputs - published.frame_outputs[one.seq_id]).max()) for one in records
+        ),
+    }
 
 
 def _n_passes(records: list[Record], bundle: Bundle) -> int:

@@ -183,6 +183,24 @@ def published(
     show_figures(figures, json)
 
 
+def precisions(
+    data: Photos,
+    labels: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="CSV file with the labels of the season.")
+    ],
+    bundle: Annotated[Path, typer.Option(help="Model bundle.")],
+    json: JsonTarget = None,
+) -> None:
+    """Show the cost of each lower precision on a labelled season: log loss by the labels, and as estimated without them.
+
+    Examples:
+        hakuna bench precisions season season/test_labels.csv --bundle bundles/mine --json precisions.json
+    """
+    from benchmark.studies.precisions import cost_of_precisions
+
+    show_figures(cost_of_precisions(data, labels, bundle, command_line()), json)
+
+
 def page(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder with figures, as JSON files.")],
 ) -> None:
@@ -196,4 +214,6 @@ def page(
     typer.echo(f"page  {write_page(folder)}")
 
 
-app = command_group("Time stages, project workloads, compare.", stages, project, validate, decoders, published, page)
+app = command_group(
+    "Time stages, project workloads, compare.", stages, project, validate, decoders, published, precisions, page
+)
