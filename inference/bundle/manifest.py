@@ -65,6 +65,20 @@ class NetworkInput(Strict):
     view: View
 
 
+class Int8Figures(Strict):
+    """How a network was quantised, and what its answers cost.
+
+    Images count once for each of the network's sizes.
+    """
+
+    n_calibration_images: int = Field(gt=0)
+    n_compared_images: int = Field(gt=0)
+    relative_loss_increase: float = Field(ge=0)
+    """Mean KL(float32 || int8) relative to the mean entropy in float32, over the compared images and all classes."""
+    n_float32_layers: int = Field(ge=0)
+    """Convolutions and matrix products that stayed in float32."""
+
+
 class Network(Strict):
     """A frozen network: `folder` is a SavedModel whose `serving_default` maps its inputs to `probabilities`."""
 
@@ -80,11 +94,18 @@ class Network(Strict):
     """Largest difference from the Keras network that it was frozen from."""
     operations: tuple[Annotated[int, Field(gt=0)], ...]
     """Operations for one image (a multiply-add counts as two) at each of `sizes`; empty in a bundle that is not made yet."""
+    int8: Int8Figures | None = None
+    """Set if and only if the bundle has `int8_files`."""
 
     @property
     def openvino_files(self) -> tuple[str, str]:
         """Paths of the same network in OpenVINO's format, graph and weights, which a bundle may have too."""
         return f"openvino/{self.name}.xml", f"openvino/{self.name}.bin"
+
+    @property
+    def int8_files(self) -> tuple[str, str]:
+        """Paths of the same network in int8, in OpenVINO's format: graph and weights."""
+        return f"openvino/{self.name}.int8.xml", f"openvino/{self.name}.int8.bin"
 
     @property
     def per_frame(self) -> bool:
@@ -213,6 +234,13 @@ class Manifest(Strict):
             strange = [path for path in self.files if path.startswith(f"{network.folder}/") and path not in own]
             if strange:
                 raise ValueError(f"files: network {network.name} must consist of {NETWORK_FILES}, got {strange[0]!r}")
+            int8 = sorted(self.files.keys() & {*network.int8_files})
+            if len(int8) != len(network.int8_files) * (network.int8 is not None):
+                with_figures = "with figures" if network.int8 else "without figures"
+                raise ValueError(
+                    f"files: network {network.name} must have int8 figures and {network.int8_files}, or neither, "
+                    f"got {int8} {with_figures}"
+                )
         return self
 
     @property
