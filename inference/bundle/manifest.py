@@ -2,12 +2,12 @@
 
 import math
 from enum import StrEnum
-from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from inference.core.config_files import Strict
+from inference.core.files import is_plain_path
 from inference.core.labels import LABELS, N_CLASSES
 from inference.core.sequences import ImageSize, View, ViewKey
 
@@ -66,10 +66,7 @@ class NetworkInput(Strict):
 
 
 class Int8Figures(Strict):
-    """How a network was quantised, and what its answers cost.
-
-    Images count once for each of the network's sizes.
-    """
+    """How a network was quantised, and how far its answers are from float32. An image counts once at each size."""
 
     n_calibration_images: int = Field(gt=0)
     n_compared_images: int = Field(gt=0)
@@ -234,13 +231,6 @@ class Manifest(Strict):
             strange = [path for path in self.files if path.startswith(f"{network.folder}/") and path not in own]
             if strange:
                 raise ValueError(f"files: network {network.name} must consist of {NETWORK_FILES}, got {strange[0]!r}")
-            int8 = sorted(self.files.keys() & {*network.int8_files})
-            if len(int8) != len(network.int8_files) * (network.int8 is not None):
-                with_figures = "with figures" if network.int8 else "without figures"
-                raise ValueError(
-                    f"files: network {network.name} must have int8 figures and {network.int8_files}, or neither, "
-                    f"got {int8} {with_figures}"
-                )
         return self
 
     @property
@@ -262,12 +252,6 @@ class Manifest(Strict):
     def view_keys(self) -> tuple[ViewKey, ...]:
         """The views that the networks need, each once."""
         return view_keys(self.networks)
-
-
-def is_plain_path(path: str) -> bool:
-    """Whether a path leads below a folder and is in normal form."""
-    pure = PurePosixPath(path)
-    return path.isprintable() and pure.parts[:1] not in ((), ("/",)) and ".." not in pure.parts and str(pure) == path
 
 
 def view_keys(networks: tuple[Network, ...]) -> tuple[ViewKey, ...]:
@@ -341,14 +325,3 @@ def feature_names(ensemble: Ensemble, networks: tuple[Network, ...]) -> tuple[st
             stems = [block]
         names += [f"{stem}_{label}" for stem in stems for label in stacking.feature_classes]
     return tuple(names)
-
-
-def booster_path(set_name: str, label: str) -> str:
-    """Path of a booster below its bundle."""
-    return f"stackers/{set_name}/{label}.txt"
-
-
-def booster_paths(manifest: Manifest) -> list[str]:
-    """Paths of all boosters of a bundle below it."""
-    stacking = manifest.ensemble.stacking
-    return [booster_path(name, label) for name in stacking.sets for label in stacking.classes] if stacking else []

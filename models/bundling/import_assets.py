@@ -15,14 +15,13 @@ from typing import Any, TypeVar
 
 import structlog
 
-from inference.bundle.booster_check import check_booster_text, check_feature_names, feature_names_of
+from inference.bundle.booster_check import booster_path, check_booster_text, check_feature_names, feature_names_of
 from inference.bundle.manifest import (
     MANIFEST_NAME,
     FileEntry,
     Manifest,
     Network,
     Provenance,
-    booster_path,
     feature_names,
 )
 from inference.bundle.reader import Bundle, open_bundle

@@ -44,7 +44,7 @@ N_SEQUENCES = 128
 FEWEST_IMAGES = 8
 """For calibrating a network, and for comparing it. A network on whole sequences gets one image from each sequence."""
 RANKED_IMAGES = 16
-"""About so many compared images show which layers cost most. Each is answered once without each quantiser."""
+"""About the number of compared images that show which layers cost most. Each image is answered once without each quantiser."""
 PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
 """Layers that multiply by weights."""
 QUANTISER = "FakeQuantize"
@@ -122,7 +122,7 @@ def quantize_bundle(
 
 
 def _evenly(sequences: list[Sequence], n_wanted: int) -> tuple[Sequence, ...]:
-    """So many sequences at equal distances; all if there are fewer."""
+    """At most `n_wanted` sequences, at equal distances."""
     n_taken = min(n_wanted, len(sequences))
     return tuple(sequences[len(sequences) * number // n_taken] for number in range(n_taken))
 

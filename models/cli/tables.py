@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Column, Table
 
-from inference.bundle.manifest import DEMO_WARNING, Manifest, booster_paths
+from inference.bundle.booster_check import booster_paths
+from inference.bundle.manifest import DEMO_WARNING, Manifest
 from inference.bundle.reader import open_bundle
 from inference.core.errors import counted
 from inference.core.labels import LABELS, N_CLASSES
