@@ -151,7 +151,7 @@ PROJECT := $(COMPILE) pyproject.toml --group build
 lock_into = $(PROJECT) --extra cpu -o $(1)/cpu.txt \
   && $(PROJECT) --extra cpu --extra train -o $(1)/train.txt \
   && $(PROJECT) --extra gpu -o $(1)/gpu.txt \
-  && $(PROJECT) --extra cpu --extra train --extra plots --extra dev -o $(1)/dev.txt \
+  && $(PROJECT) --extra cpu --extra train --extra quantize --extra plots --extra dev -o $(1)/dev.txt \
   && $(COMPILE) pyproject.toml --extra docs --constraint $(1)/dev.txt -o $(1)/docs.txt \
   && $(COMPILE) runtime_tests/tools/requirements.in -o $(2)
 lock: $(DEV)  ## Renew the locked requirement sets; then `make sbom`

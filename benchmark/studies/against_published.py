@@ -9,7 +9,6 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from models.bundling.quantize import quantize_bundle
 
 from benchmark.provenance import origin
 from benchmark.studies.published_program import PublishedRun, run_published
@@ -25,6 +24,7 @@ from inference.records.schema import RECORDS_NAME, Record, outputs_of
 from inference.settings.cache import CACHE_VARIABLE
 from inference.settings.packages import is_installed
 from models.bundling.import_assets import import_assets, run_in_child
+from models.bundling.quantize import quantize_bundle
 from models.bundling.untrained import write_untrained_assets
 from models.spec.recipe import load_recipe
 

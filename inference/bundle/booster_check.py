@@ -9,6 +9,7 @@ import re
 import numpy as np
 
 from inference.bundle.booster_trees import BoosterText, BoosterTrees, check_leaves, check_nodes, check_unused, read_tree
+from inference.bundle.manifest import Manifest
 from inference.core.errors import BundleError
 
 FIRST_LINE = b"tree"
@@ -31,6 +32,17 @@ OPTIONAL_HEADER_PATTERNS: dict[bytes, re.Pattern[bytes]] = {
     b"monotone_constraints": re.compile(rb"-?[01]( -?[01])*"),
 }
 ANONYMOUS_FEATURE = re.compile(r"Column_\d+")
+
+
+def booster_path(set_name: str, label: str) -> str:
+    """Path of a booster below its bundle."""
+    return f"stackers/{set_name}/{label}.txt"
+
+
+def booster_paths(manifest: Manifest) -> list[str]:
+    """Paths of all boosters of a bundle below it."""
+    stacking = manifest.ensemble.stacking
+    return [booster_path(name, label) for name in stacking.sets for label in stacking.classes] if stacking else []
 
 
 def check_booster_text(where: str, data: bytes) -> None:

@@ -1,15 +1,13 @@
 """The manifest of a model bundle: the ensemble, its files, and their hashes."""
 
 import math
-import re
 from enum import StrEnum
-from itertools import groupby
-from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from inference.core.config_files import Strict
+from inference.core.files import is_plain_path
 from inference.core.labels import LABELS, N_CLASSES
 from inference.core.sequences import ImageSize, View, ViewKey
 
@@ -20,8 +18,6 @@ NETWORK_FILES = (SAVED_MODEL_NAME, "variables/variables.index", "variables/varia
 """The only files that a network's folder may hold: TensorFlow reads others too (assets, debug, saved_model.cpb ...)."""
 PROOF_FOLDER, PROOF_RECORDS = "proof", "proof/records.jsonl"
 """The proof set: photos, and the records that the networks made of them in float32."""
-PROOF_PHOTO = r"proof/[0-9]_[0-9]\.jpg"
-"""Path of a photo of it: number of the sequence, number of the frame."""
 OUTPUT_NAME = "probabilities"
 """The only output of a network's serving signature: float32 (N, C), 0-1."""
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
@@ -71,6 +67,17 @@ class NetworkInput(Strict):
     view: View
 
 
+class Int8Figures(Strict):
+    """How a network was quantised, and how far its answers are from float32. An image counts once at each size."""
+
+    n_calibration_images: int = Field(gt=0)
+    n_compared_images: int = Field(gt=0)
+    relative_loss_increase: float = Field(ge=0)
+    """Mean KL(float32 || int8) relative to the mean entropy in float32, over the compared images and all classes."""
+    n_float32_layers: int = Field(ge=0)
+    """Convolutions and matrix products that stayed in float32."""
+
+
 class Network(Strict):
     """A frozen network: `folder` is a SavedModel whose `serving_default` maps its inputs to `probabilities`."""
 
@@ -86,6 +93,8 @@ class Network(Strict):
     """Largest difference from the Keras network that it was frozen from."""
     operations: tuple[Annotated[int, Field(gt=0)], ...]
     """Operations for one image (a multiply-add counts as two) at each of `sizes`; empty in a bundle that is not made yet."""
+    int8: Int8Figures | None = None
+    """Set if and only if the bundle has `int8_files`."""
 
     @property
     def openvino_files(self) -> tuple[str, str]:
@@ -94,7 +103,7 @@ class Network(Strict):
 
     @property
     def int8_files(self) -> tuple[str, str]:
-        """Paths of the network in int8 in that format, which a bundle may have too."""
+        """Paths of the same network in int8, in OpenVINO's format: graph and weights."""
         return f"openvino/{self.name}.int8.xml", f"openvino/{self.name}.int8.bin"
 
     @property
@@ -232,13 +241,6 @@ class Manifest(Strict):
         return all(self.files.keys() >= {*network.int8_files} for network in self.networks)
 
     @property
-    def proof_photos(self) -> tuple[tuple[str, ...], ...]:
-        """Paths of the frames of each sequence of the proof set, in order."""
-        photos = sorted(path for path in self.files if re.fullmatch(PROOF_PHOTO, path))
-        by_sequence = groupby(photos, key=lambda path: path.partition("_")[0])
-        return tuple(tuple(paths) for _, paths in by_sequence)
-
-    @property
     def n_frames(self) -> int:
         """Number of frames of a sequence that take part."""
         return len(self.ensemble.frame_weights)
@@ -257,12 +259,6 @@ class Manifest(Strict):
     def view_keys(self) -> tuple[ViewKey, ...]:
         """The views that the networks need, each once."""
         return view_keys(self.networks)
-
-
-def is_plain_path(path: str) -> bool:
-    """Whether a path leads below a folder and is in normal form."""
-    pure = PurePosixPath(path)
-    return path.isprintable() and pure.parts[:1] not in ((), ("/",)) and ".." not in pure.parts and str(pure) == path
 
 
 def view_keys(networks: tuple[Network, ...]) -> tuple[ViewKey, ...]:
@@ -336,14 +332,3 @@ def feature_names(ensemble: Ensemble, networks: tuple[Network, ...]) -> tuple[st
             stems = [block]
         names += [f"{stem}_{label}" for stem in stems for label in stacking.feature_classes]
     return tuple(names)
-
-
-def booster_path(set_name: str, label: str) -> str:
-    """Path of a booster below its bundle."""
-    return f"stackers/{set_name}/{label}.txt"
-
-
-def booster_paths(manifest: Manifest) -> list[str]:
-    """Paths of all boosters of a bundle below it."""
-    stacking = manifest.ensemble.stacking
-    return [booster_path(name, label) for name in stacking.sets for label in stacking.classes] if stacking else []

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from inference.bundle.manifest import MANIFEST_NAME, PROOF_RECORDS, SAVED_MODEL_NAME, FileEntry, Manifest, booster_paths
+from inference.bundle.booster_check import booster_paths
+from inference.bundle.manifest import MANIFEST_NAME, PROOF_RECORDS, SAVED_MODEL_NAME, FileEntry, Manifest
 from inference.core.config_files import first_problem
 from inference.core.errors import BundleError
 from inference.core.files import check_folder, files_below, os_errors, sha256_of_file
@@ -40,6 +41,13 @@ def open_bundle(folder: Path) -> Bundle:
     for relative in needed:
         if relative not in manifest.files:
             raise BundleError(f"{folder / MANIFEST_NAME}: files must list {relative}")
+    for network in manifest.networks:
+        listed = sorted(manifest.files.keys() & {*network.int8_files})
+        if len(listed) != len(network.int8_files) * (network.int8 is not None):
+            raise BundleError(
+                f"{folder / MANIFEST_NAME}: network {network.name} must have int8 figures and files "
+                f"{', '.join(network.int8_files)}, or neither, got {listed} {'with' if network.int8 else 'without'} figures"
+            )
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:  # hashing releases Python's lock
         for _ in threads.map(lambda path: _verify_file(folder / path, manifest.files[path]), manifest.files):
             pass

@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import IO, Any
 
@@ -40,6 +40,12 @@ def output_errors(path: Path) -> Iterator[None]:
     """Turn a failed write (disk full, read-only, no such folder) into an OutputError that names the file."""
     with os_errors(OutputError, f"{path} must be writable"):
         yield
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether a path leads below a folder and is in normal form."""
+    pure = PurePosixPath(path)
+    return path.isprintable() and pure.parts[:1] not in ((), ("/",)) and ".." not in pure.parts and str(pure) == path
 
 
 def nearest_folder(path: Path) -> Path:

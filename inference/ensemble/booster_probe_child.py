@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from inference.bundle.booster_check import check_booster_text
-from inference.bundle.manifest import booster_paths
+from inference.bundle.booster_check import booster_paths, check_booster_text
 from inference.bundle.probe_child import Report, run
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import numpy.typing as npt
 
-from inference.bundle.booster_check import check_feature_names, text_of_trees
-from inference.bundle.manifest import Stacking, booster_path
+from inference.bundle.booster_check import booster_path, check_feature_names, text_of_trees
+from inference.bundle.manifest import Stacking
 from inference.bundle.reader import Bundle
 from inference.core.errors import BundleError
 from inference.core.labels import LABELS

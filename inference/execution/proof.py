@@ -4,6 +4,9 @@ A lower precision must answer nearly the same before a run uses it. The networks
 mirror images.
 """
 
+import re
+from itertools import groupby
+
 from inference.bundle.manifest import PROOF_RECORDS
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
@@ -17,6 +20,8 @@ from inference.preprocessing.prepare import make_viewed
 from inference.records.jsonl import read_header, read_records
 from inference.records.schema import Record, outputs_of
 
+PHOTO = re.compile(r"proof/[0-9]_[0-9]\.jpg")
+"""Path of a photo below the bundle: number of the sequence, number of the frame."""
 EFFORT = Effort.ONE_SIZE
 """The share of the ensemble that runs on the proof set."""
 
@@ -25,7 +30,7 @@ def proof_sequences(bundle: Bundle) -> list[ViewedSequence]:
     """The views of its sequences. Raises BundleError if a photo cannot be decoded."""
     preset = Preset(bundle.manifest.ensemble.preprocessing)
     viewed = []
-    for paths in bundle.manifest.proof_photos:
+    for paths in _photos(bundle):
         try:
             frames = [decode_turbo.decode(bundle.path(path).read_bytes(), preset) for path in paths]
         except (DecodeError, OSError) as error:
@@ -42,7 +47,13 @@ def float32_records(bundle: Bundle) -> list[Record]:
         records = list(read_records(path, header, strict=True))
     except CheckpointError as error:
         raise BundleError(str(error)) from error
-    names = tuple(paths[0] for paths in bundle.manifest.proof_photos)
+    names = tuple(paths[0] for paths in _photos(bundle))
     if header.outputs != outputs_of(bundle.manifest) or tuple(one.seq_id for one in records) != names or not names:
         raise BundleError(f"{path}: must be the records of the bundle's networks and proof photos, got others")
     return records
+
+
+def _photos(bundle: Bundle) -> list[list[str]]:
+    """Paths of the frames of each sequence, in order."""
+    photos = sorted(filter(PHOTO.fullmatch, bundle.manifest.files))
+    return [list(paths) for _, paths in groupby(photos, key=lambda path: path.partition("_")[0])]

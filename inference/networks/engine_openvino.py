@@ -57,12 +57,7 @@ class FrozenNetwork:
         """
         if path.suffix != XML:
             check_operations(path)
-        core = openvino.Core()
-        core.set_property({"ENABLE_MMAP": False})  # a mapped file that vanishes with its mount ends the process
-        try:
-            model = core.read_model(str(path))
-        except RuntimeError as error:
-            raise BundleError(f"{path}: must be a network that OpenVINO reads, got: {error}") from error
+        model = read_model(path)
         if path.suffix == XML:
             check_layers(path, model)
         inputs = {one.any_name: one.partial_shape for one in model.inputs}
@@ -74,7 +69,7 @@ class FrozenNetwork:
         if outputs[OUTPUT_NAME][1] != N_CLASSES:
             raise BundleError(f"{path}: must give {N_CLASSES} classes, got {outputs[OUTPUT_NAME]}")
         hint = "bf16" if precision is Precision.MIXED else "f32"
-        self._compiled = core.compile_model(
+        self._compiled = openvino.Core().compile_model(
             model, DEVICE, {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         )
 
@@ -98,22 +93,44 @@ def check_layers(path: Path, model: Any) -> None:
             raise BundleError(f"{path}: sizes must be constants, got {kind} with one from {other}")
 
 
+def read_model(path: Path) -> Any:
+    """OpenVINO's model of a SavedModel or an XML file. Raises BundleError if OpenVINO does not read it."""
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # a mapped file that vanishes with its mount ends the process
+    try:
+        model = core.read_model(str(path))
+    except RuntimeError as error:
+        raise BundleError(f"{path}: must be a network that OpenVINO reads, got: {error}") from error
+    _name_layers(model)
+    return model
+
+
+def save_model(model: Any, xml: Path) -> None:
+    """Write a model in OpenVINO's format: `xml`, and its weights beside it. The same model gives the same bytes.
+
+    Raises OutputError.
+    """
+    _name_layers(model)
+    with output_errors(xml):
+        xml.parent.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(model, str(xml), compress_to_fp16=False)
+
+
+def _name_layers(model: Any) -> None:
+    """Name layers after their kinds and order instead of numbers that differ each time."""
+    for number, layer in enumerate(model.get_ordered_ops()):
+        if layer.get_type_name() not in ("Parameter", "Result"):
+            layer.set_friendly_name(f"{layer.get_type_name()}_{number}")
+
+
 def write_network(saved_model: Path, xml: Path) -> None:
     """Write a SavedModel in OpenVINO's format: `xml`, and its weights beside it. The same network gives the same bytes.
 
     Raises BundleError, and writes nothing, if OpenVINO does not read it or it has layers that such a file must not have.
     """
-    try:
-        model = openvino.Core().read_model(str(saved_model))
-    except RuntimeError as error:
-        raise BundleError(f"{saved_model}: must be a network that OpenVINO reads, got: {error}") from error
+    model = read_model(saved_model)
     check_layers(saved_model, model)
-    for number, layer in enumerate(model.get_ordered_ops()):
-        if layer.get_type_name() not in ("Parameter", "Result"):
-            layer.set_friendly_name(f"{layer.get_type_name()}_{number}")  # instead of numbers that differ each time
-    with output_errors(xml):
-        xml.parent.mkdir(parents=True, exist_ok=True)
-        openvino.save_model(model, str(xml), compress_to_fp16=False)
+    save_model(model, xml)
 
 
 def device() -> str:

@@ -93,7 +93,7 @@ def forward(batch: Sequence[ViewedSequence], passes: Sequence[Pass], networks: L
     frame_columns: list[Probabilities] = []
     sequence_columns: list[Probabilities] = []
     for one in passes:
-        images = _gather(batch, one.network, one.size.as_image_size())
+        images = images_of(batch, one.network, one.size.as_image_size())
         if one.is_asked:
             answers = _forward_in_chunks(networks, one.network.name, images, mirror=one.mirror)
         else:
@@ -106,8 +106,8 @@ def forward(batch: Sequence[ViewedSequence], passes: Sequence[Pass], networks: L
     return _scatter(batch, by_frame, by_sequence)
 
 
-def _gather(batch: Sequence[ViewedSequence], network: Network, size: ImageSize) -> dict[str, list[Image]]:
-    """Single images (H, W, 3) by input name: all frames of all sequences, or the view of each sequence that has it."""
+def images_of(batch: Sequence[ViewedSequence], network: Network, size: ImageSize) -> dict[str, list[Image]]:
+    """Images of a network, single (H, W, 3) by input name: all frames of all sequences, or the view of each that has it."""
     if network.per_frame:
         frames = [frame for viewed in batch if viewed.n_frames for frame in viewed.views[View.FRAME, size]]
         return {network.inputs[0].name: frames}

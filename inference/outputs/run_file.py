@@ -49,7 +49,9 @@ class Audit(_Part):
     )
     n_sampled: Count = Field(description="Sequences that were compared.")
     n_population: Count = Field(description="Sequences that they stand for.")
-    mean_kl: FiniteFloat | None = Field(description="Expected increase of the log loss, mean over the sample; null without one.")
+    mean_kl: FiniteFloat | None = Field(
+        description="Expected increase of the log loss, mean over the sample; null without one."
+    )
     mean_entropy: FiniteFloat | None = Field(description="Expected log loss in float32, mean over the sample.")
     kl_lower: FiniteFloat = Field(description="Lower bound of the increase on all sequences.")
     kl_upper: FiniteFloat = Field(description="Upper bound of the increase on all sequences.")

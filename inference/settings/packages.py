@@ -6,7 +6,14 @@ from importlib.util import find_spec
 
 from inference.core.errors import UsageError
 
-EXTRAS = {"tensorflow": "train", "keras": "train", "h5py": "train", "openvino": "cpu", "matplotlib": "plots"}
+EXTRAS = {
+    "tensorflow": "train",
+    "keras": "train",
+    "h5py": "train",
+    "openvino": "cpu",
+    "matplotlib": "plots",
+    "nncf": "quantize",
+}
 """Extra by the module that it installs. `gpu` also installs TensorFlow."""
 
 

@@ -8,21 +8,21 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
-from inference.bundle.booster_check import check_booster_text, check_feature_names, feature_names_of
+from inference.bundle.booster_check import booster_path, check_booster_text, check_feature_names, feature_names_of
 from inference.bundle.manifest import (
     MANIFEST_NAME,
     PROOF_RECORDS,
     FileEntry,
+    Manifest,
     Network,
     Provenance,
-    booster_path,
     feature_names,
 )
 from inference.bundle.reader import Bundle, open_bundle
@@ -94,27 +94,43 @@ def make_bundle(
         A file is missing or unusable, a frozen network differs by more than the recipe allows, `out` exists, or has other
         files than a bundle.
     """
-    if force and (out / MANIFEST_NAME).is_file():
-        _check_replaceable(out)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BundleError(f"{out}: must not exist yet, or be a bundle that may be replaced")
+    check_new(out, force=force)
     if missing := [name for name, path in files.items() if not path.is_file()]:
         raise BundleError(
             f"{where}: recipe {recipe.name} needs {counted(len(files), 'file')}, "
             f"got {len(missing)} missing: {', '.join(missing[:5])}"
         )
-    sources = {name: _file_entry(path) for name, path in files.items()}
+    sources = {name: file_entry(path) for name, path in files.items()}
     probe_files([files[network.file] for network in recipe.networks])
-    with output_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    aside = work.with_name(f"{work.name}.replaced")
-    try:
+    with new_bundle(out) as work:
         networks = tuple(_imported_networks(files, recipe, sources, work, on_progress))
         names = feature_names(recipe.as_ensemble(), networks)
         _copy_stackers(files, recipe, names, work)
         write_manifest(recipe, networks, sources, work, demo=demo)
         probe_boosters(open_bundle(work))
+    return open_bundle(out)
+
+
+def check_new(out: Path, *, force: bool) -> None:
+    """Raise BundleError unless a bundle may be written to a folder; `force` allows it to replace one."""
+    if force and (out / MANIFEST_NAME).is_file():
+        _check_replaceable(out)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BundleError(f"{out}: must not exist yet, or be a bundle that may be replaced")
+
+
+@contextmanager
+def new_bundle(out: Path) -> Iterator[Path]:
+    """An empty folder that becomes the bundle `out`, or replaces it, at the end; after an error it is removed.
+
+    Raises OutputError.
+    """
+    with output_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    aside = work.with_name(f"{work.name}.replaced")
+    try:
+        yield work
         work.chmod(0o755)
         with output_errors(out):
             if out.exists():
@@ -131,7 +147,6 @@ def make_bundle(
             remove_tree(work)
     with suppress(OSError):
         remove_tree(aside)
-    return open_bundle(out)
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -222,10 +237,15 @@ def _freeze(source: Path, recipe: NetworkRecipe, folder: Path, xml: Path) -> tup
         return operations, max(max_export_error(outputs, recipe, one) for one in (folder, xml))
 
 
-def run_in_child(path: Path, step: Callable[..., Result], *arguments: Any) -> Result:
-    """Run a step on a network in a separate process. Raises BundleError, naming the path, if that process dies."""
+def run_in_child(
+    path: Path, step: Callable[..., Result], *arguments: Any, begin: Callable[[], None] | None = None
+) -> Result:
+    """Run a step on a network in a separate process, after `begin`, which by default prepares TensorFlow.
+
+    Raises BundleError, naming the path, if that process dies.
+    """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_begin_child) as child:
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=begin or _begin_child) as child:
         try:
             return child.submit(step, *arguments).result()
         except BrokenProcessPool as error:
@@ -263,7 +283,7 @@ def write_manifest(
     import tensorflow as tf
 
     copy_photos(work)
-    files = {path.relative_to(work).as_posix(): _file_entry(path) for path in files_below(work)}
+    files = {path.relative_to(work).as_posix(): file_entry(path) for path in files_below(work)}
     provenance = Provenance(
         recipe=recipe.name,
         hakuna_version=hakuna_version(),
@@ -273,13 +293,19 @@ def write_manifest(
     )
     manifest = recipe.as_manifest(networks, files, provenance, demo=demo)
     write_records(work, manifest)
-    manifest = manifest.model_copy(update={"files": files | {PROOF_RECORDS: _file_entry(work / PROOF_RECORDS)}})
-    with output_errors(work):
-        text = json.dumps(manifest.model_dump(mode="json"), indent=1)  # the same bundle gives the same bytes
-        (work / MANIFEST_NAME).write_text(f"{text}\n", encoding="utf-8")
+    manifest = manifest.model_copy(update={"files": files | {PROOF_RECORDS: file_entry(work / PROOF_RECORDS)}})
+    save_manifest(manifest, work)
+
+
+def save_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write a manifest; the same one gives the same bytes. Raises OutputError."""
+    with output_errors(folder):
+        text = json.dumps(manifest.model_dump(mode="json"), indent=1)
+        (folder / MANIFEST_NAME).write_text(f"{text}\n", encoding="utf-8")
         os.sync()
 
 
-def _file_entry(path: Path) -> FileEntry:
+def file_entry(path: Path) -> FileEntry:
+    """Size and hash of a file. Raises BundleError if it cannot be read."""
     with os_errors(BundleError, f"{path}: must be readable"):
         return FileEntry(sha256=sha256_of_file(path), n_bytes=path.stat().st_size)

@@ -14,7 +14,8 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 
-from inference.bundle.manifest import SAVED_MODEL_NAME, Network, booster_path
+from inference.bundle.booster_check import booster_path
+from inference.bundle.manifest import SAVED_MODEL_NAME, Network
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.files import output_errors
 from inference.core.labels import CLASS_PRIORS, EMPTY, LABELS

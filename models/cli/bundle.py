@@ -74,10 +74,51 @@ def build(
     say(f"bundle {bundle.manifest.name} {bundle.id[:12]} -> {out}")
 
 
+def quantize(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    photos: Annotated[
+        Path, typer.Option(help="Folder with photos and test_metadata.csv, like DATA of `hakuna predict`.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
+    max_loss_increase: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Largest increase of the expected log loss of a network, as a share of it; default: the bundle's bound for "
+            "mixed precision.",
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Copy a bundle and add its networks in int8: about a quarter of the bytes, and faster on many CPUs.
+
+    Half of the photos calibrate the networks. The others show by how much the expected log loss increases. Layers stay in
+    float32 until the increase is small enough; if it never is, nothing is written.
+
+    Examples:
+        hakuna bundle quantize bundles/third_place --photos /data --out bundles/third_place_int8
+    """
+    from inference.bundle.manifest import MANIFEST_NAME
+    from inference.bundle.reader import open_bundle
+
+    check_package("--out", out, force, MANIFEST_NAME)
+    from inference.settings.logs import configure_logging
+    from inference.settings.settings import load_settings
+    from models.bundling.quantize import quantize_bundle
+    from models.cli.tables import int8_lines
+
+    configure_logging(load_settings().log_format)
+    with working("quantising and comparing the networks") as on_progress:
+        made = quantize_bundle(
+            open_bundle(bundle), photos, out, max_loss_increase, force=force, on_progress=on_progress
+        )
+    say("\n".join([*int8_lines(made.manifest), f"bundle {made.manifest.name} {made.id[:12]} -> {out}"]))
+
+
 def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:
     """Check every file of a bundle against its manifest, and load and call its networks (in every engine) and boosters.
 
-    Every network must answer fixed noise with probabilities, and the same in both of its formats.
+    Every network must answer fixed noise with probabilities, in int8 too, and the same in both formats of float32.
 
     Examples:
         hakuna bundle verify bundles/third_place
@@ -143,4 +184,4 @@ def pack(
     say(f"{out}: {counted(packed.n_members, 'file')}, {packed.n_bytes:,} bytes, SHA-256 {packed.sha256}")
 
 
-app = command_group("Make, check and show model bundles.", import_, build, verify, show)
+app = command_group("Make, check and show model bundles.", import_, build, quantize, verify, show)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Column, Table
 
-from inference.bundle.manifest import DEMO_WARNING
+from inference.bundle.booster_check import booster_paths
+from inference.bundle.manifest import DEMO_WARNING, Manifest
 from inference.bundle.reader import open_bundle
 from inference.core.errors import counted
 from inference.core.labels import LABELS, N_CLASSES
@@ -38,11 +39,10 @@ def show_bundle(folder: Path) -> None:
             f"{n_bytes / 1e6:.1f}",
         )
     console.print(table)
-    own = {path for network in manifest.networks for path in network.openvino_files} & manifest.files.keys()
-    n_own = sum(manifest.files[path].n_bytes for path in own)
-    console.print(
-        f"for OpenVINO also in its own format: {len(own) // 2} of {len(manifest.networks)}, {n_own / 1e6:.1f} MB"
-    )
+    parts = parts_of(manifest)
+    console.print("; ".join(f"{name} {n_bytes / 1e6:.1f} MB" for name, n_bytes in parts.items()), highlight=False)
+    for line in int8_lines(manifest):
+        console.print(line, highlight=False)
     ensemble = manifest.ensemble
     console.print(f"preprocessing {ensemble.preprocessing}; frame weights {list(ensemble.frame_weights)}")
     for blend in ensemble.blends:
@@ -58,6 +58,33 @@ def show_bundle(folder: Path) -> None:
         f"made by hakuna {made.hakuna_version}, TensorFlow {made.tensorflow_version}, Keras {made.keras_version} "
         f"from {counted(len(made.sources), 'file')}"
     )
+
+
+def int8_lines(manifest: Manifest) -> list[str]:
+    """A line for each network in int8."""
+    return [
+        f"{network.name} in int8: expected log loss {network.int8.relative_loss_increase:+.3%} on "
+        f"{counted(network.int8.n_compared_images, 'image')}, "
+        f"{counted(network.int8.n_float32_layers, 'layer')} in float32"
+        for network in manifest.networks
+        if network.int8
+    ]
+
+
+def parts_of(manifest: Manifest) -> dict[str, int]:
+    """Bytes of a bundle's parts; those that it does not have are left out."""
+    paths = {
+        "SavedModels": [
+            path for path in manifest.files if path.startswith(tuple(f"{one.folder}/" for one in manifest.networks))
+        ],
+        "OpenVINO": [path for one in manifest.networks for path in one.openvino_files],
+        "int8": [path for one in manifest.networks for path in one.int8_files],
+        "stackers": booster_paths(manifest),
+    }
+    sizes = {
+        name: sum(manifest.files[path].n_bytes for path in own if path in manifest.files) for name, own in paths.items()
+    }
+    return {name: n_bytes for name, n_bytes in sizes.items() if n_bytes}
 
 
 def print_stackers(way: Direction, results: list[ClassResult]) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import h5py
 
-from inference.bundle.manifest import is_plain_path
 from inference.core.errors import BundleError, HakunaError
+from inference.core.files import is_plain_path
 
 LARGEST_CONFIG = 16 << 20
 """Characters. InceptionResNetV2 has a million."""

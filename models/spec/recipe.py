@@ -22,10 +22,10 @@ from inference.bundle.manifest import (
     Stacking,
     check_ensemble,
     feature_names,
-    is_plain_path,
 )
 from inference.core.config_files import Strict, load_toml
 from inference.core.errors import BundleError
+from inference.core.files import is_plain_path
 from inference.core.labels import CLASS_PRIORS, LABELS
 from inference.core.sequences import View
 from models.spec.kinds import Classes, Scaling

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.bundle.manifest import booster_paths
+from inference.bundle.booster_check import booster_paths
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.errors import BundleError
 from inference.ensemble import booster_probe_child

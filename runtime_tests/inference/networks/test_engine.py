@@ -59,7 +59,7 @@ def test_engines_offer_the_same_names() -> None:
         for module in modules
     ]  # fmt: skip
     assert public[0] & public[1] == {"FrozenNetwork", "device", "lower_precisions"}
-    assert public[0] - public[1] == {"check_layers", "write_network"}
+    assert public[0] - public[1] == {"check_layers", "read_model", "save_model", "write_network"}
     assert public[1] - public[0] == {"prepare_devices", "allocate_on_demand"}
     for name in public[0] & public[1]:
         assert len({str(inspect.signature(getattr(module, name))) for module in modules}) == 1, name
