@@ -236,11 +236,6 @@ class Manifest(Strict):
         return self
 
     @property
-    def has_int8(self) -> bool:
-        """Whether every network is there in int8, too."""
-        return all(self.files.keys() >= {*network.int8_files} for network in self.networks)
-
-    @property
     def n_frames(self) -> int:
         """Number of frames of a sequence that take part."""
         return len(self.ensemble.frame_weights)

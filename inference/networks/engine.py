@@ -138,8 +138,12 @@ def load_networks(bundle: Bundle, engine: Engine, precision: Precision, check: C
 
 def lower_precisions(bundle: Bundle, engine: Engine) -> tuple[Precision, ...]:
     """The precisions beside float32 that both the device and the bundle offer, the fastest first."""
-    absent = () if bundle.manifest.has_int8 else (Precision.INT8,)
-    return tuple(one for one in engine.lower_precisions if one not in absent)
+    return tuple(one for one in engine.lower_precisions if one is not Precision.INT8 or has_int8(bundle))
+
+
+def has_int8(bundle: Bundle) -> bool:
+    """Whether a bundle has every network in int8, too."""
+    return all(network.int8 for network in bundle.manifest.networks)
 
 
 def network_path(

@@ -15,6 +15,7 @@ from inference.ensemble.audit import audit_header, n_audited, sample_of
 from inference.execution.executor import LOAD
 from inference.execution.proof import float32_records
 from inference.execution.throughput import MARGIN_SHARE
+from inference.networks.engine import has_int8
 from inference.precision.comparison import PrecisionComparison, compare_precisions
 from inference.records.jsonl import RecordWriter
 from inference.records.schema import AUDIT_NAME
@@ -44,7 +45,7 @@ def select_precision(context: RunContext) -> dict[str, Any]:
     if context.header.precision:
         executor.load(Precision(context.header.precision["used"]))
         return context.header.precision
-    if asked is Precision.INT8 and not bundle.manifest.has_int8:
+    if asked is Precision.INT8 and not has_int8(bundle):
         raise BundleError(
             f"{bundle.folder}: must have networks in int8, got none", hint="`hakuna bundle quantize` adds them"
         )
