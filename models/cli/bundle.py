@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from inference.cli.options import Force, check_file, check_package, command_group
+from inference.cli.options import Force, MaxLossIncrease, check_file, check_package, command_group
 from inference.cli.printing import say
 from inference.cli.session import working
 from inference.core.errors import BundleError, counted
@@ -80,14 +80,7 @@ def quantize(
         Path, typer.Option(help="Folder with photos and test_metadata.csv, like DATA of `hakuna predict`.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
-    max_loss_increase: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            help="Largest increase of the expected log loss of a network, as a share of it; default: the bundle's bound for "
-            "mixed precision.",
-        ),
-    ] = None,
+    max_loss_increase: MaxLossIncrease = None,
     force: Force = False,
 ) -> None:
     """Copy a bundle and add its networks in int8: about a quarter of the bytes, and faster on many CPUs.
@@ -107,10 +100,11 @@ def quantize(
     from models.bundling.quantize import quantize_bundle
     from models.cli.tables import int8_lines
 
-    configure_logging(load_settings().log_format)
+    settings = load_settings(max_loss_increase=max_loss_increase)
+    configure_logging(settings.log_format)
     with working("quantising and comparing the networks") as on_progress:
         made = quantize_bundle(
-            open_bundle(bundle), photos, out, max_loss_increase, force=force, on_progress=on_progress
+            open_bundle(bundle), photos, out, settings.max_loss_increase, force=force, on_progress=on_progress
         )
     say("\n".join([*int8_lines(made.manifest), f"bundle {made.manifest.name} {made.id[:12]} -> {out}"]))
 
