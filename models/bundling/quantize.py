@@ -22,7 +22,7 @@ from inference.api.jobs import build_job
 from inference.bundle.manifest import Int8Figures, Manifest, Network
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import DecoderName, EngineName
-from inference.core.errors import BundleError, InputError
+from inference.core.errors import BundleError, InputError, counted
 from inference.core.files import output_errors
 from inference.core.sequences import Probabilities, Sequence
 from inference.execution.job import Job, RunOptions
@@ -57,11 +57,10 @@ Images = dict[str, Image]
 
 @dataclass(frozen=True)
 class _Task:
-    """A network to quantise, with the sequences of `job` that calibrate and compare it."""
+    """A network to quantise. The sequences of `job` calibrate and compare it."""
 
     job: Job
     network: Network
-    sequences: tuple[Sequence, ...]
     bound: float
     xml: Path
 
@@ -102,7 +101,8 @@ def quantize_bundle(
         require(package)
     check_new(out, force=force)
     job = build_job(photos, bundle, submission_format="none")
-    sequences = _evenly([one for one in job.sequences if one.images], n_sequences)
+    chosen = _evenly([one for one in job.sequences if one.images], n_sequences)
+    job = replace(job, plan=replace(job.plan, sequences=chosen))
     manifest, networks = bundle.manifest, []
     limit = manifest.ensemble.max_mixed_loss_increase if bound is None else bound
     with new_bundle(out) as work:
@@ -110,7 +110,7 @@ def quantize_bundle(
         for number, network in enumerate(manifest.networks):
             on_progress(number, len(manifest.networks))
             path = network_path(bundle, network, EngineName.OPENVINO)
-            task = _Task(job, network, sequences, limit, work / network.int8_files[0])
+            task = _Task(job, network, limit, work / network.int8_files[0])
             figures = run_in_child(path, _quantize, task, begin=exit_with_parent)
             log.info("network quantised", name=network.name, **figures.model_dump())
             networks.append(network.model_copy(update={"int8": figures}))
@@ -142,7 +142,7 @@ def _quantize(task: _Task) -> Int8Figures:
 
     network, bundle = task.network, task.job.bundle
     names, path = tuple(one.name for one in network.inputs), network_path(bundle, network, EngineName.OPENVINO)
-    calibration, compared = (_images(task, task.sequences[first::2]) for first in (0, 1))
+    calibration, compared = (_images(task, task.job.sequences[first::2]) for first in (0, 1))
     float32 = _answers(FrozenNetwork(path, names), compared)
 
     def increase(model: Any, step: int = 1) -> float:
@@ -180,7 +180,7 @@ def _images(task: _Task, sequences: Iterable[Sequence]) -> list[Images]:
     if len(images) < FEWEST_IMAGES * len(network.sizes):
         raise InputError(
             f"{job.photos}: must have {FEWEST_IMAGES} images of network {network.name} to calibrate it and as many to "
-            f"compare it, got {len(images) // len(network.sizes)} in one half of {len(task.sequences)} sequences",
+            f"compare it, got {len(images) // len(network.sizes)} in one half of {counted(len(job.sequences), 'sequence')}",
             hint="a network on whole sequences needs two photos of each; use a folder with more sequences",
         )
     return images

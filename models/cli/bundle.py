@@ -105,13 +105,14 @@ def quantize(
     from inference.settings.logs import configure_logging
     from inference.settings.settings import load_settings
     from models.bundling.quantize import quantize_bundle
+    from models.cli.tables import int8_lines
 
     configure_logging(load_settings().log_format)
     with working("quantising and comparing the networks") as on_progress:
         made = quantize_bundle(
             open_bundle(bundle), photos, out, max_loss_increase, force=force, on_progress=on_progress
         )
-    say(f"bundle {made.manifest.name} {made.id[:12]} -> {out}")
+    say("\n".join([*int8_lines(made.manifest), f"bundle {made.manifest.name} {made.id[:12]} -> {out}"]))
 
 
 def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:

@@ -41,14 +41,8 @@ def show_bundle(folder: Path) -> None:
     console.print(table)
     parts = parts_of(manifest)
     console.print("; ".join(f"{name} {n_bytes / 1e6:.1f} MB" for name, n_bytes in parts.items()), highlight=False)
-    for network in manifest.networks:
-        if network.int8:
-            console.print(
-                f"{network.name} in int8: expected log loss {network.int8.relative_loss_increase:+.3%} on "
-                f"{counted(network.int8.n_compared_images, 'image')}, "
-                f"{counted(network.int8.n_float32_layers, 'layer')} in float32",
-                highlight=False,
-            )
+    for line in int8_lines(manifest):
+        console.print(line, highlight=False)
     ensemble = manifest.ensemble
     console.print(f"preprocessing {ensemble.preprocessing}; frame weights {list(ensemble.frame_weights)}")
     for blend in ensemble.blends:
@@ -64,6 +58,17 @@ def show_bundle(folder: Path) -> None:
         f"made by hakuna {made.hakuna_version}, TensorFlow {made.tensorflow_version}, Keras {made.keras_version} "
         f"from {counted(len(made.sources), 'file')}"
     )
+
+
+def int8_lines(manifest: Manifest) -> list[str]:
+    """A line for each network in int8."""
+    return [
+        f"{network.name} in int8: expected log loss {network.int8.relative_loss_increase:+.3%} on "
+        f"{counted(network.int8.n_compared_images, 'image')}, "
+        f"{counted(network.int8.n_float32_layers, 'layer')} in float32"
+        for network in manifest.networks
+        if network.int8
+    ]
 
 
 def parts_of(manifest: Manifest) -> dict[str, int]:

@@ -16,7 +16,7 @@ from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import EngineName, Precision
 from inference.core.errors import BundleError
 from inference.networks.engine import Engine, load_known_networks, network_path
-from inference.networks.engine_openvino import FrozenNetwork, write_network
+from inference.networks.engine_openvino import FrozenNetwork, save_model, write_network
 from models.bundling.openvino_files import check_formats, write_openvino
 from runtime_tests.damage import rewrite_manifest
 
@@ -52,6 +52,14 @@ def test_a_network_is_written_with_the_same_bytes_each_time(tiny_bundle: Bundle,
         one, two = ((tmp_path / name / f"network{suffix}").read_bytes() for name in ("one", "two"))
         assert one == two
     assert (tmp_path / "one" / "network.xml").read_bytes() == tiny_bundle.path(network.openvino_files[0]).read_bytes()
+
+
+def test_layers_without_names_give_the_same_bytes_each_time(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        images = opset.parameter([2, 3], np.float32, name="images")
+        result = opset.result(opset.relu(images), name="probabilities")
+        save_model(openvino.Model([result], [images], "network"), tmp_path / name / "network.xml")
+    assert (tmp_path / "one" / "network.xml").read_bytes() == (tmp_path / "two" / "network.xml").read_bytes()
 
 
 def resized(images: Any, sizes: Any) -> Any:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import pytest
 
 from benchmark.synthetic.season import write_season
@@ -30,6 +29,7 @@ from models.bundling.openvino_files import check_formats
 from models.bundling.quantize import quantize_bundle
 from runtime_tests.running import hakuna, hakuna_here
 
+openvino = pytest.importorskip("openvino")  # after the engine, which keeps it from reporting to a web service
 DEMO = Path(__file__).resolve().parents[3] / "models" / "demo" / "bundle"
 PRODUCTS = ("Convolution", "MatMul")
 
@@ -151,7 +151,7 @@ def test_more_layers_stay_in_float32_until_the_bound_holds(quantised: Bundle, ph
     )
     kept = figures(stricter.manifest.networks[1])
     assert kept.relative_loss_increase <= bound
-    assert 2 < kept.n_float32_layers < 5
+    assert kept.n_float32_layers == 3
     assert done == [(0, 2), (1, 2)]
 
 
@@ -235,7 +235,9 @@ def test_the_command_makes_a_bundle_that_predicts(photos: Path, tmp_path: Path) 
     arguments = ("--photos", photos, "--out", tmp_path / "new", "--max-loss-increase", 0.01)
     made = hakuna("bundle", "quantize", DEMO, *arguments, HOME=str(home), XDG_CACHE_HOME=str(home / "cache"))
     assert made.returncode == 0, made.stderr
-    assert made.stdout == f"bundle demo {open_bundle(tmp_path / 'new').id[:12]} -> {tmp_path / 'new'}\n"
+    *lines, last = made.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["v1 in int8", "background in int8"]
+    assert last == f"bundle demo {open_bundle(tmp_path / 'new').id[:12]} -> {tmp_path / 'new'}"
     assert list(home.iterdir()) == []  # NNCF and OpenVINO keep no id for their reports
     assert hakuna("bundle", "verify", tmp_path / "new").returncode == 0
     predicted = hakuna("predict", photos, "--bundle", tmp_path / "new", "--out", tmp_path / "out")
