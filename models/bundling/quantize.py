@@ -48,7 +48,7 @@ FEWEST_IMAGES = 8
 RANKED_IMAGES = 16
 """About the number of compared images that show which layers cost most. Each image is answered once without each quantiser."""
 BIAS_PIXELS = 800_000
-"""Of the images that correct biases. NNCF keeps their values in many layers: 6 GB for InceptionResNetV2."""
+"""Of all images that correct biases. NNCF keeps their values in many layers: 1.2 GB an image of InceptionResNetV2."""
 BIAS_SHARE = 5
 """NNCF corrects biases with the first fifth of its items."""
 PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
