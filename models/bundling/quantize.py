@@ -5,6 +5,7 @@ stay in float32 until the change is small enough. Running such a network takes O
 """
 
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -24,6 +25,7 @@ from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import DecoderName, EngineName
 from inference.core.errors import BundleError, InputError, counted
 from inference.core.files import output_errors
+from inference.core.iteration import batched
 from inference.core.sequences import Probabilities, Sequence
 from inference.execution.job import Job, RunOptions
 from inference.execution.worker import Worker
@@ -45,6 +47,10 @@ FEWEST_IMAGES = 8
 """For calibrating a network, and for comparing it. A network on whole sequences gets one image from each sequence."""
 RANKED_IMAGES = 16
 """About the number of compared images that show which layers cost most. Each image is answered once without each quantiser."""
+BIAS_PIXELS = 800_000
+"""Of all images that correct biases. NNCF keeps their values in many layers: 1.2 GB an image of InceptionResNetV2."""
+BIAS_SHARE = 5
+"""NNCF corrects biases with the first fifth of its items."""
 PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
 """Layers that multiply by weights."""
 QUANTISER = "FakeQuantize"
@@ -187,12 +193,29 @@ def _images(task: _Task, sequences: Iterable[Sequence]) -> list[Images]:
 
 
 def _answers(network: Callable[..., Probabilities], images: list[Images]) -> Probabilities:
-    return np.concatenate([network(_as_inputs(one)) for one in images])
+    return np.concatenate([network(_as_inputs([one])) for one in images])
 
 
-def _as_inputs(images: Images) -> dict[str, npt.NDArray[np.float32]]:
-    """Float32 (1, H, W, 3) by input name."""
-    return {name: image[None].astype(np.float32) for name, image in images.items()}
+def _as_inputs(images: list[Images]) -> dict[str, npt.NDArray[np.float32]]:
+    """Images of one size as float32 (N, H, W, 3) by input name."""
+    return {name: np.stack([one[name] for one in images]).astype(np.float32) for name in images[0]}
+
+
+def _items(images: list[Images]) -> list[list[Images]]:
+    """Calibration images as items for NNCF: first single images that correct biases, then the others in batches.
+
+    The batches are so large that the single images are a fifth of the items. All images count for the ranges.
+    """
+    n_pixels = sum(math.prod(image.shape[:2]) for image in images[0].values())
+    n_single = max(1, min(len(images) // BIAS_SHARE, BIAS_PIXELS // n_pixels))
+    others = images[n_single:]
+    n_together = max(1, len(others) // ((BIAS_SHARE - 1) * n_single))
+    by_size: dict[tuple[int, ...], list[Images]] = {}
+    for one in others:
+        by_size.setdefault(next(iter(one.values())).shape, []).append(one)
+    return [[one] for one in images[:n_single]] + [
+        part for of_one_size in by_size.values() for part in batched(of_one_size, n_together)
+    ]
 
 
 def _search(
@@ -225,13 +248,14 @@ def _quantized(source: Any, calibration: list[Images], in_float32: set[str]) -> 
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
+    items = _items(calibration)
     nncf.set_log_level(logging.ERROR)
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):  # progress bars
         return nncf.quantize(
             source,
-            nncf.Dataset(calibration, _as_inputs),
+            nncf.Dataset(items, _as_inputs),
             preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(calibration),
+            subset_size=len(items),
             fast_bias_correction=False,
             ignored_scope=nncf.IgnoredScope(names=sorted(in_float32), validate=False),
             advanced_parameters=AdvancedQuantizationParameters(

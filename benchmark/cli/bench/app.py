@@ -201,6 +201,21 @@ def precisions(
     show_figures(cost_of_precisions(data, labels, bundle, command_line()), json)
 
 
+def calls(
+    bundle: Annotated[Path, typer.Option(help="Model bundle.")],
+    json: JsonTarget = None,
+) -> None:
+    """Time a network of a bundle by images in a call, calls at once and kind of shape, beside the settings of a run.
+
+    Examples:
+        hakuna bench calls --bundle bundles/third_place --json calls.json
+    """
+    from benchmark.studies.network_calls import sweep
+
+    require("openvino")
+    show_figures(sweep(bundle, command_line()), json)
+
+
 def page(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder with figures, as JSON files.")],
 ) -> None:
@@ -215,5 +230,5 @@ def page(
 
 
 app = command_group(
-    "Time stages, project workloads, compare.", stages, project, validate, decoders, published, precisions, page
+    "Time stages, project workloads, compare.", stages, project, validate, decoders, calls, published, precisions, page
 )

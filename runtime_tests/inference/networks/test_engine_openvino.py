@@ -56,7 +56,7 @@ def test_a_network_is_written_with_the_same_bytes_each_time(tiny_bundle: Bundle,
 
 def test_layers_without_names_give_the_same_bytes_each_time(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        images = opset.parameter([2, 3], np.float32, "images")
+        images = opset.parameter([2, 3], np.float32, name="images")
         result = opset.result(opset.relu(images), name="probabilities")
         save_model(openvino.Model([result], [images], "network"), tmp_path / name / "network.xml")
     assert (tmp_path / "one" / "network.xml").read_bytes() == (tmp_path / "two" / "network.xml").read_bytes()
