@@ -13,6 +13,8 @@ from inference.core.files import atomic_writer, files_below, remove_tree
 from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize
 from models.bundling.build import build_bundle
+from models.bundling.quantize import quantize_bundle
+from models.data.season_labels import TRAIN_METADATA_NAME
 
 PLAN = replace(FULL, name="demo", seeds=(1,), n_sequences=400, n_cameras=10, photo_size=ImageSize(480, 640), rounds=120)
 """Photos like those of `hakuna demo`, and fewer rounds than in the study, for boosters of some ten kilobytes."""
@@ -37,7 +39,9 @@ def make_demo_bundle(work: Path, out: Path, command: str, n_workers: int) -> Bun
     stackers = train_stackers(folder, STEP, PLAN, stacked, n_workers)
     recipe = recipe_of(STEP, PLAN.size, stacked, name="demo")
     recipe = recipe.model_copy(update={"description": "Small networks trained on synthetic seasons"})
-    bundle = build_bundle(recipe, folder / "networks", stackers, out / "bundle", demo=True)
+    plain = build_bundle(recipe, folder / "networks", stackers, folder / "bundle", demo=True, force=True)
+    data = folder / "data"
+    bundle = quantize_bundle(plain, data, out / "bundle", metadata=data / TRAIN_METADATA_NAME)
     n_bytes = sum(path.stat().st_size for path in files_below(bundle.folder))
     if n_bytes > MOST_BYTES:
         remove_tree(out)

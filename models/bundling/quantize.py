@@ -77,6 +77,7 @@ def quantize_bundle(
     out: Path,
     bound: float | None = None,
     *,
+    metadata: Path | None = None,
     n_sequences: int = N_SEQUENCES,
     force: bool = False,
     on_progress: Progress = lambda *_: None,
@@ -87,7 +88,8 @@ def quantize_bundle(
 
     Parameters
     ----------
-    photos : folder with photos and their metadata, like that of `hakuna predict`
+    photos : folder with photos
+    metadata : their metadata; default: test_metadata.csv in that folder
     bound : largest mean KL(float32 || int8) of a network, relative to the mean entropy of its answers in float32; default:
         the bundle's bound for mixed precision
     n_sequences : sequences with photos that are used, at most
@@ -106,7 +108,7 @@ def quantize_bundle(
     for package in (EngineName.OPENVINO.value, "nncf"):
         require(package)
     check_new(out, force=force)
-    job = build_job(photos, bundle, submission_format="none")
+    job = build_job(photos, bundle, metadata=metadata, submission_format="none")
     chosen = _evenly([one for one in job.sequences if one.images], n_sequences)
     job = replace(job, plan=replace(job.plan, sequences=chosen))
     manifest, networks = bundle.manifest, []

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from inference.cli.options import Force, MaxLossIncrease, check_file, check_package, command_group
+from inference.cli.options import Force, MaxLossIncrease, Metadata, check_file, check_package, command_group
 from inference.cli.printing import say
 from inference.cli.session import working
 from inference.core.errors import BundleError, counted
@@ -76,10 +76,9 @@ def build(
 
 def quantize(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
-    photos: Annotated[
-        Path, typer.Option(help="Folder with photos and test_metadata.csv, like DATA of `hakuna predict`.")
-    ],
+    photos: Annotated[Path, typer.Option(help="Folder with photos, like DATA of `hakuna predict`.")],
     out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
+    metadata: Metadata = None,
     max_loss_increase: MaxLossIncrease = None,
     force: Force = False,
 ) -> None:
@@ -104,7 +103,13 @@ def quantize(
     configure_logging(settings.log_format)
     with working("quantising and comparing the networks") as on_progress:
         made = quantize_bundle(
-            open_bundle(bundle), photos, out, settings.max_loss_increase, force=force, on_progress=on_progress
+            open_bundle(bundle),
+            photos,
+            out,
+            settings.max_loss_increase,
+            metadata=metadata,
+            force=force,
+            on_progress=on_progress,
         )
     say("\n".join([*int8_lines(made.manifest), f"bundle {made.manifest.name} {made.id[:12]} -> {out}"]))
 
