@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,15 +13,17 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from inference.bundle.reader import Bundle
+from benchmark.selftest.demo import BUNDLE_FOLDER
+from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import DecoderName, Device, EngineName, Precision
 from inference.core.errors import UnusableGpuError, UsageError
 from inference.images import decoder
 from inference.networks import engine as engines
 from inference.networks import engine_openvino, engine_tensorflow
-from inference.networks.engine import find_engine, installed_engines
+from inference.networks.engine import find_engine, installed_engines, lower_precisions
 from inference.settings import packages, settings
 from inference.settings.settings import load_settings
+from runtime_tests.damage import rewrite_manifest
 from runtime_tests.running import run
 from runtime_tests.tables import probabilities
 
@@ -59,7 +63,7 @@ def test_engines_offer_the_same_names() -> None:
         for module in modules
     ]  # fmt: skip
     assert public[0] & public[1] == {"FrozenNetwork", "device", "lower_precisions"}
-    assert public[0] - public[1] == {"check_layers", "read_model", "save_model", "write_network"}
+    assert public[0] - public[1] == {"check_layers", "compiled", "read_model", "save_model", "write_network"}
     assert public[1] - public[0] == {"prepare_devices", "allocate_on_demand"}
     for name in public[0] & public[1]:
         assert len({str(inspect.signature(getattr(module, name))) for module in modules}) == 1, name
@@ -258,3 +262,65 @@ def test_a_gpu_that_is_not_used_for_want_of_tensorflow_is_a_warning(
     with capture_logs() as logs:
         assert find_engine(EngineName.AUTO).name is EngineName.OPENVINO
     assert logs == [{"event": "GPU not used: TensorFlow is not installed (extra gpu)", "log_level": "warning"}]
+
+
+@pytest.fixture
+def int8_bundle() -> Bundle:
+    """A trained bundle with networks in int8."""
+    if Precision.INT8 not in find_engine(EngineName.OPENVINO).lower_precisions:
+        pytest.skip("needs a processor with VNNI")
+    return open_bundle(BUNDLE_FOLDER)
+
+
+def test_int8_is_used_where_it_holds_and_the_audit_compares_it_with_float32(
+    season: Path, int8_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("inference.ensemble.audit.SHARE", 1.0)
+    exact = run(season, int8_bundle, tmp_path / "float32")
+    report = run(season, int8_bundle, tmp_path / "int8", precision=Precision.INT8)
+    precision = report["precision"]
+    assert (exact["precision"]["used"], precision["used"]) == ("float32", "int8")
+    assert 0 < precision["relative_loss_increase"] <= precision["bound"] == 1e-3
+    p, q = (probabilities(tmp_path / one / "submission.csv")[1] for one in ("float32", "int8"))
+    assert 0 < np.abs(p - q).max() < 0.05
+    assert precision["audit"]["verdict"] == "held"
+    automatic = run(season, int8_bundle, tmp_path / "auto", precision=Precision.AUTO)
+    assert automatic["precision"]["used"] == "int8"
+    for name in FILES:
+        if name != "run.json":
+            assert (tmp_path / "auto" / name).read_bytes() == (tmp_path / "int8" / name).read_bytes()
+
+
+def test_int8_with_spoilt_weights_is_refused_by_its_proof(season: Path, int8_bundle: Bundle, tmp_path: Path) -> None:
+    """As a network would be that the processor computes otherwise than the one that quantised it."""
+    copy = Path(shutil.copytree(int8_bundle.folder, tmp_path / "bundle"))
+    [network, *_] = int8_bundle.manifest.networks
+    graph, weights = (copy / name for name in network.int8_files)
+    constants = re.findall(r'element_type="i8" shape="[^"]*" offset="(\d+)" size="(\d+)"', graph.read_text())
+    first, size = max(((int(one), int(n)) for one, n in constants), key=lambda one: one[1])
+    values = np.frombuffer(weights.read_bytes(), np.int8).copy()
+    values[first : first + size] //= 2
+    weights.write_bytes(values.tobytes())
+    rewrite_manifest(copy)
+    spoilt = open_bundle(copy)
+    report = run(season, spoilt, tmp_path / "out", precision=Precision.INT8)
+    assert report["precision"]["used"] == "float32"
+    assert report["precision"]["relative_loss_increase"] > 10 * report["precision"]["bound"]
+    run(season, int8_bundle, tmp_path / "float32")
+    assert (tmp_path / "out/submission.csv").read_bytes() == (tmp_path / "float32/submission.csv").read_bytes()
+
+
+def test_tensorflow_has_no_int8(int8_bundle: Bundle) -> None:
+    assert Precision.INT8 not in lower_precisions(int8_bundle, find_engine(EngineName.TENSORFLOW))
+    assert lower_precisions(int8_bundle, find_engine(EngineName.OPENVINO))[0] is Precision.INT8
+
+
+def test_int8_needs_a_processor_with_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.read_text
+
+    def without_vnni(path: Path, encoding: str | None = None) -> str:
+        text = real(path, encoding)
+        return re.sub(r"\b(avx512_vnni|avx_vnni|amx_int8)\b", "", text) if path == Path("/proc/cpuinfo") else text
+
+    monkeypatch.setattr(Path, "read_text", without_vnni)
+    assert Precision.INT8 not in engine_openvino.lower_precisions()
