@@ -34,6 +34,11 @@ class ExecutorFacts:
     lower_precisions: tuple[Precision, ...]
 
     @property
+    def fastest_precision(self) -> Precision:
+        """The precision that `auto` tries first."""
+        return next(iter(self.lower_precisions), Precision.FLOAT32)
+
+    @property
     def is_cpu(self) -> bool:
         """Whether the networks share the cores with decoding. On GPUs every call is padded to the same shape."""
         return self.device == CPU

@@ -231,6 +231,8 @@ def _log_job(context: RunContext) -> None:
         engine=facts.engine,
         device=facts.device,
         decoder=facts.decoder,
+        precision=job.precision.value,
+        fastest_precision=facts.fastest_precision.value,
     )
     dropped = {
         "sequences without metadata, get the usual share of each class (priors)": plan.n_without_metadata,

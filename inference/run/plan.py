@@ -86,6 +86,7 @@ def plan(
         "device": context.executor.facts.device,
         "decoder": context.executor.facts.decoder,
         "precision": selected["used"],
+        "fastest_precision": context.executor.facts.fastest_precision.value,
         "disk_bytes_needed": needed,
         "disk_bytes_free": free,
         "disk_is_enough": needed <= free,

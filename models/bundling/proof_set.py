@@ -1,7 +1,7 @@
 """Writes the proof set of a new bundle: synthetic bursts, and the records that its networks make of them in float32.
 
-The photos are the first two of eight bursts of `hakuna synth --role train --sequences 24 --cameras 12 --size 384x512
---seed 2029`, saved again in quality 50: elephant, otherbird, eland, zebra and four empty ones, one of them at night.
+The photos are the first two of four bursts of `hakuna synth --role train --sequences 24 --cameras 12 --size 384x512
+--seed 2029`, saved again in quality 50: an elephant, an empty one at night, a bright empty one, a zebra at the edge.
 """
 
 from contextlib import closing

@@ -44,7 +44,7 @@ def test_mixed_precision_that_holds_is_used(
     engine = StandInEngine()
     report = predict(season, quick_bundle, tmp_path, engine)
     precision = report["precision"]
-    assert (precision["asked"], precision["used"], precision["n_sequences"]) == ("mixed", "mixed", 8)
+    assert (precision["asked"], precision["used"], precision["n_sequences"]) == ("mixed", "mixed", 4)
     assert 0 < precision["relative_loss_increase"] <= precision["bound"] == 0.5
     assert engine.loaded == [MIXED]
     assert report["degraded"] is False
@@ -156,7 +156,7 @@ def test_a_proof_is_remembered_for_the_same_answers_and_judged_by_the_bound_of_t
     assert len(proofs(cache)) == 2
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"n_sequences": 8, "mean_kl": null}'])
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"n_sequences": 4, "mean_kl": null}'])
 def test_a_damaged_proof_is_made_anew(
     damage: str, season: Path, quick_bundle: Bundle, cache: Path, tmp_path: Path
 ) -> None:
