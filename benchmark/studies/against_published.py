@@ -12,10 +12,12 @@ import numpy as np
 
 from benchmark.provenance import origin
 from benchmark.studies.published_program import PublishedRun, run_published
+from benchmark.synthetic.season import SeasonOptions, write_seasons
 from benchmark.timing.harness import run_predict
 from inference.api.jobs import build_job
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import EngineName, Precision
+from inference.core.sequences import ImageSize
 from inference.execution.executor import PHASE
 from inference.networks.engine import find_engine, lower_precisions
 from inference.outputs.run_file import RUN_REPORT_NAME
@@ -31,6 +33,8 @@ from models.spec.recipe import load_recipe
 SEED = 1
 ANY_LOSS = 1.0
 """Untrained networks are not to be protected."""
+CALIBRATION = SeasonOptions(n_sequences=32, n_cameras=8, size=ImageSize(480, 640), seed=SEED)
+"""Drawn photos that calibrate networks in int8."""
 RUNS = ("first", "second")
 """Of a bundle on a machine; the second finds the results of the checks."""
 
@@ -46,7 +50,7 @@ def compare(data: Path, *, recipe_name: str, application: str, work: Path, comma
     """
     recipe = load_recipe(recipe_name)
     assets = work / "assets"
-    bundle = _bundle(data, assets, recipe_name, application, work)
+    bundle = _bundle(assets, recipe_name, application, work)
     job = build_job(data, bundle)
     begun = time.perf_counter()
     published = run_in_child(assets, run_published, data, job.plan.sequences, assets, recipe)
@@ -75,7 +79,7 @@ def compare(data: Path, *, recipe_name: str, application: str, work: Path, comma
     }
 
 
-def _bundle(data: Path, assets: Path, recipe_name: str, application: str, work: Path) -> Bundle:
+def _bundle(assets: Path, recipe_name: str, application: str, work: Path) -> Bundle:
     """The bundle of untrained networks, in int8 too where the machine has a use for it and NNCF is installed."""
     recipe, plain, quantised = load_recipe(recipe_name), work / "bundle", work / "bundle_int8"
     if not plain.exists():
@@ -84,7 +88,8 @@ def _bundle(data: Path, assets: Path, recipe_name: str, application: str, work: 
     if Precision.INT8 not in find_engine(EngineName.AUTO).lower_precisions or not is_installed("nncf"):
         return open_bundle(plain)
     if not quantised.exists():
-        quantize_bundle(open_bundle(plain), data, quantised, ANY_LOSS)
+        write_seasons(work / "photos", (SEED,), CALIBRATION)
+        quantize_bundle(open_bundle(plain), work / "photos", quantised, ANY_LOSS)
     return open_bundle(quantised)
 
 
