@@ -58,8 +58,11 @@ def plan(
     context = RunContext(
         job, options, out, start.header, start.executor, Estimator(job.bundle), state, stopwatch, lambda *_: None
     )
-    n_frames, n_left = job.bundle.manifest.n_frames, state.n_all - state.n_done
-    storage = job.storage(options.read_timeout)
+    n_frames, n_left, storage = (
+        job.bundle.manifest.n_frames,
+        state.n_all - state.n_done,
+        job.storage(options.read_timeout),
+    )
     if not start.is_complete:
         check_any_photo(job.plan.sequences, storage, n_frames, state.check)
     with stopwatch(INPUT_CHECK):
@@ -73,7 +76,7 @@ def plan(
     startup, seconds = _projected(context, throughput)
     is_known = throughput.is_measured or not n_left
     folder = out if out.exists() else nearest_folder(out)
-    needed, free = _disk_bytes(job, n_left), shutil.disk_usage(folder).free
+    needed, free, facts = _disk_bytes(job, n_left), shutil.disk_usage(folder).free, context.executor.facts
     return {
         "sequences": state.n_all,
         "sequences_kept_from_earlier_run": state.n_kept,
@@ -82,11 +85,11 @@ def plan(
         "problems": {reason.value: n for reason, n in sorted(summary.problems.items())},
         "first_problems": summary.first_problems,
         "measured_photos": measured,
-        "engine": context.executor.facts.engine,
-        "device": context.executor.facts.device,
-        "decoder": context.executor.facts.decoder,
+        "engine": facts.engine,
+        "device": facts.device,
+        "decoder": facts.decoder,
         "precision": selected["used"],
-        "fastest_precision": context.executor.facts.fastest_precision.value,
+        "fastest_precision": facts.fastest_precision.value,
         "disk_bytes_needed": needed,
         "disk_bytes_free": free,
         "disk_is_enough": needed <= free,

@@ -78,7 +78,6 @@ def quantize_bundle(
     bound: float | None = None,
     *,
     metadata: Path | None = None,
-    n_sequences: int = N_SEQUENCES,
     force: bool = False,
     on_progress: Progress = lambda *_: None,
 ) -> Bundle:
@@ -92,7 +91,6 @@ def quantize_bundle(
     metadata : their metadata; default: test_metadata.csv in that folder
     bound : largest mean KL(float32 || int8) of a network, relative to the mean entropy of its answers in float32; default:
         the bundle's bound for mixed precision
-    n_sequences : sequences with photos that are used, at most
     force : replace an existing bundle once the new one is complete
     on_progress : called with the number of finished networks
 
@@ -109,7 +107,7 @@ def quantize_bundle(
         require(package)
     check_new(out, force=force)
     job = build_job(photos, bundle, metadata=metadata, submission_format="none")
-    chosen = _evenly([one for one in job.sequences if one.images], n_sequences)
+    chosen = _evenly([one for one in job.sequences if one.images], N_SEQUENCES)
     job = replace(job, plan=replace(job.plan, sequences=chosen))
     manifest, networks = bundle.manifest, []
     limit = manifest.ensemble.max_mixed_loss_increase if bound is None else bound

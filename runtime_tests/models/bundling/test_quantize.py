@@ -156,25 +156,34 @@ def test_more_layers_stay_in_float32_until_the_bound_holds(quantised: Bundle, ph
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("n_sequences", "bound", "error", "message"),
     [
         (
-            {"bound": 1e-9},
+            128,
+            1e-9,
             BundleError,
             r"network v1: must lose 0.000% at most in int8, got 0.0\d\d% with 4 of 5 layers",
         ),
         (
-            {"n_sequences": 4},
+            4,
+            None,
             InputError,
             r"must have 8 images of network v1 to calibrate it .*got [2-6] in one half of 4",
         ),
     ],
 )
 def test_without_success_nothing_is_written(
-    options: dict[str, Any], error: type[HakunaError], message: str, photos: Path, tmp_path: Path
+    n_sequences: int,
+    bound: float | None,
+    error: type[HakunaError],
+    message: str,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.setattr("models.bundling.quantize.N_SEQUENCES", n_sequences)
     with pytest.raises(error, match=message) as caught:
-        quantize_bundle(open_bundle(DEMO), photos, tmp_path / "new", **options)
+        quantize_bundle(open_bundle(DEMO), photos, tmp_path / "new", bound)
     assert caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
