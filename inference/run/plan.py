@@ -15,6 +15,7 @@ from inference.core.files import nearest_folder
 from inference.core.sequences import Sequence
 from inference.dataset.input_check import check_any_photo, summarise_input
 from inference.ensemble.estimator import Estimator
+from inference.execution.executor import ExecutorFacts
 from inference.execution.job import Job, RunOptions
 from inference.execution.local_executor import local_executor
 from inference.execution.throughput import MeasuredThroughput, fits, run_seconds
@@ -58,11 +59,8 @@ def plan(
     context = RunContext(
         job, options, out, start.header, start.executor, Estimator(job.bundle), state, stopwatch, lambda *_: None
     )
-    n_frames, n_left, storage = (
-        job.bundle.manifest.n_frames,
-        state.n_all - state.n_done,
-        job.storage(options.read_timeout),
-    )
+    n_frames, n_left = job.bundle.manifest.n_frames, state.n_all - state.n_done
+    storage = job.storage(options.read_timeout)
     if not start.is_complete:
         check_any_photo(job.plan.sequences, storage, n_frames, state.check)
     with stopwatch(INPUT_CHECK):
@@ -76,7 +74,7 @@ def plan(
     startup, seconds = _projected(context, throughput)
     is_known = throughput.is_measured or not n_left
     folder = out if out.exists() else nearest_folder(out)
-    needed, free, facts = _disk_bytes(job, n_left), shutil.disk_usage(folder).free, context.executor.facts
+    needed, free = _disk_bytes(job, n_left), shutil.disk_usage(folder).free
     return {
         "sequences": state.n_all,
         "sequences_kept_from_earlier_run": state.n_kept,
@@ -85,11 +83,8 @@ def plan(
         "problems": {reason.value: n for reason, n in sorted(summary.problems.items())},
         "first_problems": summary.first_problems,
         "measured_photos": measured,
-        "engine": facts.engine,
-        "device": facts.device,
-        "decoder": facts.decoder,
+        **_executor_figures(context.executor.facts),
         "precision": selected["used"],
-        "fastest_precision": facts.fastest_precision.value,
         "disk_bytes_needed": needed,
         "disk_bytes_free": free,
         "disk_is_enough": needed <= free,
@@ -100,6 +95,15 @@ def plan(
         "projected_seconds": seconds,
         "budget_seconds": options.budget,
         "fits": fits(seconds[Effort.FULL.label], options.budget) if options.budget and is_known else None,
+    }
+
+
+def _executor_figures(facts: ExecutorFacts) -> dict[str, str]:
+    return {
+        "engine": facts.engine,
+        "device": facts.device,
+        "decoder": facts.decoder,
+        "fastest_precision": facts.fastest_precision.value,
     }
 
 
