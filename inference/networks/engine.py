@@ -11,13 +11,12 @@ from typing import Any
 import structlog
 
 from inference.bundle.manifest import Network
-from inference.bundle.passes import Effort
 from inference.bundle.probe import Trial, start_probe
 from inference.bundle.reader import Bundle
 from inference.core.choices import GPU_DRIVER, Device, EngineName, Precision
 from inference.core.errors import UnusableGpuError, UsageError
 from inference.networks.forward import MAX_CALL_IMAGES, MIN_CALL_IMAGES, LoadedNetworks
-from inference.networks.probe import answers_to_probe
+from inference.networks.probe import answers_to_probe, run_at_every_size
 from inference.settings.packages import is_installed, require
 
 log = structlog.get_logger()
@@ -160,8 +159,8 @@ def load_known_networks(
 ) -> LoadedNetworks:
     """Load every network of a bundle and run the probe through it.
 
-    `check` is called before each network is loaded and before each call of one. The probe runs at the smallest size of
-    each network; on a GPU and with `at_all_sizes` at every size. Raises BundleError if a network does not belong to a
+    `check` is called before each network is loaded and before each call of one. On a GPU, and with
+    `at_all_sizes`, they also run at every size. Raises BundleError if a network does not belong to a
     bundle, or if one of its answers to the probe is not a probability.
     """
     frozen = _module(engine.name).FrozenNetwork
@@ -186,8 +185,9 @@ def load_known_networks(
         before_call=check,
         in_float32=None if precision is Precision.FLOAT32 else cache(partial(load, Precision.FLOAT32)),
     )
-    effort = Effort.FULL if at_all_sizes or networks.fixed_shapes else Effort.ONE_SIZE
-    networks.probe = answers_to_probe(bundle.manifest, networks, effort)
-    if networks.fixed_shapes and networks.mirrored:  # other functions: no later call pays for their first
-        answers_to_probe(bundle.manifest, networks, flip_tta=True)
+    networks.probe = answers_to_probe(bundle.manifest, networks)
+    if at_all_sizes or networks.fixed_shapes:
+        run_at_every_size(bundle.manifest, networks)
+    if networks.fixed_shapes and networks.mirrored:  # other functions
+        run_at_every_size(bundle.manifest, networks, flip_tta=True)
     return networks

@@ -6,17 +6,22 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from inference.bundle.manifest import Network
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import EngineName, Precision
 from inference.core.errors import BundleError
 from inference.core.labels import N_CLASSES
 from inference.core.sequences import Probabilities
 from inference.networks.engine import find_engine, load_networks
+from inference.networks.forward import LoadedNetworks
+from inference.networks.probe import answers_to_probe, run_at_every_size
 from runtime_tests.damage import rewrite_manifest
 from runtime_tests.running import environment, hakuna_here
 
@@ -90,3 +95,42 @@ def test_a_network_whose_weights_are_nan_is_refused_before_the_first_photo(
         assert f"network {name} at" in done.stderr
     assert not (tmp_path / "out" / "submission.csv").exists()
     assert not (tmp_path / "out" / "records.jsonl").exists()
+
+
+class OnlyAt:
+    """A network that runs at its own sizes, and keeps them."""
+
+    def __init__(self, network: Network, error: Exception | None) -> None:
+        self.sizes = {(one.height, one.width) for one in network.sizes}
+        self.error = error
+        self.ran: list[tuple[int, int]] = []
+
+    def __call__(self, inputs: Mapping[str, Any], /) -> Probabilities:
+        images = next(iter(inputs.values()))
+        size = images.shape[1:3]
+        if size not in self.sizes and self.error:
+            raise self.error
+        self.ran.append(size)
+        answer = images.mean(axis=(1, 2, 3))[:, None] / 255 if size in self.sizes else np.full((len(images), 1), np.nan)
+        return np.tile(answer.astype(np.float32), (1, N_CLASSES))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("another size"), None])
+def test_a_network_that_needs_its_own_size_is_probed_at_the_smallest(
+    error: Exception | None, second_bundle: Bundle
+) -> None:
+    manifest = second_bundle.manifest
+    by_name = {network.name: OnlyAt(network, error) for network in manifest.networks}
+    answers = answers_to_probe(manifest, LoadedNetworks(by_name))
+    assert answers.shape == (sum(2 if one.per_frame else 1 for one in manifest.networks), N_CLASSES)
+    assert np.isfinite(answers).all()
+    for network in manifest.networks:
+        smallest = min((one.height, one.width) for one in network.sizes)
+        assert by_name[network.name].ran[-1] == smallest
+
+
+def test_every_size_of_every_network_runs_where_no_later_call_may_be_the_first(second_bundle: Bundle) -> None:
+    manifest = second_bundle.manifest
+    by_name = {network.name: OnlyAt(network, RuntimeError("another size")) for network in manifest.networks}
+    run_at_every_size(manifest, LoadedNetworks(by_name))
+    assert all({*one.ran} == one.sizes for one in by_name.values())
