@@ -7,6 +7,8 @@ its first photo.
 
 import hashlib
 import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,33 +30,36 @@ def answers_to_probe(manifest: Manifest, networks: LoadedNetworks) -> Probabilit
 
     A network that cannot run at that size runs at the smallest one.
     """
-    answers = []
-    for network in manifest.networks:
+
+    def answers_of(network: Network) -> Probabilities:
         smallest = min(network.sizes, key=lambda one: one.height * one.width)
         half = Size(height=-(-smallest.height // 2), width=-(-smallest.width // 2))
         try:
-            answers.append(_answers(manifest, (network,), half, networks))
+            return _answers(manifest, network, half, networks)
         except Exception:  # noqa: BLE001  # whatever the engine raises
-            answers.append(_answers(manifest, (network,), smallest, networks))
-    return np.concatenate(answers)
+            return _answers(manifest, network, smallest, networks)
+
+    with ThreadPoolExecutor(networks.n_streams) as threads:
+        return np.concatenate(list(threads.map(answers_of, manifest.networks)))
 
 
 def run_at_every_size(manifest: Manifest, networks: LoadedNetworks, *, flip_tta: bool = False) -> None:
     """Run every network at every size, so that no later call is the first. Raises BundleError like `forward`."""
-    for size in {size for network in manifest.networks for size in network.sizes}:
-        at_size = tuple(network for network in manifest.networks if size in network.sizes)
-        _answers(manifest, at_size, size, networks, flip_tta=flip_tta)
+    pairs = [(network, size) for network in manifest.networks for size in network.sizes]
+    with ThreadPoolExecutor(networks.n_streams) as threads:
+        list(threads.map(lambda pair: _answers(manifest, pair[0], pair[1], networks, flip_tta=flip_tta), pairs))
 
 
 def _answers(
-    manifest: Manifest, some: tuple[Network, ...], size: Size, networks: LoadedNetworks, *, flip_tta: bool = False
+    manifest: Manifest, network: Network, size: Size, networks: LoadedNetworks, *, flip_tta: bool = False
 ) -> Probabilities:
-    """The answers of some networks at a size to noise: float32 (P, C)."""
-    at_size = tuple(network.model_copy(update={"sizes": (size,)}) for network in some)
-    alone = manifest.model_copy(update={"networks": at_size})
+    """The answers of a network at a size to noise: float32 (P, C)."""
+    alone = manifest.model_copy(update={"networks": (network.model_copy(update={"sizes": (size,)}),)})
     views = {key: _noise(key) for key in alone.view_keys}
     viewed = ViewedSequence(Sequence("probe", ()), N_FRAMES, views, (), 0)
-    [outputs] = forward([viewed], passes_for(alone, Effort.FULL, flip_tta=flip_tta), networks)
+    passes = passes_for(alone, Effort.FULL, flip_tta=flip_tta)
+    apart = networks if networks.n_streams == 1 else replace(networks, memory={})  # of threads that run at once
+    [outputs] = forward([viewed], passes, apart)
     return np.concatenate([outputs.frame_outputs.reshape(-1, N_CLASSES), outputs.sequence_outputs])
 
 
