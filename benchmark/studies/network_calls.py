@@ -23,7 +23,7 @@ from inference.core.sequences import MAX_PIXEL, Probabilities
 from inference.networks.engine import find_engine, lower_precisions, network_path
 from inference.networks.engine_openvino import FrozenNetwork, compiled, read_model
 
-CALL_IMAGES, STREAMS, IS_STATIC = (2, 4, 8, 16), (1, 2), (False, True)
+CALL_IMAGES, STREAMS, IS_STATIC = (2, 8, 16), (1, 2), (False, True)
 N_IMAGES = 16
 """In each round of a setting."""
 N_ROUNDS = 3
