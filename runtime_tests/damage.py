@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
+import numpy as np
+
 
 def rewrite_manifest(folder: Path) -> None:
     """List every file of a bundle as it is now."""
@@ -23,6 +25,17 @@ def rewrite_manifest(folder: Path) -> None:
         if file.is_file() and file != path
     }
     path.write_text(json.dumps(manifest))
+
+
+def spoil_int8(folder: Path, files: tuple[str, str]) -> None:
+    """Halve the weights of the largest layer of a network in int8 below a bundle."""
+    graph, weights = (folder / name for name in files)
+    constants = re.findall(r'element_type="i8" shape="[^"]*" offset="(\d+)" size="(\d+)"', graph.read_text())
+    first, size = max(((int(one), int(n)) for one, n in constants), key=lambda one: one[1])
+    values = np.frombuffer(weights.read_bytes(), np.int8).copy()
+    values[first : first + size] //= 2
+    weights.write_bytes(values.tobytes())
+    rewrite_manifest(folder)
 
 
 KINDS = {

@@ -9,7 +9,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from inference.core.choices import Precision
-from inference.core.errors import BundleError, OutOfMemoryError
+from inference.core.errors import BundleError, CheckpointError, OutOfMemoryError
 from inference.core.iteration import batched
 from inference.ensemble.audit import audit_header, n_audited, sample_of
 from inference.execution.executor import LOAD
@@ -31,19 +31,25 @@ AUDIT = "audit"
 MIN_SLACK = 3.0
 """Under a budget, the audit needs this multiple of the time of its next step to be left."""
 COMPARISON = TypeAdapter(PrecisionComparison)
-PROOF = "proof"
-"""Kind of the cached results: the comparison for a bundle, an engine and a kind of processor."""
+PROOF, SPEED = "proof", "speed"
+"""Kinds of cached results for a bundle, an engine and a kind of processor: the comparison, and whether it is faster."""
 
 
 def select_precision(context: RunContext) -> dict[str, Any]:
     """Load the networks in the precision chosen when the records began, or choose it now.
 
     Returns the figures behind the choice: `asked`, `used`, and those of the comparison. Raises BundleError if int8 was
-    requested and the bundle does not have it.
+    requested and the bundle does not have it, and CheckpointError if the records are in a precision that is not offered.
     """
     executor, asked, bundle = context.executor, context.job.precision, context.job.bundle
     if context.header.precision:
-        executor.load(Precision(context.header.precision["used"]))
+        used = Precision(context.header.precision["used"])
+        if used not in (Precision.FLOAT32, *executor.facts.lower_precisions):
+            raise CheckpointError(
+                f"{context.records_path}: were begun in {used}, which must be offered by this machine, but is not",
+                hint="use the original kind of machine, or --restart to start over",
+            )
+        executor.load(used)
         return context.header.precision
     if asked is Precision.INT8 and not has_int8(bundle):
         raise BundleError(
@@ -61,7 +67,9 @@ def select_precision(context: RunContext) -> dict[str, Any]:
     for precision in wanted:
         comparison = proven(context, precision)
         figures |= comparison_figures(comparison)
-        if comparison.holds:
+        if comparison.holds and asked is Precision.AUTO and not is_faster(context, precision):
+            figures["reason"] = "not faster than float32 on this machine"
+        elif comparison.holds:
             return figures | {"used": precision.value}
     executor.load(Precision.FLOAT32)
     return figures
@@ -74,8 +82,7 @@ def proven(context: RunContext, precision: Precision) -> PrecisionComparison:
     has others.
     """
     executor, bundle = context.executor, context.job.bundle
-    answers = executor.load(precision)
-    key = bundle.id, executor.facts.engine, executor.facts.device, precision, answers.tobytes().hex()
+    key = _key(context, precision)
     with context.stopwatch(PROVE):
         comparison = _as_comparison(read_cached(PROOF, *key), context.max_loss_increase)
         if comparison is None:
@@ -92,6 +99,30 @@ def proven(context: RunContext, precision: Precision) -> PrecisionComparison:
     else:
         log.warning("precision does not hold, not used", precision=precision, **comparison_figures(comparison))
     return comparison
+
+
+def is_faster(context: RunContext, precision: Precision) -> bool:
+    """Whether the proof set takes less time than in float32. Remembered like the proof.
+
+    Int8 is known to be: only processors with VNNI offer it. Some with bfloat16 compute slower in it.
+    """
+    if precision is Precision.INT8:
+        return True
+    key = _key(context, precision)
+    found = read_cached(SPEED, *key)
+    if found is None or not isinstance(found.get("is_faster"), bool):
+        float32, lower = (context.executor.prove(one) for one in (Precision.FLOAT32, precision))
+        found = {"is_faster": lower.timing.network_seconds < float32.timing.network_seconds}
+        write_cached(found, SPEED, *key)
+    if not found["is_faster"]:
+        log.info("precision is not faster than float32 here, not used", precision=precision)
+    return bool(found["is_faster"])
+
+
+def _key(context: RunContext, precision: Precision) -> tuple[object, ...]:
+    """Everything that a remembered result of a precision depends on. The precision stays loaded."""
+    executor, answers = context.executor, context.executor.load(precision)
+    return context.job.bundle.id, executor.facts.engine, executor.facts.device, precision, answers.tobytes().hex()
 
 
 def comparison_figures(comparison: PrecisionComparison) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from inference.networks import engine_openvino, engine_tensorflow
 from inference.networks.engine import find_engine, installed_engines, lower_precisions
 from inference.settings import packages, settings
 from inference.settings.settings import load_settings
-from runtime_tests.damage import rewrite_manifest
+from runtime_tests.damage import spoil_int8
 from runtime_tests.running import run
 from runtime_tests.tables import probabilities
 
@@ -294,14 +294,7 @@ def test_int8_is_used_where_it_holds_and_the_audit_compares_it_with_float32(
 def test_int8_with_spoilt_weights_is_refused_by_its_proof(season: Path, int8_bundle: Bundle, tmp_path: Path) -> None:
     """As a network would be that the processor computes otherwise than the one that quantised it."""
     copy = Path(shutil.copytree(int8_bundle.folder, tmp_path / "bundle"))
-    [network, *_] = int8_bundle.manifest.networks
-    graph, weights = (copy / name for name in network.int8_files)
-    constants = re.findall(r'element_type="i8" shape="[^"]*" offset="(\d+)" size="(\d+)"', graph.read_text())
-    first, size = max(((int(one), int(n)) for one, n in constants), key=lambda one: one[1])
-    values = np.frombuffer(weights.read_bytes(), np.int8).copy()
-    values[first : first + size] //= 2
-    weights.write_bytes(values.tobytes())
-    rewrite_manifest(copy)
+    spoil_int8(copy, int8_bundle.manifest.networks[0].int8_files)
     spoilt = open_bundle(copy)
     report = run(season, spoilt, tmp_path / "out", precision=Precision.INT8)
     assert report["precision"]["used"] == "float32"

@@ -201,3 +201,33 @@ def test_int8_needs_a_bundle_that_has_it(season: Path, quick_bundle: Bundle, tmp
     assert "hakuna bundle quantize" in str(error.value.hint)
     report = predict(season, quick_bundle, tmp_path / "auto", StandInEngine((Precision.INT8, MIXED)), Precision.AUTO)
     assert report["precision"]["used"] == "mixed"
+
+
+def test_records_in_a_precision_that_this_machine_does_not_offer_are_left_alone(
+    season: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    """Int8 without VNNI saturates: the networks would answer, only otherwise."""
+    predict(season, quick_bundle, tmp_path, StandInEngine())
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match=r"were begun in mixed, which must be offered by this machine") as error:
+        predict(season, quick_bundle, tmp_path, StandInEngine(()))
+    assert error.value.exit_code == 8
+    assert path.read_bytes() == before
+
+
+def test_auto_leaves_a_precision_that_is_slower_than_float32(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, cache: Path, tmp_path: Path
+) -> None:
+    """Some processors with bfloat16 are. The speed is measured once."""
+    for number, n_proofs in ((1, 3), (2, 0)):  # the proof, and the measurement in both precisions
+        engine = CountingEngine(speed=0.9)
+        report = predict(season, quick_bundle, tmp_path / str(number), engine, Precision.AUTO)
+        assert (report["precision"]["used"], engine.n_proofs) == ("float32", n_proofs)
+        assert report["precision"]["reason"] == "not faster than float32 on this machine"
+        expected = (quick_prediction / "submission.csv").read_bytes()
+        assert (tmp_path / str(number) / "submission.csv").read_bytes() == expected
+    asked = predict(season, quick_bundle, tmp_path / "asked", CountingEngine(speed=0.9))
+    assert asked["precision"]["used"] == "mixed"
+    assert len(list((cache / "hakuna" / "speed").iterdir())) == 1
