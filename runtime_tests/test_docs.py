@@ -174,6 +174,26 @@ def test_seconds_for_a_thousand_photos_are_those_of_the_figures() -> None:
     assert "| one Tesla V100 | {:.0f} | {:.0f} (mixed) |".format(*per_thousand) in page
 
 
+def test_the_cost_of_precisions_is_that_of_the_figures() -> None:
+    page = (DOCS / "explanation" / "precision.md").read_text()
+    for name, precisions in (("precisions", ("int8", "mixed")), ("precisions_spoilt", ("int8",))):
+        measured = json.loads((ROOT / "benchmark" / "results" / f"{name}.json").read_text())
+        for precision in precisions:
+            one = measured["precisions"][precision]
+            assert one["sequences"] >= 1000
+            interval = "{low:.6f} to {high:.6f}".format(**one["interval"])
+            row = f"{one['increase']:.6f} ({interval}) | {one['estimated_increase']:.6f} | {one['estimated_relative_increase']:.2%}"
+            outcome = "accepted" if one["is_accepted"] else "refused"
+            assert f"| {row.replace('%', ' %')} | {outcome} |" in page
+            assert one["is_accepted"] is (name == "precisions")
+
+
+def test_a_run_calls_networks_nearly_as_fast_as_the_best_setting() -> None:
+    measured = json.loads((ROOT / "benchmark" / "results" / "network_calls.json").read_text())
+    assert measured["precisions"].keys() >= {"float32", "int8"}
+    assert min(one["share_of_best"] for one in measured["precisions"].values()) >= 0.85
+
+
 def test_the_page_of_commands_is_that_of_the_command_line() -> None:
     words = ["benchmark.cli.app", "utils", "docs", "--name", "hakuna", "--title", "Commands"]
     made = CliRunner().invoke(typer.cli.app, words).output.replace("\b", "")
