@@ -7,15 +7,18 @@ The photos are the first two of four bursts of `hakuna synth --role train --sequ
 from contextlib import closing
 from pathlib import Path
 
-from inference.bundle.manifest import PROOF_FOLDER, PROOF_RECORDS, Manifest
+import numpy as np
+
+from inference.bundle.manifest import PROOF_FOLDER, PROOF_RECORDS, Manifest, Network
 from inference.bundle.passes import passes_for
 from inference.bundle.reader import Bundle
 from inference.core.choices import Precision
 from inference.core.files import output_errors
+from inference.core.sequences import ViewedSequence
 from inference.execution.proof import EFFORT, proof_sequences
 from inference.execution.worker import as_record
 from inference.networks.engine import installed_engines, load_known_networks
-from inference.networks.forward import forward
+from inference.networks.forward import NetworkOutputs, forward
 from inference.records.jsonl import RecordWriter
 from inference.records.schema import RecordsHeader, outputs_of
 
@@ -32,11 +35,9 @@ def copy_photos(folder: Path) -> None:
 
 def write_records(folder: Path, manifest: Manifest) -> None:
     """Write the answers of a bundle's networks on its photos. Raises BundleError if one answers no probability."""
-    bundle = Bundle(folder, manifest, "")
-    networks = load_known_networks(bundle, installed_engines()[0], Precision.FLOAT32, lambda: None)
-    viewed = proof_sequences(bundle)
-    outputs = forward(viewed, passes_for(manifest, EFFORT, flip_tta=False), networks)
-    records = [as_record(one, answers, EFFORT) for one, answers in zip(viewed, outputs, strict=True)]
+    viewed = proof_sequences(Bundle(folder, manifest, ""))
+    by_network = [_answers(Bundle(folder, _alone(manifest, one), ""), viewed) for one in manifest.networks]
+    records = [as_record(one, _joined(answers), EFFORT) for one, *answers in zip(viewed, *by_network, strict=True)]
     header = RecordsHeader(
         fingerprint={},
         outputs=outputs_of(manifest),
@@ -48,3 +49,19 @@ def write_records(folder: Path, manifest: Manifest) -> None:
     )
     with closing(RecordWriter(folder / PROOF_RECORDS, header)) as writer:
         writer.append(records)
+
+
+def _alone(manifest: Manifest, network: Network) -> Manifest:
+    return manifest.model_copy(update={"networks": (network,)})
+
+
+def _answers(bundle: Bundle, viewed: list[ViewedSequence]) -> list[NetworkOutputs]:
+    """The answers of a bundle's networks for some sequences. One network at a time takes the least memory."""
+    networks = load_known_networks(bundle, installed_engines()[0], Precision.FLOAT32, lambda: None)
+    return forward(viewed, passes_for(bundle.manifest, EFFORT, flip_tta=False), networks)
+
+
+def _joined(answers: list[NetworkOutputs]) -> NetworkOutputs:
+    """The answers of all networks for a sequence, in the order of the manifest."""
+    frames, sequences = ([getattr(one, name) for one in answers] for name in ("frame_outputs", "sequence_outputs"))
+    return NetworkOutputs(np.concatenate(frames, axis=1), np.concatenate(sequences))
