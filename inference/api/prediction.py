@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 from inference.api.arguments import Arguments, StrPath, optional_path
 from inference.api.jobs import build_job, check_apart
+from inference.core.choices import Precision
 from inference.core.errors import HakunaError, UsageError
 from inference.core.files import output_errors
 from inference.execution.job import Job, RunOptions
@@ -152,6 +153,10 @@ def _options_and_job(
     if given.get("shard") is not None and options.features_path:
         raise UsageError(
             "--features: must not be given with --shard; give it to `hakuna merge`, which has all sequences"
+        )
+    if given.get("shard") is not None and settings.precision is Precision.AUTO:
+        raise UsageError(
+            "--precision auto: must not be given with --shard, since machines may choose differently; name the precision"
         )
     chosen = settings.model_dump(include={"decoder", "device", "engine", "precision", "max_loss_increase"})
     return options, partial(build_job, photos, bundle, **chosen, **given)

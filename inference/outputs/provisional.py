@@ -67,12 +67,6 @@ class Provisional:
             if len(self._waiting) >= CHUNK_ROWS:
                 self._estimate_waiting()
 
-    def begin_again(self) -> None:
-        """Records from the first one on replace the rows; until then those that are known stay."""
-        with self._lock:
-            self._estimate_waiting()
-            self._n_known = self.n_predicted = 0
-
     def write_if_due(self) -> None:
         """Write `submission.partial.csv` about once a minute, or less often to take at most 1 % of the time."""
         start = self._clock()

@@ -10,16 +10,17 @@ from typing import Any
 from inference.bundle.manifest import DEMO_WARNING
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
+from inference.core.choices import Precision
 from inference.core.errors import DegradedError, counted
 from inference.core.files import output_errors, sha256_of_file, sync_folder, write_json
 from inference.core.labels import LABELS
 from inference.core.sequences import MOST_NAMED, FailureReason, Probabilities, named
 from inference.core.version import hakuna_version
 from inference.dataset.metadata import Plan
+from inference.ensemble.audit import is_broken
 from inference.ensemble.neighbourhood import Neighbourhood
 from inference.outputs.run_file import RUN_REPORT_NAME
 from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME
-from inference.precision.betting import Verdict
 from inference.process.progress import RunState
 from inference.process.stopwatch import Stopwatch
 from inference.records.schema import RECORDS_NAME, Record, RecordsHeader
@@ -193,9 +194,11 @@ def write_out_of_time(
     return _write(out, OUT_OF_TIME, bundle, facts)
 
 
-def is_broken(audited: dict[str, Any] | None) -> bool:
-    """Whether the audit shows that the lower precision costs more than its bound."""
-    return audited is not None and audited["verdict"] == Verdict.BROKEN
+def _breaking(report: dict[str, Any]) -> dict[str, Any] | None:
+    """The audit that shows that the results themselves cost too much: not if they were computed anew in float32."""
+    precision = report.get("precision", {})
+    is_lower = precision.get("used") != Precision.FLOAT32
+    return precision["audit"] if is_lower and is_broken(precision.get("audit")) else None
 
 
 def findings(report: dict[str, Any], out: Path) -> list[str]:
@@ -229,7 +232,7 @@ def shortfall(report: dict[str, Any]) -> str:
     """Effect of a time budget that was too short on the run with this report, for people; "" if it was enough."""
     if not report.get("degraded"):
         return ""
-    if is_broken(audited := report.get("precision", {}).get("audit")):
+    if audited := _breaking(report):
         return (
             f"{report['precision']['used']} is not exact enough: it increases the expected log loss by at least "
             f"{audited['kl_lower']:.2g}, more than {audited['bound']:g} of it"
@@ -254,7 +257,7 @@ def remedy(report: dict[str, Any]) -> str:
     counts = report.get("counts", {})
     if not report.get("degraded"):
         return ""
-    if is_broken(report.get("precision", {}).get("audit")):
+    if _breaking(report):
         return "the same `hakuna predict` with --precision float32 and --restart computes every sequence anew"
     if any(_n_reduced(counts)):
         return "the same `hakuna predict` with --restart and a larger --budget computes every sequence anew"

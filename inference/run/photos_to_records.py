@@ -9,7 +9,7 @@ import structlog
 
 from inference.bundle.passes import EFFORTS_IN_WORDS, Effort
 from inference.core.choices import Precision
-from inference.core.errors import InputError, OutOfMemoryError, TooManyFailuresError, counted
+from inference.core.errors import InputError, TooManyFailuresError, counted
 from inference.core.iteration import batched
 from inference.core.sequences import MOST_NAMED, FailureReason, FrameFailure, named
 from inference.execution.deadline import DeadlinePolicy, Step
@@ -21,12 +21,14 @@ from inference.process.progress import RunState
 from inference.records.jsonl import RecordWriter
 from inference.records.schema import Record
 from inference.run.context import RunContext
-from inference.run.precision import is_faster, proven
+from inference.run.precision import CANNOT_RUN, is_faster, proven
 
 log = structlog.get_logger()
 
 LOST = frozenset({FailureReason.MISSING, FailureReason.UNREADABLE})
 """Failures of photos whose mount has gone."""
+LOADS_OF_A_TRIAL = 3
+"""Trying a lower precision takes the time of this many loads: in a child process, in this one, and the proof."""
 PRIORS_BLOCK = 1024
 """Sequences whose priors are written together."""
 
@@ -36,7 +38,7 @@ def policy_for(context: RunContext, precision: Precision) -> DeadlinePolicy:
     budget, facts = context.options.budget or math.inf, context.executor.facts
     is_settled = "audit" in context.header.precision  # which has refused the lower ones
     can_try_lower = facts.lower_precisions and precision is Precision.FLOAT32 and not is_settled
-    load_seconds = context.stopwatch.seconds().get(LOAD, 0.0) if can_try_lower else math.inf
+    load_seconds = LOADS_OF_A_TRIAL * context.stopwatch.seconds().get(LOAD, 0.0) if can_try_lower else math.inf
     throughput = MeasuredThroughput(context.job.costs, facts.network_load)
     starts_small = facts.is_cpu and budget < math.inf
     return DeadlinePolicy(budget, throughput, precision, load_seconds=load_seconds, starts_small=starts_small)
@@ -93,8 +95,8 @@ def _try_lower(context: RunContext, policy: DeadlinePolicy) -> None:
     for precision in context.executor.facts.lower_precisions:
         try:
             holds = proven(context, precision).holds and is_faster(context, precision)
-        except OutOfMemoryError as error:
-            log.warning("no memory to try a lower precision, using float32", precision=precision, error=str(error))
+        except CANNOT_RUN as error:
+            log.warning("a lower precision cannot be tried, using float32", precision=precision, error=str(error))
             return
         if holds:
             policy.adopt(precision)

@@ -12,12 +12,11 @@ from inference.core.choices import Precision
 from inference.core.errors import DegradedError, InterruptedRunError, TooManyFailuresError
 from inference.core.files import output_errors
 from inference.dataset.input_check import check_any_photo
-from inference.ensemble.audit import verdict
+from inference.ensemble.audit import is_broken, verdict
 from inference.ensemble.estimator import Estimator, priors_row
 from inference.execution.deadline import CUTOFF_SHARE
 from inference.execution.job import Job, RunOptions
 from inference.execution.local_executor import local_executor
-from inference.execution.throughput import fits
 from inference.outputs import run_report
 from inference.outputs.provisional import Provisional
 from inference.outputs.submission import FAILURES_NAME, PARTIAL_NAME, SUBMISSION_NAME, failures_file
@@ -134,28 +133,29 @@ def _phase_1(context: RunContext) -> tuple[RunContext, dict[str, Any]]:
 
 
 def _audited(context: RunContext) -> dict[str, Any] | None:
-    """Audit the lower precision of the records. Where it costs too much, compute them anew in float32 while time allows.
+    """Audit the lower precision of the records. Where it costs too much, compute them anew in float32.
 
-    A shard leaves the verdict to `hakuna merge`. Returns the second result of `_phase_1` if the records were computed anew.
+    A run with a budget keeps them: they are complete. A shard leaves the verdict to `hakuna merge`. Returns the second
+    result of `_phase_1` if the records were computed anew. Raises InputError, before they change, if the photos are gone.
     """
-    seconds = audit(context)
+    audit(context)
     if context.job.is_shard:
         return None
     found = verdict(context.out, context.header, context.estimator, context.state.check)
-    if not run_report.is_broken(found):
+    if not is_broken(found):
         return None
-    state, budget = context.state, context.options.budget
+    state, job, options = context.state, context.job, context.options
     log.warning("precision: too expensive on this season", **(found or {}))
-    if budget and not (seconds and fits(state.seconds() + seconds * state.n_all, budget)):
-        log.warning("time budget: too short to compute everything in float32, keeping the lower precision")
+    if options.budget:
+        log.warning("time budget: keeping the lower precision; without a budget everything is computed in float32")
         return None
+    n_frames = job.bundle.manifest.n_frames
+    witnesses = check_any_photo(job.plan.sequences, job.storage(options.read_timeout), n_frames, state.check)
     log.warning("computing every sequence anew in float32", sequences=state.n_all)
     state.begin_again()
-    if context.provisional:
-        context.provisional.begin_again()
     settled = {**context.header.precision, "used": Precision.FLOAT32.value, "reason": REFUSED, "audit": found}
-    context = replace(context, header=replace(context.header, precision=settled))
-    return _phase_1(context)[1]
+    header = replace(context.header, precision=settled)
+    return _phase_1(replace(context, header=header, witnesses=witnesses))[1]
 
 
 @contextmanager

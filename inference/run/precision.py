@@ -1,5 +1,6 @@
 """Selects the networks' precision: the requested one, if the bundle's proof set accepts it. Audits it at the end."""
 
+import math
 import time
 from contextlib import closing
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from inference.core.choices import Precision
 from inference.core.errors import BundleError, CheckpointError, OutOfMemoryError
 from inference.core.iteration import batched
 from inference.ensemble.audit import audit_header, n_audited, sample_of
-from inference.execution.executor import LOAD
+from inference.execution.executor import LOAD, PHASE
 from inference.execution.proof import float32_records
 from inference.execution.throughput import MARGIN_SHARE
 from inference.networks.engine import has_int8
@@ -28,7 +29,13 @@ PROVE = "prove precision"
 """Stage on the stopwatch."""
 AUDIT = "audit"
 """Stage on the stopwatch."""
-MIN_SLACK = 3.0
+CLEARLY_FASTER = 0.8
+"""Largest share of the time in float32 that counts as faster."""
+CANNOT_RUN = (OutOfMemoryError, BundleError, RuntimeError, MemoryError)
+"""Errors of networks in another precision; those of a library are RuntimeError."""
+FLOAT32_FACTOR = 8.0
+"""Float32 takes at most this multiple of the time of a lower precision."""
+MIN_SLACK = 2.0
 """Under a budget, the audit needs this multiple of the time of its next step to be left."""
 COMPARISON = TypeAdapter(PrecisionComparison)
 PROOF, SPEED = "proof", "speed"
@@ -111,12 +118,18 @@ def is_faster(context: RunContext, precision: Precision) -> bool:
     key = _key(context, precision)
     found = read_cached(SPEED, *key)
     if found is None or not isinstance(found.get("is_faster"), bool):
-        float32, lower = (context.executor.prove(one) for one in (Precision.FLOAT32, precision))
-        found = {"is_faster": lower.timing.network_seconds < float32.timing.network_seconds}
+        float32, lower = (_warm_seconds(context, one) for one in (Precision.FLOAT32, precision))
+        found = {"is_faster": lower < CLEARLY_FASTER * float32}
         write_cached(found, SPEED, *key)
     if not found["is_faster"]:
         log.info("precision is not faster than float32 here, not used", precision=precision)
     return bool(found["is_faster"])
+
+
+def _warm_seconds(context: RunContext, precision: Precision) -> float:
+    """The time of the proof set; the first time does not count."""
+    context.executor.prove(precision)
+    return context.executor.prove(precision).timing.network_seconds
 
 
 def _key(context: RunContext, precision: Precision) -> tuple[object, ...]:
@@ -138,10 +151,10 @@ def _as_comparison(content: dict[str, Any] | None, bound: float) -> PrecisionCom
         return None
 
 
-def audit(context: RunContext) -> float:
-    """Compute the run's part of the sample in float32, unless it is there; returns the seconds of one sequence.
+def audit(context: RunContext) -> None:
+    """Compute the run's part of the sample in float32, unless it is there.
 
-    Under a budget it stops in time, and the verdict rests on fewer.
+    Under a budget it stops in time, and the verdict rests on fewer. The same where float32 cannot run.
     """
     plan, header = context.job.plan, context.header
     sample = sample_of((one.seq_id for one in plan.sequences if one.images), header.n_all)
@@ -151,24 +164,31 @@ def audit(context: RunContext) -> float:
     path = context.out / AUDIT_NAME
     n_kept = n_audited(context.out, header)
     if n_kept == len(sequences):
-        return 0.0
+        return
     context.state.stage = "auditing the precision"
-    started, n_new, executor = time.monotonic(), 0, context.executor
+    n_done, executor = n_kept, context.executor
     with context.stopwatch(AUDIT), closing(RecordWriter(path, header, keep=n_kept)) as writer, closing(executor):
-        needed = context.stopwatch.seconds().get(LOAD, 0.0)
+        needed = _first_step_seconds(context)
         for batch in batched(sequences[n_kept:], context.options.batch_size):
             context.state.check()
             if not _has_time(context, needed):
-                log.warning("time budget: the audit of the precision stops early", sequences=n_kept + n_new)
+                log.warning("time budget: the audit of the precision stops early", sequences=n_done)
                 break
             begun = time.monotonic()
             try:
                 writer.append(executor.sample(batch, Precision.FLOAT32).records)
-            except OutOfMemoryError as error:
-                log.warning("no memory to audit the precision", error=str(error))
+            except CANNOT_RUN as error:
+                log.warning("the precision cannot be audited: float32 does not run", error=str(error))
                 break
-            needed, n_new = time.monotonic() - begun, n_new + len(batch)
-    return (time.monotonic() - started) / n_new if n_new else 0.0
+            needed, n_done = time.monotonic() - begun, n_done + len(batch)
+
+
+def _first_step_seconds(context: RunContext) -> float:
+    """The time of the first step of the audit: trying and loading the networks, and a batch in float32."""
+    seconds, n_new = context.stopwatch.seconds(), context.state.n_done - context.state.n_kept
+    if PHASE not in seconds or not n_new:
+        return math.inf  # nothing was measured
+    return 2 * seconds.get(LOAD, 0.0) + FLOAT32_FACTOR * seconds[PHASE] / n_new * context.options.batch_size
 
 
 def _has_time(context: RunContext, needed: float) -> bool:

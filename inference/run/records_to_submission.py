@@ -53,6 +53,9 @@ def records_to_submission(
     check_own_results(out)
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
+    audited = verdict(records_folder, header, estimator, run.state.check)
+    if audited:
+        log.info("audit of the precision", **audited)
     counts = RecordCounts()
     neighbourhood = _neighbourhood(path, header, estimator, run)
     with run.stopwatch("aggregate, stack, write"), ExitStack() as files:
@@ -78,7 +81,6 @@ def records_to_submission(
 
         write_submission(out / SUBMISSION_NAME, header.labels, header.n_sequences, rows())
     _log_counts(counts, bundle)
-    audited = verdict(records_folder, header, estimator, run.state.check)
     report = run_report.write(out, header, bundle, counts, run, neighbourhood, audited)
     if sentence := run_report.shortfall(report):
         log.warning(sentence, **report["counts"]["sequences_by_effort"])

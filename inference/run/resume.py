@@ -81,7 +81,8 @@ def with_networks(context: RunContext, precision: dict[str, Any]) -> RunContext:
         difference = check_probe(header, probe, f"{path}: must belong to this run", allowed=allowed)
         return replace(context, header=header, probe_difference=difference)
     digest = hashlib.sha256(np.ascontiguousarray(answers, "<f4").tobytes()).hexdigest()
-    return replace(context, header=replace(header, fingerprint=header.fingerprint | {PROBE: digest}, probe=probe))
+    header = replace(header, fingerprint=header.fingerprint | {PROBE: digest}, probe=probe)
+    return replace(context, header=header, probe_difference=0.0)
 
 
 def check_probe(begun: RecordsHeader, probe: tuple[float, ...], wanted: str, *, allowed: bool) -> float:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from inference import api
 from inference.bundle.reader import Bundle
 from inference.core.choices import Precision
-from inference.core.errors import BundleError, CheckpointError
+from inference.core.errors import BundleError, CheckpointError, UsageError
 from inference.execution.executor import Block
 from inference.execution.job import RunOptions
 from inference.execution.local_executor import LocalExecutor
@@ -221,7 +222,7 @@ def test_auto_leaves_a_precision_that_is_slower_than_float32(
     season: Path, quick_bundle: Bundle, quick_prediction: Path, cache: Path, tmp_path: Path
 ) -> None:
     """Some processors with bfloat16 are. The speed is measured once."""
-    for number, n_proofs in ((1, 3), (2, 0)):  # the proof, and the measurement in both precisions
+    for number, n_proofs in ((1, 5), (2, 0)):  # the proof, and two in each precision, the second of which counts
         engine = CountingEngine(speed=0.9)
         report = predict(season, quick_bundle, tmp_path / str(number), engine, Precision.AUTO)
         assert (report["precision"]["used"], engine.n_proofs) == ("float32", n_proofs)
@@ -231,3 +232,8 @@ def test_auto_leaves_a_precision_that_is_slower_than_float32(
     asked = predict(season, quick_bundle, tmp_path / "asked", CountingEngine(speed=0.9))
     assert asked["precision"]["used"] == "mixed"
     assert len(list((cache / "hakuna" / "speed").iterdir())) == 1
+
+
+def test_shards_name_their_precision(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--precision auto: must not be given with --shard"):
+        api.predict(season, quick_bundle.folder, tmp_path, precision="auto", shard="1/2")
