@@ -60,7 +60,7 @@ def _swept(bundle: Bundle, network: Network, precision: Precision, call_images: 
     shape = (N_IMAGES, *network.sizes[0].as_image_size(), 3)
     images = np.random.default_rng(1).uniform(0, MAX_PIXEL, shape).astype(np.float32)
     frozen = FrozenNetwork(path, (network.inputs[0].name,), precision)
-    ours = Setting(call_images, frozen.n_streams, is_static=False)
+    ours = Setting(call_images, 1, is_static=False)
     name = network.inputs[0].name
     rounds: dict[str, Callable[[], Probabilities]] = {
         "a run": partial(_answers, lambda part: frozen({name: part}), images, ours)

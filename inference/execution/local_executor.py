@@ -119,10 +119,10 @@ class LocalExecutor:
             self._prepared = None
 
     def _block(self, batch: list[ViewedSequence], effort: Effort, photo_seconds: float, wait_seconds: float) -> Block:
-        start, n_before = time.perf_counter(), len(self._networks.repeated)
+        start, n_before = time.perf_counter(), self._networks.n_repeated
         with self._worker.stopwatch(NETWORKS):
             records = self._worker.predict(self._networks, batch, effort)
         frames = tuple(viewed.n_frames for viewed in batch)
         timing = BatchTiming(frames, effort, time.perf_counter() - start, photo_seconds, wait_seconds)
         was_warm, self._is_warm = self._is_warm, self._is_warm or any(frames)
-        return Block(records, timing, was_warm, len(self._networks.repeated) - n_before)
+        return Block(records, timing, was_warm, self._networks.n_repeated - n_before)

@@ -181,7 +181,6 @@ def load_known_networks(
         mirrored,
         fixed_shapes=engine.device != CPU,
         max_call_images=engine.call_images,
-        n_streams=min(one.n_streams for one in loaded.values()),
         before_call=check,
         in_float32=None if precision is Precision.FLOAT32 else cache(partial(load, Precision.FLOAT32)),
     )

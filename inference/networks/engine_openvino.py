@@ -32,8 +32,6 @@ N_DIMENSIONS, N_CHANNELS = 4, 3
 
 VNNI = frozenset(("avx512_vnni", "avx_vnni", "amx_int8"))
 """Flags of processors that add products of int8 in 32 bits."""
-MOST_STREAMS = 8
-"""Each keeps the values between layers of its own call."""
 XML = ".xml"
 LAYERS = {
     "frame": "Constant Parameter Result",
@@ -70,26 +68,12 @@ class FrozenNetwork:
                 raise BundleError(f"{path}, input {name}: must be (?, ?, ?, 3), got {shape}")
         if outputs[OUTPUT_NAME][1] != N_CLASSES:
             raise BundleError(f"{path}: must give {N_CLASSES} classes, got {outputs[OUTPUT_NAME]}")
-        # One call at a time keeps the values between its layers in the caches, where int8 is bound by memory.
-        at_once = "LATENCY" if precision is Precision.INT8 else "THROUGHPUT"
-        self._compiled = compiled(model, precision, {"PERFORMANCE_HINT": at_once})
-        self._idle: list[Any] = []
-        self.n_streams = min(int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")), MOST_STREAMS)
-        """Best number of calls at once: OpenVINO divides the cores among them."""
+        self._compiled = compiled(model, precision, {"PERFORMANCE_HINT": "LATENCY"})
 
     def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]], /) -> Probabilities:
-        """Probabilities of a batch: float32 (N, H, W, 3) by input name, RGB, 0-255 -> float32 (N, C).
-
-        Threads may share it.
-        """
-        try:
-            request = self._idle.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        answers = request.infer({name: np.ascontiguousarray(images) for name, images in inputs.items()})
-        probabilities = np.array(answers[OUTPUT_NAME], dtype=np.float32)
-        self._idle.append(request)  # only then: the next call overwrites its memory
-        return probabilities
+        """Probabilities of a batch: float32 (N, H, W, 3) by input name, RGB, 0-255 -> float32 (N, C)."""
+        answers = self._compiled({name: np.ascontiguousarray(images) for name, images in inputs.items()})
+        return np.array(answers[OUTPUT_NAME], dtype=np.float32)
 
 
 def compiled(model: Any, precision: Precision, settings: dict[str, object]) -> Any:

@@ -30,9 +30,6 @@ class FrozenNetwork:
     Its weights are tensors that all its functions share: as constants of a graph, TensorFlow keeps many copies of them.
     """
 
-    n_streams = 1
-    """Best number of calls at once: TensorFlow divides each call among the cores."""
-
     def __init__(self, path: Path, input_names: tuple[str, ...], precision: Precision = Precision.FLOAT32) -> None:
         """Load a SavedModel. Raises BundleError if its operations or its signature are not those of a bundle's network.
 

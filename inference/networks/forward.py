@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,24 +44,22 @@ class LoadedNetworks:
         engine takes images as they are: frames are uint8, a quarter of the bytes
     fixed_shapes : pad every call to `max_call_images`, because each new shape costs time on GPUs
     max_call_images : most images in one call, mirror images included; halved when memory runs out
-    n_streams : calls of a network at once
-    before_call : called before each set of calls, which may take seconds; raises to end the batch
+    before_call : called before every call, which may take seconds; raises to end the batch
     in_float32 : returns a network in float32 by name; None if all networks are float32
-    repeated : the network of each call repeated in float32 because its answers overflowed half precision
+    n_repeated : calls repeated in float32 because their answers overflowed half precision
     probe : the networks' answers to the probe, float32 (P, C)
-    memory : reused input buffers by stream, input number and type; allocating 100 MB takes as long as filling them
+    memory : reused input buffers by input number and type; allocating 100 MB takes as long as filling them
     """
 
     by_name: Mapping[str, CallableNetwork]
     mirrored: Mapping[str, CallableNetwork] = field(default_factory=dict)
     fixed_shapes: bool = False
     max_call_images: int = MAX_CALL_IMAGES
-    n_streams: int = 1
     before_call: Callable[[], None] | None = None
     in_float32: Callable[[str], CallableNetwork] | None = None
-    repeated: list[str] = field(default_factory=list)
+    n_repeated: int = 0
     probe: Probabilities = field(default_factory=lambda: np.empty((0, N_CLASSES), np.float32), repr=False)
-    memory: dict[tuple[int, int, np.dtype[Any]], npt.NDArray[Any]] = field(default_factory=dict, repr=False)
+    memory: dict[tuple[int, np.dtype[Any]], npt.NDArray[Any]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,7 @@ def forward(batch: Sequence[ViewedSequence], passes: Sequence[Pass], networks: L
 
 
 def images_of(batch: Sequence[ViewedSequence], network: Network, size: ImageSize) -> dict[str, list[Image]]:
-    """Images of a network, single (H, W, 3) by input name: all frames of all sequences, or the view of each that has it."""
+    """Single images (H, W, 3) by input name: all frames of all sequences, or the view of each sequence that has it."""
     if network.per_frame:
         frames = [frame for viewed in batch if viewed.n_frames for frame in viewed.views[View.FRAME, size]]
         return {network.inputs[0].name: frames}
@@ -129,36 +125,29 @@ def _forward_in_chunks(
     n_images = len(next(iter(images.values())))
     parts = [np.empty((0, N_CLASSES), np.float32)]
     start = 0
-    with ThreadPoolExecutor(networks.n_streams) as threads:
-        while start < n_images:
-            step = networks.max_call_images // 2 if mirror else networks.max_call_images
-            if networks.before_call:
-                networks.before_call()
-            starts = range(start, min(start + networks.n_streams * step, n_images), step)
-            calls = [{key: one[first : first + step] for key, one in images.items()} for first in starts]
-            call = partial(_call_once, networks, name, mirror=mirror)
-            running = [threads.submit(call, one, stream) for stream, one in enumerate(calls)]
-            wait(running)  # all of them, before one that failed is repeated in the same memory
-            try:
-                parts += [one.result() for one in running]
-            except OutOfMemoryError:
-                if networks.max_call_images <= MIN_CALL_IMAGES:
-                    raise
-                networks.max_call_images //= 2
-                continue
-            start += len(calls) * step
+    while start < n_images:
+        step = networks.max_call_images // 2 if mirror else networks.max_call_images
+        if networks.before_call:
+            networks.before_call()
+        part = {key: one[start : start + step] for key, one in images.items()}
+        try:
+            parts.append(_call_once(networks, name, part, mirror=mirror))
+        except OutOfMemoryError:
+            if networks.max_call_images <= MIN_CALL_IMAGES:
+                raise
+            networks.max_call_images //= 2
+            continue
+        start += step
     return np.concatenate(parts)
 
 
-def _call_once(
-    networks: LoadedNetworks, name: str, part: dict[str, list[Image]], stream: int, *, mirror: bool
-) -> Probabilities:
+def _call_once(networks: LoadedNetworks, name: str, part: dict[str, list[Image]], *, mirror: bool) -> Probabilities:
     n_part, by_engine = len(next(iter(part.values()))), bool(networks.mirrored)
     n_call = networks.max_call_images if networks.fixed_shapes else MIN_CALL_IMAGES
     n_filled = n_part if by_engine or not mirror else 2 * n_part
     n_rows = max(n_filled, n_call // 2 if by_engine and mirror else n_call)
     inputs = {
-        key: _filled(networks, (stream, number), images, n_rows, mirror=mirror and not by_engine)
+        key: _filled(networks, number, images, n_rows, mirror=mirror and not by_engine)
         for number, (key, images) in enumerate(part.items())
     }
     used = np.arange(n_part)
@@ -184,7 +173,7 @@ def _probabilities(
     answers = (networks.mirrored if mirror else networks.by_name)[name](inputs)[used]
     is_sound = (answers >= 0) & (answers <= 1)  # False for NaN
     if networks.in_float32 and not is_sound.all():
-        networks.repeated.append(name)
+        networks.n_repeated += 1
         if mirror:
             inputs = {key: np.concatenate([one, one[:, :, ::-1]]) for key, one in inputs.items()}
         exact = networks.in_float32(name)(inputs)[used]
@@ -201,14 +190,14 @@ def _probabilities(
 
 
 def _filled(
-    networks: LoadedNetworks, place: tuple[int, int], images: list[Image], n_rows: int, *, mirror: bool
+    networks: LoadedNetworks, number: int, images: list[Image], n_rows: int, *, mirror: bool
 ) -> npt.NDArray[Any]:
-    """Images, mirror images if `mirror`, then zeros: (n_rows, H, W, 3), valid until the same stream and input are filled again.
+    """Images, mirror images if `mirror`, then zeros: (n_rows, H, W, 3), valid until input `number` is filled again.
 
     float32, or as they are for an engine that takes them so.
     """
     kind = images[0].dtype if networks.mirrored else np.dtype(np.float32)
-    shape, memory, key = (n_rows, *images[0].shape), networks.memory, (*place, kind)
+    shape, memory, key = (n_rows, *images[0].shape), networks.memory, (number, kind)
     size = math.prod(shape)
     if key not in memory or memory[key].size < size:
         memory[key] = np.empty(size, kind)

@@ -7,8 +7,6 @@ its first photo.
 
 import hashlib
 import math
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 
@@ -39,15 +37,14 @@ def answers_to_probe(manifest: Manifest, networks: LoadedNetworks) -> Probabilit
         except Exception:  # noqa: BLE001  # whatever the engine raises
             return _answers(manifest, network, smallest, networks)
 
-    with ThreadPoolExecutor(networks.n_streams) as threads:
-        return np.concatenate(list(threads.map(answers_of, manifest.networks)))
+    return np.concatenate([answers_of(network) for network in manifest.networks])
 
 
 def run_at_every_size(manifest: Manifest, networks: LoadedNetworks, *, flip_tta: bool = False) -> None:
     """Run every network at every size, so that no later call is the first. Raises BundleError like `forward`."""
-    pairs = [(network, size) for network in manifest.networks for size in network.sizes]
-    with ThreadPoolExecutor(networks.n_streams) as threads:
-        list(threads.map(lambda pair: _answers(manifest, pair[0], pair[1], networks, flip_tta=flip_tta), pairs))
+    for network in manifest.networks:
+        for size in network.sizes:
+            _answers(manifest, network, size, networks, flip_tta=flip_tta)
 
 
 def _answers(
@@ -57,9 +54,7 @@ def _answers(
     alone = manifest.model_copy(update={"networks": (network.model_copy(update={"sizes": (size,)}),)})
     views = {key: _noise(key) for key in alone.view_keys}
     viewed = ViewedSequence(Sequence("probe", ()), N_FRAMES, views, (), 0)
-    passes = passes_for(alone, Effort.FULL, flip_tta=flip_tta)
-    apart = networks if networks.n_streams == 1 else replace(networks, memory={})  # of threads that run at once
-    [outputs] = forward([viewed], passes, apart)
+    [outputs] = forward([viewed], passes_for(alone, Effort.FULL, flip_tta=flip_tta), networks)
     return np.concatenate([outputs.frame_outputs.reshape(-1, N_CLASSES), outputs.sequence_outputs])
 
 

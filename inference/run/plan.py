@@ -15,7 +15,6 @@ from inference.core.files import nearest_folder
 from inference.core.sequences import Sequence
 from inference.dataset.input_check import check_any_photo, summarise_input
 from inference.ensemble.estimator import Estimator
-from inference.execution.executor import ExecutorFacts
 from inference.execution.job import Job, RunOptions
 from inference.execution.local_executor import local_executor
 from inference.execution.throughput import MeasuredThroughput, fits, run_seconds
@@ -83,7 +82,9 @@ def plan(
         "problems": {reason.value: n for reason, n in sorted(summary.problems.items())},
         "first_problems": summary.first_problems,
         "measured_photos": measured,
-        **_executor_figures(context.executor.facts),
+        "engine": context.executor.facts.engine,
+        "device": context.executor.facts.device,
+        "decoder": context.executor.facts.decoder,
         "precision": selected["used"],
         "disk_bytes_needed": needed,
         "disk_bytes_free": free,
@@ -95,15 +96,6 @@ def plan(
         "projected_seconds": seconds,
         "budget_seconds": options.budget,
         "fits": fits(seconds[Effort.FULL.label], options.budget) if options.budget and is_known else None,
-    }
-
-
-def _executor_figures(facts: ExecutorFacts) -> dict[str, str]:
-    return {
-        "engine": facts.engine,
-        "device": facts.device,
-        "decoder": facts.decoder,
-        "fastest_precision": facts.fastest_precision.value,
     }
 
 

@@ -75,7 +75,7 @@ def test_a_batch_gets_the_bits_of_mirror_images_made_on_the_host(
     for one, other in zip(by_engine, on_host, strict=True):
         np.testing.assert_array_equal(one.frame_outputs, other.frame_outputs)
         np.testing.assert_array_equal(one.sequence_outputs, other.sequence_outputs)
-    assert {kind for _, _, kind in networks.memory} == {np.dtype(np.uint8), np.dtype(np.float32)}
+    assert {kind for _, kind in networks.memory} == {np.dtype(np.uint8), np.dtype(np.float32)}
 
 
 def test_float32_is_tensorflows_own_answer(quick_bundle: Bundle, random: np.random.Generator) -> None:

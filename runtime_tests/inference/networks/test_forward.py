@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -166,46 +164,6 @@ def test_out_of_memory_halves_the_calls_and_goes_on(tiny_bundle: Bundle, random:
         forward(batch, full(manifest), hopeless)
 
 
-class Together(LeftColumn):
-    """A network that answers only once some calls run at the same time, the last of them first."""
-
-    def __init__(self, n_calls: int) -> None:
-        super().__init__()
-        self.barrier = threading.Barrier(n_calls)
-
-    def __call__(self, inputs: Mapping[str, npt.NDArray[np.float32]], /) -> npt.NDArray[np.float32]:
-        time.sleep(0.01 * (self.barrier.n_waiting == 0))
-        answers = super().__call__(inputs)
-        self.barrier.wait(timeout=10)
-        return answers
-
-
-def test_calls_at_once_have_their_own_memory_and_keep_their_order(
-    tiny_bundle: Bundle, random: np.random.Generator
-) -> None:
-    manifest = tiny_bundle.manifest
-    batch = [sequence_with(3, manifest, random) for _ in range(6)]
-    networks = LoadedNetworks({one.name: Together(3) for one in manifest.networks}, max_call_images=2, n_streams=3)
-    got = forward(batch, full(manifest, tta=False), networks)  # 18 frames in 9 calls, 6 views in 3
-    expected, _ = ask(batch, manifest, tta=False)
-    for one, other in zip(got, expected, strict=True):
-        np.testing.assert_array_equal(one.frame_outputs, other.frame_outputs)
-        np.testing.assert_array_equal(one.sequence_outputs, other.sequence_outputs)
-
-
-def test_calls_at_once_that_run_out_of_memory_are_all_repeated(
-    tiny_bundle: Bundle, random: np.random.Generator
-) -> None:
-    manifest = tiny_bundle.manifest
-    batch = [sequence_with(n, manifest, random) for n in (3, 2, 3, 1, 3, 3, 3)]
-    by_name = {network.name: SmallMemory(2) for network in manifest.networks}
-    networks = LoadedNetworks(by_name, max_call_images=8, n_streams=2)
-    expected, _ = ask(batch, manifest)
-    for one, other in zip(forward(batch, full(manifest), networks), expected, strict=True):
-        np.testing.assert_array_equal(one.frame_outputs, other.frame_outputs)
-    assert networks.max_call_images == 2
-
-
 class Overflowing(LeftColumn):
     """A network whose answer is `value` wherever an image is bright at its left edge."""
 
@@ -275,7 +233,7 @@ def test_what_half_precision_cannot_hold_comes_from_float32_for_that_image_alone
     n_bright_calls = sum(
         any(edge > 0.4 for edge in edges[first : first + n_together]) for first in range(0, 5, n_together)
     )
-    assert len(networks.repeated) == n_passes * n_bright_calls
+    assert networks.n_repeated == n_passes * n_bright_calls
     hopeless = LoadedNetworks(mixed, in_float32=mixed.__getitem__)
     with pytest.raises(BundleError, match="got inf"):
         forward(batch, full(manifest), hopeless)
