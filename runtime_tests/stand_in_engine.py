@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from inference.core.sequences import Probabilities
 
 
-LARGE = 50
-"""Rows; the quick bundle has one size below and one above."""
-
-
 @dataclass
 class StandInEngine:
     """Makes executors whose engine has lower precisions, or none; as `local_executor`.
@@ -37,8 +33,9 @@ class StandInEngine:
     ----------
     lower_precisions : those of the device
     noise : largest difference of a probability in them, the same for the same images
-    noise_at_large : the same for images above LARGE, at which the proof set does not run; None: as elsewhere
+    noise_on_photos : the same for everything but the proof set; None: no other
     speed : proof sets that they compute in the time of one in float32
+    is_proving : whether the proof set is computed now
     has_memory : False where networks in them do not fit
     loaded : precisions in the order in which they were loaded
     overflows : whether they do not hold the first answer of a call, from now on
@@ -46,7 +43,8 @@ class StandInEngine:
 
     lower_precisions: tuple[Precision, ...] = (Precision.MIXED,)
     noise: float = 0.01
-    noise_at_large: float | None = None
+    noise_on_photos: float | None = None
+    is_proving: bool = False
     speed: float = 2.0
     has_memory: bool = True
     loaded: list[Precision] = field(default_factory=list)
@@ -60,7 +58,9 @@ class StandInEngine:
         prove = executor.prove
 
         def proved(precision: Precision) -> Block:
+            self.is_proving = True
             block, seconds = prove(precision), 1.0 if precision is Precision.FLOAT32 else 1 / self.speed
+            self.is_proving = False
             return replace(block, timing=replace(block.timing, network_seconds=seconds))
 
         executor.prove = proved  # type: ignore[method-assign]
@@ -82,8 +82,7 @@ class StandInEngine:
         def call(inputs: Mapping[str, npt.NDArray[np.float32]], /) -> Probabilities:
             exact = network(inputs)
             brightness = np.sum([one.mean(axis=(1, 2, 3)) for one in inputs.values()], axis=0)
-            is_large = next(iter(inputs.values())).shape[1] > LARGE and self.noise_at_large is not None
-            noise = self.noise_at_large if is_large else self.noise
+            noise = self.noise if self.is_proving or self.noise_on_photos is None else self.noise_on_photos
             answers = np.clip(exact + noise * np.sin(brightness)[:, None], 0, 1).astype(np.float32)
             answers[: int(self.overflows)] = np.inf
             return answers

@@ -37,7 +37,7 @@ def predict(
     season: Path,
     bundle: Bundle,
     out: Path,
-    noise_at_large: float | None,
+    noise_on_photos: float | None,
     *,
     noise: float = 1e-5,
     options: RunOptions | None = None,
@@ -46,7 +46,7 @@ def predict(
 ) -> dict[str, Any]:
     """A run in mixed precision; the proof set sees only `noise`."""
     job = replace(job_for(season, bundle), precision=MIXED, max_loss_increase=BOUND, shard=shard or Shard())
-    engine = engine or StandInEngine(noise=noise, noise_at_large=noise_at_large)
+    engine = engine or StandInEngine(noise=noise, noise_on_photos=noise_on_photos)
     return run_job(job, out, options or RunOptions(n_workers=2, batch_size=2), executor_for=engine)
 
 
@@ -69,7 +69,7 @@ def test_a_healthy_run_is_held_and_its_submission_is_that_of_the_lower_precision
 def test_a_run_whose_precision_costs_too_much_is_computed_anew_in_float32(
     season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
 ) -> None:
-    engine = StandInEngine(noise=1e-5, noise_at_large=0.3)
+    engine = StandInEngine(noise=1e-5, noise_on_photos=0.3)
     report = predict(season, quick_bundle, tmp_path, None, engine=engine)
     precision = report["precision"]
     assert (precision["asked"], precision["used"], precision["audit"]["verdict"]) == ("mixed", "float32", "broken")
@@ -85,17 +85,17 @@ def test_a_run_whose_precision_costs_too_much_is_computed_anew_in_float32(
     assert again.loaded == [], "a finished run is verified and left alone"
 
 
-@pytest.mark.parametrize("noise_at_large", [1e-5, 0.3])
+@pytest.mark.parametrize("noise_on_photos", [1e-5, 0.3])
 @pytest.mark.parametrize("stops_at", [1, 5])
 def test_a_run_that_is_stopped_in_its_audit_or_while_it_is_computed_anew_ends_in_the_same_bytes(
-    noise_at_large: float,
+    noise_on_photos: float,
     stops_at: int,
     season: Path,
     quick_bundle: Bundle,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    whole = predict(season, quick_bundle, tmp_path / "whole", noise_at_large)
+    whole = predict(season, quick_bundle, tmp_path / "whole", noise_on_photos)
     calls = 0
 
     def stopping(method: Any) -> Any:
@@ -112,26 +112,26 @@ def test_a_run_that_is_stopped_in_its_audit_or_while_it_is_computed_anew_ends_in
         patch.setattr(LocalExecutor, "sample", stopping(LocalExecutor.sample))
         patch.setattr(LocalExecutor, "next_records", stopping(LocalExecutor.next_records))
         with pytest.raises(InterruptedRunError):
-            predict(season, quick_bundle, tmp_path / "out", noise_at_large)
-    report = predict(season, quick_bundle, tmp_path / "out", noise_at_large)
+            predict(season, quick_bundle, tmp_path / "out", noise_on_photos)
+    report = predict(season, quick_bundle, tmp_path / "out", noise_on_photos)
     assert report["precision"] == whole["precision"]
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("noise_at_large", "verdict"), [(1e-5, "held"), (0.3, "broken")])
+@pytest.mark.parametrize(("noise_on_photos", "verdict"), [(1e-5, "held"), (0.3, "broken")])
 def test_shards_come_to_the_verdict_of_the_whole_run(
-    noise_at_large: float, verdict: str, season: Path, quick_bundle: Bundle, tmp_path: Path
+    noise_on_photos: float, verdict: str, season: Path, quick_bundle: Bundle, tmp_path: Path
 ) -> None:
     parts = [tmp_path / str(number) for number in (1, 2, 3)]
     for number, part in enumerate(parts, start=1):
-        report = predict(season, quick_bundle, part, noise_at_large, shard=Shard(number, 3))
+        report = predict(season, quick_bundle, part, noise_on_photos, shard=Shard(number, 3))
         assert "audit" not in report.get("precision", {})
     out = tmp_path / "out"
     report = api.merge([*parts[::-1], parts[0]], quick_bundle.folder, out)
     found = report["precision"]["audit"]
     assert (found["verdict"], report["degraded"]) == (verdict, verdict == "broken")
     if verdict == "held":
-        whole = predict(season, quick_bundle, tmp_path / "whole", noise_at_large)
+        whole = predict(season, quick_bundle, tmp_path / "whole", noise_on_photos)
         assert report["precision"] == whole["precision"]
         assert contents(out) == contents(tmp_path / "whole")
     else:
