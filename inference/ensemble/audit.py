@@ -18,7 +18,7 @@ from inference.bundle.passes import Effort
 from inference.core.choices import Precision
 from inference.core.errors import CheckpointError
 from inference.ensemble.estimator import Estimator
-from inference.precision.betting import Verdict, judge
+from inference.precision.betting import judge
 from inference.precision.comparison import increases_and_entropies
 from inference.records.jsonl import SEQ_IDS, digest_of_seq_ids, read_header, read_records
 from inference.records.schema import AUDIT_NAME, RECORDS_NAME, Record, RecordsHeader
@@ -86,11 +86,6 @@ def verdict(
     ordered = [pairs[seq_id] for seq_id in sample_of(with_photos, header.n_all) if seq_id in pairs]
     increases, entropies = _costs(ordered, estimator)
     return asdict(judge(increases, entropies, header.precision["bound"], n_population))
-
-
-def is_broken(audited: dict[str, Any] | None) -> bool:
-    """Whether these figures show that the lower precision costs more than its bound."""
-    return audited is not None and audited["verdict"] == Verdict.BROKEN
 
 
 def _costs(pairs: list[tuple[Record, Record]], estimator: Estimator) -> tuple[Any, Any]:

@@ -17,10 +17,10 @@ from inference.core.labels import LABELS
 from inference.core.sequences import MOST_NAMED, FailureReason, Probabilities, named
 from inference.core.version import hakuna_version
 from inference.dataset.metadata import Plan
-from inference.ensemble.audit import is_broken
 from inference.ensemble.neighbourhood import Neighbourhood
 from inference.outputs.run_file import RUN_REPORT_NAME
 from inference.outputs.submission import FAILURES_NAME, SUBMISSION_NAME
+from inference.precision.betting import is_broken
 from inference.process.progress import RunState
 from inference.process.stopwatch import Stopwatch
 from inference.records.schema import RECORDS_NAME, Record, RecordsHeader

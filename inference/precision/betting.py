@@ -137,6 +137,11 @@ def judge(
     )
 
 
+def is_broken(judgement: dict[str, Any] | None) -> bool:
+    """Whether the figures of a judgement, if any, show that the lower precision costs more than its bound."""
+    return judgement is not None and judgement["verdict"] == Verdict.BROKEN
+
+
 def _in_range(name: str, values: Values, largest: float, rounding: float = 0.0) -> npt.NDArray[np.float64]:
     """The same numbers without the rounding below 0 or above the largest. Raises ValueError if there are others."""
     exact = values.astype(np.float64)

@@ -12,7 +12,7 @@ from inference.core.choices import Precision
 from inference.core.errors import DegradedError, InterruptedRunError, TooManyFailuresError
 from inference.core.files import output_errors
 from inference.dataset.input_check import check_any_photo
-from inference.ensemble.audit import is_broken, verdict
+from inference.ensemble.audit import verdict
 from inference.ensemble.estimator import Estimator, priors_row
 from inference.execution.deadline import CUTOFF_SHARE
 from inference.execution.job import Job, RunOptions
@@ -21,6 +21,7 @@ from inference.outputs import run_report
 from inference.outputs.provisional import Provisional
 from inference.outputs.submission import FAILURES_NAME, PARTIAL_NAME, SUBMISSION_NAME, failures_file
 from inference.outputs.verify import intact_report
+from inference.precision.betting import is_broken
 from inference.process.heartbeat import heartbeat
 from inference.process.lock import OutputFolder
 from inference.process.progress import Progress, RunState
