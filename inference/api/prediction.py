@@ -58,8 +58,8 @@ def predict(
         or a string such as "0.1%"; default: the bundle's
     budget : time limit for the submission: seconds from now, or a string such as "8h". A run that is still busy at the
         deadline gives the best submission so far its final name and then **ends the process**
-    fail_if_degraded : raise DegradedError (exit code 6) if the budget was too short for everything; by default, only
-        if every sequence has only the priors
+    fail_if_degraded : raise DegradedError (exit code 6) if the budget was too short for everything, or a lower precision
+        costs more than its bound; by default, only if every sequence has only the priors
     max_failures : share of the photos that may fail: 0 to 1, or a string such as "5%"; default 1
     read_timeout : time limit for reading a photo: seconds, or a string such as "90s"; default 60
     shard : "I/N": only the I-th of N parts of the sequences; writes records for `merge`, no submission

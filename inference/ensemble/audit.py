@@ -69,7 +69,7 @@ def verdict(
 
     None if the records are in float32. The probabilities are those before the scores of neighbours.
     """
-    if header.precision.get("used", Precision.FLOAT32) == Precision.FLOAT32:
+    if not header.is_lower_precision:
         return None
     exact = {one.seq_id: one for one in audited_records(records_folder)}
     with_photos: list[str] = []

@@ -24,7 +24,7 @@ class ExecutorFacts:
     engine : name and version
     decoder : name
     pixels : identity of the decoder's pixels
-    lower_precisions : those that the device and the bundle offer beside float32, the fastest first
+    lower_precisions : those that the device and the bundle offer beside float32, in the order in which `auto` tries them
     """
 
     engine: str
@@ -34,7 +34,7 @@ class ExecutorFacts:
     lower_precisions: tuple[Precision, ...]
 
     @property
-    def fastest_precision(self) -> Precision:
+    def auto_precision(self) -> Precision:
         """The precision that `auto` tries first."""
         return next(iter(self.lower_precisions), Precision.FLOAT32)
 

@@ -37,7 +37,7 @@ class Engine:
 
     Attributes
     ----------
-    lower_precisions : those in which the device is faster than in float32, the fastest first
+    lower_precisions : those that the device has instructions for, in the order in which `auto` tries them
     """
 
     name: EngineName
@@ -136,7 +136,7 @@ def load_networks(bundle: Bundle, engine: Engine, precision: Precision, check: C
 
 
 def lower_precisions(bundle: Bundle, engine: Engine) -> tuple[Precision, ...]:
-    """The precisions beside float32 that both the device and the bundle offer, the fastest first."""
+    """The precisions beside float32 that both the device and the bundle offer, in the order in which `auto` tries them."""
     return tuple(one for one in engine.lower_precisions if one is not Precision.INT8 or has_int8(bundle))
 
 
@@ -182,7 +182,7 @@ def load_known_networks(
         fixed_shapes=engine.device != CPU,
         max_call_images=engine.call_images,
         before_call=check,
-        in_float32=None if precision is Precision.FLOAT32 else cache(partial(load, Precision.FLOAT32)),
+        in_float32=cache(partial(load, Precision.FLOAT32)) if precision is Precision.MIXED else None,
     )
     networks.probe = answers_to_probe(bundle.manifest, networks)
     if at_all_sizes or networks.fixed_shapes:

@@ -142,7 +142,7 @@ def device() -> str:
 
 
 def lower_precisions() -> tuple[Precision, ...]:
-    """The precisions in which this processor is faster than in float32, the fastest first.
+    """The precisions that this processor has instructions for, in the order in which `auto` tries them.
 
     Without VNNI, sums of products of int8 saturate at 16 bits: OpenVINO would run such networks, with other answers.
     """

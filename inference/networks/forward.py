@@ -45,7 +45,7 @@ class LoadedNetworks:
     fixed_shapes : pad every call to `max_call_images`, because each new shape costs time on GPUs
     max_call_images : most images in one call, mirror images included; halved when memory runs out
     before_call : called before every call, which may take seconds; raises to end the batch
-    in_float32 : returns a network in float32 by name; None if all networks are float32
+    in_float32 : returns a network in float32 by name; None unless the networks are in half precision
     n_repeated : calls repeated in float32 because their answers overflowed half precision
     probe : the networks' answers to the probe, float32 (P, C)
     memory : reused input buffers by input number and type; allocating 100 MB takes as long as filling them

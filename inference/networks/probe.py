@@ -12,6 +12,7 @@ import numpy as np
 
 from inference.bundle.manifest import Manifest, Network, Size
 from inference.bundle.passes import Effort, passes_for
+from inference.core.errors import InterruptedRunError, OutOfMemoryError
 from inference.core.labels import N_CLASSES
 from inference.core.sequences import Pixels, Probabilities, Sequence, View, ViewedSequence, ViewKey
 from inference.networks.forward import LoadedNetworks, forward
@@ -34,6 +35,8 @@ def answers_to_probe(manifest: Manifest, networks: LoadedNetworks) -> Probabilit
         half = Size(height=-(-smallest.height // 2), width=-(-smallest.width // 2))
         try:
             return _answers(manifest, network, half, networks)
+        except (InterruptedRunError, OutOfMemoryError):
+            raise
         except Exception:  # noqa: BLE001  # whatever the engine raises
             return _answers(manifest, network, smallest, networks)
 

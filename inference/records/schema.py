@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 
 from inference.bundle.manifest import Manifest
 from inference.bundle.passes import Effort
+from inference.core.choices import Precision
 from inference.core.sequences import FailureReason, FrameFailure, Probabilities
 
 RECORDS_NAME = "records.jsonl"
@@ -65,6 +66,11 @@ class RecordsHeader:
     """The networks' answers to fixed noise at the first record."""
     format_version: Literal[4] = FORMAT_VERSION
     """Version of this format."""
+
+    @property
+    def is_lower_precision(self) -> bool:
+        """Whether the networks ran below float32."""
+        return bool(self.precision.get("used", Precision.FLOAT32) != Precision.FLOAT32)
 
     def differences(self, other: RecordsHeader) -> list[str]:
         """Names of the entries that differ between headers of different runs."""

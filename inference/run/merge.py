@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from inference.core.choices import Precision
 from inference.core.errors import CheckpointError, counted
 from inference.core.files import output_errors, sync_folder
 from inference.core.iteration import batched
@@ -79,16 +78,16 @@ def merge_records(
         with output_errors(out):
             os.replace(temporary, target)
             sync_folder(out)
-        if whole.precision.get("used") != Precision.FLOAT32:
-            _join_audits(parts, whole, out)
+        if whole.is_lower_precision:
+            _join_audits(parts, whole, out, check)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _join_audits(parts: list[Part], header: RecordsHeader, out: Path) -> None:
-    """Join the audited records of shards, for the header of the whole run. The first sequence that no shard has audited ends the sample."""
+def _join_audits(parts: list[Part], header: RecordsHeader, out: Path, check: Callable[[], None]) -> None:
+    """Join the audited records of shards. The first sequence of the sample that no shard has audited ends it."""
     found = {one.seq_id: one for part in parts for one in audited_records(part.path.parent)}
-    names = (one.seq_id for one in read_records(out / RECORDS_NAME, header) if one.has_metadata)
+    names = (one.seq_id for one in read_records(out / RECORDS_NAME, header, check) if one.has_metadata)
     sample = sample_of(names, header.n_all)
     with closing(RecordWriter(out / AUDIT_NAME, audit_header(header, sample))) as writer:
         for seq_id in sample:

@@ -105,7 +105,7 @@ def _both_phases(context: RunContext, is_complete: bool) -> dict[str, Any]:
     overlap = None
     if not is_complete:
         context, overlap = _phase_1(context)
-    if context.header.precision.get("used", Precision.FLOAT32) != Precision.FLOAT32:
+    if context.header.is_lower_precision:
         overlap = _audited(context) or overlap
     check_failures(job, options, state)
     if job.is_shard:
@@ -233,7 +233,7 @@ def _log_job(context: RunContext) -> None:
         device=facts.device,
         decoder=facts.decoder,
         precision=job.precision.value,
-        fastest_precision=facts.fastest_precision.value,
+        auto_precision=facts.auto_precision.value,
     )
     dropped = {
         "sequences without metadata, get the usual share of each class (priors)": plan.n_without_metadata,

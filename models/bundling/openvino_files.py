@@ -34,10 +34,7 @@ def write_openvino(folder: Path, xml: Path) -> bool:
 
 
 def check_formats(bundle: Bundle) -> None:
-    """Compare both formats of each network on noise, and call it in int8, where the bundle has them.
-
-    Raises BundleError if one answers differently, or if an answer in int8 is not a probability.
-    """
+    """Compare both formats of each network on noise. Raises BundleError if one answers differently."""
     if not is_installed(EngineName.OPENVINO):
         return
     from inference.networks.engine_openvino import FrozenNetwork
@@ -47,14 +44,6 @@ def check_formats(bundle: Bundle) -> None:
         names, size = tuple(one.name for one in network.inputs), network.sizes[0].as_image_size()
         random = np.random.default_rng(0)
         images = {one: random.uniform(0, MAX_PIXEL, (COMPARED_IMAGES, *size, 3)).astype(np.float32) for one in names}
-        if network.int8:
-            int8 = bundle.path(network.int8_files[0])
-            answers = FrozenNetwork(int8, names)(images)
-            if not ((answers >= 0) & (answers <= 1)).all():
-                raise BundleError(
-                    f"{int8}: must answer noise with probabilities, finite and in [0, 1], "
-                    f"got {answers.min():.3g} to {answers.max():.3g}; `hakuna bundle quantize` recreates the file"
-                )
         if xml == folder:
             continue
         difference = float(np.abs(FrozenNetwork(folder, names)(images) - FrozenNetwork(xml, names)(images)).max())

@@ -124,8 +124,9 @@ def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]
     """
     from inference.bundle.graph_check import check_networks
     from inference.bundle.reader import open_bundle
+    from inference.core.choices import EngineName, Precision
     from inference.ensemble.booster_probe import probe_boosters
-    from inference.networks.engine import installed_engines, probe_networks
+    from inference.networks.engine import has_int8, installed_engines, probe_networks
     from models.bundling.openvino_files import check_formats
 
     with working("loading every network and booster"):
@@ -134,6 +135,8 @@ def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]
         probe_boosters(opened)
         for engine in installed_engines():
             probe_networks(opened, engine, lambda: None)
+            if engine.name is EngineName.OPENVINO and has_int8(opened):
+                probe_networks(opened, engine, lambda: None, Precision.INT8)
         check_formats(opened)
     say(f"{bundle}: intact, {counted(len(opened.manifest.files), 'file')}, bundle {opened.id[:12]}")
 
