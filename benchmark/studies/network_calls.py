@@ -1,4 +1,4 @@
-"""Passes of a network a second, by images in a call, calls at once and kind of shape, beside the settings of a run.
+"""Passes of a network a second, by images in a call, calls at once and kind of shape, beside the choice of a run.
 
 The answers of all settings are compared: a setting that changes them would change a run's results.
 """
@@ -20,6 +20,7 @@ from inference.bundle.manifest import OUTPUT_NAME, Network
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import Device, EngineName, Precision
 from inference.core.sequences import MAX_PIXEL, Probabilities
+from inference.networks.call_size import CallSize, SplitNetwork
 from inference.networks.engine import find_engine, lower_precisions, network_path
 from inference.networks.engine_openvino import FrozenNetwork, compiled, read_model
 
@@ -50,21 +51,20 @@ def sweep(bundle: Path, command: str) -> dict[str, Any]:
         "bundle": opened.manifest.name,
         "network": network.name,
         "size": str(network.sizes[0].as_image_size()),
-        "precisions": {one.value: _swept(opened, network, one, engine.call_images) for one in precisions},
+        "precisions": {one.value: _swept(opened, network, one) for one in precisions},
         **origin(command),
     }
 
 
-def _swept(bundle: Bundle, network: Network, precision: Precision, call_images: int) -> dict[str, Any]:
+def _swept(bundle: Bundle, network: Network, precision: Precision) -> dict[str, Any]:
     path = network_path(bundle, network, EngineName.OPENVINO, precision)
     shape = (N_IMAGES, *network.sizes[0].as_image_size(), 3)
     images = np.random.default_rng(1).uniform(0, MAX_PIXEL, shape).astype(np.float32)
-    frozen = FrozenNetwork(path, (network.inputs[0].name,), precision)
-    ours = Setting(call_images, 1, is_static=False)
-    name = network.inputs[0].name
-    rounds: dict[str, Callable[[], Probabilities]] = {
-        "a run": partial(_answers, lambda part: frozen({name: part}), images, ours)
-    }
+    name, size = network.inputs[0].name, CallSize()
+    a_run = SplitNetwork(network.name, FrozenNetwork(path, (name,), precision), size, lambda: None)
+    rounds: dict[str, Callable[[], Probabilities]] = {"a run": lambda: a_run({name: images})}
+    while size.images is None:  # as in the first batches
+        rounds["a run"]()
     for setting in map(Setting._make, product(CALL_IMAGES, STREAMS, IS_STATIC)):
         rounds[str(setting)] = partial(_answers, _caller(path, precision, name, shape, setting), images, setting)
     expected = rounds["a run"]()
@@ -78,7 +78,7 @@ def _swept(bundle: Bundle, network: Network, precision: Precision, call_images: 
     rates = {one: N_IMAGES / statistics.median(spent) for one, spent in seconds.items()}
     best = max(rates, key=rates.__getitem__)
     return {
-        "a_run_uses": str(ours),
+        "a_run_uses": str(Setting(size.images, 1, is_static=False)),
         "best": best,
         "share_of_best": round(rates["a run"] / rates[best], 3),
         "passes_per_second": {one: round(rate, 3) for one, rate in rates.items()},

@@ -82,7 +82,7 @@ class Harness:
                 decoder=scene.work.decoder.name.value,
                 engine=str(scene.engine),
                 device=scene.engine.device,
-                images_per_call=scene.engine.call_images,
+                images_per_call=max(one.max_call_images for one in scene.networks.values()),
             ),
             startup_seconds=startup,
             kernels=tuple(

@@ -15,7 +15,8 @@ from inference.bundle.probe import Trial, start_probe
 from inference.bundle.reader import Bundle
 from inference.core.choices import GPU_DRIVER, Device, EngineName, Precision
 from inference.core.errors import UnusableGpuError, UsageError
-from inference.networks.forward import MAX_CALL_IMAGES, MIN_CALL_IMAGES, LoadedNetworks
+from inference.networks.call_size import CallSize, SplitNetwork
+from inference.networks.forward import LoadedNetworks
 from inference.networks.probe import answers_to_probe, run_at_every_size
 from inference.settings.packages import is_installed, require
 
@@ -47,15 +48,6 @@ class Engine:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
-
-    @property
-    def call_images(self) -> int:
-        """Most images in one call of a network.
-
-        OpenVINO on a CPU takes an image with its mirror image: the output of one layer is still cached for the next,
-        every call has the same shape, and a signal is handled after one image. TensorFlow is faster with large calls.
-        """
-        return MIN_CALL_IMAGES if self.name is EngineName.OPENVINO else MAX_CALL_IMAGES
 
 
 def find_engine(name: EngineName, device: Device = Device.AUTO) -> Engine:
@@ -163,7 +155,7 @@ def load_known_networks(
     `at_all_sizes`, they also run at every size. Raises BundleError if a network does not belong to a
     bundle, or if one of its answers to the probe is not a probability.
     """
-    frozen = _module(engine.name).FrozenNetwork
+    frozen, is_openvino, size = _module(engine.name).FrozenNetwork, engine.name is EngineName.OPENVINO, CallSize()
     by_name = {network.name: network for network in bundle.manifest.networks}
 
     def load(one_precision: Precision, name: str) -> Any:
@@ -171,20 +163,20 @@ def load_known_networks(
         names = tuple(one.name for one in by_name[name].inputs)
         path = network_path(bundle, by_name[name], engine.name, one_precision)
         network: Any = frozen(path, names, one_precision)
-        return network
+        return SplitNetwork(name, network, size, check) if is_openvino else network
 
-    with ThreadPoolExecutor(SIDE_BY_SIDE if engine.name is EngineName.OPENVINO else 1) as threads:
+    with ThreadPoolExecutor(SIDE_BY_SIDE if is_openvino else 1) as threads:
         loaded = dict(zip(by_name, threads.map(partial(load, precision), by_name), strict=True))
     mirrored = {name: one.with_mirror_images for name, one in loaded.items() if hasattr(one, "with_mirror_images")}
     networks = LoadedNetworks(
         loaded,
         mirrored,
         fixed_shapes=engine.device != CPU,
-        max_call_images=engine.call_images,
         before_call=check,
         in_float32=cache(partial(load, Precision.FLOAT32)) if precision is Precision.MIXED else None,
     )
     networks.probe = answers_to_probe(bundle.manifest, networks)
+    size.recall(bundle.id, engine, engine.device, precision, networks.probe.tobytes().hex())
     if at_all_sizes or networks.fixed_shapes:
         run_at_every_size(bundle.manifest, networks)
     if networks.fixed_shapes and networks.mirrored:  # other functions

@@ -23,7 +23,8 @@ MAX_CALL_IMAGES = 32
 """Most images, mirror images included, in one call of a network. Limits memory."""
 MIN_CALL_IMAGES = 2
 """Fewest images in one call, padded with zeros. TensorFlow uses another kernel for a single row of the last layer,
-which rounds differently (1.2e-7). From two rows up, a row does not depend on the others (measured)."""
+which rounds differently (1.2e-7). From two rows up, a row does not depend on the others (measured). Their number is even:
+OpenVINO's networks cut it into small calls."""
 
 
 class CallableNetwork(Protocol):
@@ -145,7 +146,7 @@ def _call_once(networks: LoadedNetworks, name: str, part: dict[str, list[Image]]
     n_part, by_engine = len(next(iter(part.values()))), bool(networks.mirrored)
     n_call = networks.max_call_images if networks.fixed_shapes else MIN_CALL_IMAGES
     n_filled = n_part if by_engine or not mirror else 2 * n_part
-    n_rows = max(n_filled, n_call // 2 if by_engine and mirror else n_call)
+    n_rows = max(n_filled, n_call // 2) if by_engine and mirror else max(n_filled + n_filled % 2, n_call)
     inputs = {
         key: _filled(networks, number, images, n_rows, mirror=mirror and not by_engine)
         for number, (key, images) in enumerate(part.items())

@@ -14,9 +14,8 @@ from benchmark.capacity.rates import Rates, profile_rates
 from benchmark.capacity.workloads import PhotoSize, Workload, load_workload
 from inference.bundle.manifest import Manifest
 from inference.bundle.passes import Effort, passes_for
-from inference.core.choices import Device, EngineName, Precision
+from inference.core.choices import Device, Precision
 from inference.core.sequences import ImageSize
-from inference.networks.engine import Engine
 from inference.networks.forward import MAX_CALL_IMAGES
 from inference.settings.settings import load_settings
 from models.spec.recipe import Recipe, manifest_of
@@ -123,7 +122,7 @@ def test_a_projection_supposes_the_batch_of_a_run(manifest: Manifest, monkeypatc
     monkeypatch.delenv("HAKUNA_BATCH_SIZE", raising=False)
     on_a_gpu = profile_rates(load_profile("t4"), published(manifest), Precision.FLOAT32, LOW)
     assert on_a_gpu.sequences_per_batch == load_settings(device=Device.GPU).sequences_per_batch
-    assert on_a_gpu.images_per_call == Engine(EngineName.TENSORFLOW, "", "a GPU", (Precision.MIXED,)).call_images
+    assert on_a_gpu.images_per_call == MAX_CALL_IMAGES
 
 
 def test_season_11_does_not_fit_an_hour_and_less_effort_takes_less_time(manifest: Manifest) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +11,9 @@ import pytest
 from inference.bundle.manifest import Manifest
 from inference.bundle.passes import Effort, Pass, passes_for
 from inference.bundle.reader import Bundle
-from inference.core.choices import EngineName, Precision
 from inference.core.errors import BundleError, OutOfMemoryError
 from inference.core.labels import LABELS, N_CLASSES
 from inference.core.sequences import Sequence, View, ViewedSequence
-from inference.networks.engine import find_engine, load_networks
 from inference.networks.forward import MAX_CALL_IMAGES, MIN_CALL_IMAGES, LoadedNetworks, NetworkOutputs, forward
 
 MOST = 8192
@@ -110,11 +107,13 @@ def test_calls_stay_within_their_bounds(tiny_bundle: Bundle, random: np.random.G
     assert networks["background"].batches == [MIN_CALL_IMAGES, MIN_CALL_IMAGES]  # one image, padded
 
 
-def test_openvino_is_asked_about_an_image_and_its_mirror_image_at_a_time(tiny_bundle: Bundle) -> None:
-    engine = find_engine(EngineName.OPENVINO)
-    loaded = load_networks(tiny_bundle, engine, Precision.FLOAT32, lambda: None)
-    assert (loaded.max_call_images, loaded.fixed_shapes) == (MIN_CALL_IMAGES, False)
-    assert replace(engine, name=EngineName.TENSORFLOW).call_images == MAX_CALL_IMAGES
+@pytest.mark.parametrize("n_sequences", [3, 5, 17])
+def test_an_odd_number_of_images_is_padded_by_one(
+    n_sequences: int, tiny_bundle: Bundle, random: np.random.Generator
+) -> None:
+    batch = [sequence_with(1, tiny_bundle.manifest, random)] * n_sequences
+    _, networks = ask(batch, tiny_bundle.manifest, tta=False)
+    assert networks["v1"].batches == [n_sequences + 1] * 2  # at two sizes
 
 
 def test_frames_that_do_not_exist_cost_nothing(tiny_bundle: Bundle, random: np.random.Generator) -> None:
