@@ -76,7 +76,8 @@ class LocalExecutor:
             batch = list(islice(self._prepared, n_sequences))
         wait_seconds = time.perf_counter() - start
         self._position = first + len(batch)
-        return self._block(batch, effort, len(batch) * self._worker.photo_seconds_per_sequence(), wait_seconds)
+        with self._worker.stopwatch(NETWORKS):
+            return self._block(batch, effort, len(batch) * self._worker.photo_seconds_per_sequence(), wait_seconds)
 
     def sample(self, sequences: Iterable[Sequence], precision: Precision) -> Block:
         """Records of any sequences at full effort."""
@@ -120,8 +121,7 @@ class LocalExecutor:
 
     def _block(self, batch: list[ViewedSequence], effort: Effort, photo_seconds: float, wait_seconds: float) -> Block:
         start, n_before = time.perf_counter(), self._networks.n_repeated
-        with self._worker.stopwatch(NETWORKS):
-            records = self._worker.predict(self._networks, batch, effort)
+        records = self._worker.predict(self._networks, batch, effort)
         frames = tuple(viewed.n_frames for viewed in batch)
         timing = BatchTiming(frames, effort, time.perf_counter() - start, photo_seconds, wait_seconds)
         was_warm, self._is_warm = self._is_warm, self._is_warm or any(frames)

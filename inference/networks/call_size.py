@@ -21,8 +21,10 @@ log = structlog.get_logger()
 
 SMALL, LARGE = 2, 8
 """Images in a call. A signal is handled between calls."""
-N_PAIRS = 5
-"""Small and large calls that are compared."""
+N_PAIRS = 3
+"""Comparisons of small calls with a large one."""
+MIN_TIMED = 2 * SMALL
+"""Fewest images in small calls that are timed."""
 CLEARLY_FASTER = 0.95
 """Largest share of the time of small calls that decides for large ones."""
 KIND = "calls"
@@ -69,7 +71,7 @@ class CallSize:
             if n_left < LARGE:
                 return Step.SMALL
             return Step.LARGE if name in self.is_exact else Step.COMPARE
-        if n_left < 2 * LARGE or (self.is_exact and name not in self.is_exact):
+        if n_left < LARGE + MIN_TIMED or (self.is_exact and name not in self.is_exact):
             return Step.SMALL
         return Step.TIME if self.is_exact else Step.COMPARE
 
@@ -81,7 +83,7 @@ class CallSize:
         self._keep()
 
     def timed(self, small: float, large: float) -> None:
-        """Note the seconds of the same number of images in small calls and in a large one."""
+        """Note the seconds of an image in small calls and in a large one."""
         self._shares.append(large / small)
         if len(self._shares) == N_PAIRS:
             share = statistics.median(self._shares)
@@ -124,15 +126,16 @@ class SplitNetwork:
         step = self.size.next_step(name, n_left)
         if step in (Step.SMALL, Step.LARGE):
             return self._call(inputs, first, LARGE if step is Step.LARGE else SMALL)
+        n_small = LARGE if step is Step.COMPARE else min(LARGE, n_left - LARGE)
         begun = time.perf_counter()
-        small = np.concatenate([self._call(inputs, first + k, SMALL) for k in range(0, LARGE, SMALL)])
+        small = np.concatenate([self._call(inputs, first + k, SMALL) for k in range(0, n_small, SMALL)])
         if step is Step.COMPARE:
             large = self._call(inputs, first, LARGE)
             self.size.compared(name, is_exact=small.tobytes() == large.tobytes())
             return small
         between = time.perf_counter()
-        large = self._call(inputs, first + LARGE, LARGE)
-        self.size.timed(between - begun, time.perf_counter() - between)
+        large = self._call(inputs, first + n_small, LARGE)
+        self.size.timed((between - begun) / n_small, (time.perf_counter() - between) / LARGE)
         return np.concatenate([small, large])
 
     def _call(self, inputs: Inputs, first: int, n_images: int) -> Probabilities:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,20 @@ def test_compose_file_has_the_services_and_every_one_of_them_is_contained(servic
         assert [path.partition(":")[0] for path in one["tmpfs"]] == ["/tmp"], name  # noqa: S108  # the container's
         readable = [one["target"] for one in one.get("volumes", []) if not one.get("read_only")]
         assert set(readable) <= {"/inference/submission", "/cache"}, name
+
+
+def test_variables_set_the_time_limit_and_the_precision(compose: Compose) -> None:
+    given = {**compose.engine.environment, "BUDGET": "2h", "PRECISION": "auto"}
+    for engine, expected in (
+        (compose.engine, ("8h", "float32")),
+        (replace(compose.engine, environment=given), ("2h", "auto")),
+    ):
+        text = engine.docker(
+            "compose", "--file", FILE, "--profile", "*", "config", "--format", "json", cwd=PROJECT
+        ).stdout
+        for name in ("predict", "predict-gpu"):
+            found = json.loads(text)["services"][name]["environment"]
+            assert (found["HAKUNA_BUDGET"], found["HAKUNA_PRECISION"]) == expected
 
 
 def test_gpu_services_reserve_one_gpu_and_use_the_gpu_flavour(services: dict[str, dict[str, Any]]) -> None:

@@ -75,13 +75,13 @@ def test_the_faster_calls_are_found_in_the_first_batches_and_used(
 ) -> None:
     network, size = Network(clock, large_seconds), CallSize()
     split = SplitNetwork("v1", network, size, lambda: None)
-    for n in (2, 8, 14, 30, *[16] * N_PAIRS):
+    for n in (2, 8, 10, 26, *[16] * N_PAIRS):
         assert (split(images(n)) == mean(images(n))).all()
     assert size.images == chosen
-    assert network.calls[:12] == [SMALL] * 12, "too few images to compare"
-    assert network.calls[12:17] == [SMALL] * 4 + [LARGE], "the same images, compared"
-    assert network.calls[17:22] == [SMALL] * 4 + [LARGE], "others, timed"
-    assert network.calls[22:25] == [SMALL] * 3, "the rest of 30"
+    assert network.calls[:10] == [SMALL] * 10, "too few images to compare"
+    assert network.calls[10:15] == [SMALL] * 4 + [LARGE], "the same images, compared"
+    assert network.calls[15:20] == [SMALL] * 4 + [LARGE], "others, timed"
+    assert network.calls[20:21] == [SMALL], "the rest of 26"
     network.calls.clear()
     assert (split(images(22)) == mean(images(22))).all()
     assert network.calls == ([LARGE, LARGE, *[SMALL] * 3] if chosen == LARGE else [SMALL] * 11)
