@@ -25,7 +25,7 @@ N_PAIRS = 3
 """Comparisons of small calls with a large one."""
 MIN_TIMED = 2 * SMALL
 """Fewest images in small calls that are timed."""
-CLEARLY_FASTER = 0.95
+CLEARLY_FASTER = 0.98
 """Largest share of the time of small calls that decides for large ones."""
 KIND = "calls"
 """Kind of the cached results."""
