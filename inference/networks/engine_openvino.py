@@ -19,6 +19,7 @@ from inference.core.errors import BundleError
 from inference.core.files import output_errors
 from inference.core.labels import N_CLASSES
 from inference.core.sequences import Probabilities
+from inference.networks.engine import has_fast_bfloat16
 
 # OpenVINO's tools would report every import to a web service and store a client id in the home folder. If the reporting
 # package cannot be imported, they use a stub instead.
@@ -142,11 +143,15 @@ def device() -> str:
 
 
 def lower_precisions() -> tuple[Precision, ...]:
-    """The precisions that this processor has instructions for, in the order in which `auto` tries them.
+    """The precisions in which this processor is faster than in float32, in the order in which `auto` tries them.
 
     Without VNNI, sums of products of int8 saturate at 16 bits: OpenVINO would run such networks, with other answers.
     """
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     int8 = [Precision.INT8] if not VNNI.isdisjoint(flags) else []
-    has_bfloat16 = "BF16" in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
-    return (*int8, *([Precision.MIXED] if has_bfloat16 else []))
+    return (*int8, *([Precision.MIXED] if has_bfloat16() and has_fast_bfloat16() else []))
+
+
+def has_bfloat16() -> bool:
+    """Whether OpenVINO multiplies in bfloat16 here, fast or not."""
+    return "BF16" in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")

@@ -16,6 +16,7 @@ from inference.core.choices import Precision
 from inference.core.errors import BundleError, OutOfMemoryError
 from inference.core.labels import N_CLASSES
 from inference.core.sequences import Probabilities
+from inference.networks.engine import has_fast_bfloat16
 from inference.networks.tensorflow_graph import SIGNATURE, efficient_network, read_saved_model
 
 VERSION = str(tf.__version__)
@@ -133,8 +134,7 @@ def lower_precisions() -> tuple[Precision, ...]:
     if gpus := _gpus():
         is_faster = tuple(_details(gpus[0]).get("compute_capability", (0, 0))) >= WITH_TENSOR_CORES
     else:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-        is_faster = "avx512_bf16" in flags or "amx_bf16" in flags
+        is_faster = has_fast_bfloat16()
     return (Precision.MIXED,) if is_faster else ()
 
 

@@ -21,7 +21,7 @@ from inference.process.progress import RunState
 from inference.records.jsonl import RecordWriter
 from inference.records.schema import Record
 from inference.run.context import RunContext
-from inference.run.precision import CANNOT_RUN, is_faster, proven
+from inference.run.precision import CANNOT_RUN, proven
 
 log = structlog.get_logger()
 
@@ -94,7 +94,7 @@ def _try_lower(context: RunContext, policy: DeadlinePolicy) -> None:
     """Use the fastest lower precision that the bundle's proof set accepts from now on, if any."""
     for precision in context.executor.facts.lower_precisions:
         try:
-            holds = proven(context, precision).holds and is_faster(context, precision)
+            holds = proven(context, precision).holds
         except CANNOT_RUN as error:
             log.warning("a lower precision cannot be tried, using float32", precision=precision, error=str(error))
             return

@@ -29,8 +29,6 @@ PROVE = "prove precision"
 """Stage on the stopwatch."""
 AUDIT = "audit"
 """Stage on the stopwatch."""
-CLEARLY_FASTER = 0.8
-"""Largest share of the time in float32 that counts as faster."""
 CANNOT_RUN = (OutOfMemoryError, BundleError, RuntimeError, MemoryError)
 """Errors of networks in another precision; those of a library are RuntimeError."""
 FLOAT32_FACTOR = 8.0
@@ -38,8 +36,8 @@ FLOAT32_FACTOR = 8.0
 MIN_SLACK = 2.0
 """Under a budget, the audit needs this multiple of the time of its next step to be left."""
 COMPARISON = TypeAdapter(PrecisionComparison)
-PROOF, SPEED = "proof", "speed"
-"""Kinds of cached results for a bundle, an engine and a kind of processor: the comparison, and whether it is faster."""
+PROOF = "proof"
+"""Kind of the cached comparisons."""
 
 
 def select_precision(context: RunContext) -> dict[str, Any]:
@@ -74,9 +72,7 @@ def select_precision(context: RunContext) -> dict[str, Any]:
     for precision in wanted:
         comparison = proven(context, precision)
         figures |= comparison_figures(comparison)
-        if comparison.holds and asked is Precision.AUTO and not is_faster(context, precision):
-            figures["reason"] = "not faster than float32 on this machine"
-        elif comparison.holds:
+        if comparison.holds:
             return figures | {"used": precision.value}
     executor.load(Precision.FLOAT32)
     return figures
@@ -89,7 +85,8 @@ def proven(context: RunContext, precision: Precision) -> PrecisionComparison:
     has others.
     """
     executor, bundle = context.executor, context.job.bundle
-    key = _key(context, precision)
+    answers = executor.load(precision)
+    key = bundle.id, executor.facts.engine, executor.facts.device, precision, answers.tobytes().hex()
     with context.stopwatch(PROVE):
         comparison = _as_comparison(read_cached(PROOF, *key), context.max_loss_increase)
         if comparison is None:
@@ -106,36 +103,6 @@ def proven(context: RunContext, precision: Precision) -> PrecisionComparison:
     else:
         log.warning("precision does not hold, not used", precision=precision, **comparison_figures(comparison))
     return comparison
-
-
-def is_faster(context: RunContext, precision: Precision) -> bool:
-    """Whether the proof set takes less time than in float32. Remembered like the proof.
-
-    Int8 is known to be: only processors with VNNI offer it. Some with bfloat16 compute slower in it.
-    """
-    if precision is Precision.INT8:
-        return True
-    key = _key(context, precision)
-    found = read_cached(SPEED, *key)
-    if found is None or not isinstance(found.get("is_faster"), bool):
-        float32, lower = (_warm_seconds(context, one) for one in (Precision.FLOAT32, precision))
-        found = {"is_faster": lower < CLEARLY_FASTER * float32}
-        write_cached(found, SPEED, *key)
-    if not found["is_faster"]:
-        log.info("precision is not faster than float32 here, not used", precision=precision)
-    return bool(found["is_faster"])
-
-
-def _warm_seconds(context: RunContext, precision: Precision) -> float:
-    """The time of the proof set; the first time does not count."""
-    context.executor.prove(precision)
-    return context.executor.prove(precision).timing.network_seconds
-
-
-def _key(context: RunContext, precision: Precision) -> tuple[object, ...]:
-    """Everything that a remembered result of a precision depends on. The precision stays loaded."""
-    executor, answers = context.executor, context.executor.load(precision)
-    return context.job.bundle.id, executor.facts.engine, executor.facts.device, precision, answers.tobytes().hex()
 
 
 def comparison_figures(comparison: PrecisionComparison) -> dict[str, Any]:

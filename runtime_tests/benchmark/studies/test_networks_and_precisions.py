@@ -16,6 +16,7 @@ from inference.bundle.reader import open_bundle
 from inference.core.choices import EngineName
 from inference.core.sequences import ImageSize
 from inference.networks.engine import find_engine, lower_precisions
+from inference.networks.engine_openvino import has_bfloat16
 from runtime_tests.running import hakuna_here
 from runtime_tests.tables import probabilities
 
@@ -25,7 +26,8 @@ OFFERED = [one.value for one in lower_precisions(open_bundle(BUNDLE_FOLDER), fin
 def test_every_way_of_calling_a_network_is_timed_and_gives_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_calls, "CALL_IMAGES", (2, 4))
     figures = network_calls.sweep(BUNDLE_FOLDER, "hakuna bench calls")
-    assert [*figures["precisions"]] == ["float32", *OFFERED]
+    bfloat16 = ["mixed"] if has_bfloat16() else []
+    assert [*figures["precisions"]] == list(dict.fromkeys(["float32", *OFFERED, *bfloat16]))
     for one in figures["precisions"].values():
         rates = one["passes_per_second"]
         assert len(rates) == 1 + 2 * 2 * 2

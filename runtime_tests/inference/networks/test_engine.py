@@ -20,7 +20,7 @@ from inference.core.errors import UnusableGpuError, UsageError
 from inference.images import decoder
 from inference.networks import engine as engines
 from inference.networks import engine_openvino, engine_tensorflow
-from inference.networks.engine import find_engine, installed_engines, lower_precisions
+from inference.networks.engine import find_engine, has_fast_bfloat16, installed_engines, lower_precisions
 from inference.settings import packages, settings
 from inference.settings.settings import load_settings
 from runtime_tests.damage import spoil_int8
@@ -63,7 +63,9 @@ def test_engines_offer_the_same_names() -> None:
         for module in modules
     ]  # fmt: skip
     assert public[0] & public[1] == {"FrozenNetwork", "device", "lower_precisions"}
-    assert public[0] - public[1] == {"check_layers", "compiled", "read_model", "save_model", "write_network"}
+    assert public[0] - public[1] == {
+        *("check_layers", "compiled", "has_bfloat16", "read_model", "save_model", "write_network")
+    }
     assert public[1] - public[0] == {"prepare_devices", "allocate_on_demand"}
     for name in public[0] & public[1]:
         assert len({str(inspect.signature(getattr(module, name))) for module in modules}) == 1, name
@@ -77,11 +79,23 @@ def with_bound(bundle: Bundle, bound: float) -> Bundle:
     return Bundle(bundle.folder, manifest, bundle.id)
 
 
+def with_processor(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str]) -> None:
+    """Change the description of the processor."""
+    real = Path.read_text
+
+    def changed(path: Path, encoding: str | None = None) -> str:
+        text = real(path, encoding)
+        return change(text) if path == Path("/proc/cpuinfo") else text
+
+    monkeypatch.setattr(Path, "read_text", changed)
+
+
 @pytest.fixture
-def needs_mixed() -> None:
-    engine = find_engine(EngineName.OPENVINO)
-    if Precision.MIXED not in engine.lower_precisions:
+def needs_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor with bfloat16, fast or not."""
+    if not engine_openvino.has_bfloat16():
         pytest.skip("needs a processor that multiplies in bfloat16")
+    with_processor(monkeypatch, lambda text: f"{text} amx_bf16")
 
 
 @pytest.mark.usefixtures("needs_mixed")
@@ -108,10 +122,8 @@ def test_mixed_precision_that_fails_its_proof_falls_back_to_float32(
         assert (tmp_path / "fallen" / name).read_bytes() == (tmp_path / "float32" / name).read_bytes()
 
 
+@pytest.mark.usefixtures("needs_mixed")
 def test_mixed_precision_of_one_network_in_tensorflow_is_nothing_to_another(quick_bundle: Bundle) -> None:
-    engine = find_engine(EngineName.TENSORFLOW)
-    if Precision.MIXED not in engine.lower_precisions:
-        pytest.skip("needs a device that multiplies in half precision")
     from inference.networks.engine_tensorflow import FrozenNetwork
 
     network = quick_bundle.manifest.networks[0]
@@ -309,11 +321,24 @@ def test_tensorflow_has_no_int8(int8_bundle: Bundle) -> None:
 
 
 def test_int8_needs_a_processor_with_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Path.read_text
-
-    def without_vnni(path: Path, encoding: str | None = None) -> str:
-        text = real(path, encoding)
-        return re.sub(r"\b(avx512_vnni|avx_vnni|amx_int8)\b", "", text) if path == Path("/proc/cpuinfo") else text
-
-    monkeypatch.setattr(Path, "read_text", without_vnni)
+    with_processor(monkeypatch, lambda text: re.sub(r"\b(avx512_vnni|avx_vnni|amx_int8)\b", "", text))
     assert Precision.INT8 not in engine_openvino.lower_precisions()
+
+
+@pytest.mark.parametrize(
+    ("processor", "is_fast"),
+    [
+        ("GenuineIntel avx512_bf16 amx_bf16", True),
+        ("AuthenticAMD avx512_bf16", True),
+        ("GenuineIntel avx512_bf16", False),
+        ("AuthenticAMD avx2", False),
+    ],
+)
+def test_mixed_precision_is_offered_where_bfloat16_is_fast(
+    processor: str, is_fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_processor(monkeypatch, lambda _: processor)
+    assert has_fast_bfloat16() is is_fast
+    assert (Precision.MIXED in engine_tensorflow.lower_precisions()) is is_fast
+    if engine_openvino.has_bfloat16():
+        assert (Precision.MIXED in engine_openvino.lower_precisions()) is is_fast

@@ -218,22 +218,6 @@ def test_records_in_a_precision_that_this_machine_does_not_offer_are_left_alone(
     assert path.read_bytes() == before
 
 
-def test_auto_leaves_a_precision_that_is_slower_than_float32(
-    season: Path, quick_bundle: Bundle, quick_prediction: Path, cache: Path, tmp_path: Path
-) -> None:
-    """Some processors with bfloat16 are. The speed is measured once."""
-    for number, n_proofs in ((1, 5), (2, 0)):  # the proof, and two in each precision, the second of which counts
-        engine = CountingEngine(speed=0.9)
-        report = predict(season, quick_bundle, tmp_path / str(number), engine, Precision.AUTO)
-        assert (report["precision"]["used"], engine.n_proofs) == ("float32", n_proofs)
-        assert report["precision"]["reason"] == "not faster than float32 on this machine"
-        expected = (quick_prediction / "submission.csv").read_bytes()
-        assert (tmp_path / str(number) / "submission.csv").read_bytes() == expected
-    asked = predict(season, quick_bundle, tmp_path / "asked", CountingEngine(speed=0.9))
-    assert asked["precision"]["used"] == "mixed"
-    assert len(list((cache / "hakuna" / "speed").iterdir())) == 1
-
-
 def test_shards_name_their_precision(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--precision auto: must not be given with --shard"):
         api.predict(season, quick_bundle.folder, tmp_path, precision="auto", shard="1/2")
