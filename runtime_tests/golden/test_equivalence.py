@@ -13,6 +13,7 @@ import pytest
 from inference.bundle.reader import Bundle
 from inference.core.choices import DecoderName, EngineName, Precision
 from inference.networks.engine import find_engine
+from runtime_tests.processors import with_fast_bfloat16
 from runtime_tests.running import run
 from runtime_tests.tables import probabilities
 
@@ -50,8 +51,10 @@ def test_submission_is_the_published_one(
     precision: Precision,
     smooth_bundle: Bundle,
     reference_case: Path,
+    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
+    with_fast_bfloat16(monkeypatch)
     if precision is Precision.MIXED and precision not in find_engine(engine).lower_precisions:
         pytest.skip(f"{engine} has no mixed precision on this device")
     report: dict[str, Any] = run(

@@ -24,6 +24,7 @@ from inference.networks.engine import find_engine, has_fast_bfloat16, installed_
 from inference.settings import packages, settings
 from inference.settings.settings import load_settings
 from runtime_tests.damage import spoil_int8
+from runtime_tests.processors import with_fast_bfloat16, with_processor
 from runtime_tests.running import run
 from runtime_tests.tables import probabilities
 
@@ -79,23 +80,12 @@ def with_bound(bundle: Bundle, bound: float) -> Bundle:
     return Bundle(bundle.folder, manifest, bundle.id)
 
 
-def with_processor(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str]) -> None:
-    """Change the description of the processor."""
-    real = Path.read_text
-
-    def changed(path: Path, encoding: str | None = None) -> str:
-        text = real(path, encoding)
-        return change(text) if path == Path("/proc/cpuinfo") else text
-
-    monkeypatch.setattr(Path, "read_text", changed)
-
-
 @pytest.fixture
 def needs_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor with bfloat16, fast or not."""
     if not engine_openvino.has_bfloat16():
         pytest.skip("needs a processor that multiplies in bfloat16")
-    with_processor(monkeypatch, lambda text: f"{text} amx_bf16")
+    with_fast_bfloat16(monkeypatch)
 
 
 @pytest.mark.usefixtures("needs_mixed")
