@@ -34,7 +34,6 @@ class StandInEngine:
     lower_precisions : those of the device
     noise : largest difference of a probability in them, the same for the same images
     noise_on_photos : the same for everything but the proof set; None: no other
-    speed : proof sets that they compute in the time of one in float32
     is_proving : whether the proof set is computed now
     has_memory : False where networks in them do not fit
     loaded : precisions in the order in which they were loaded
@@ -45,7 +44,6 @@ class StandInEngine:
     noise: float = 0.01
     noise_on_photos: float | None = None
     is_proving: bool = False
-    speed: float = 2.0
     has_memory: bool = True
     loaded: list[Precision] = field(default_factory=list)
     overflows: bool = False
@@ -59,9 +57,9 @@ class StandInEngine:
 
         def proved(precision: Precision) -> Block:
             self.is_proving = True
-            block, seconds = prove(precision), 1.0 if precision is Precision.FLOAT32 else 1 / self.speed
+            block = prove(precision)
             self.is_proving = False
-            return replace(block, timing=replace(block.timing, network_seconds=seconds))
+            return block
 
         executor.prove = proved  # type: ignore[method-assign]
         return executor

@@ -25,6 +25,7 @@ from inference.images.decode_turbo import decode_plain, plain_size
 from inference.images.decoder import find_decoder
 from inference.images.reading import read_image_file
 from inference.images.resample import resize_lanczos
+from inference.networks.call_size import SMALL, SplitNetwork
 from inference.networks.engine import Engine, find_engine, load_networks, lower_precisions
 from inference.networks.forward import LoadedNetworks, forward
 from inference.preprocessing.info_strip import black_out_strip
@@ -79,9 +80,15 @@ def set_up(
     estimator = Estimator(bundle)
     work = Worker(job, options, decoder, Stopwatch())
     wanted = [one for one in precisions if one in (Precision.FLOAT32, *lower_precisions(bundle, found))]
-    networks = {one: load_networks(bundle, found, one, lambda: None) for one in wanted}
+    networks = {one: _in_equal_calls(load_networks(bundle, found, one, lambda: None)) for one in wanted}
     estimator.load()
     return TimingScene(work, found, estimator, networks, _by_size(work, job.plan.sequences), folder)
+
+
+def _in_equal_calls(loaded: LoadedNetworks) -> LoadedNetworks:
+    """Networks whose calls are not measured while they are timed."""
+    uncut = {name: one.network for name, one in loaded.by_name.items() if isinstance(one, SplitNetwork)}
+    return replace(loaded, by_name=uncut, max_call_images=SMALL) if uncut else loaded
 
 
 def all_stages(scene: TimingScene, images_per_call: tuple[int, ...]) -> list[Stage]:

@@ -1,5 +1,7 @@
 """Selects the engine and precision that run the networks."""
 
+import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,13 +17,14 @@ from inference.bundle.probe import Trial, start_probe
 from inference.bundle.reader import Bundle
 from inference.core.choices import GPU_DRIVER, Device, EngineName, Precision
 from inference.core.errors import UnusableGpuError, UsageError
-from inference.networks.call_size import CallSize, SplitNetwork
-from inference.networks.forward import LoadedNetworks
+from inference.networks.call_size import LARGE, SMALL, CallSize, SplitNetwork
+from inference.networks.forward import MAX_CALL_IMAGES, LoadedNetworks
 from inference.networks.probe import answers_to_probe, run_at_every_size
 from inference.settings.packages import is_installed, require
 
 log = structlog.get_logger()
 
+CPU_FACTS = Path("/proc/cpuinfo")
 CPU = "CPU"
 """The device of an engine that shares the cores with all other work."""
 SECONDS_A_NETWORK = 120.0
@@ -137,12 +140,18 @@ def has_int8(bundle: Bundle) -> bool:
     return all(network.int8 for network in bundle.manifest.networks)
 
 
+def _processor() -> tuple[object, ...]:
+    """The name of the processor, and the number of cores that this process may use."""
+    text = CPU_FACTS.read_text(encoding="utf-8")
+    return tuple(re.findall("^model name.*", text, re.MULTILINE)[:1]), len(os.sched_getaffinity(0))
+
+
 def has_fast_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16 faster than in float32: with AMX, and AMD's with AVX-512.
 
     Intel's with AVX-512 alone took 1.8 times as long (InceptionResNetV2, `benchmark/results/network_calls.json`).
     """
-    words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    words = CPU_FACTS.read_text(encoding="utf-8").split()
     return "amx_bf16" in words or ("avx512_bf16" in words and "AuthenticAMD" in words)
 
 
@@ -172,7 +181,9 @@ def load_known_networks(
         names = tuple(one.name for one in by_name[name].inputs)
         path = network_path(bundle, by_name[name], engine.name, one_precision)
         network: Any = frozen(path, names, one_precision)
-        return SplitNetwork(name, network, size, check) if is_openvino else network
+        # A repetition in float32 has another network than the one that the choice is for.
+        choice = size if one_precision is precision else CallSize(SMALL)
+        return SplitNetwork(name, network, choice, check) if is_openvino else network
 
     with ThreadPoolExecutor(SIDE_BY_SIDE if is_openvino else 1) as threads:
         loaded = dict(zip(by_name, threads.map(partial(load, precision), by_name), strict=True))
@@ -181,11 +192,12 @@ def load_known_networks(
         loaded,
         mirrored,
         fixed_shapes=engine.device != CPU,
+        max_call_images=2 * LARGE if is_openvino else MAX_CALL_IMAGES,
         before_call=check,
         in_float32=cache(partial(load, Precision.FLOAT32)) if precision is Precision.MIXED else None,
     )
     networks.probe = answers_to_probe(bundle.manifest, networks)
-    size.recall(bundle.id, engine, engine.device, precision, networks.probe.tobytes().hex())
+    size.recall(bundle.id, engine, *_processor(), precision, networks.probe.tobytes().hex())
     if at_all_sizes or networks.fixed_shapes:
         run_at_every_size(bundle.manifest, networks)
     if networks.fixed_shapes and networks.mirrored:  # other functions

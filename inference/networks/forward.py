@@ -20,7 +20,7 @@ Image = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 """(H, W, 3), RGB, 0-255."""
 
 MAX_CALL_IMAGES = 32
-"""Most images, mirror images included, in one call of a network. Limits memory."""
+"""Most images, mirror images included, that a network is given at once. Limits memory."""
 MIN_CALL_IMAGES = 2
 """Fewest images in one call, padded with zeros. TensorFlow uses another kernel for a single row of the last layer,
 which rounds differently (1.2e-7). From two rows up, a row does not depend on the others (measured). Their number is even:
@@ -44,7 +44,7 @@ class LoadedNetworks:
     mirrored : where the engine makes the mirror images: the networks on N images and then on their mirror images. Such an
         engine takes images as they are: frames are uint8, a quarter of the bytes
     fixed_shapes : pad every call to `max_call_images`, because each new shape costs time on GPUs
-    max_call_images : most images in one call, mirror images included; halved when memory runs out
+    max_call_images : most images that a network is given at once, mirror images included; halved when memory runs out
     before_call : called before every call, which may take seconds; raises to end the batch
     in_float32 : returns a network in float32 by name; None unless the networks are in half precision
     n_repeated : calls repeated in float32 because their answers overflowed half precision

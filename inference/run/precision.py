@@ -52,7 +52,7 @@ def select_precision(context: RunContext) -> dict[str, Any]:
         if used not in (Precision.FLOAT32, *executor.facts.lower_precisions):
             raise CheckpointError(
                 f"{context.records_path}: were begun in {used}, which must be offered by this machine, but is not",
-                hint="use the original kind of machine, or --restart to start over",
+                hint="use a machine that offers it, or --restart to start over",
             )
         executor.load(used)
         return context.header.precision
@@ -68,7 +68,7 @@ def select_precision(context: RunContext) -> dict[str, Any]:
         log.warning(
             "not offered by this device, using float32", precision=asked, engine=facts.engine, device=facts.device
         )
-        figures["reason"] = "not supported by the device"
+        figures["reason"] = "not offered by the device"
     for precision in wanted:
         comparison = proven(context, precision)
         figures |= comparison_figures(comparison)

@@ -205,7 +205,7 @@ def calls(
     bundle: Annotated[Path, typer.Option(help="Model bundle.")],
     json: JsonTarget = None,
 ) -> None:
-    """Time a network of a bundle by images in a call, calls at once and kind of shape, beside the settings of a run.
+    """Time a network of a bundle by images in a call, calls at once and kind of shape, beside the choice of a run.
 
     Examples:
         hakuna bench calls --bundle bundles/third_place --json calls.json

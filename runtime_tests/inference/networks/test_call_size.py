@@ -95,6 +95,22 @@ def test_large_calls_that_change_a_bit_are_not_used(clock: Clock) -> None:
     assert (size.images, network.calls.count(LARGE)) == (SMALL, 1)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("no memory"), MemoryError()])
+def test_a_large_call_that_fails_is_not_tried_again(error: Exception, clock: Clock) -> None:
+    class Small(Network):
+        def __call__(self, inputs: Mapping[str, Images], /) -> Images:
+            answers = super().__call__(inputs)
+            if len(answers) == LARGE:
+                raise error
+            return answers
+
+    network, size = Small(clock, 1.0), CallSize()
+    split = SplitNetwork("v1", network, size, lambda: None)
+    for _ in range(3):
+        assert (split(images(16)) == mean(images(16))).all()
+    assert (size.images, network.calls.count(LARGE)) == (SMALL, 1)
+
+
 def test_each_network_and_size_is_compared_before_its_calls_are_large(clock: Clock) -> None:
     size = CallSize(LARGE, {"v1 4x4": True})
     inexact = Network(clock, 1.0, error=1e-4)
@@ -190,3 +206,15 @@ def test_no_answer_of_openvino_depends_on_the_images_in_a_call(
         for _ in range(N_PAIRS):
             np.testing.assert_array_equal(split(inputs), expected)
         assert split.size.images is not None
+
+
+def test_a_repetition_in_float32_does_not_use_the_choice_for_bfloat16(quick_bundle: Bundle) -> None:
+    engine = find_engine(EngineName.OPENVINO)
+    loaded = load_known_networks(quick_bundle, engine, Precision.MIXED, lambda: None)
+    assert loaded.in_float32
+    for name, one in loaded.by_name.items():
+        exact = loaded.in_float32(name)
+        assert isinstance(one, SplitNetwork)
+        assert isinstance(exact, SplitNetwork)
+        assert exact.size is not one.size
+        assert exact.size.images == SMALL

@@ -68,7 +68,7 @@ def test_a_device_without_mixed_precision_uses_float32_and_reports_it(
 ) -> None:
     engine = StandInEngine(())
     report = predict(season, quick_bundle, tmp_path, engine)
-    assert report["precision"] == {"asked": "mixed", "used": "float32", "reason": "not supported by the device"}
+    assert report["precision"] == {"asked": "mixed", "used": "float32", "reason": "not offered by the device"}
     assert engine.loaded == [FLOAT32]
 
 
@@ -191,7 +191,7 @@ def test_auto_uses_the_fastest_precision_that_holds(
     report = predict(season, quick_bundle, tmp_path / "refused", StandInEngine(), auto, bound=1e-12)
     assert (report["precision"]["asked"], report["precision"]["used"]) == ("auto", "float32")
     report = predict(season, quick_bundle, tmp_path / "none", StandInEngine(()), auto)
-    assert report["precision"] == {"asked": "auto", "used": "float32", "reason": "not supported by the device"}
+    assert report["precision"] == {"asked": "auto", "used": "float32", "reason": "not offered by the device"}
     expected = (quick_prediction / "submission.csv").read_bytes()
     assert (tmp_path / "none" / "submission.csv").read_bytes() == expected
 
