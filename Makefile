@@ -18,7 +18,7 @@ BENCH_OLD := build/baseline
 # Settings of today, which the code of another day may not know and would refuse.
 NO_SETTINGS = $(addprefix -u ,$(shell env | sed -n 's/^\(HAKUNA_[A-Z_]*\)=.*/\1/p'))
 
-.PHONY: help install demo test test-e2e test-all test-timing test-faults test-container test-slow faults ablation-mini gpu-check bench bench-side-by-side test-tools check format docs commands site pictures examples lock lock-check audit sbom package image release-check clean
+.PHONY: help install demo test test-e2e test-all test-timing test-faults test-cluster test-container test-slow faults ablation-mini gpu-check bench bench-side-by-side test-tools check format docs commands site pictures examples lock lock-check audit sbom package image release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -50,6 +50,9 @@ test-faults: $(DEV)  ## Run the fault tests with small counts: kills, full disks
 
 test-all: $(DEV)  ## Run test, test-e2e and test-faults in one session: libraries are loaded once
 	$(SIDE_BY_SIDE) -n 4 -m "$(FAST)"
+
+test-cluster: $(DEV)  ## Run the tests of clusters: Ray with two nodes on this machine
+	$(BIN)/python -m pytest -m "not slow" runtime_tests/inference/execution/cluster
 
 test-container: $(DEV)  ## Build the image with an engine of its own and test it (root on Debian; under 15 minutes)
 	$(BIN)/python -m pytest -m container runtime_tests
@@ -151,7 +154,7 @@ PROJECT := $(COMPILE) pyproject.toml --group build
 lock_into = $(PROJECT) --extra cpu -o $(1)/cpu.txt \
   && $(PROJECT) --extra cpu --extra train -o $(1)/train.txt \
   && $(PROJECT) --extra gpu -o $(1)/gpu.txt \
-  && $(PROJECT) --extra cpu --extra train --extra quantize --extra plots --extra dev -o $(1)/dev.txt \
+  && $(PROJECT) --extra cpu --extra train --extra quantize --extra cluster --extra plots --extra dev -o $(1)/dev.txt \
   && $(COMPILE) pyproject.toml --extra docs --constraint $(1)/dev.txt -o $(1)/docs.txt \
   && $(COMPILE) runtime_tests/tools/requirements.in -o $(2)
 lock: $(DEV)  ## Renew the locked requirement sets; then `make sbom`

@@ -61,7 +61,7 @@ class ScriptedExecutor:
     def prove(self, precision: Precision) -> Block:
         raise AssertionError(f"nothing to prove for {precision}")
 
-    def overlap(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         return {}
 
     def close(self) -> None:

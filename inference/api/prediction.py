@@ -15,6 +15,7 @@ from inference.execution.job import Job, RunOptions
 from inference.process.lock import check_unlocked, locked
 from inference.process.progress import Progress, RunState
 from inference.process.read_timeout import ReadTimeout
+from inference.settings.packages import require
 from inference.settings.settings import Settings, load_settings
 
 SETTINGS = Settings.model_fields.keys() - {"log_format"}
@@ -28,6 +29,7 @@ def predict(
     fail_if_degraded: bool = False,
     on_progress: Progress | None = None,
     state: RunState | None = None,
+    cluster: str | None = None,
     **arguments: Unpack[Arguments],
 ) -> dict[str, Any]:
     """Predict every sequence of a folder of photos and write `submission.csv`, as `hakuna predict` does.
@@ -63,6 +65,7 @@ def predict(
     max_failures : share of the photos that may fail: 0 to 1, or a string such as "5%"; default 1
     read_timeout : time limit for reading a photo: seconds, or a string such as "90s"; default 60
     shard : "I/N": only the I-th of N parts of the sequences; writes records for `merge`, no submission
+    cluster : "ray": on all GPUs of this machine; "ray:HOST:PORT": on the workers of a Ray cluster. The result is the same
     on_progress : called after every batch
     state : progress of the run; setting its `stop_signal` in another thread stops the run and saves its progress
 
@@ -89,13 +92,14 @@ def predict(
     """
     check_apart(photos, out)
     options, make_job = _options_and_job(photos, bundle, arguments, fail_if_degraded=fail_if_degraded)
+    executor = {} if cluster is None else {"executor_for": _cluster(cluster, arguments)}
     state = state or RunState()
     state.stage = "checking the input"
     with locked(Path(out)) as folder:
         job = make_job()
         from inference.run import pipeline
 
-        return pipeline.predict(job, folder, options, on_progress, state)
+        return pipeline.predict(job, folder, options, on_progress, state, **executor)
 
 
 def plan(
@@ -131,6 +135,19 @@ def plan(
 
     figures = planning.plan(job, Path(out), options, state or RunState())
     return figures, planning.reason_not_to_run(figures, Path(out), options, is_shard=job.is_shard)
+
+
+def _cluster(cluster: str, arguments: Arguments) -> Callable[..., Any]:
+    """The function that makes the executor of a job on a cluster. Raises UsageError."""
+    kind, _, address = cluster.partition(":")
+    if kind != "ray":
+        raise UsageError(f"--cluster: must be ray or ray:HOST:PORT, got {cluster!r}")
+    if arguments.get("shard") is not None:
+        raise UsageError("--shard: must not be given with --cluster, whose workers share all sequences")
+    require("ray")
+    from inference.execution.cluster.ray_pool import ray_executor
+
+    return partial(ray_executor, address or os.environ.get("RAY_ADDRESS"))
 
 
 def _options_and_job(

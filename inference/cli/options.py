@@ -132,6 +132,13 @@ ShardOption = Annotated[
         "--shard", help="I/N: only the I-th of N parts of the sequences; `hakuna merge` joins them. Default: all."
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        help="ray: on all GPUs of this machine; ray:HOST:PORT: on the workers of a Ray cluster. Default: this process.",
+    ),
+]
 Log = Annotated[
     LogFormat | None,
     typer.Option("--log-format", help="Log for people or as JSON. Default: auto, which is JSON unless on a terminal."),

@@ -41,6 +41,7 @@ def predict(
     max_failures: options.MaxFailures = None,
     read_timeout: options.ReadTimeout = None,
     shard: options.ShardOption = None,
+    cluster: options.Cluster = None,
     log_format: options.Log = None,
 ) -> None:
     """Predict every sequence of a folder of camera-trap photos and write submission.csv.

@@ -77,6 +77,10 @@ class ProgramFailedError(HakunaError, exit_code=14):
     """A participant's program failed."""
 
 
+class WorkersLostError(HakunaError, exit_code=15):
+    """No worker of a cluster is left that can compute the run."""
+
+
 class DivergedError(HakunaError, exit_code=16):
     """A training diverged: its loss or a weight is no longer finite."""
 

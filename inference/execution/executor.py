@@ -96,8 +96,8 @@ class Executor(Protocol):
     def prove(self, precision: Precision) -> Block:
         """Records of the bundle's proof set; see `execution.proof`."""
 
-    def overlap(self) -> dict[str, Any]:
-        """Seconds that networks and decoding waited for each other, for `run.json`."""
+    def figures(self) -> dict[str, Any]:
+        """Its parts of `run.json`, by name."""
 
     def close(self) -> None:
         """Stop working ahead and release the networks."""

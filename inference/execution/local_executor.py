@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from itertools import islice
 from typing import Any, cast
@@ -11,6 +12,7 @@ from typing import Any, cast
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
 from inference.core.choices import Precision
+from inference.core.iteration import batched
 from inference.core.sequences import Probabilities, Sequence, ViewedSequence
 from inference.execution.executor import LOAD, NETWORKS, PHASE, WAIT, Block, ExecutorFacts
 from inference.execution.job import Job, RunOptions
@@ -87,6 +89,24 @@ class LocalExecutor:
         batch = list(apart.prepared(sequences))
         return self._block(batch, Effort.FULL, apart.photo_seconds(), apart.photo_seconds())
 
+    def compute(
+        self, sequences: Iterable[Sequence], effort: Effort, precision: Precision, turn: AbstractContextManager[Any]
+    ) -> list[Block]:
+        """Records of any sequences, a block for each batch. Threads may call it: each decodes ahead, and waits for `turn`."""
+        apart, blocks = replace(self._worker, stopwatch=Stopwatch()), []
+        with closing(cast("Generator[ViewedSequence]", apart.prepared(sequences))) as prepared:
+            batches = batched(prepared, self._worker.options.batch_size)
+            batch, wait_seconds = next(batches, []), 0.0
+            with turn:
+                self.load(precision)
+                while batch:
+                    photo_seconds = len(batch) * apart.photo_seconds_per_sequence()
+                    blocks.append(self._block(batch, effort, photo_seconds, wait_seconds))
+                    start = time.perf_counter()
+                    batch = next(batches, [])
+                    wait_seconds = time.perf_counter() - start
+        return blocks
+
     def prove(self, precision: Precision) -> Block:
         """Records of the bundle's proof set."""
         self.load(precision)
@@ -94,17 +114,18 @@ class LocalExecutor:
         self._is_warm = False  # the other sizes have not run
         return block
 
-    def overlap(self) -> dict[str, Any]:
-        """Seconds that networks and decoding waited for each other, and which of them was the bottleneck."""
+    def figures(self) -> dict[str, Any]:
+        """`overlap`: seconds that networks and decoding waited for each other, and which of them was the bottleneck."""
         seconds = self._worker.stopwatch.seconds()
         networks_waited = seconds.get(WAIT, 0.0)
         workers_waited = seconds.get(PHASE, 0.0) - self._worker.photo_seconds()
-        return {
+        overlap = {
             "workers": self._worker.n_workers,
             "networks_waited_seconds": networks_waited,
             "each_worker_waited_seconds": round(max(0.0, workers_waited), 3),
             "bottleneck": "networks" if networks_waited < workers_waited else "photos",
         }
+        return {"overlap": overlap}
 
     def close(self) -> None:
         """Stop decoding ahead and release the networks: their memory, and their threads before the process ends."""

@@ -166,6 +166,16 @@ class Overlap(_Part):
     bottleneck: Literal["networks", "photos"] = Field(description="Which of them the other waited for.")
 
 
+class Cluster(_Part):
+    """The workers of a run on a cluster. Nodes are named by their address."""
+
+    workers: Count = Field(description="Workers at the end.")
+    lost: Count = Field(description="Workers that ended before, and were replaced.")
+    asked_twice: Count = Field(description="Blocks of sequences that a second worker was given.")
+    left_out: dict[str, str] = Field(description="Nodes that could not compute this run, and why.")
+    sequences_by_node: dict[str, int] = Field(description="Sequences computed on each node by this run.")
+
+
 class Files(_Part):
     """Hashes of the outputs."""
 
@@ -228,6 +238,7 @@ class CompleteRun(_Finished):
     neighbours: Neighbours = absent()
     budget: Budget = absent()
     overlap: Overlap = absent()
+    cluster: Cluster = absent()
     sequences_per_second: FiniteFloat = Field(description="Of the sequences that this run predicted.")
     files: Files
 

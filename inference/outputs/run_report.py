@@ -107,7 +107,7 @@ class RunMetadata:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     plan: Plan | None = None
     budget: float | None = None
-    overlap: dict[str, Any] | None = None
+    execution: dict[str, Any] = field(default_factory=dict)
 
 
 def write(
@@ -140,7 +140,7 @@ def write(
         "degraded": bool(counts.efforts or counts.n_mixed or is_broken(audited)),
         **({"budget": _budget_facts(run.budget, run.state)} if run.budget else {}),
         "seconds": {"elapsed": round(elapsed, 3), **run.stopwatch.seconds()},
-        **({"overlap": run.overlap} if run.overlap else {}),
+        **run.execution,
         "sequences_per_second": round(n_done / elapsed, 3),
         "sequences_kept_from_earlier_run": run.state.n_kept,
         "files": {name: sha256_of_file(out / name) for name in (SUBMISSION_NAME, FAILURES_NAME)},

@@ -93,6 +93,16 @@ def taking_signals(on_first: Callable[[int], object] | None = None, grace: float
         signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
+@contextmanager
+def signals_reach_children() -> Iterator[None]:
+    """Processes that are started in the block receive SIGTERM and SIGINT."""
+    earlier = signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
 class _Waiter:
     """A thread that waits for signals, if it has a function to call."""
 

@@ -54,6 +54,6 @@ class RunContext:
         """Largest accepted increase of the expected log loss by a lower precision, relative to it."""
         return self.job.max_loss_increase or self.job.bundle.manifest.ensemble.max_mixed_loss_increase
 
-    def metadata(self, overlap: dict[str, Any] | None = None) -> RunMetadata:
+    def metadata(self, execution: dict[str, Any] | None = None) -> RunMetadata:
         """The facts about this run that go into `run.json`."""
-        return RunMetadata(self.state, self.stopwatch, self.job.plan, self.options.budget, overlap)
+        return RunMetadata(self.state, self.stopwatch, self.job.plan, self.options.budget, execution or {})

@@ -102,22 +102,22 @@ def _both_phases(context: RunContext, is_complete: bool) -> dict[str, Any]:
     """Returns the content of `run.json`."""
     job, options, out, state = context.job, context.options, context.out, context.state
     _log_job(context)
-    overlap = None
+    execution = None
     if not is_complete:
-        context, overlap = _phase_1(context)
+        context, execution = _phase_1(context)
     if context.header.is_lower_precision:
-        overlap = _audited(context) or overlap
+        execution = _audited(context) or execution
     check_failures(job, options, state)
     if job.is_shard:
         return run_report.write_shard(out, read_header(context.records_path), job.bundle, context.metadata())
     state.stage = "records to submission"
-    report = records_to_submission(out, context.estimator, out, options.features_path, context.metadata(overlap))
+    report = records_to_submission(out, context.estimator, out, options.features_path, context.metadata(execution))
     (out / PARTIAL_NAME).unlink(missing_ok=True)  # possibly left by an earlier run with a budget
     return report
 
 
 def _phase_1(context: RunContext) -> tuple[RunContext, dict[str, Any]]:
-    """Returns the run with its networks, and the seconds that networks and decoding waited for each other."""
+    """Returns the run with its networks, and the figures of its executor."""
     context.state.stage = "loading the networks"
     precision = select_precision(context)
     context = with_networks(context, precision)
@@ -130,7 +130,7 @@ def _phase_1(context: RunContext) -> tuple[RunContext, dict[str, Any]]:
     with closing(RecordWriter(context.records_path, context.header, keep=context.state.n_kept)) as writer:
         context.state.stage = "photos to records"
         photos_to_records(context, policy, writer)
-    return context, context.executor.overlap()
+    return context, context.executor.figures()
 
 
 def _audited(context: RunContext) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ EXTRAS = {
     "openvino": "cpu",
     "matplotlib": "plots",
     "nncf": "quantize",
+    "ray": "cluster",
 }
 """Extra by the module that it installs. `gpu` also installs TensorFlow."""
 

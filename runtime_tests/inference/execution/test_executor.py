@@ -113,7 +113,7 @@ def test_timings_are_those_of_the_block(watched: Watched) -> None:
     in_networks = cold.timing.network_seconds + warm.timing.network_seconds
     assert seconds[NETWORKS] == pytest.approx(in_networks, abs=0.01)
     assert seconds[WAIT] == pytest.approx(cold.timing.wait_seconds + warm.timing.wait_seconds, abs=0.01)
-    assert executor.overlap()["bottleneck"] in {"networks", "photos"}
+    assert executor.figures()["overlap"]["bottleneck"] in {"networks", "photos"}
     executor.close()
 
 

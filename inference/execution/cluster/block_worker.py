@@ -1,0 +1,132 @@
+"""A worker of a cluster: sequences -> records, from plain values that another machine understands."""
+
+import os
+import threading
+from collections.abc import Callable
+from collections.abc import Sequence as Sequences
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.bundle.passes import Effort
+from inference.bundle.reader import open_bundle
+from inference.core import version
+from inference.core.choices import DecoderName, Device, EngineName, Precision, Preset
+from inference.core.errors import InputError
+from inference.core.sequences import FrameFailure, Probabilities, Sequence
+from inference.dataset.input_check import check_any_photo
+from inference.dataset.metadata import OddDatetimes, Plan
+from inference.execution.executor import Block, ExecutorFacts
+from inference.execution.job import Job, RunOptions
+from inference.execution.local_executor import LocalExecutor, local_executor
+from inference.process.read_timeout import ReadTimeout
+from inference.process.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """Everything that a worker needs to know about a run.
+
+    Attributes
+    ----------
+    photos, bundle : locations, the same on all nodes
+    witnesses : names of some photos that the driver sees
+    """
+
+    photos: str
+    bundle: str
+    preset: Preset
+    flip_tta: bool
+    decoder: DecoderName
+    engine: EngineName
+    device: Device
+    batch_size: int
+    read_seconds: float
+    witnesses: tuple[str, ...]
+
+    @classmethod
+    def of(cls, job: Job, options: RunOptions, check: Callable[[], None]) -> "WorkerSpec":
+        """The specification of the workers for a job. `check` is called often and raises to stop."""
+        storage = job.storage(options.read_timeout)
+        try:
+            witnesses = check_any_photo(job.plan.sequences, storage, job.bundle.manifest.n_frames, check)
+        except InputError:
+            witnesses = ()  # a finished run needs no photos; another one is refused by the driver
+        return cls(
+            os.path.abspath(job.photos),
+            os.path.abspath(job.bundle.folder),
+            job.preset,
+            job.flip_tta,
+            job.decoder,
+            job.engine,
+            job.device,
+            options.batch_size,
+            options.read_timeout.seconds,
+            witnesses,
+        )
+
+
+@dataclass(frozen=True)
+class WorkerFacts:
+    """The facts on which the records of a worker depend.
+
+    Attributes
+    ----------
+    bundle : hash of the bundle's content, found by this worker
+    missing : witnesses that it does not see
+    """
+
+    version: str
+    bundle: str
+    executor: ExecutorFacts
+    missing: tuple[str, ...]
+
+
+class BlockWorker:
+    """Computes records of the sequences that it is given. Two threads may use it: one decodes while the other computes."""
+
+    _executor: LocalExecutor
+
+    def __init__(self, spec: WorkerSpec, n_threads: int) -> None:
+        """Nothing fails yet: `facts` comes first."""
+        self._spec, self._n_threads, self._computing = spec, n_threads, threading.Lock()
+
+    def facts(self) -> WorkerFacts:
+        """Open the bundle, find engine and decoder, look for the photos.
+
+        Raises BundleError, UsageError or UnusableGpuError.
+        """
+        spec = self._spec
+        job = Job(
+            spec.photos,
+            Plan((), (), 0, 0, 0, OddDatetimes(), OddDatetimes()),
+            open_bundle(Path(spec.bundle)),
+            spec.preset,
+            spec.flip_tta,
+            spec.decoder,
+            spec.engine,
+            spec.device,
+        )
+        options = RunOptions(self._n_threads, spec.batch_size, read_timeout=ReadTimeout(spec.read_seconds))
+        self._executor = local_executor(job, options, Stopwatch(), lambda: None)
+        entries = job.storage(options.read_timeout).entries(spec.witnesses)
+        lost = (name for name, one in zip(spec.witnesses, entries, strict=True) if isinstance(one, FrameFailure))
+        return WorkerFacts(version.hakuna_version(), job.bundle.id, self._executor.facts, tuple(lost))
+
+    def load(self, precision: Precision) -> Probabilities:
+        """Load the networks; returns their answers to the probe."""
+        with self._computing:
+            return self._executor.load(precision)
+
+    def prove(self, precision: Precision) -> Block:
+        """Records of the bundle's proof set."""
+        with self._computing:
+            return self._executor.prove(precision)
+
+    def sample(self, sequences: Sequences[Sequence], precision: Precision) -> Block:
+        """Records of some sequences at full effort; photos first, then networks."""
+        with self._computing:
+            return self._executor.sample(sequences, precision)
+
+    def compute(self, sequences: Sequences[Sequence], effort: Effort, precision: Precision) -> list[Block]:
+        """Records of some sequences, batch by batch."""
+        return self._executor.compute(sequences, effort, precision, self._computing)

@@ -1,0 +1,140 @@
+"""Decides which worker computes which block of sequences, and which answers count: no threads, no clock of its own.
+
+A block is a range of the job's sequences, cut at multiples of one size, so that every batch in it is the one of a single
+machine. Answers to the same block are the same bytes, so the first one counts.
+"""
+
+import statistics
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Answer = TypeVar("Answer")
+
+MAX_DEATHS = 3
+"""Workers that may die over one block."""
+WINDOW_PER_WORKER, MIN_WINDOW = 4, 64
+"""Blocks between the first one that is missing and the last one that is handed out. Limits the driver's memory."""
+OVERDUE = 3.0
+"""Multiple of the median time after which another worker gets a block too."""
+MIN_TIMES = 3
+"""Blocks that must be finished before one counts as overdue."""
+N_TIMES = 64
+"""Latest times behind the median."""
+CALLS_AHEAD = 2
+"""Blocks of one worker at a time: one in the networks, one being decoded."""
+
+
+@dataclass
+class BlockQueue(Generic[Answer]):
+    """The blocks of the sequences `first` to `end`, not included.
+
+    Attributes
+    ----------
+    size : sequences in a block
+    n_repeated : blocks that a second worker was given, because the first one died or was slow
+    """
+
+    first: int
+    end: int
+    size: int
+    n_repeated: int = 0
+    _answers: dict[int, Answer] = field(default_factory=dict)
+    _given: dict[int, dict[str, float]] = field(default_factory=dict)
+    _lost: set[int] = field(default_factory=set)
+    _deaths: Counter[int] = field(default_factory=Counter)
+    _avoided: dict[int, set[str]] = field(default_factory=dict)
+    _times: deque[float] = field(default_factory=lambda: deque(maxlen=N_TIMES))
+
+    def __post_init__(self) -> None:
+        """Begin at the block of the first sequence."""
+        self._head = self._next = self.first // self.size
+        self._last = (self.end - 1) // self.size if self.end > self.first else self._head - 1
+
+    def range_of(self, block: int) -> tuple[int, int]:
+        """First sequence and end of a block."""
+        return max(self.first, block * self.size), min(self.end, (block + 1) * self.size)
+
+    def block_of(self, sequence: int) -> int:
+        """The block of a sequence."""
+        return sequence // self.size
+
+    def give(self, worker: str, now: float, n_workers: int = 1) -> int | None:
+        """The block that a worker computes next; None if there is nothing for it now."""
+        own = [block for block, workers in self._given.items() if worker in workers]
+        if len(own) >= CALLS_AHEAD or any(self._deaths[block] for block in own):
+            return None
+        block = self._choose(worker, now, n_workers, is_idle=not own)
+        if block is not None:
+            self._lost.discard(block)
+            self._next = max(self._next, block + 1)
+            self.n_repeated += bool(self._given.get(block)) or bool(self._deaths[block])
+            self._given.setdefault(block, {})[worker] = now
+        return block
+
+    def _choose(self, worker: str, now: float, n_workers: int, *, is_idle: bool) -> int | None:
+        # A block that a worker died over may kill the next one, so it is the only one of its worker.
+        for block in sorted(self._lost):
+            is_alone = is_idle or not self._deaths[block]
+            avoided = self._avoided.get(block, set())
+            if is_alone and (worker not in avoided or len(avoided) >= n_workers):
+                return block
+        if self._is_overdue(self._head, worker, now):
+            return self._head
+        window = max(MIN_WINDOW, WINDOW_PER_WORKER * n_workers)
+        if self._next <= self._last and self._next < self._head + window:
+            return self._next
+        overdue = (block for block in sorted(self._given) if is_idle and self._is_overdue(block, worker, now))
+        return next(overdue, None)
+
+    def _is_overdue(self, block: int, worker: str, now: float) -> bool:
+        given = self._given.get(block, {})
+        if len(self._times) < MIN_TIMES or len(given) != 1 or worker in given:
+            return False
+        return now - min(given.values()) > OVERDUE * statistics.median(self._times)
+
+    def answer(self, worker: str, block: int, answer: Answer, now: float) -> None:
+        """Keep the first answer to a block."""
+        given = self._given.get(block, {})
+        if worker in given:
+            self._times.append(now - given[worker])
+        self._given.pop(block, None)
+        self._lost.discard(block)
+        if block >= self._head:
+            self._answers.setdefault(block, answer)
+
+    def lose(self, worker: str, *, has_died: bool = True) -> list[int]:
+        """Take back the blocks of a worker, which it may not have begun; returns them."""
+        taken = sorted(block for block, workers in self._given.items() if worker in workers)
+        for block in taken:
+            del self._given[block][worker]
+            if not self._given[block]:
+                del self._given[block]
+                self._lost.add(block)
+            self._deaths[block] += has_died
+        return taken
+
+    def give_back(self, block: int, avoided: set[str]) -> None:
+        """Compute a block anew, by workers other than `avoided` if there are any."""
+        self._given.pop(block, None)
+        self._lost.add(block)
+        self._avoided[block] = avoided
+        self.n_repeated += 1
+
+    @property
+    def deadly(self) -> int | None:
+        """A block over which too many workers have died."""
+        return next((block for block, n in self._deaths.items() if n >= MAX_DEATHS), None)
+
+    def take(self, block: int) -> Answer | None:
+        """The answer to a block, which is forgotten with all earlier ones; None while it is missing."""
+        if block not in self._answers:
+            return None
+        for earlier in [one for one in self._answers if one < block]:
+            del self._answers[earlier]
+        self._head = block + 1
+        return self._answers.pop(block)
+
+    def waits_for(self) -> tuple[int, tuple[str, ...]]:
+        """The first block that is missing, and the workers that have it."""
+        return self._head, tuple(self._given.get(self._head, ()))

@@ -1,0 +1,110 @@
+"""A pool whose workers are objects of this process, which end, fail and differ as a test wants."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from inference.execution.cluster.block_worker import BlockWorker, WorkerFacts, WorkerSpec
+from inference.execution.cluster.cluster_executor import ClusterExecutor
+from inference.execution.cluster.pool import Done
+from inference.execution.job import Job, RunOptions
+from inference.process.stopwatch import Stopwatch
+
+
+@dataclass
+class InProcessPool:
+    """One worker for each node; calls run in a random order, when their outcome is asked for.
+
+    Attributes
+    ----------
+    nodes : how the facts of a node's workers differ from the truth, by its address
+    ends : whether a worker ends instead of a call: from its node, the method and the number of the call on that node
+    fails : the error that a call raises instead of its work, or None
+    hangs : nodes whose blocks never end
+    blind : an empty folder in place of the photos, by node; it appears after the first look
+    calls : node and method of every call
+    """
+
+    nodes: Mapping[str, Callable[[WorkerFacts], WorkerFacts]] = field(
+        default_factory=lambda: {"a": lambda facts: facts, "b": lambda facts: facts}
+    )
+    ends: Callable[[str, str, int], bool] = lambda *_: False
+    fails: Callable[[str, str, int], Exception | None] = lambda *_: None
+    hangs: frozenset[str] = frozenset()
+    blind: Mapping[str, Path] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    n_run: Counter[tuple[str, str]] = field(default_factory=Counter)
+    is_closed: bool = False
+    seed: int = 0
+
+    def __call__(
+        self, job: Job, options: RunOptions, stopwatch: Stopwatch, check: Callable[[], None]
+    ) -> ClusterExecutor:
+        """The executor of a job."""
+        self._spec = WorkerSpec.of(job, options, check)
+        self._workers: dict[str, tuple[str, BlockWorker]] = {}
+        self._waiting: list[tuple[str, str, int, tuple[Any, ...]]] = []
+        self._chance = random.Random(self.seed)  # noqa: S311  # a schedule
+        self._left_out: set[str] = set()
+        self._n_started = 0
+        return ClusterExecutor(job, options, stopwatch, check, self)
+
+    def refresh(self) -> Mapping[str, str]:
+        for node in self.nodes:
+            if node not in self._left_out and node not in {one for one, _ in self._workers.values()}:
+                self._workers[f"{node}{self._n_started}"] = node, BlockWorker(self._spec, 1)
+                self._n_started += 1
+        return {name: node for name, (node, _) in self._workers.items()}
+
+    def call(self, worker: str, method: str, tag: int, *arguments: object) -> None:
+        node = self._workers[worker][0]
+        self.calls.append((node, method))
+        if node not in self.hangs or method != "compute":
+            self._waiting.append((worker, method, tag, arguments))
+
+    def finished(self, seconds: float) -> list[Done]:
+        if not self._waiting:
+            time.sleep(min(seconds, 0.001))
+            return []
+        worker, method, tag, arguments = self._waiting.pop(self._chance.randrange(len(self._waiting)))
+        node, one = self._workers[worker]
+        self.n_run[node, method] += 1
+        number = self.n_run[node, method]
+        if self.ends(node, method, number):
+            self._forget(worker)
+            return [Done(worker, method, tag, error=RuntimeError("killed"), has_died=True)]
+        if error := self.fails(node, method, number):
+            return [Done(worker, method, tag, error=error)]
+        if method == "compute" and node in self.blind:
+            one = BlockWorker(replace(self._spec, photos=str(self.blind[node]), witnesses=()), 1)
+            one.facts()
+        try:
+            result = getattr(one, method)(*arguments)
+        except Exception as error:  # noqa: BLE001  # as another process reports it
+            return [Done(worker, method, tag, error=error)]
+        return [Done(worker, method, tag, self.nodes[node](result) if method == "facts" else result)]
+
+    def stop(self, worker: str, *, leave_out: bool) -> None:
+        if leave_out:
+            self._left_out.add(self._workers[worker][0])
+        self._forget(worker)
+
+    def close(self) -> None:
+        self.is_closed = True
+        for worker in list(self._workers):
+            self._forget(worker)
+
+    def _forget(self, worker: str) -> None:
+        self._workers.pop(worker, None)
+        self._waiting = [call for call in self._waiting if call[0] != worker]
+
+
+def with_other(**values: object) -> Callable[[WorkerFacts], WorkerFacts]:
+    """Facts of a worker with other values."""
+    return lambda facts: replace(facts, **values)  # type: ignore[arg-type]
