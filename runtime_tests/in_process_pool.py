@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,50 +49,50 @@ class InProcessPool:
         """The executor of a job."""
         self._spec = WorkerSpec.of(job, options, check)
         self._workers: dict[str, tuple[str, BlockWorker]] = {}
-        self._waiting: list[tuple[str, str, int, tuple[Any, ...]]] = []
+        self._waiting: list[tuple[str, str, object, tuple[Any, ...]]] = []
         self._chance = random.Random(self.seed)  # noqa: S311  # a schedule
-        self._left_out: set[str] = set()
         self._n_started = 0
         return ClusterExecutor(job, options, stopwatch, check, self)
 
-    def refresh(self) -> Mapping[str, str]:
+    def refresh(self, left_out: Container[str]) -> Mapping[str, str]:
         for node in self.nodes:
-            if node not in self._left_out and node not in {one for one, _ in self._workers.values()}:
+            if node not in left_out and node not in {one for one, _ in self._workers.values()}:
                 self._workers[f"{node}{self._n_started}"] = node, BlockWorker(self._spec, 1)
                 self._n_started += 1
         return {name: node for name, (node, _) in self._workers.items()}
 
-    def call(self, worker: str, method: str, tag: int, *arguments: object) -> None:
+    def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
         node = self._workers[worker][0]
         self.calls.append((node, method))
         if node not in self.hangs or method != "compute":
             self._waiting.append((worker, method, tag, arguments))
 
     def finished(self, seconds: float) -> list[Done]:
+        """Up to three calls at once."""
         if not self._waiting:
             time.sleep(min(seconds, 0.001))
-            return []
+        return [self._next() for _ in range(min(len(self._waiting), self._chance.randint(1, 3))) if self._waiting]
+
+    def _next(self) -> Done:
         worker, method, tag, arguments = self._waiting.pop(self._chance.randrange(len(self._waiting)))
         node, one = self._workers[worker]
         self.n_run[node, method] += 1
         number = self.n_run[node, method]
         if self.ends(node, method, number):
             self._forget(worker)
-            return [Done(worker, method, tag, error=RuntimeError("killed"), has_died=True)]
+            return Done(worker, method, tag, error=RuntimeError("killed"), has_died=True)
         if error := self.fails(node, method, number):
-            return [Done(worker, method, tag, error=error)]
+            return Done(worker, method, tag, error=error)
         if method == "compute" and node in self.blind:
             one = BlockWorker(replace(self._spec, photos=str(self.blind[node]), witnesses=()), 1)
             one.facts()
         try:
             result = getattr(one, method)(*arguments)
         except Exception as error:  # noqa: BLE001  # as another process reports it
-            return [Done(worker, method, tag, error=error)]
-        return [Done(worker, method, tag, self.nodes[node](result) if method == "facts" else result)]
+            return Done(worker, method, tag, error=error)
+        return Done(worker, method, tag, self.nodes[node](result) if method == "facts" else result)
 
-    def stop(self, worker: str, *, leave_out: bool) -> None:
-        if leave_out:
-            self._left_out.add(self._workers[worker][0])
+    def stop(self, worker: str) -> None:
         self._forget(worker)
 
     def close(self) -> None:

@@ -170,7 +170,7 @@ class Cluster(_Part):
     """The workers of a run on a cluster. Nodes are named by their address."""
 
     workers: Count = Field(description="Workers at the end.")
-    lost: Count = Field(description="Workers that ended before, and were replaced.")
+    lost: Count = Field(description="Workers that ended early.")
     asked_twice: Count = Field(description="Blocks of sequences that a second worker was given.")
     left_out: dict[str, str] = Field(description="Nodes that could not compute this run, and why.")
     sequences_by_node: dict[str, int] = Field(description="Sequences computed on each node by this run.")

@@ -96,11 +96,15 @@ def taking_signals(on_first: Callable[[int], object] | None = None, grace: float
 @contextmanager
 def signals_reach_children() -> Iterator[None]:
     """Processes that are started in the block receive SIGTERM and SIGINT."""
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     earlier = signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():  # libraries may have set their own
+                signal.signal(number, handler)
 
 
 class _Waiter:

@@ -6,6 +6,7 @@ machine. Answers to the same block are the same bytes, so the first one counts.
 
 import statistics
 from collections import Counter, deque
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -93,15 +94,17 @@ class BlockQueue(Generic[Answer]):
             return False
         return now - min(given.values()) > OVERDUE * statistics.median(self._times)
 
-    def answer(self, worker: str, block: int, answer: Answer, now: float) -> None:
-        """Keep the first answer to a block."""
+    def answer(self, worker: str, block: int, answer: Answer, now: float) -> bool:
+        """Keep the first answer to a block; returns whether it is the first."""
         given = self._given.get(block, {})
         if worker in given:
             self._times.append(now - given[worker])
         self._given.pop(block, None)
         self._lost.discard(block)
-        if block >= self._head:
-            self._answers.setdefault(block, answer)
+        is_first = block >= self._head and block not in self._answers
+        if is_first:
+            self._answers[block] = answer
+        return is_first
 
     def lose(self, worker: str, *, has_died: bool = True) -> list[int]:
         """Take back the blocks of a worker, which it may not have begun; returns them."""
@@ -114,8 +117,15 @@ class BlockQueue(Generic[Answer]):
             self._deaths[block] += has_died
         return taken
 
+    def keep_workers(self, alive: Container[str]) -> None:
+        """Take back the blocks of all workers that are not alive."""
+        for worker in {worker for workers in self._given.values() for worker in workers if worker not in alive}:
+            self.lose(worker, has_died=False)
+
     def give_back(self, block: int, avoided: set[str]) -> None:
         """Compute a block anew, by workers other than `avoided` if there are any."""
+        if block < self._head or block in self._answers:
+            return
         self._given.pop(block, None)
         self._lost.add(block)
         self._avoided[block] = avoided

@@ -13,12 +13,13 @@ from inference.core.choices import Precision
 from inference.core.errors import WorkersLostError
 from inference.core.sequences import FailureReason, Probabilities, Sequence
 from inference.execution.cluster.blocks import BlockQueue
-from inference.execution.cluster.members import Members
+from inference.execution.cluster.members import POLL_SECONDS, Members
 from inference.execution.cluster.pool import Done, Pool
 from inference.execution.executor import LOAD, WAIT, Block, ExecutorFacts
 from inference.execution.job import Job, RunOptions
 from inference.execution.throughput import BatchTiming
 from inference.process.stopwatch import Stopwatch
+from inference.storage.interface import Entry
 
 log = structlog.get_logger()
 
@@ -73,7 +74,8 @@ class ClusterExecutor:
         self._job, self._options, self._stopwatch, self._pool = job, options, stopwatch, pool
         self._members = Members(pool, job.bundle.id, check)
         self._queue: BlockQueue[list[Block]] | None = None
-        self._wanted = (Effort.FULL, Precision.FLOAT32)
+        self._effort, self._precision = Effort.FULL, Precision.FLOAT32
+        self._generation = 0
         self._taken: Taken | None = None
         self._errors: Counter[int] = Counter()
         self._doubted: set[int] = set()
@@ -86,14 +88,17 @@ class ClusterExecutor:
             raise
 
     def load(self, precision: Precision) -> Probabilities:
-        """Load the networks of all workers."""
+        """Load the networks of all workers. Blocks that are begun in another precision are forgotten."""
+        if precision is not self._precision:
+            self._forget_blocks()
+        self._precision = precision
         with self._stopwatch(LOAD):
             return self._members.load(precision)
 
     def next_records(self, first: int, n_sequences: int, effort: Effort, precision: Precision) -> Block:
-        """Records of the next sequences. Blocks that are begun keep their effort and precision."""
+        """Records of the next sequences. Blocks that are begun keep their effort."""
         self.load(precision)
-        self._wanted = (effort, precision)
+        self._effort = effort
         taken = self._taken
         if taken is None or not taken.first <= first < taken.end:
             self._taken = taken = self._take(first)
@@ -127,30 +132,43 @@ class ClusterExecutor:
         self._n_workers = len(self._members.by_name) or self._n_workers
         self._pool.close()
         self._members.forget()
+        self._forget_blocks()
+
+    def _forget_blocks(self) -> None:
+        """Answers to calls that are under way no longer count."""
         self._n_repeated += self._queue.n_repeated if self._queue else 0
         self._queue = self._taken = None
+        self._generation += 1
 
     def _take(self, first: int) -> Taken:
         """Wait for the block of a sequence."""
-        size = BATCHES_PER_BLOCK * self._options.batch_size
-        if self._queue is None or (self._taken and first != self._taken.end):
+        size = (1 if self._options.budget else BATCHES_PER_BLOCK) * self._options.batch_size
+        if self._taken and first != self._taken.end:
+            self._forget_blocks()
+        if self._queue is None:
             self._queue = BlockQueue(first, len(self._job.sequences), size)
             self._doubted, self._errors = set(), Counter()
         queue = self._queue
         block = queue.block_of(first)
         with self._stopwatch(WAIT):
-            while (answer := queue.take(block)) is None:
+            seconds = 0.0  # workers get their next blocks although the answer may be there
+            while True:
                 self._hand_out(queue)
-                for done in self._members.turn():
+                for done in self._members.turn(seconds):
                     self._keep(queue, done)
+                if (answer := queue.take(block)) is not None:
+                    break
+                seconds = POLL_SECONDS
         return Taken(queue.range_of(block)[0], answer)
 
     def _hand_out(self, queue: BlockQueue[list[Block]]) -> None:
         ready = self._members.ready()
+        queue.keep_workers(self._members.by_name)
         for name in ready:
             while (block := queue.give(name, time.monotonic(), len(ready))) is not None:
                 first, end = queue.range_of(block)
-                self._pool.call(name, COMPUTE, block, self._job.sequences[first:end], *self._wanted)
+                sequences, tag = self._job.sequences[first:end], (self._generation, block)
+                self._pool.call(name, COMPUTE, tag, sequences, self._effort, self._precision)
 
     def _keep(self, queue: BlockQueue[list[Block]], done: Done) -> None:
         """Keep the records of a block, or give it to another worker."""
@@ -160,33 +178,49 @@ class ClusterExecutor:
                 first, end = queue.range_of(block)
                 names = f"{self._job.sequences[first].seq_id} to {self._job.sequences[end - 1].seq_id}"
                 raise WorkersLostError(
-                    f"sequences {names}: must be computed by a worker, but several ended while they had them, the last "
-                    f"with: {done.error}; earlier records are kept"
+                    f"sequences {names}: must be computed by a worker, but several workers ended while computing them, the "
+                    f"last one with: {done.error}; earlier records are kept"
                 )
-        elif done.method == COMPUTE and done.error:
-            self._errors[done.tag] += 1
-            if self._errors[done.tag] >= MAX_ERRORS:
+            return
+        if done.method != COMPUTE or done.tag[0] != self._generation:
+            return
+        block, node = done.tag[1], self._members.nodes[done.worker]
+        if done.error:
+            self._errors[block] += 1
+            if self._errors[block] >= MAX_ERRORS:
                 raise done.error
             log.warning("a worker failed, another one computes its block", error=str(done.error))
-            queue.lose(done.worker, has_died=False)
+            queue.give_back(block, self._workers_of(node))
             self._members.stop(done.worker)
-        elif done.method == COMPUTE:
-            self._members.has_answered()
-            node = self._members.by_name[done.worker].node
-            if self._is_doubtful(done.tag, node, done.result):
-                queue.give_back(done.tag, {name for name, one in self._members.by_name.items() if one.node == node})
-                return
-            queue.answer(done.worker, done.tag, done.result, time.monotonic())
-            self._by_node[node] += sum(len(block.records) for block in done.result)
+            return
+        self._members.has_computed(done.worker)
+        if self._is_doubtful(block, node, done.result):
+            queue.give_back(block, self._workers_of(node))
+        elif queue.answer(done.worker, block, done.result, time.monotonic()):
+            self._by_node[node] += sum(len(one.records) for one in done.result)
+
+    def _workers_of(self, node: str) -> set[str]:
+        """Those of a node that are ready."""
+        return {name for name in self._members.ready() if self._members.nodes[name] == node}
 
     def _is_doubtful(self, block: int, node: str, blocks: list[Block]) -> bool:
-        """Whether all photos of a block are lost on the first node that reads them. Another node reads them again."""
-        records = [record for one in blocks for record in one.records]
-        reasons = {failure.reason for record in records for failure in record.failures}
-        if any(record.n_frames for record in records) or not reasons & PLACE or block in self._doubted:
+        """Whether the worker could not read photos that the driver sees. Another worker then reads the block once more.
+
+        A node from which photos are missing that the driver sees is left out: others would be missing, too.
+        """
+        failures = [one for part in blocks for record in part.records for one in record.failures]
+        lost = [one for one in failures if one.reason in PLACE]
+        if not lost:
             return False
+        storage = self._job.storage(self._options.read_timeout)
+        entries = storage.entries([one.file_name for one in lost])
+        seen = [one for one, entry in zip(lost, entries, strict=True) if isinstance(entry, Entry)]
+        if missing := next((one for one in seen if one.reason is FailureReason.MISSING), None):
+            self._members.leave_out(node, f"does not see photo {missing.file_name}")
+            return True
+        is_first = block not in self._doubted
         self._doubted.add(block)
-        return any(one.node != node for one in self._members.by_name.values())
+        return bool(seen) and is_first
 
     def _ask(self, method: str, *arguments: object) -> Any:
         """The result of a method of any worker; of another one if that ends."""
@@ -195,11 +229,11 @@ class ClusterExecutor:
                 self._members.turn()
                 continue
             name = self._members.ready()[0]
-            self._pool.call(name, method, 0, *arguments)
+            self._pool.call(name, method, None, *arguments)
             while name in self._members.by_name:
                 for done in self._members.turn():
                     if (done.worker, done.method) == (name, method) and not done.has_died:
                         if done.error:
                             raise done.error
-                        self._members.has_answered()
+                        self._members.has_computed(name)
                         return done.result

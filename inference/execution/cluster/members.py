@@ -31,7 +31,7 @@ GATHER_SECONDS = 10.0
 START_SECONDS = 300.0
 """Longest time until the first worker answers: it hashes the bundle, or loads the networks."""
 MAX_FRUITLESS = 3
-"""Workers in a row that may end without a record."""
+"""Workers of a node in a row that may end without a record."""
 FACTS, LOAD = "facts", "load"
 """Methods of a worker."""
 
@@ -41,6 +41,7 @@ class Member:
     """A worker, and its answers so far."""
 
     node: str
+    has_computed: bool = False
     facts: WorkerFacts | None = None
     asked: Precision | None = None
     loaded: Precision | None = None
@@ -55,6 +56,7 @@ class Members:
     ----------
     check : called often; raises to stop the run
     by_name : workers that are not left out
+    nodes : the node of every worker so far
     left_out : reason by node
     n_lost : workers that ended
     """
@@ -63,14 +65,16 @@ class Members:
     bundle_id: str
     check: Callable[[], None]
     by_name: dict[str, Member] = field(default_factory=dict)
+    nodes: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     n_lost: int = 0
     _facts: ExecutorFacts | None = None
     _precision: Precision | None = None
     _probe: Probabilities | None = None
-    _errors: list[Exception] = field(default_factory=list)
-    _n_fruitless: int = 0
+    _errors: dict[str, Exception] = field(default_factory=dict)
+    _n_fruitless: Counter[str] = field(default_factory=Counter)
     _refreshed: float = -REFRESH_SECONDS
+    _lacking_since: float | None = None
 
     def ready(self) -> list[str]:
         """Workers whose networks are loaded in the precision of the run and answer the probe like the others."""
@@ -82,7 +86,7 @@ class Members:
         [(facts, _)] = Counter(one.facts.executor for one in known if one.facts).most_common(1)
         self._facts = facts
         for name, one in list(self.by_name.items()):
-            if one.facts:
+            if one.facts and name in self.by_name:
                 self._compare_facts(name, one.facts)
         return facts
 
@@ -90,12 +94,17 @@ class Members:
         """Load the networks of all workers; returns the answers of most of them to the probe, the others are left out."""
         if self._probe is not None and precision is self._precision:
             return self._probe
-        self._precision, self._probe = precision, None
-        known = self._gather(lambda one: one.loaded is precision)
+        self._precision, self._probe, before = precision, None, dict(self.left_out)
+        try:
+            known = self._gather(lambda one: one.loaded is precision)
+        except HakunaError:  # the run may continue in the other precision
+            self._precision, self.left_out = None, before
+            raise
         probes = [one.probe for one in known if one.probe is not None]
         self._probe = probe = max(probes, key=lambda probe: sum(self._agree(probe, other) for other in probes))
         for name in self.ready():
-            self._compare_probe(name)
+            if name in self.by_name:
+                self._compare_probe(name)
         return probe
 
     def turn(self, seconds: float = POLL_SECONDS) -> list[Done]:
@@ -103,43 +112,55 @@ class Members:
         self.check()
         if time.monotonic() - self._refreshed > REFRESH_SECONDS:
             self._refreshed = time.monotonic()
-            for name, node in self.pool.refresh().items():
+            for name, node in self.pool.refresh(self.left_out).items():
                 if name not in self.by_name:
-                    self.by_name[name] = Member(node)
-                    self.pool.call(name, FACTS, 0)
+                    self.by_name[name], self.nodes[name] = Member(node), node
+                    self.pool.call(name, FACTS, None)
         for name, one in self.by_name.items():
             if one.facts and self._facts and self._precision and one.asked is not self._precision:
                 one.asked = self._precision
-                self.pool.call(name, LOAD, 0, self._precision)
-        return [done for done in self.pool.finished(seconds) if not self._is_handled(done)]
+                self.pool.call(name, LOAD, self._precision, self._precision)
+        done = [done for done in self.pool.finished(seconds) if not self._is_handled(done)]
+        if self._lacking(self.ready()) > START_SECONDS or (self.left_out and not self.by_name):
+            raise self._none_left()
+        return done
 
-    def has_answered(self) -> None:
-        """A worker has computed something: the next ones may fail again."""
-        self._n_fruitless = 0
+    def _lacking(self, usable: list[str]) -> float:
+        """Seconds since the last moment with a usable worker, or since the first turn."""
+        now = time.monotonic()
+        if usable or self._lacking_since is None:
+            self._lacking_since = now
+        return now - self._lacking_since
+
+    def has_computed(self, name: str) -> None:
+        """A worker has answered: its node may try again after further failures."""
+        if name in self.by_name:
+            self.by_name[name].has_computed = True
+            self._n_fruitless[self.nodes[name]] = 0
 
     def stop(self, name: str) -> None:
         """End a worker; its node gets another one."""
-        del self.by_name[name]
-        self.pool.stop(name, leave_out=False)
-        self._refreshed = -REFRESH_SECONDS
+        if self.by_name.pop(name, None):
+            self.pool.stop(name)
+            self._refreshed = -REFRESH_SECONDS
 
     def forget(self) -> None:
         """The pool has ended all workers; the next turn starts others."""
         self.by_name.clear()
         self._refreshed = -REFRESH_SECONDS
 
-    def leave_out(self, name: str, reason: str, error: Exception | None = None) -> None:
-        """Continue without a worker and its node; `error` is the reason, if it has raised one."""
-        member = self.by_name.pop(name)
-        self.left_out[member.node] = reason
-        self._errors += [error] if error else []
-        log.warning("a worker is left out", node=member.node, reason=reason)
-        self.pool.stop(name, leave_out=True)
+    def leave_out(self, node: str, reason: str, error: Exception | None = None) -> None:
+        """Continue without the workers of a node; `error` is the reason, if one of them has raised it."""
+        self.left_out[node] = reason
+        if error:
+            self._errors[node] = error
+        log.warning("a node is left out", node=node, reason=reason)
+        for name in [name for name, one in self.by_name.items() if one.node == node]:
+            self.stop(name)
 
     def _gather(self, is_done: Callable[[Member], bool]) -> list[Member]:
         """Members that are done, once all are, or some time after the first one."""
-        begun = time.monotonic()
-        first = None
+        first = self._lacking_since = None
         while True:
             self.turn()
             done = [one for one in self.by_name.values() if is_done(one)]
@@ -147,13 +168,13 @@ class Members:
             first = first or (now if done else None)
             if done and (len(done) == len(self.by_name) or (first and now - first > GATHER_SECONDS)):
                 return done
-            if (not self.by_name and self.left_out) or now - begun > START_SECONDS:
-                raise self._none_left()
 
     def _none_left(self) -> HakunaError:
-        kinds = {type(error) for error in self._errors}
-        if len(self._errors) == len(self.left_out) and len(kinds) == 1 and isinstance(self._errors[0], HakunaError):
-            return self._errors[0]
+        errors = list(self._errors.values())
+        if self._errors.keys() >= self.left_out.keys() and len({type(one) for one in errors}) == 1:
+            [error, *_] = errors
+            if isinstance(error, HakunaError):
+                return error
         reasons = (
             "; ".join(f"{node}: {reason}" for node, reason in sorted(self.left_out.items())) or "no worker answered"
         )
@@ -165,20 +186,14 @@ class Members:
         if member is None:
             return True
         if done.has_died:
-            del self.by_name[done.worker]
-            self.n_lost, self._n_fruitless = self.n_lost + 1, self._n_fruitless + 1
-            log.warning("a worker has ended", node=member.node, reason=str(done.error))
-            if self._n_fruitless > MAX_FRUITLESS:
-                raise WorkersLostError(
-                    f"cluster: {self._n_fruitless} workers ended in a row without a record, the last one on "
-                    f"{member.node}: {done.error}; records are kept, run again to resume"
-                )
-            self._refreshed = -REFRESH_SECONDS
+            self._count_lost(self.by_name.pop(done.worker), done.error)
             return False
         if done.method not in (FACTS, LOAD):
             return False
+        if done.method == LOAD and done.tag is not member.asked:
+            return True
         if done.error:
-            self.leave_out(done.worker, f"{done.method}: {done.error}", done.error)
+            self.leave_out(member.node, f"{done.method}: {done.error}", done.error)
         elif done.method == FACTS:
             member.facts = done.result
             self._compare_facts(done.worker, done.result)
@@ -186,6 +201,16 @@ class Members:
             member.loaded, member.probe = member.asked, done.result
             self._compare_probe(done.worker)
         return True
+
+    def _count_lost(self, member: Member, error: Exception | None) -> None:
+        self.n_lost += 1
+        log.warning("a worker has ended", node=member.node, reason=str(error))
+        if member.has_computed:
+            self._refreshed = -REFRESH_SECONDS  # otherwise the next one waits for its turn
+            return
+        self._n_fruitless[member.node] += 1
+        if self._n_fruitless[member.node] >= MAX_FRUITLESS:
+            self.leave_out(member.node, f"its workers end without a record, the last one with: {error}")
 
     def _compare_facts(self, name: str, facts: WorkerFacts) -> None:
         wanted = {"version": version.hakuna_version(), "bundle": self.bundle_id}
@@ -195,14 +220,16 @@ class Members:
             wanted |= {one: getattr(self._facts, one) for one in names}
             found |= {one: getattr(facts.executor, one) for one in names}
         if facts.missing:
-            self.leave_out(name, f"does not see photo {facts.missing[0]}")
+            self.leave_out(self.nodes[name], f"does not see photo {facts.missing[0]}")
         elif different := [one for one in wanted if wanted[one] != found[one]]:
-            self.leave_out(name, "; ".join(f"{one}: must be {wanted[one]}, got {found[one]}" for one in different))
+            self.leave_out(
+                self.nodes[name], "; ".join(f"{one}: must be {wanted[one]}, got {found[one]}" for one in different)
+            )
 
     def _compare_probe(self, name: str) -> None:
         member = self.by_name[name]
         if self._probe is not None and member.probe is not None and not self._agree(self._probe, member.probe):
-            self.leave_out(name, "its networks answer the probe differently: another kind of processor")
+            self.leave_out(member.node, "its networks answer the probe differently: another kind of processor")
 
     def _agree(self, one: Probabilities, other: Probabilities) -> bool:
         bound = 0.0 if self._facts and self._facts.device == CPU else LARGEST_GPU_DIFFERENCE

@@ -1,6 +1,6 @@
 """The interface between the executor of a cluster and the library that runs its workers."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ class Done:
 
     worker: str
     method: str
-    tag: int
+    tag: Any
     result: Any = None
     error: Exception | None = None
     has_died: bool = False
@@ -28,17 +28,17 @@ class Done:
 class Pool(Protocol):
     """Workers in other processes, each a `BlockWorker`."""
 
-    def refresh(self) -> Mapping[str, str]:
-        """Start workers on nodes that lack them; returns the address of each worker's node by the worker's name."""
+    def refresh(self, left_out: Container[str]) -> Mapping[str, str]:
+        """Start workers on nodes that lack them, but not on those left out; returns the node of each worker by its name."""
 
-    def call(self, worker: str, method: str, tag: int, *arguments: object) -> None:
+    def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
         """Begin a call of a method."""
 
     def finished(self, seconds: float) -> list[Done]:
         """Calls that have ended since the last time; waits up to `seconds` for one."""
 
-    def stop(self, worker: str, *, leave_out: bool) -> None:
-        """End a worker. Its node gets another one, unless it is left out."""
+    def stop(self, worker: str) -> None:
+        """End a worker."""
 
     def close(self) -> None:
         """End all workers."""

@@ -2,11 +2,12 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import structlog
 
+from inference.core.choices import Device, EngineName
 from inference.core.errors import UsageError, WorkersLostError
 from inference.execution.cluster.block_worker import BlockWorker, WorkerSpec
 from inference.execution.cluster.cluster_executor import ClusterExecutor
@@ -18,7 +19,7 @@ from inference.process.stopwatch import Stopwatch
 # Ray reports its use to a web service unless this is set before the import.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 log = structlog.get_logger()
@@ -40,6 +41,9 @@ def ray_executor(
     return ClusterExecutor(job, options, stopwatch, check, pool)
 
 
+_connected: list[str | None] = []
+
+
 class RayPool:
     """One actor for each GPU of a node, or for all cores of a node without GPUs. They end with this process."""
 
@@ -57,27 +61,33 @@ class RayPool:
         self._actors: dict[str, Any] = {}
         self._places: dict[str, tuple[str, int]] = {}
         self._addresses: dict[str, str] = {}
-        self._left_out: set[tuple[str, int]] = set()
-        self._calls: dict[Any, tuple[str, str, int]] = {}
+        self._may_use_gpus = spec.device is not Device.CPU and spec.engine is not EngineName.OPENVINO
+        self._calls: dict[Any, tuple[str, str, object]] = {}
         self._n_started = 0
+        # One process is a member of one cluster.
+        if ray.is_initialized() and _connected != [address]:
+            raise UsageError(f"--cluster ray:{address or ''}: must be the cluster of this process, got another one")
         if not ray.is_initialized():
             try:
                 ray.init(address or "local", namespace=NAMESPACE, include_dashboard=False, log_to_driver=False)
             except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
                 raise WorkersLostError(f"--cluster ray:{address or ''}: must be a Ray cluster, got: {error}") from error
+            _connected[:] = [address]
 
-    def refresh(self) -> Mapping[str, str]:
-        """Start actors on nodes that lack them."""
+    def refresh(self, left_out: Container[str]) -> Mapping[str, str]:
+        """Start actors on nodes that lack them; a node is named by its address and its id."""
         for node in ray.nodes():  # type: ignore[no-untyped-call]
-            if not node["Alive"]:
+            address = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+            if not node["Alive"] or address in left_out:
                 continue
             n_cores, n_gpus = (int(node["Resources"].get(kind, 0)) for kind in ("CPU", "GPU"))
+            n_gpus = n_gpus if self._may_use_gpus else 0
             n_places = n_gpus or min(1, n_cores)
             for place in ((node["NodeID"], number) for number in range(n_places)):
-                if place not in self._left_out | set(self._places.values()):
-                    name = f"{node['NodeManagerAddress']} {self._n_started}"
+                if place not in self._places.values():
+                    name = f"{address} {self._n_started}"
                     self._start(name, place, max(1, n_cores // n_places), n_gpus)
-                    self._addresses[name] = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+                    self._addresses[name] = address
         return {name: self._addresses[name] for name in self._actors}
 
     def _start(self, name: str, place: tuple[str, int], n_threads: int, n_gpus: int) -> None:
@@ -88,7 +98,7 @@ class RayPool:
         actor = ray.remote(BlockWorker).options(**options, scheduling_strategy=strategy)
         self._actors[name], self._places[name] = actor.remote(self._spec, n_threads), place
 
-    def call(self, worker: str, method: str, tag: int, *arguments: object) -> None:
+    def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
         """Begin a call of a method."""
         self._calls[getattr(self._actors[worker], method).remote(*arguments)] = (worker, method, tag)
 
@@ -108,22 +118,17 @@ class RayPool:
         except RayTaskError as error:
             cause = error.cause if isinstance(error.cause, Exception) else error
             return Done(worker, method, tag, error=cause)
-        except RayActorError as error:
-            self._forget(worker)
+        except RayError as error:  # the actor has ended, or its node with the answer
+            self.stop(worker)
             return Done(worker, method, tag, error=RuntimeError(str(error).partition("\n")[0]), has_died=True)
 
-    def stop(self, worker: str, *, leave_out: bool) -> None:
+    def stop(self, worker: str) -> None:
         """End an actor."""
-        if leave_out:
-            self._left_out.add(self._places[worker])
         ray.kill(self._actors[worker])
-        self._forget(worker)
-
-    def _forget(self, worker: str) -> None:
         del self._actors[worker], self._places[worker]
         self._calls = {call: facts for call, facts in self._calls.items() if facts[0] != worker}
 
     def close(self) -> None:
         """End all actors."""
         for worker in list(self._actors):
-            self.stop(worker, leave_out=False)
+            self.stop(worker)

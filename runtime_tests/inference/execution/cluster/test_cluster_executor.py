@@ -11,12 +11,19 @@ from typing import Any
 import pytest
 
 from inference import api
+from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
+from inference.core.choices import Precision
 from inference.core.errors import BundleError, InterruptedRunError, UsageError, WorkersLostError
 from inference.execution.cluster import cluster_executor, members
 from inference.execution.cluster.block_worker import WorkerFacts
 from inference.execution.job import RunOptions
+from inference.execution.local_executor import local_executor
+from inference.networks.engine_openvino import has_bfloat16
+from inference.process.stopwatch import Stopwatch
+from inference.records.schema import Record
 from runtime_tests.in_process_pool import InProcessPool, with_other
+from runtime_tests.processors import with_fast_bfloat16
 from runtime_tests.running import job_for, run_job
 
 OUTPUTS = ("records.jsonl", "submission.csv", "failures.csv")
@@ -204,3 +211,32 @@ def test_a_run_goes_on_locally_and_the_other_way_round(
     run(season, quick_bundle, tmp_path, InProcessPool())
     assert contents(tmp_path) == contents(quick_prediction)
     assert json.loads((tmp_path / "run.json").read_text())["sequences_kept_from_earlier_run"] == 1 + stops_at
+
+
+def test_effort_and_precision_change_in_mid_run(
+    season: Path, quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a budget. Records in a precision are never those of another."""
+    if not has_bfloat16():
+        pytest.skip("needs a processor that multiplies in bfloat16")
+    with_fast_bfloat16(monkeypatch)
+    job = job_for(season, quick_bundle)
+    requests = [
+        (0, 1, Effort.FULL, Precision.FLOAT32),
+        (1, 2, Effort.FULL, Precision.FLOAT32),
+        (3, 1, Effort.FULL, Precision.MIXED),
+        (4, 3, Effort.FULL, Precision.MIXED),
+        (7, 5, Effort.FULL, Precision.FLOAT32),
+    ]
+    options = replace(OPTIONS, batch_size=3, budget=1000.0)
+    executors = [make(job, options, Stopwatch(), lambda: None) for make in (local_executor, InProcessPool())]
+    found = []
+    for executor in executors:
+        records: list[Record] = []
+        for first, n_sequences, effort, precision in requests:
+            end = first + n_sequences
+            while (done := len(records)) < end:
+                records += executor.next_records(done, end - done, effort, precision).records
+        executor.close()
+        found.append([(one.seq_id, one.frame_outputs.tobytes(), one.sequence_outputs.tobytes()) for one in records])
+    assert found[0] == found[1]
