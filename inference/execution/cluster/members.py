@@ -181,7 +181,7 @@ class Members:
         return WorkersLostError(f"cluster: must have a worker that can compute this run, but {reasons}")
 
     def _is_handled(self, done: Done) -> bool:
-        """Whether a call was about the worker itself. Raises WorkersLostError if too many have ended."""
+        """Whether a call was about the worker itself."""
         member = self.by_name.get(done.worker)
         if member is None:
             return True

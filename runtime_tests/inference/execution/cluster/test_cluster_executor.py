@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from benchmark.selftest.demo import BUNDLE_FOLDER
 from inference import api
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
@@ -17,6 +21,7 @@ from inference.core.choices import Precision
 from inference.core.errors import BundleError, InterruptedRunError, UsageError, WorkersLostError
 from inference.execution.cluster import cluster_executor, members
 from inference.execution.cluster.block_worker import WorkerFacts
+from inference.execution.cluster.blocks import MIN_WINDOW
 from inference.execution.job import RunOptions
 from inference.execution.local_executor import local_executor
 from inference.networks.engine_openvino import has_bfloat16
@@ -24,7 +29,7 @@ from inference.process.stopwatch import Stopwatch
 from inference.records.schema import Record
 from runtime_tests.in_process_pool import InProcessPool, with_other
 from runtime_tests.processors import with_fast_bfloat16
-from runtime_tests.running import job_for, run_job
+from runtime_tests.running import HAKUNA, environment, hakuna, job_for, run_job
 
 OUTPUTS = ("records.jsonl", "submission.csv", "failures.csv")
 OPTIONS = RunOptions(n_workers=1, batch_size=1)
@@ -240,3 +245,22 @@ def test_effort_and_precision_change_in_mid_run(
         executor.close()
         found.append([(one.seq_id, one.frame_outputs.tobytes(), one.sequence_outputs.tobytes()) for one in records])
     assert found[0] == found[1]
+
+
+@pytest.mark.e2e
+def test_a_driver_of_a_million_sequences_stays_small_when_the_first_block_never_comes() -> None:
+    command = [sys.executable, "-m", "runtime_tests.inference.execution.cluster.large_child", str(BUNDLE_FOLDER)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment(), cwd=HAKUNA.parent)
+    n_answered, megabytes = map(int, done.stdout.split())
+    assert n_answered == MIN_WINDOW - 1
+    assert megabytes < 1500
+
+
+def test_a_run_without_a_cluster_does_not_import_ray(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "__init__.py").write_text("raise SystemExit('imported')")
+    words = ("predict", season, "--bundle", quick_bundle.folder, "--out", tmp_path / "out")
+    search_path = os.pathsep.join(map(str, (tmp_path, HAKUNA.parent)))
+    assert hakuna(*words, PYTHONPATH=search_path).returncode == 0
+    done = hakuna(*words, "--restart", "--cluster", "ray", PYTHONPATH=search_path)
+    assert "imported" in done.stderr
