@@ -1,5 +1,6 @@
 """Workers as actors of a Ray cluster. The only module that imports Ray."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Container, Mapping
@@ -69,7 +70,13 @@ class RayPool:
             raise UsageError(f"--cluster ray:{address or ''}: must be the cluster of this process, got another one")
         if not ray.is_initialized():
             try:
-                ray.init(address or "local", namespace=NAMESPACE, include_dashboard=False, log_to_driver=False)
+                ray.init(
+                    address or "local",
+                    namespace=NAMESPACE,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,  # ours is JSON in a pipe
+                )
             except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
                 raise WorkersLostError(f"--cluster ray:{address or ''}: must be a Ray cluster, got: {error}") from error
             _connected[:] = [address]

@@ -244,3 +244,14 @@ def test_a_cluster_elsewhere_without_a_token_is_refused(
     assert done.returncode == 2, done.stderr
     assert "must be a cluster with token authentication" in done.stderr
     assert not (tmp_path / "out" / "records.jsonl").exists()
+
+
+def test_without_an_address_the_cluster_is_this_machine(
+    long_season: tuple[object, ...], quick_bundle: Bundle, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    given = ("predict", *long_season, "--bundle", quick_bundle.folder, "--out", tmp_path, "--batch-size", 3)
+    done = hakuna(*given, "--cluster", "ray", "--log-format", "json", HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path) == expected
+    assert [line for line in done.stderr.splitlines() if not line.startswith("{")] == []
+    until(lambda: not actors(), 10)
