@@ -84,13 +84,16 @@ class InProcessPool:
         if error := self.fails(node, method, number):
             return Done(worker, method, tag, error=error)
         if method == "compute" and node in self.blind:
-            one = BlockWorker(replace(self._spec, photos=str(self.blind[node]), witnesses=()), 1)
+            one = BlockWorker(self._blinded(node), 1)
             one.facts()
         try:
             result = getattr(one, method)(*arguments)
         except Exception as error:  # noqa: BLE001  # as another process reports it
             return Done(worker, method, tag, error=error)
         return Done(worker, method, tag, self.nodes[node](result) if method == "facts" else result)
+
+    def _blinded(self, node: str) -> WorkerSpec:
+        return replace(self._spec, job=replace(self._spec.job, photos=str(self.blind[node])), witnesses=())
 
     def stop(self, worker: str) -> None:
         self._forget(worker)

@@ -146,12 +146,17 @@ def _processor() -> tuple[object, ...]:
     return tuple(re.findall("^model name.*", text, re.MULTILINE)[:1]), len(os.sched_getaffinity(0))
 
 
+def processor_words() -> list[str]:
+    """The words of the processor's description, its vendor and its flags among them."""
+    return CPU_FACTS.read_text(encoding="utf-8").split()
+
+
 def has_fast_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16 faster than in float32: with AMX, and AMD's with AVX-512.
 
     Intel's with AVX-512 alone took 1.8 times as long (InceptionResNetV2, `benchmark/results/network_calls.json`).
     """
-    words = CPU_FACTS.read_text(encoding="utf-8").split()
+    words = processor_words()
     return "amx_bf16" in words or ("avx512_bf16" in words and "AuthenticAMD" in words)
 
 

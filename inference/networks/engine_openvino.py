@@ -19,7 +19,7 @@ from inference.core.errors import BundleError
 from inference.core.files import output_errors
 from inference.core.labels import N_CLASSES
 from inference.core.sequences import Probabilities
-from inference.networks.engine import has_fast_bfloat16
+from inference.networks.engine import has_fast_bfloat16, processor_words
 
 # OpenVINO's tools would report every import to a web service and store a client id in the home folder. If the reporting
 # package cannot be imported, they use a stub instead.
@@ -147,8 +147,7 @@ def lower_precisions() -> tuple[Precision, ...]:
 
     Without VNNI, sums of products of int8 saturate at 16 bits: OpenVINO would run such networks, with other answers.
     """
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    int8 = [Precision.INT8] if not VNNI.isdisjoint(flags) else []
+    int8 = [Precision.INT8] if not VNNI.isdisjoint(processor_words()) else []
     return (*int8, *([Precision.MIXED] if has_bfloat16() and has_fast_bfloat16() else []))
 
 

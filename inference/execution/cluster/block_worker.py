@@ -1,46 +1,36 @@
-"""A worker of a cluster: sequences -> records, from plain values that another machine understands."""
+"""A worker of a cluster: sequences -> records."""
 
 import os
 import threading
 from collections.abc import Callable
 from collections.abc import Sequence as Sequences
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from inference.bundle.passes import Effort
 from inference.bundle.reader import open_bundle
 from inference.core import version
-from inference.core.choices import DecoderName, Device, EngineName, Precision, Preset
+from inference.core.choices import Precision
 from inference.core.errors import InputError
 from inference.core.sequences import FrameFailure, Probabilities, Sequence
 from inference.dataset.input_check import check_any_photo
-from inference.dataset.metadata import OddDatetimes, Plan
 from inference.execution.executor import Block, ExecutorFacts
 from inference.execution.job import Job, RunOptions
 from inference.execution.local_executor import LocalExecutor, local_executor
-from inference.process.read_timeout import ReadTimeout
 from inference.process.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """Everything that a worker needs to know about a run.
+    """Everything that a worker needs to know about a run; it can be sent to another process.
 
     Attributes
     ----------
-    photos, bundle : locations, the same on all nodes
+    job : without its sequences; photos and bundle are at the same absolute paths on all nodes
     witnesses : names of some photos that the driver sees
     """
 
-    photos: str
-    bundle: str
-    preset: Preset
-    flip_tta: bool
-    decoder: DecoderName
-    engine: EngineName
-    device: Device
-    batch_size: int
-    read_seconds: float
+    job: Job
+    options: RunOptions
     witnesses: tuple[str, ...]
 
     @classmethod
@@ -51,18 +41,9 @@ class WorkerSpec:
             witnesses = check_any_photo(job.plan.sequences, storage, job.bundle.manifest.n_frames, check)
         except InputError:
             witnesses = ()  # a finished run needs no photos; another one is refused by the driver
-        return cls(
-            os.path.abspath(job.photos),
-            os.path.abspath(job.bundle.folder),
-            job.preset,
-            job.flip_tta,
-            job.decoder,
-            job.engine,
-            job.device,
-            options.batch_size,
-            options.read_timeout.seconds,
-            witnesses,
-        )
+        bundle = replace(job.bundle, folder=job.bundle.folder.absolute())
+        plan = replace(job.plan, sequences=())
+        return cls(replace(job, photos=os.path.abspath(job.photos), bundle=bundle, plan=plan), options, witnesses)
 
 
 @dataclass(frozen=True)
@@ -96,17 +77,8 @@ class BlockWorker:
         Raises BundleError, UsageError or UnusableGpuError.
         """
         spec = self._spec
-        job = Job(
-            spec.photos,
-            Plan((), (), 0, 0, 0, OddDatetimes(), OddDatetimes()),
-            open_bundle(Path(spec.bundle)),
-            spec.preset,
-            spec.flip_tta,
-            spec.decoder,
-            spec.engine,
-            spec.device,
-        )
-        options = RunOptions(self._n_threads, spec.batch_size, read_timeout=ReadTimeout(spec.read_seconds))
+        job = replace(spec.job, bundle=open_bundle(spec.job.bundle.folder))
+        options = replace(spec.options, n_workers=self._n_threads)
         self._executor = local_executor(job, options, Stopwatch(), lambda: None)
         entries = job.storage(options.read_timeout).entries(spec.witnesses)
         lost = (name for name, one in zip(spec.witnesses, entries, strict=True) if isinstance(one, FrameFailure))

@@ -106,16 +106,14 @@ class BlockQueue(Generic[Answer]):
             self._answers[block] = answer
         return is_first
 
-    def lose(self, worker: str, *, has_died: bool = True) -> list[int]:
-        """Take back the blocks of a worker, which it may not have begun; returns them."""
-        taken = sorted(block for block, workers in self._given.items() if worker in workers)
-        for block in taken:
+    def lose(self, worker: str, *, has_died: bool = True) -> None:
+        """Take back the blocks of a worker, which it may not have begun."""
+        for block in [block for block, workers in self._given.items() if worker in workers]:
             del self._given[block][worker]
             if not self._given[block]:
                 del self._given[block]
                 self._lost.add(block)
             self._deaths[block] += has_died
-        return taken
 
     def keep_workers(self, alive: Container[str]) -> None:
         """Take back the blocks of all workers that are not alive."""
@@ -144,7 +142,3 @@ class BlockQueue(Generic[Answer]):
             del self._answers[earlier]
         self._head = block + 1
         return self._answers.pop(block)
-
-    def waits_for(self) -> tuple[int, tuple[str, ...]]:
-        """The first block that is missing, and the workers that have it."""
-        return self._head, tuple(self._given.get(self._head, ()))

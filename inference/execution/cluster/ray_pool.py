@@ -62,7 +62,7 @@ class RayPool:
         self._actors: dict[str, Any] = {}
         self._places: dict[str, tuple[str, int]] = {}
         self._addresses: dict[str, str] = {}
-        self._may_use_gpus = spec.device is not Device.CPU and spec.engine is not EngineName.OPENVINO
+        self._may_use_gpus = spec.job.device is not Device.CPU and spec.job.engine is not EngineName.OPENVINO
         self._calls: dict[Any, tuple[str, str, object]] = {}
         self._n_started = 0
         # One process is a member of one cluster.
