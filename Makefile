@@ -18,7 +18,7 @@ BENCH_OLD := build/baseline
 # Settings of today, which the code of another day may not know and would refuse.
 NO_SETTINGS = $(addprefix -u ,$(shell env | sed -n 's/^\(HAKUNA_[A-Z_]*\)=.*/\1/p'))
 
-.PHONY: help install demo test test-e2e test-all test-timing test-faults test-cluster test-container test-slow faults ablation-mini gpu-check bench bench-side-by-side test-tools check format docs commands site pictures examples lock lock-check audit sbom package image release-check clean
+.PHONY: help install demo test test-e2e test-all test-timing test-faults test-cluster test-container test-slurm test-slow faults ablation-mini gpu-check bench bench-side-by-side test-tools check format docs commands site pictures examples lock lock-check audit sbom package image release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -34,7 +34,7 @@ demo: $(RUNTIME)  ## Install, draw an unseen season, predict it with small train
 SIDE_BY_SIDE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
   $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 # What the others leave to their own targets.
-FAST := not slow and not faults and not container and not timing
+FAST := not slow and not faults and not container and not slurm and not timing
 
 test: $(DEV)  ## Install and run the fast tests (under 5 minutes on 2 cores)
 	$(SIDE_BY_SIDE) -n 2 -m "$(FAST) and not e2e" --ignore runtime_tests/faults
@@ -43,7 +43,7 @@ test-e2e: $(DEV)  ## Run whole programs end to end: training, demo, twin of the 
 	$(SIDE_BY_SIDE) -n 2 -m "$(FAST) and e2e" --ignore runtime_tests/faults
 
 test-timing: $(DEV)  ## Run the tests with bounds of time or memory: the machine must have nothing else to do (2 minutes)
-	$(BIN)/python -m pytest -m "timing and not slow and not faults and not container"
+	$(BIN)/python -m pytest -m "timing and not slow and not faults and not container and not slurm"
 
 test-faults: $(DEV)  ## Run the fault tests with small counts: kills, full disks, signals, damage; they mostly wait
 	$(SIDE_BY_SIDE) -n 3 -m "$(FAST)" runtime_tests/faults
@@ -56,6 +56,12 @@ test-cluster: $(DEV)  ## Run the tests of clusters: Ray with two nodes on this m
 
 test-container: $(DEV)  ## Build the image with an engine of its own and test it (root on Debian; under 15 minutes)
 	$(BIN)/python -m pytest -m container runtime_tests
+
+SLURM_PACKAGES := slurm-wlm munge
+test-slurm: $(DEV)  ## Run the recipes for SLURM on a real controller with two nodes (root on Debian)
+	@dpkg --status $(SLURM_PACKAGES) > /dev/null 2>&1 || \
+	{ apt-get -qq update && apt-get -qq install --yes --no-install-recommends $(SLURM_PACKAGES); }
+	RECIPES_JSON=benchmark/results/slurm.json $(BIN)/python -m pytest -m slurm runtime_tests/recipes
 
 # What some tests ask beside the project, each where it does not get into the way of our packages.
 TOOLS := build/test-tools

@@ -39,6 +39,7 @@ class ScriptedExecutor:
     is_closed: bool = False
     facts: ExecutorFacts = FACTS
     probe: float = 0.5
+    n_batches_at_once: int = 1
 
     def __call__(
         self, job: Job, _options: RunOptions, _stopwatch: Stopwatch, _check: Callable[[], None]
@@ -62,6 +63,9 @@ class ScriptedExecutor:
         raise AssertionError(f"nothing to prove for {precision}")
 
     def figures(self) -> dict[str, Any]:
+        return {}
+
+    def status(self) -> dict[str, Any]:
         return {}
 
     def close(self) -> None:

@@ -101,6 +101,17 @@ app.add_typer(study.app, name="study", hidden=True)
 
 def main() -> None:
     """Run the command; every HakunaError, and too little memory, becomes its exit code and one line."""
+    try:
+        _run()
+    except SystemExit as end:
+        if "inference.process.watchdog" in sys.modules and isinstance(end.code, int):
+            from inference.process.watchdog import exit_process
+
+            exit_process(end.code)
+        raise
+
+
+def _run() -> None:
     set_library_defaults()
     _open_standard_streams()
     try:

@@ -1,6 +1,7 @@
 """Photos -> submission, and an estimate of its cost."""
 
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from inference.api.jobs import build_job, check_apart
 from inference.core.choices import Precision
 from inference.core.errors import HakunaError, UsageError
 from inference.core.files import output_errors
+from inference.execution.cluster.this_machine import use_own_token
 from inference.execution.job import Job, RunOptions
 from inference.process.lock import check_unlocked, locked
 from inference.process.progress import Progress, RunState
@@ -18,6 +20,8 @@ from inference.process.read_timeout import ReadTimeout
 from inference.settings.packages import require
 from inference.settings.settings import Settings, load_settings
 
+THIS_MACHINE, ADDRESS = ("", "local"), re.compile(r"[^\s/:]+:\d+|\[[0-9a-fA-F:]+\]:\d+")
+"""Addresses of a cluster: on this machine, elsewhere."""
 SETTINGS = Settings.model_fields.keys() - {"log_format"}
 
 
@@ -144,10 +148,17 @@ def _cluster(cluster: str, arguments: Arguments) -> Callable[..., Any]:
         raise UsageError(f"--cluster: must be ray or ray:HOST:PORT, got {cluster!r}")
     if arguments.get("shard") is not None:
         raise UsageError("--shard: must not be given with --cluster, whose workers share all sequences")
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    if address not in THIS_MACHINE and not ADDRESS.fullmatch(address):
+        raise UsageError(f"--cluster ray:{address}: must be ray:HOST:PORT, the port of Ray's head node, usually 6379")
     require("ray")
+    if address in THIS_MACHINE:
+        use_own_token()
     from inference.execution.cluster.ray_pool import ray_executor
 
-    return partial(ray_executor, address or os.environ.get("RAY_ADDRESS"))
+    given = load_settings(workers=arguments.get("workers"))
+    n_threads = given.workers if "workers" in given.model_fields_set else None
+    return partial(ray_executor, None if address in THIS_MACHINE else address, n_threads)
 
 
 def _options_and_job(

@@ -20,7 +20,7 @@ class Session:
 
     def progress(self) -> AbstractContextManager[Progress]:
         """The phase and a bar for people, log lines for programs."""
-        return progress_for(self.is_human, lambda: self.state.stage)
+        return progress_for(self.is_human, lambda: self.state.phase)
 
 
 @contextmanager

@@ -78,6 +78,10 @@ class Executor(Protocol):
     def facts(self) -> ExecutorFacts:
         """The facts on which the records depend."""
 
+    @property
+    def n_batches_at_once(self) -> int:
+        """Batches that it computes side by side, if it gets as many."""
+
     def load(self, precision: Precision) -> Probabilities:
         """Load the networks in a precision, replacing any loaded ones; returns their answers to the probe.
 
@@ -98,6 +102,9 @@ class Executor(Protocol):
 
     def figures(self) -> dict[str, Any]:
         """Its parts of `run.json`, by name."""
+
+    def status(self) -> dict[str, Any]:
+        """Its fields of `status.json`, by name; any thread may ask."""
 
     def close(self) -> None:
         """Stop working ahead and release the networks."""

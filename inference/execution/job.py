@@ -20,6 +20,7 @@ from inference.core.errors import UsageError
 from inference.core.sequences import Sequence
 from inference.dataset.metadata import Plan
 from inference.process.read_timeout import ReadTimeout
+from inference.records.schema import RecordsHeader
 from inference.storage.opening import TimedStorage, open_storage
 
 
@@ -63,6 +64,8 @@ class Job:
     max_loss_increase: float | None = None
     """Accepted increase of the log loss by a lower precision, relative to it; None: the bundle's."""
     shard: Shard = WHOLE
+    begun: RecordsHeader | None = None
+    """Header of the records that it continues."""
 
     @property
     def wanted_precision(self) -> str:

@@ -53,6 +53,7 @@ class LocalExecutor:
         self._load = load
         self._networks = LoadedNetworks({})
         self._precision: Precision | None = None
+        self.n_batches_at_once = 1
         self._is_warm = False
         self._prepared: Generator[ViewedSequence] | None = None
         self._position = 0
@@ -126,6 +127,10 @@ class LocalExecutor:
             "bottleneck": "networks" if networks_waited < workers_waited else "photos",
         }
         return {"overlap": overlap}
+
+    def status(self) -> dict[str, Any]:
+        """No fields."""
+        return {}
 
     def close(self) -> None:
         """Stop decoding ahead and release the networks: their memory, and their threads before the process ends."""

@@ -259,6 +259,9 @@ class Status(_Part):
     elapsed_seconds: FiniteFloat = Field(description="Of this process.")
     failed_photos: Count = Field(description="Photos that could not be used so far.")
     degraded_sequences: Count = Field(description="Sequences with less than the full ensemble so far.")
+    workers: Count = absent("On a cluster: workers that compute.")
+    waiting_for: str | None = absent("On a cluster: the sequences that the run waits for; null while it does not.")
+    waiting_seconds: FiniteFloat = absent("On a cluster: seconds that the run has waited for them.")
 
 
 RUN: TypeAdapter[CompleteRun | OutOfTimeRun | CompleteShard] = TypeAdapter(

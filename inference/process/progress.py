@@ -61,6 +61,7 @@ class RunState:
     n_repeated : network calls that this process repeated in float32, because half precision could not hold the answers
     probe_differences : sequences by the difference of their networks' answers to the probe, if any
     started, phase_started : start of the run and of its first new record, on the monotonic clock
+    executor_status : the executor's fields of `status.json`
     on_deadline : called with the content of `run.json` when the deadline ends the run
     submission_lock : its holder names the submission: the run at its end, or the watchdog; never released
     """
@@ -80,6 +81,7 @@ class RunState:
     stop_signal: int | None = None
     started: float = field(default_factory=time.monotonic)
     phase_started: float | None = None
+    executor_status: Callable[[], dict[str, Any]] = dict
     on_deadline: Callable[[dict[str, Any]], object] = lambda _: None
     submission_lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -115,4 +117,14 @@ class RunState:
             "elapsed_seconds": round(self.seconds(), 1),
             "failed_photos": self.n_failures,
             "degraded_sequences": self.n_degraded,
+            **self.executor_status(),
         }
+
+    @property
+    def phase(self) -> str:
+        """The stage, and the workers of a cluster, for a person."""
+        status = self.executor_status()
+        if not status:
+            return self.stage
+        waiting = f", {status['waiting_seconds']:.0f} s for {name}" if (name := status["waiting_for"]) else ""
+        return f"{self.stage} (workers: {status['workers']}{waiting})"

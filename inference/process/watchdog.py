@@ -3,11 +3,12 @@
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -16,20 +17,42 @@ from inference.process.progress import FAILED, OUT_OF_TIME, RunState
 
 log = structlog.get_logger()
 
+POLL_SECONDS = 0.2
+"""Interval at which a wait is interrupted to check something."""
 FLUSH_SECONDS, LAST_BEAT_SECONDS = 0.1, 1.0
 """How long the end of the process waits for a line of the log, and for `status.json`."""
 
 
 def log_with_timeout(write: Callable[..., object], *what: object, **facts: object) -> None:
     """Log, but wait only briefly: a pipe that nobody reads fills up and then blocks forever."""
-    _with_timeout(lambda: write(*what, **facts), FLUSH_SECONDS)
+    ends_within(lambda: write(*what, **facts), FLUSH_SECONDS)
 
 
-def _with_timeout(action: Callable[[], object], seconds: float) -> None:
-    """Run the action, but wait only this long for its end."""
-    thread = threading.Thread(target=action, daemon=True)
+def ends_within(action: Callable[[], object], seconds: float, check: Callable[[], None] = lambda: None) -> bool:
+    """Run the action in a thread, which is left alone after this time; returns whether it has ended.
+
+    `check` is called often meanwhile, and may raise. The program must end with `exit_process`.
+    """
+    thread, deadline = threading.Thread(target=action, daemon=True), time.monotonic() + seconds
+    _left_alone.append(thread)
     thread.start()
-    thread.join(seconds)
+    while thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+        check()
+        thread.join(min(left, POLL_SECONDS))
+    if has_ended := not thread.is_alive():
+        _left_alone.remove(thread)
+    return has_ended
+
+
+_left_alone: list[threading.Thread] = []
+
+
+def exit_process(code: int) -> NoReturn:
+    """End the program like `sys.exit`; at once if a library hangs in a thread, since its orderly end would hang or crash."""
+    if any(thread.is_alive() for thread in _left_alone):
+        ends_within(_flush, LAST_BEAT_SECONDS)
+        os._exit(code)
+    sys.exit(code)
 
 
 def _flush() -> None:
@@ -66,7 +89,7 @@ def watchdog(
         except BaseException:  # noqa: BLE001  # logged; the process ends anyway
             end = partial(end, exit_code=code, traceback=traceback.format_exc())
         finally:
-            _with_timeout(lambda: last_beat(FAILED if code else OUT_OF_TIME), LAST_BEAT_SECONDS)
+            ends_within(lambda: last_beat(FAILED if code else OUT_OF_TIME), LAST_BEAT_SECONDS)
             log_with_timeout(end)  # last: the run itself may have logged something meanwhile
             # A full pipe that nobody reads must not keep the process from ending.
             log_with_timeout(_flush)

@@ -33,7 +33,7 @@ from inference.run.context import ExecutorFactory, RunContext
 from inference.run.photos_to_records import check_failures, photos_to_records, policy_for
 from inference.run.precision import audit, select_precision
 from inference.run.records_to_submission import check_features_path, records_to_submission
-from inference.run.resume import resume_point, with_networks
+from inference.run.resume import ResumePoint, resume_point, with_networks
 
 log = structlog.get_logger()
 
@@ -60,6 +60,21 @@ def predict(
     state, stopwatch = state or RunState(), Stopwatch()
     check_features_path(options.features_path, job.bundle.manifest)
     start = resume_point(job, out, options, state, stopwatch, executor_for)
+    state.executor_status = start.executor.status
+    with closing(start.executor):
+        return _continued(start, job, out, options, state, stopwatch, on_progress or (lambda *_: None))
+
+
+def _continued(
+    start: ResumePoint,
+    job: Job,
+    out: OutputFolder,
+    options: RunOptions,
+    state: RunState,
+    stopwatch: Stopwatch,
+    on_progress: Progress,
+) -> dict[str, Any]:
+    """Complete the run and its outputs; returns the content of `run.json`."""
     check_failures(job, options, state)
     witnesses: tuple[str, ...] = ()
     if start.is_complete:
@@ -79,17 +94,16 @@ def predict(
         n_frames = job.bundle.manifest.n_frames
         witnesses = check_any_photo(job.plan.sequences, job.storage(options.read_timeout), n_frames, state.check)
     stopwatch.restart()  # finding the engine and checking an earlier run's outputs do not count as this run's time
-    estimator, report_progress = Estimator(job.bundle), on_progress or (lambda *_: None)
     context = RunContext(
         job,
         options,
         out,
         start.header,
         start.executor,
-        estimator,
+        Estimator(job.bundle),
         state,
         stopwatch,
-        report_progress,
+        on_progress,
         witnesses=witnesses,
     )
     with heartbeat(state, out) as last_beat:

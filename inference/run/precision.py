@@ -136,7 +136,7 @@ def audit(context: RunContext) -> None:
     n_done, executor = n_kept, context.executor
     with context.stopwatch(AUDIT), closing(RecordWriter(path, header, keep=n_kept)) as writer, closing(executor):
         needed = _first_step_seconds(context)
-        for batch in batched(sequences[n_kept:], context.options.batch_size):
+        for batch in batched(sequences[n_kept:], executor.n_batches_at_once * context.options.batch_size):
             context.state.check()
             if not _has_time(context, needed):
                 log.warning("time budget: the audit of the precision stops early", sequences=n_done)

@@ -140,19 +140,28 @@ def resume_point(
     path = out / RECORDS_NAME
     existing = read_header(path) if path.exists() and not options.fresh else None
     executor = executor_for(_as_begun(job, existing), options, stopwatch, state.check)
-    header = records_header(job, executor.facts, existing)
-    state.n_all = header.n_sequences
-    if existing is None:
-        if not options.fresh:
-            _check_results(out, header)
-        return ResumePoint(executor, header)
+    try:
+        header = records_header(job, executor.facts, existing)
+        state.n_all = header.n_sequences
+        if existing is None:
+            if not options.fresh:
+                _check_results(out, header)
+            return ResumePoint(executor, header)
+        _check_same(path, header, existing)
+        n_recovered = _count_completed(path, header, job, options, state)
+        return ResumePoint(executor, header, state.n_done == state.n_all, n_recovered)
+    except BaseException:
+        executor.close()
+        raise
+
+
+def _check_same(path: Path, header: RecordsHeader, existing: RecordsHeader) -> None:
+    """Raise CheckpointError if the job that left a file differs from this one."""
     if different := header.differences(existing):
         raise CheckpointError(
             f"{path}: must belong to this run, but differs in {', '.join(different)}; "
             "choose another --out, or --restart to start over"
         )
-    n_recovered = _count_completed(path, header, job, options, state)
-    return ResumePoint(executor, header, state.n_done == state.n_all, n_recovered)
 
 
 def _check_results(out: Path, header: RecordsHeader) -> None:
@@ -162,15 +171,11 @@ def _check_results(out: Path, header: RecordsHeader) -> None:
         results = replace(header, fingerprint={name: one for name, one in known.items() if name != PROBE})
     except (OSError, ValueError, KeyError):
         return  # none, or damaged: nobody can use them
-    if different := header.differences(results):
-        raise CheckpointError(
-            f"{out / RUN_REPORT_NAME}: must belong to this run, but differs in {', '.join(different)}; "
-            "choose another --out, or --restart to start over"
-        )
+    _check_same(out / RUN_REPORT_NAME, header, results)
 
 
 def _as_begun(job: Job, existing: RecordsHeader | None) -> Job:
-    """The job, with `auto` resolved to the engine and decoder that the existing records were made with."""
+    """The job that continues existing records, with `auto` resolved to the engine and decoder that they were made with."""
     if existing is None:
         return job
     engine, decoder, pixels = job.engine, job.decoder, existing.fingerprint.get("pixels", "")
@@ -180,7 +185,7 @@ def _as_begun(job: Job, existing: RecordsHeader | None) -> Job:
         decoder = DecoderName.FAST
     elif decoder is DecoderName.AUTO and pixels.split()[:1] == [DecoderName.DALI.value]:
         decoder = DecoderName.DALI
-    return replace(job, engine=engine, decoder=decoder)
+    return replace(job, engine=engine, decoder=decoder, begun=existing)
 
 
 def _count_completed(path: Path, header: RecordsHeader, job: Job, options: RunOptions, state: RunState) -> int:

@@ -89,15 +89,10 @@ class BlockWorker:
         with self._computing:
             return self._executor.load(precision)
 
-    def prove(self, precision: Precision) -> Block:
+    def prove(self, precision: Precision) -> list[Block]:
         """Records of the bundle's proof set."""
         with self._computing:
-            return self._executor.prove(precision)
-
-    def sample(self, sequences: Sequences[Sequence], precision: Precision) -> Block:
-        """Records of some sequences at full effort; photos first, then networks."""
-        with self._computing:
-            return self._executor.sample(sequences, precision)
+            return [self._executor.prove(precision)]
 
     def compute(self, sequences: Sequences[Sequence], effort: Effort, precision: Precision) -> list[Block]:
         """Records of some sequences, batch by batch."""

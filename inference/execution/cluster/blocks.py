@@ -6,7 +6,7 @@ machine. Answers to the same block are the same bytes, so the first one counts.
 
 import statistics
 from collections import Counter, deque
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -18,8 +18,8 @@ WINDOW_PER_WORKER, MIN_WINDOW = 4, 64
 """Blocks between the first one that is missing and the last one that is handed out. Limits the driver's memory."""
 OVERDUE = 3.0
 """Multiple of the median time after which another worker gets a block too."""
-MIN_TIMES = 3
-"""Blocks that must be finished before one counts as overdue."""
+MIN_TIMES, UNMEASURED_SECONDS = 3, 60.0
+"""Blocks behind the median; while fewer are finished, a block is overdue after these seconds."""
 N_TIMES = 64
 """Latest times behind the median."""
 CALLS_AHEAD = 2
@@ -42,6 +42,7 @@ class BlockQueue(Generic[Answer]):
     n_repeated: int = 0
     _answers: dict[int, Answer] = field(default_factory=dict)
     _given: dict[int, dict[str, float]] = field(default_factory=dict)
+    _calls: dict[str, dict[int, float]] = field(default_factory=dict)
     _lost: set[int] = field(default_factory=set)
     _deaths: Counter[int] = field(default_factory=Counter)
     _avoided: dict[int, set[str]] = field(default_factory=dict)
@@ -62,7 +63,7 @@ class BlockQueue(Generic[Answer]):
 
     def give(self, worker: str, now: float, n_workers: int = 1) -> int | None:
         """The block that a worker computes next; None if there is nothing for it now."""
-        own = [block for block, workers in self._given.items() if worker in workers]
+        own = self._calls.get(worker, {})  # also those that another worker has answered: it may hang
         if len(own) >= CALLS_AHEAD or any(self._deaths[block] for block in own):
             return None
         block = self._choose(worker, now, n_workers, is_idle=not own)
@@ -70,7 +71,7 @@ class BlockQueue(Generic[Answer]):
             self._lost.discard(block)
             self._next = max(self._next, block + 1)
             self.n_repeated += bool(self._given.get(block)) or bool(self._deaths[block])
-            self._given.setdefault(block, {})[worker] = now
+            self._given.setdefault(block, {})[worker] = self._calls.setdefault(worker, {})[block] = now
         return block
 
     def _choose(self, worker: str, now: float, n_workers: int, *, is_idle: bool) -> int | None:
@@ -90,15 +91,21 @@ class BlockQueue(Generic[Answer]):
 
     def _is_overdue(self, block: int, worker: str, now: float) -> bool:
         given = self._given.get(block, {})
-        if len(self._times) < MIN_TIMES or len(given) != 1 or worker in given:
-            return False
-        return now - min(given.values()) > OVERDUE * statistics.median(self._times)
+        return bool(given) and worker not in given and now - max(given.values()) > self._longest()
+
+    def _longest(self) -> float:
+        is_measured = len(self._times) >= MIN_TIMES
+        return OVERDUE * statistics.median(self._times) if is_measured else UNMEASURED_SECONDS
+
+    def n_on_time(self, workers: Iterable[str], now: float) -> int:
+        """Number of these workers without an overdue block."""
+        limit = now - self._longest()
+        return sum(all(given >= limit for given in self._calls.get(worker, {}).values()) for worker in workers)
 
     def answer(self, worker: str, block: int, answer: Answer, now: float) -> bool:
         """Keep the first answer to a block; returns whether it is the first."""
-        given = self._given.get(block, {})
-        if worker in given:
-            self._times.append(now - given[worker])
+        if (given := self._calls.get(worker, {}).pop(block, None)) is not None:
+            self._times.append(now - given)
         self._given.pop(block, None)
         self._lost.discard(block)
         is_first = block >= self._head and block not in self._answers
@@ -114,14 +121,16 @@ class BlockQueue(Generic[Answer]):
                 del self._given[block]
                 self._lost.add(block)
             self._deaths[block] += has_died
+        self._calls.pop(worker, None)
 
     def keep_workers(self, alive: Container[str]) -> None:
         """Take back the blocks of all workers that are not alive."""
-        for worker in {worker for workers in self._given.values() for worker in workers if worker not in alive}:
+        for worker in [worker for worker in self._calls if worker not in alive]:
             self.lose(worker, has_died=False)
 
-    def give_back(self, block: int, avoided: set[str]) -> None:
-        """Compute a block anew, by workers other than `avoided` if there are any."""
+    def give_back(self, worker: str, block: int, avoided: set[str]) -> None:
+        """Compute a block of a worker anew, by workers other than `avoided` if there are any."""
+        self._calls.get(worker, {}).pop(block, None)
         if block < self._head or block in self._answers:
             return
         self._given.pop(block, None)

@@ -1,9 +1,11 @@
 """The executor of a cluster: hands blocks of sequences to workers, and their records to the driver in order."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence as Sequences
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -12,7 +14,7 @@ from inference.bundle.passes import Effort
 from inference.core.choices import Precision
 from inference.core.errors import WorkersLostError
 from inference.core.sequences import FailureReason, Probabilities, Sequence
-from inference.execution.cluster.blocks import BlockQueue
+from inference.execution.cluster.blocks import CALLS_AHEAD, BlockQueue
 from inference.execution.cluster.members import POLL_SECONDS, Members
 from inference.execution.cluster.pool import Done, Pool
 from inference.execution.executor import LOAD, WAIT, Block, ExecutorFacts
@@ -26,7 +28,10 @@ log = structlog.get_logger()
 BATCHES_PER_BLOCK = 8
 MAX_ERRORS = 2
 """Workers that may fail with an error on one block; the last error ends the run."""
-COMPUTE = "compute"
+COMPUTE, PROVE = "compute", "prove"
+"""Methods of a worker."""
+LONG_WAIT = 60.0
+"""Seconds between two lines of the log while a run waits for the same sequences."""
 PLACE = frozenset({FailureReason.MISSING, FailureReason.UNREADABLE, FailureReason.TIMED_OUT})
 """Failures of photos that may be those of one node."""
 
@@ -61,7 +66,32 @@ class Taken:
             share * sum(one.wait_seconds for one in timings),
         )
         n_repeated = sum(block.n_repeated for block in self.blocks) if start == 0 else 0
-        return Block(self.records[start:end], timing, is_warm=True, n_repeated=n_repeated)
+        is_warm = all(block.is_warm for block in self.blocks)
+        return Block(self.records[start:end], timing, is_warm, n_repeated)
+
+
+@dataclass
+class Work:
+    """Blocks that are being computed. Answers to calls of earlier work no longer count.
+
+    Attributes
+    ----------
+    sequences : all of them; the queue counts in them. Empty for the proof set, which is one block
+    doubted : blocks that were computed anew, because a node could not read photos that the driver sees
+    errors : of workers, by block
+    """
+
+    sequences: Sequences[Sequence]
+    queue: BlockQueue[list[Block]]
+    doubted: set[int] = field(default_factory=set)
+    errors: Counter[int] = field(default_factory=Counter)
+
+    def names(self, block: int) -> str:
+        """The sequences of a block, for messages."""
+        first, end = self.queue.range_of(block)
+        if not self.sequences:
+            return "the proof set"
+        return f"sequences {self.sequences[first].seq_id} to {self.sequences[end - 1].seq_id}"
 
 
 class ClusterExecutor:
@@ -72,13 +102,11 @@ class ClusterExecutor:
     ) -> None:
         """Wait for the first workers. Raises WorkersLostError if none can compute the job."""
         self._job, self._options, self._stopwatch, self._pool = job, options, stopwatch, pool
-        self._members = Members(pool, job.bundle.id, check)
-        self._queue: BlockQueue[list[Block]] | None = None
+        self._members = Members(pool, job, check, options.budget or math.inf)
         self._effort, self._precision = Effort.FULL, Precision.FLOAT32
-        self._generation = 0
+        self._work: Work | None = None
         self._taken: Taken | None = None
-        self._errors: Counter[int] = Counter()
-        self._doubted: set[int] = set()
+        self._waiting: tuple[str, float] | None = None
         self._by_node: Counter[str] = Counter()
         self._n_workers = self._n_repeated = 0
         try:
@@ -86,6 +114,11 @@ class ClusterExecutor:
         except BaseException:
             pool.close()
             raise
+
+    @property
+    def n_batches_at_once(self) -> int:
+        """Two for each worker: it decodes one while it computes the other."""
+        return max(1, CALLS_AHEAD * len(self._members.ready()))
 
     def load(self, precision: Precision) -> Probabilities:
         """Load the networks of all workers. Blocks that are begun in another precision are forgotten."""
@@ -102,18 +135,24 @@ class ClusterExecutor:
         taken = self._taken
         if taken is None or not taken.first <= first < taken.end:
             self._taken = taken = self._take(first)
-        return taken.part(first, n_sequences, max(1, len(self._members.ready())))
+        return taken.part(first, n_sequences, self._n_on_time())
 
     def sample(self, sequences: Iterable[Sequence], precision: Precision) -> Block:
         """Records of any sequences at full effort."""
         self.load(precision)
-        block: Block = self._ask("sample", list(sequences), precision)
-        return block
+        self._effort, whole = Effort.FULL, list(sequences)
+        work = self._begin(whole, 0, len(whole), self._options.batch_size)
+        blocks: list[Block] = []
+        for first in range(0, len(whole), self._options.batch_size):
+            blocks += self._wait_for(work, first)
+        self._forget_blocks()
+        return Taken(0, blocks).part(0, len(whole), self._n_on_time())
 
     def prove(self, precision: Precision) -> Block:
         """Records of the bundle's proof set."""
         self.load(precision)
-        block: Block = self._ask("prove", precision)
+        [block] = self._wait_for(self._begin((), 0, 1, 1), 0)
+        self._forget_blocks()
         return block
 
     def figures(self) -> dict[str, Any]:
@@ -127,6 +166,12 @@ class ClusterExecutor:
         }
         return {"cluster": cluster}
 
+    def status(self) -> dict[str, Any]:
+        """Its workers, and for which sequences the run waits."""
+        name, since = self._waiting or (None, time.monotonic())
+        seconds = round(time.monotonic() - since, 1)
+        return {"workers": len(self._members.ready()), "waiting_for": name, "waiting_seconds": seconds}
+
     def close(self) -> None:
         """End the workers."""
         self._n_workers = len(self._members.by_name) or self._n_workers
@@ -135,75 +180,90 @@ class ClusterExecutor:
         self._forget_blocks()
 
     def _forget_blocks(self) -> None:
-        """Answers to calls that are under way no longer count."""
-        self._n_repeated += self._queue.n_repeated if self._queue else 0
-        self._queue = self._taken = None
-        self._generation += 1
+        self._n_repeated += self._work.queue.n_repeated if self._work else 0
+        self._work = self._taken = None
+
+    def _begin(self, sequences: Sequences[Sequence], first: int, end: int, size: int) -> Work:
+        self._forget_blocks()
+        self._work = work = Work(sequences, BlockQueue(first, end, size))
+        return work
+
+    def _n_on_time(self) -> int:
+        """Workers without an overdue call, at least one."""
+        ready = self._members.ready()
+        return max(1, self._work.queue.n_on_time(ready, time.monotonic()) if self._work else len(ready))
 
     def _take(self, first: int) -> Taken:
         """Wait for the block of a sequence."""
         size = (1 if self._options.budget else BATCHES_PER_BLOCK) * self._options.batch_size
-        if self._taken and first != self._taken.end:
-            self._forget_blocks()
-        if self._queue is None:
-            self._queue = BlockQueue(first, len(self._job.sequences), size)
-            self._doubted, self._errors = set(), Counter()
-        queue = self._queue
-        block = queue.block_of(first)
-        with self._stopwatch(WAIT):
-            seconds = 0.0  # workers get their next blocks although the answer may be there
-            while True:
-                self._hand_out(queue)
-                for done in self._members.turn(seconds):
-                    self._keep(queue, done)
-                if (answer := queue.take(block)) is not None:
-                    break
-                seconds = POLL_SECONDS
-        return Taken(queue.range_of(block)[0], answer)
+        work = self._work
+        if work is None or self._taken is None or first != self._taken.end:
+            work = self._begin(self._job.sequences, first, len(self._job.sequences), size)
+        return Taken(first, self._wait_for(work, first))
 
-    def _hand_out(self, queue: BlockQueue[list[Block]]) -> None:
-        ready = self._members.ready()
+    def _wait_for(self, work: Work, first: int) -> list[Block]:
+        """The block that begins with a sequence."""
+        block, begun = work.queue.block_of(first), time.monotonic()
+        self._waiting, logged = (work.names(block), begun), begun
+        seconds = 0.0  # workers get their next blocks although the answer may be there
+        with self._stopwatch(WAIT):
+            while True:
+                self._hand_out(work)
+                for done in self._members.turn(seconds):
+                    self._keep(work, done)
+                if (answer := work.queue.take(block)) is not None:
+                    self._waiting = None
+                    return answer
+                seconds = POLL_SECONDS
+                if time.monotonic() - logged > LONG_WAIT:
+                    logged = time.monotonic()
+                    log.warning("waiting for a worker", work=work.names(block), seconds=round(logged - begun))
+
+    def _hand_out(self, work: Work) -> None:
+        queue, ready = work.queue, self._members.ready()
         queue.keep_workers(self._members.by_name)
         for name in ready:
             while (block := queue.give(name, time.monotonic(), len(ready))) is not None:
                 first, end = queue.range_of(block)
-                sequences, tag = self._job.sequences[first:end], (self._generation, block)
-                self._pool.call(name, COMPUTE, tag, sequences, self._effort, self._precision)
+                if work.sequences:
+                    self._pool.call(
+                        name, COMPUTE, (work, block), work.sequences[first:end], self._effort, self._precision
+                    )
+                else:
+                    self._pool.call(name, PROVE, (work, block), self._precision)
 
-    def _keep(self, queue: BlockQueue[list[Block]], done: Done) -> None:
+    def _keep(self, work: Work, done: Done) -> None:
         """Keep the records of a block, or give it to another worker."""
         if done.has_died:
-            queue.lose(done.worker)
-            if (block := queue.deadly) is not None:
-                first, end = queue.range_of(block)
-                names = f"{self._job.sequences[first].seq_id} to {self._job.sequences[end - 1].seq_id}"
+            work.queue.lose(done.worker)
+            if (block := work.queue.deadly) is not None:
                 raise WorkersLostError(
-                    f"sequences {names}: must be computed by a worker, but several workers ended while computing them, the "
-                    f"last one with: {done.error}; earlier records are kept"
+                    f"{work.names(block)}: must be computed by a worker, but several workers ended while computing them, "
+                    f"the last one with: {done.error}; earlier records are kept"
                 )
             return
-        if done.method != COMPUTE or done.tag[0] != self._generation:
+        if done.tag[0] is not work:
             return
         block, node = done.tag[1], self._members.nodes[done.worker]
         if done.error:
-            self._errors[block] += 1
-            if self._errors[block] >= MAX_ERRORS:
+            work.errors[block] += 1
+            if work.errors[block] >= MAX_ERRORS:
                 raise done.error
             log.warning("a worker failed, another one computes its block", error=str(done.error))
-            queue.give_back(block, self._workers_of(node))
+            work.queue.give_back(done.worker, block, self._workers_of(node))
             self._members.stop(done.worker)
             return
         self._members.has_computed(done.worker)
-        if self._is_doubtful(block, node, done.result):
-            queue.give_back(block, self._workers_of(node))
-        elif queue.answer(done.worker, block, done.result, time.monotonic()):
+        if self._is_doubtful(work, block, node, done.result):
+            work.queue.give_back(done.worker, block, self._workers_of(node))
+        elif work.queue.answer(done.worker, block, done.result, time.monotonic()):
             self._by_node[node] += sum(len(one.records) for one in done.result)
 
     def _workers_of(self, node: str) -> set[str]:
         """Those of a node that are ready."""
         return {name for name in self._members.ready() if self._members.nodes[name] == node}
 
-    def _is_doubtful(self, block: int, node: str, blocks: list[Block]) -> bool:
+    def _is_doubtful(self, work: Work, block: int, node: str, blocks: list[Block]) -> bool:
         """Whether the worker could not read photos that the driver sees. Another worker then reads the block once more.
 
         A node from which photos are missing that the driver sees is left out: others would be missing, too.
@@ -218,22 +278,6 @@ class ClusterExecutor:
         if missing := next((one for one in seen if one.reason is FailureReason.MISSING), None):
             self._members.leave_out(node, f"does not see photo {missing.file_name}")
             return True
-        is_first = block not in self._doubted
-        self._doubted.add(block)
+        is_first = block not in work.doubted
+        work.doubted.add(block)
         return bool(seen) and is_first
-
-    def _ask(self, method: str, *arguments: object) -> Any:
-        """The result of a method of any worker; of another one if that ends."""
-        while True:
-            if not self._members.ready():
-                self._members.turn()
-                continue
-            name = self._members.ready()[0]
-            self._pool.call(name, method, None, *arguments)
-            while name in self._members.by_name:
-                for done in self._members.turn():
-                    if (done.worker, done.method) == (name, method) and not done.has_died:
-                        if done.error:
-                            raise done.error
-                        self._members.has_computed(name)
-                        return done.result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from inference.core.sequences import Probabilities
 from inference.execution.cluster.block_worker import WorkerFacts
 from inference.execution.cluster.pool import Done, Pool
 from inference.execution.executor import ExecutorFacts
+from inference.execution.job import Job
 from inference.networks.engine import CPU
 from inference.networks.probe import LARGEST_GPU_DIFFERENCE
 
@@ -30,6 +32,8 @@ GATHER_SECONDS = 10.0
 """Time for other workers to answer after the first one has."""
 START_SECONDS = 300.0
 """Longest time until the first worker answers: it hashes the bundle, or loads the networks."""
+START_SHARE = 0.5
+"""Share of a budget that this may take."""
 MAX_FRUITLESS = 3
 """Workers of a node in a row that may end without a record."""
 FACTS, LOAD = "facts", "load"
@@ -55,6 +59,7 @@ class Members:
     Attributes
     ----------
     check : called often; raises to stop the run
+    budget : seconds that the run may take
     by_name : workers that are not left out
     nodes : the node of every worker so far
     left_out : reason by node
@@ -62,8 +67,9 @@ class Members:
     """
 
     pool: Pool
-    bundle_id: str
+    job: Job
     check: Callable[[], None]
+    budget: float = math.inf
     by_name: dict[str, Member] = field(default_factory=dict)
     nodes: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -81,26 +87,34 @@ class Members:
         return [name for name, one in self.by_name.items() if self._precision and one.loaded is self._precision]
 
     def gather_facts(self) -> ExecutorFacts:
-        """The facts of most workers; the others are left out. Raises WorkersLostError if none is usable."""
-        known = self._gather(lambda one: one.facts is not None)
-        [(facts, _)] = Counter(one.facts.executor for one in known if one.facts).most_common(1)
-        self._facts = facts
+        """The facts of existing records if a worker has them, else those of most workers; the others are left out.
+
+        Raises WorkersLostError if none is usable.
+        """
+        known = self._gather(lambda one: one.facts is not None, self._has_begun)
+        found = Counter(one.facts.executor for one in known if one.facts)
+        begun = [one.facts.executor for one in known if one.facts and self._has_begun(one)]
+        self._facts = facts = max(begun or found, key=found.__getitem__)
         for name, one in list(self.by_name.items()):
             if one.facts and name in self.by_name:
                 self._compare_facts(name, one.facts)
         return facts
 
     def load(self, precision: Precision) -> Probabilities:
-        """Load the networks of all workers; returns the answers of most of them to the probe, the others are left out."""
+        """Load the networks of all workers; returns the answers to the probe, those that differ are left out.
+
+        The answers are those of existing records if a worker gives them, else those of most workers; of as many, the first.
+        """
         if self._probe is not None and precision is self._precision:
             return self._probe
         self._precision, self._probe, before = precision, None, dict(self.left_out)
         try:
-            known = self._gather(lambda one: one.loaded is precision)
+            known = self._gather(lambda one: one.loaded is precision, self._answers_as_begun)
         except HakunaError:  # the run may continue in the other precision
             self._precision, self.left_out = None, before
             raise
-        probes = [one.probe for one in known if one.probe is not None]
+        as_begun = [one for one in known if self._answers_as_begun(one)]
+        probes = [one.probe for one in as_begun or known if one.probe is not None]
         self._probe = probe = max(probes, key=lambda probe: sum(self._agree(probe, other) for other in probes))
         for name in self.ready():
             if name in self.by_name:
@@ -121,7 +135,8 @@ class Members:
                 one.asked = self._precision
                 self.pool.call(name, LOAD, self._precision, self._precision)
         done = [done for done in self.pool.finished(seconds) if not self._is_handled(done)]
-        if self._lacking(self.ready()) > START_SECONDS or (self.left_out and not self.by_name):
+        patience = min(START_SECONDS, START_SHARE * self.budget)
+        if self._lacking(self.ready()) > patience or (self.left_out and not self.by_name):
             raise self._none_left()
         return done
 
@@ -158,15 +173,30 @@ class Members:
         for name in [name for name, one in self.by_name.items() if one.node == node]:
             self.stop(name)
 
-    def _gather(self, is_done: Callable[[Member], bool]) -> list[Member]:
-        """Members that are done, once all are, or some time after the first one."""
+    def _has_begun(self, member: Member) -> bool:
+        """Whether a worker has the facts of the existing records, if there are any."""
+        if self.job.begun is None or member.facts is None:
+            return self.job.begun is None
+        begun, facts = self.job.begun.fingerprint, member.facts.executor
+        return all(begun.get(name) == getattr(facts, name) for name in ("engine", "device", "pixels"))
+
+    def _answers_as_begun(self, member: Member) -> bool:
+        """Whether a worker's networks answer the probe like those of the existing records in this precision, if any."""
+        begun = self.job.begun
+        if begun is None or begun.precision.get("used") != self._precision or member.probe is None:
+            return member.probe is not None
+        return self._agree(np.asarray(begun.probe, np.float32), member.probe.ravel())
+
+    def _gather(self, is_done: Callable[[Member], bool], is_wanted: Callable[[Member], bool]) -> list[Member]:
+        """Members that are done: once all are, or some time after the first one if one is wanted."""
         first = self._lacking_since = None
         while True:
             self.turn()
             done = [one for one in self.by_name.values() if is_done(one)]
             now = time.monotonic()
             first = first or (now if done else None)
-            if done and (len(done) == len(self.by_name) or (first and now - first > GATHER_SECONDS)):
+            is_late = first and now - first > GATHER_SECONDS and any(is_wanted(one) for one in done)
+            if done and (is_late or len(done) == len(self.by_name)):
                 return done
 
     def _none_left(self) -> HakunaError:
@@ -213,7 +243,7 @@ class Members:
             self.leave_out(member.node, f"its workers end without a record, the last one with: {error}")
 
     def _compare_facts(self, name: str, facts: WorkerFacts) -> None:
-        wanted = {"version": version.hakuna_version(), "bundle": self.bundle_id}
+        wanted = {"version": version.hakuna_version(), "bundle": self.job.bundle.id}
         found = {"version": facts.version, "bundle": facts.bundle}
         if self._facts:
             names = [one.name for one in fields(ExecutorFacts)]

@@ -1,89 +1,104 @@
 """Workers as actors of a Ray cluster. The only module that imports Ray."""
 
+import atexit
+import ipaddress
 import logging
 import os
+import pickle
+import socket
 import time
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
-import structlog
-
 from inference.core.choices import Device, EngineName
 from inference.core.errors import UsageError, WorkersLostError
+from inference.execution.cluster import this_machine
 from inference.execution.cluster.block_worker import BlockWorker, WorkerSpec
 from inference.execution.cluster.cluster_executor import ClusterExecutor
 from inference.execution.cluster.pool import Done
+from inference.execution.cluster.this_machine import MODE, TOKEN
 from inference.execution.job import Job, RunOptions
 from inference.process.signals import signals_reach_children
 from inference.process.stopwatch import Stopwatch
+from inference.process.watchdog import ends_within
 
-# Ray reports its use to a web service unless this is set before the import.
+# Ray reports its use to a web service, and ends this process a minute after the head node, unless set before the import.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "1000000")
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-log = structlog.get_logger()
-
 CALLS_AT_ONCE = 2
 """Calls of a worker at once: one computes while the other decodes."""
-LOOPBACK = ("127.", "localhost:", "[::1]")
-MODE, TOKEN = "RAY_AUTH_MODE", "token"
+CONNECT_SECONDS, ANSWER_SECONDS, SILENT_SECONDS, END_SECONDS = 60.0, 1.0, 60.0, 4.0
+"""Time limits: to connect, for the head node's answer before the run continues without, without any answer, to disconnect."""
+SILENT = f"its head node has not answered for {SILENT_SECONDS:g} s"
 NAMESPACE = "hakuna"
 
 
 def ray_executor(
-    address: str | None, job: Job, options: RunOptions, stopwatch: Stopwatch, check: Callable[[], None]
+    address: str | None,
+    n_threads: int | None,
+    job: Job,
+    options: RunOptions,
+    stopwatch: Stopwatch,
+    check: Callable[[], None],
 ) -> ClusterExecutor:
     """The executor of a job on a Ray cluster; see `RayPool` and `ClusterExecutor`."""
-    spec = WorkerSpec.of(job, options, check)
-    with signals_reach_children():
-        pool = RayPool(spec, address)
+    pool = RayPool(WorkerSpec.of(job, options, check), address, n_threads, check)
     return ClusterExecutor(job, options, stopwatch, check, pool)
 
 
-_connected: list[str | None] = []
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class RayPool:
     """One actor for each GPU of a node, or for all cores of a node without GPUs. They end with this process."""
 
-    def __init__(self, spec: WorkerSpec, address: str | None) -> None:
-        """Connect to the cluster at an address, HOST:PORT; None: start one on this machine, with all its GPUs.
+    def __init__(self, spec: WorkerSpec, address: str | None, n_threads: int | None, check: Callable[[], None]) -> None:
+        """Workers on the cluster at an address, HOST:PORT; None: on one of this machine, with all its GPUs.
 
-        Raises UsageError for a cluster on other machines that admits everyone, and WorkersLostError without a cluster.
+        Raises UsageError for a cluster on other machines that admits everyone.
+
+        Parameters
+        ----------
+        n_threads : threads of a worker that read and decode photos; None: its share of the node's cores
+        check : called often while this waits; raises to stop the run
         """
-        if address and os.environ.get(MODE) != TOKEN and not address.startswith(LOOPBACK):
+        if address and os.environ.get(MODE) != TOKEN and not _is_loopback(address):
             raise UsageError(
                 f"--cluster ray:{address}: must be a cluster with token authentication ({MODE}={TOKEN}), because each "
                 "member can run programs on all others"
             )
-        self._spec = spec
+        if ray.is_initialized():
+            raise UsageError("--cluster: must not be used in a process that is connected to Ray")
+        self._spec, self._address, self._n_threads, self._check = spec, address, n_threads, check
+        self._name = f"--cluster ray:{address}" if address else "--cluster ray"
+        self._may_use_gpus = spec.job.device is not Device.CPU and spec.job.engine is not EngineName.OPENVINO
         self._actors: dict[str, Any] = {}
         self._places: dict[str, tuple[str, int]] = {}
         self._addresses: dict[str, str] = {}
-        self._may_use_gpus = spec.job.device is not Device.CPU and spec.job.engine is not EngineName.OPENVINO
         self._calls: dict[Any, tuple[str, str, object]] = {}
         self._n_started = 0
-        # One process is a member of one cluster.
-        if ray.is_initialized() and _connected != [address]:
-            raise UsageError(f"--cluster ray:{address or ''}: must be the cluster of this process, got another one")
-        if not ray.is_initialized():
-            try:
-                ray.init(
-                    address or "local",
-                    namespace=NAMESPACE,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,  # ours is JSON in a pipe
-                )
-            except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
-                raise WorkersLostError(f"--cluster ray:{address or ''}: must be a Ray cluster, got: {error}") from error
-            _connected[:] = [address]
+        self._nodes: list[dict[str, Any]] = []
+        self._own_node, self._own_address = "", ("", 0)
+        self._answered = 0.0
 
     def refresh(self, left_out: Container[str]) -> Mapping[str, str]:
-        """Start actors on nodes that lack them; a node is named by its address and its id."""
-        for node in ray.nodes():  # type: ignore[no-untyped-call]
+        """Start actors on nodes that lack them, first on that of this process; a node is named by its address and its id.
+
+        Raises WorkersLostError without a cluster.
+        """
+        if not ray.is_initialized():
+            self._connect()
+        self._look_for_nodes()
+        for node in sorted(self._nodes, key=lambda node: node["NodeID"] != self._own_node):
             address = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
             if not node["Alive"] or address in left_out:
                 continue
@@ -93,17 +108,78 @@ class RayPool:
             for place in ((node["NodeID"], number) for number in range(n_places)):
                 if place not in self._places.values():
                     name = f"{address} {self._n_started}"
-                    self._start(name, place, max(1, n_cores // n_places), n_gpus)
+                    self._start(name, place, self._n_threads or max(1, n_cores // n_places), n_gpus)
                     self._addresses[name] = address
         return {name: self._addresses[name] for name in self._actors}
+
+    def _connect(self) -> None:
+        """Become a member of the cluster, or start it.
+
+        In a thread, because a cluster that hangs must not keep signals waiting. One of this machine would end with it.
+        """
+        problems: list[Exception] = []
+
+        def connect() -> None:
+            try:
+                ray.init(
+                    self._address or "local",
+                    namespace=NAMESPACE,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,  # ours is JSON in a pipe
+                    **({} if self._address else this_machine.options()),
+                )
+                self._own_node = ray.get_runtime_context().get_node_id()
+                self._nodes = ray.nodes()  # type: ignore[no-untyped-call]
+                [own] = (node for node in self._nodes if node["NodeID"] == self._own_node)
+                self._own_address = own["NodeManagerAddress"], own["NodeManagerPort"]
+            except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
+                problems.append(error)
+
+        has_ended = True
+        with signals_reach_children():
+            if self._address:
+                has_ended = ends_within(connect, CONNECT_SECONDS, self._check)
+            else:
+                connect()
+        if not has_ended or problems:
+            _disconnect()
+            found = problems[0] if problems else f"no answer within {CONNECT_SECONDS:g} s"
+            raise WorkersLostError(f"{self._name}: must be a Ray cluster, got: {found}")
+        self._answered = time.monotonic()
+
+    def _look_for_nodes(self) -> None:
+        """Ask the head node for all nodes. It may be silent for some time, the workers continue."""
+        found: list[list[dict[str, Any]]] = []
+        ends_within(lambda: found.append(ray.nodes()), ANSWER_SECONDS)  # type: ignore[no-untyped-call]
+        if found:
+            self._nodes, self._answered = found[0], time.monotonic()
+        elif time.monotonic() - self._answered > SILENT_SECONDS:
+            raise self._lost(SILENT)
+
+    def _check_own_node(self) -> None:
+        """Raise WorkersLostError without Ray's process on this machine: the next answer would end this process without a message."""
+        try:
+            socket.create_connection(self._own_address, ANSWER_SECONDS).close()
+        except TimeoutError:
+            pass
+        except OSError as error:
+            raise self._lost("Ray's process on this machine has ended") from error
+
+    def _lost(self, reason: str) -> WorkersLostError:
+        return WorkersLostError(
+            f"{self._name}: {reason}; records are kept", hint="run again when the cluster is back, or without --cluster"
+        )
 
     def _start(self, name: str, place: tuple[str, int], n_threads: int, n_gpus: int) -> None:
         self._n_started += 1
         # Actors of other runs may hold the cores: the node's system shares them out.
         options = {"num_cpus": 0, "num_gpus": min(1, n_gpus), "max_concurrency": CALLS_AT_ONCE, "max_restarts": 0}
         strategy = NodeAffinitySchedulingStrategy(place[0], soft=False)
-        actor = ray.remote(BlockWorker).options(**options, scheduling_strategy=strategy)
-        self._actors[name], self._places[name] = actor.remote(self._spec, n_threads), place
+        actor, actors = ray.remote(BlockWorker).options(**options, scheduling_strategy=strategy), list[Any]()
+        if not ends_within(lambda: actors.append(actor.remote(self._spec, n_threads)), SILENT_SECONDS, self._check):
+            raise self._lost(SILENT)
+        [self._actors[name]], self._places[name] = actors, place
 
     def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
         """Begin a call of a method."""
@@ -114,14 +190,16 @@ class RayPool:
         if not self._calls:
             time.sleep(seconds)
             return []
-        ready, _ = ray.wait(list(self._calls), timeout=seconds)
-        more, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        ready, _ = ray.wait(list(self._calls), timeout=seconds, fetch_local=False)
+        more, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0, fetch_local=False)
+        self._check_own_node()
         return [self._outcome(call) for call in dict.fromkeys([*ready, *more]) if call in self._calls]
 
     def _outcome(self, call: Any) -> Done:
         worker, method, tag = self._calls.pop(call)
         try:
-            return Done(worker, method, tag, ray.get(call))
+            # A copy: the arrays would keep Ray's shared memory.
+            return Done(worker, method, tag, pickle.loads(pickle.dumps(ray.get(call))))  # noqa: S301  # own object
         except RayTaskError as error:
             cause = error.cause if isinstance(error.cause, Exception) else error
             return Done(worker, method, tag, error=cause)
@@ -136,6 +214,12 @@ class RayPool:
         self._calls = {call: facts for call, facts in self._calls.items() if facts[0] != worker}
 
     def close(self) -> None:
-        """End all actors."""
+        """End all actors, and leave the cluster; the next `refresh` enters it again."""
         for worker in list(self._actors):
             self.stop(worker)
+        _disconnect()
+
+
+def _disconnect() -> None:
+    if not ends_within(ray.shutdown, END_SECONDS):
+        atexit.unregister(ray.shutdown)  # it would hang at the end of this process, too

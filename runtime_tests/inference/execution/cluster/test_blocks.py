@@ -6,7 +6,14 @@ import random
 
 import pytest
 
-from inference.execution.cluster.blocks import CALLS_AHEAD, MAX_DEATHS, MIN_TIMES, MIN_WINDOW, BlockQueue
+from inference.execution.cluster.blocks import (
+    CALLS_AHEAD,
+    MAX_DEATHS,
+    MIN_TIMES,
+    MIN_WINDOW,
+    UNMEASURED_SECONDS,
+    BlockQueue,
+)
 
 
 def drained(queue: BlockQueue[int], first: int) -> list[int]:
@@ -85,10 +92,35 @@ def test_an_overdue_block_is_given_to_a_second_worker_and_the_first_answer_count
         now += 1.0
         queue.answer("fast", block, block, now)
     assert queue.give("fast", now + 0.1) == 0, "the head of the line, before new blocks"
-    assert queue.give("third", now + 9.0) == MIN_TIMES + 1, "two workers are enough"
+    assert queue.give("third", now + 1.0) == MIN_TIMES + 1, "two workers are enough for now"
     queue.answer("fast", 0, 100, now + 1.0)
     queue.answer("slow", 0, 200, now + 2.0)
     assert drained(queue, 0) == [100, 1, 2, 3]
+
+
+def test_a_block_that_two_workers_hang_on_is_given_to_a_third() -> None:
+    queue: BlockQueue[int] = BlockQueue(0, 1, 1)
+    assert queue.give("first", 0.0) == 0
+    assert queue.give("second", UNMEASURED_SECONDS) is None
+    assert queue.give("second", UNMEASURED_SECONDS + 1) == 0
+    assert queue.give("third", 2 * UNMEASURED_SECONDS) is None
+    assert queue.give("third", 2 * UNMEASURED_SECONDS + 2) == 0
+
+
+def test_a_worker_that_hangs_gets_no_more_blocks_and_does_not_count() -> None:
+    queue: BlockQueue[int] = BlockQueue(0, 100, 1)
+    assert [queue.give("hangs", 0.0), queue.give("hangs", 0.0)] == [0, 1]
+    assert queue.n_on_time(["hangs", "works"], UNMEASURED_SECONDS) == 2
+    assert queue.n_on_time(["hangs", "works"], UNMEASURED_SECONDS + 1) == 1
+    now = UNMEASURED_SECONDS + 1
+    for expected in range(4):
+        assert queue.give("works", now) == expected
+        now += 1.0
+        queue.answer("works", expected, expected, now)
+        assert queue.take(expected) == expected
+    assert queue.give("hangs", now) is None, "it still has two calls that do not end"
+    queue.answer("hangs", 0, 9, now)
+    assert queue.give("hangs", now) == 4
 
 
 def test_records_wait_within_a_window_when_the_first_block_never_comes() -> None:
@@ -104,11 +136,11 @@ def test_records_wait_within_a_window_when_the_first_block_never_comes() -> None
 def test_a_block_that_is_given_back_goes_to_another_node_if_there_is_one() -> None:
     queue: BlockQueue[int] = BlockQueue(0, 2, 1)
     assert queue.give("a", 0.0, 2) == 0
-    queue.give_back(0, {"a"})
+    queue.give_back("a", 0, {"a"})
     assert queue.give("a", 0.0, 2) == 1
     assert queue.give("a", 0.0, 2) is None
     assert queue.give("b", 0.0, 2) == 0
-    queue.give_back(0, {"a"})
+    queue.give_back("b", 0, {"a"})
     queue.answer("a", 1, 1, 0.0)
     assert queue.give("a", 0.0, 1) == 0, "it is the only worker now"
 
