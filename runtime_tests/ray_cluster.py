@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,17 +76,16 @@ class Cluster:
         """Processes of its workers."""
         return actors(str(self.folder / "token"))
 
-    def processes(self, node: subprocess.Popen[bytes], name: str = RAYLET) -> list[int]:
-        """Processes of a node by their names."""
+    def processes(self, node: subprocess.Popen[bytes], name: str | None = None) -> list[int]:
+        """Processes of a node, those of a name or all."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 session = int((process / "stat").read_text().rpartition(")")[2].split()[3])
-                if session == node.pid and (process / "comm").read_text().strip() == name:
+                if session == node.pid and name in (None, (process / "comm").read_text().strip()):
                     found.append(int(process.name))
             except OSError:
                 continue
-        assert found, name
         return found
 
     def add_node(self, *prefix: object, address: str = "", **variables: str) -> subprocess.Popen[bytes]:
@@ -116,14 +115,11 @@ class Cluster:
 
     def end(self, nodes: list[subprocess.Popen[bytes]] | None = None) -> None:
         """End some nodes, or all."""
-        ended = list(self.nodes if nodes is None else nodes)
-        for node in ended:
-            node.send_signal(signal.SIGTERM)
-        for node in ended:
-            try:
-                node.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(node.pid, signal.SIGKILL)
+        for node in list(self.nodes if nodes is None else nodes):
+            for process in self.processes(node):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            node.wait()
             self.nodes.remove(node)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from inference.settings.packages import is_installed
 from runtime_tests.inference.execution.cluster.conftest import LongSeason, contents, n_records
-from runtime_tests.ray_cluster import HERE, OTHER, Cluster, cut_off, other_network, started, until
+from runtime_tests.ray_cluster import HERE, OTHER, RAYLET, Cluster, cut_off, other_network, started, until
 from runtime_tests.running import hakuna, start
 
 pytestmark = [
@@ -118,7 +118,7 @@ def test_nodes_that_disappear_are_done_without(network: str, long_season: LongSe
         run = start(*on_cluster(long_season, out, cluster), **cluster.variables)
         until(lambda: n_records(out) > 0)
         if fault == "killed":
-            os.kill(cluster.processes(other)[0], signal.SIGKILL)
+            os.kill(cluster.processes(other, RAYLET)[0], signal.SIGKILL)
         elif fault == "silent head":
             os.kill(head, signal.SIGSTOP)
         else:
@@ -160,7 +160,7 @@ def test_a_head_node_that_hangs_or_ends(long_season: LongSeason, tmp_path: Path)
         n_kept = n_records(tmp_path)
         run = start(*on_cluster(long_season, tmp_path, cluster), **cluster.variables)
         until(lambda: n_records(tmp_path) > n_kept)
-        os.kill(cluster.processes(cluster.nodes[0])[0], signal.SIGKILL)
+        os.kill(cluster.processes(cluster.nodes[0], RAYLET)[0], signal.SIGKILL)
         _, err = run.communicate(timeout=60)
         assert run.returncode == 15, err
         assert "run again when the cluster is back" in err
