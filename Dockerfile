@@ -17,7 +17,7 @@ RUN test -e /usr/lib/x86_64-linux-gnu/libgomp.so.1 \
 
 # --- 2. the locked packages of a flavour, in a virtual environment -----------------------------------------------
 FROM system AS packages
-# cpu predicts with OpenVINO; train adds TensorFlow; gpu is TensorFlow for NVIDIA GPUs.
+# cpu predicts with OpenVINO; train adds TensorFlow, cluster adds Ray; gpu is TensorFlow for NVIDIA GPUs.
 ARG FLAVOUR
 # Such as --no-index --find-links=/requirements/wheels: `docker build --network none`.
 ARG PIP_ARGS=""
@@ -82,6 +82,7 @@ LABEL org.opencontainers.image.title="Hakuna Runtime (${FLAVOUR})" \
 # --- 5. the device of a flavour: the gpu image ends with 10 where no GPU can be used -----------------------------
 FROM runtime AS device-cpu
 FROM runtime AS device-train
+FROM runtime AS device-cluster
 FROM runtime AS device-gpu
 ENV HAKUNA_DEVICE=gpu
 # docs/how-to/gpu.md lists the oldest driver for each kind of GPU.

@@ -159,6 +159,7 @@ PROJECT := $(COMPILE) pyproject.toml --group build
 # All locked sets: those of the project into folder $(1), that of the tools for tests into file $(2).
 lock_into = $(PROJECT) --extra cpu -o $(1)/cpu.txt \
   && $(PROJECT) --extra cpu --extra train -o $(1)/train.txt \
+  && $(PROJECT) --extra cpu --extra cluster --constraint $(1)/cpu.txt -o $(1)/cluster.txt \
   && $(PROJECT) --extra gpu -o $(1)/gpu.txt \
   && $(PROJECT) --extra cpu --extra train --extra quantize --extra cluster --extra plots --extra dev -o $(1)/dev.txt \
   && $(COMPILE) pyproject.toml --extra docs --constraint $(1)/dev.txt -o $(1)/docs.txt \
@@ -176,7 +177,7 @@ lock-check: $(DEV)  ## Check that the locked sets are what `make lock` would wri
 # The auditor has an environment of its own: what it needs is no part of the project.
 AUDIT := build/audit
 audit: $(AUDIT)/bin/pip-audit  ## Look the locked sets up among the known vulnerabilities (asks the package index)
-	for flavour in cpu train gpu dev docs; do $< --strict --disable-pip --require-hashes -r requirements/$$flavour.txt || exit 1; done
+	for flavour in cpu train cluster gpu dev docs; do $< --strict --disable-pip --require-hashes -r requirements/$$flavour.txt || exit 1; done
 
 $(AUDIT)/bin/pip-audit:
 	$(PYTHON) -m venv $(AUDIT)
@@ -185,9 +186,9 @@ $(AUDIT)/bin/pip-audit:
 # A pip that reads licence expressions.
 SBOM := build/sbom
 sbom: $(SBOM)/.installed  ## Renew requirements/*.cdx.json and THIRD_PARTY.md from the locked sets (asks the package index)
-	for flavour in cpu train gpu; do $(SBOM)/bin/python -m pip install --quiet --disable-pip-version-check --dry-run \
+	for flavour in cpu train cluster gpu; do $(SBOM)/bin/python -m pip install --quiet --disable-pip-version-check --dry-run \
 	  --ignore-installed --no-deps --require-hashes --report $(SBOM)/$$flavour.json -r requirements/$$flavour.txt || exit 1; done
-	$(SBOM)/bin/python runtime_tests/tools/third_party.py $(SBOM)/cpu.json $(SBOM)/train.json $(SBOM)/gpu.json
+	$(SBOM)/bin/python runtime_tests/tools/third_party.py $(SBOM)/cpu.json $(SBOM)/train.json $(SBOM)/cluster.json $(SBOM)/gpu.json
 
 $(SBOM)/.installed:
 	python3.11 -m venv $(SBOM)
@@ -202,7 +203,7 @@ package: $(DEV)  ## Build sdist and wheel into build/dist, without network
 
 FLAVOUR ?= cpu
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-image:  ## Build the image hakuna-runtime:cpu (FLAVOUR=train or gpu for the others)
+image:  ## Build the image hakuna-runtime:cpu (FLAVOUR=train, cluster or gpu for the others)
 	docker build --build-arg FLAVOUR=$(FLAVOUR) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$$(git rev-parse HEAD) $(IMAGE_ARGS) -t hakuna-runtime:$(FLAVOUR) .
 

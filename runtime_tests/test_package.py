@@ -21,7 +21,7 @@ from runtime_tests.running import SECONDS, environment
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-SETS = ("cpu", "train", "gpu")
+SETS = ("cpu", "train", "cluster", "gpu")
 LOCKED = re.compile(r"^([a-z0-9-]+)==(\S+) ;.*?((?:\\\n +--hash=\S+ ?)+)", re.MULTILINE)
 
 

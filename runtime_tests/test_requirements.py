@@ -13,7 +13,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "requirements"
 def versions(flavour: str) -> dict[str, tuple[int, ...]]:
     """Of every package of a lock."""
     text = (FOLDER / f"{flavour}.txt").read_text(encoding="utf-8")
-    found = re.findall(r"^([a-z0-9-]+)==([0-9.]+)", text, re.MULTILINE)
+    found = re.findall(r"^([a-z0-9-]+)==([0-9]+(?:\.[0-9]+)*)", text, re.MULTILINE)
     return {name: tuple(map(int, version.split("."))) for name, version in found}
 
 
@@ -27,12 +27,13 @@ def test_gpu_flavour_is_of_cuda_12_and_of_a_cudnn_that_knows_volta() -> None:
     assert locked["tensorflow"] == (2, 19, 1), "the last one whose own pins run on a Volta card"
 
 
-@pytest.mark.parametrize("flavour", ["cpu", "train", "gpu", "dev"])
+@pytest.mark.parametrize("flavour", ["cpu", "cluster", "train", "gpu", "dev"])
 def test_locks_keep_the_floors_carry_hashes_and_name_no_index(flavour: str) -> None:
     locked = versions(flavour)
     assert locked["pillow"] >= (13,), "CVE-2026-112403"
     assert locked["setuptools"] >= (78, 1, 1), "the project is built with it"
-    if flavour == "cpu":
+    assert ("ray" in locked) is (flavour in ("cluster", "dev"))
+    if flavour in ("cpu", "cluster"):
         assert not {"tensorflow", "tensorflow-cpu", "keras", "h5py"} & locked.keys()
     else:
         assert locked["tensorflow" if flavour == "gpu" else "tensorflow-cpu"] == (2, 19, 1)
@@ -45,6 +46,7 @@ def test_locks_keep_the_floors_carry_hashes_and_name_no_index(flavour: str) -> N
 
 def test_what_predicts_has_the_same_versions_in_every_set_for_cpus() -> None:
     assert versions("cpu").items() <= versions("train").items()
+    assert versions("cpu").items() <= versions("cluster").items()
     assert versions("cpu").items() <= versions("dev").items()
 
 

@@ -50,9 +50,9 @@ STORE_BYTES = 80_000_000
 START_SECONDS = 60.0
 JOB_SECONDS = 120.0
 END_SECONDS = 30.0
-AGAIN = (5, 15, 130, 137, 143)
+AGAIN = (1, 5, 7, 10, 15, 130, 137, 143)
 """Exit codes after which a job is requeued."""
-FINAL = (1, 2, 3, 4, 6, 7, 8, 9)
+FINAL = (2, 3, 4, 6, 8, 9)
 """Exit codes that would come again."""
 CONFIGURATION = """\
 ClusterName=test
