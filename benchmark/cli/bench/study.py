@@ -69,4 +69,17 @@ def scaling(plots: Plots = None, json: JsonTarget = None, cache_dir: CacheDir = 
         plot(figures, plots / "scaling.svg")
 
 
-app = command_group("Studies behind committed figures.", ablation, demo_bundle, scaling)
+def cluster(bundle: Path = Path("models/demo/bundle"), json: JsonTarget = None, cache_dir: CacheDir = None) -> None:
+    """Time and processor time of a run by a Ray cluster on this machine, beside those of one process (35 minutes).
+
+    Examples:
+        hakuna study cluster --json benchmark/results/cluster.json
+    """
+    from benchmark.studies.cluster_overhead import measure_cluster
+
+    with working_in(cache_dir) as work:
+        figures = measure_cluster(work, bundle.absolute(), command_line())
+    show_figures(figures, json)
+
+
+app = command_group("Studies behind committed figures.", ablation, demo_bundle, scaling, cluster)
