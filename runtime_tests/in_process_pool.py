@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from inference.execution.cluster.block_worker import BlockWorker, WorkerFacts, WorkerSpec
 from inference.execution.cluster.cluster_executor import ClusterExecutor
 from inference.execution.cluster.pool import Done
@@ -24,6 +26,7 @@ class InProcessPool:
     Attributes
     ----------
     nodes : how the facts of a node's workers differ from the truth, by its address
+    probes : how the answers of a node's networks to the probe differ from those of this machine, by its address
     ends : whether a worker ends instead of a call: from its node, the method and the number of the call on that node
     fails : the error that a call raises instead of its work, or None
     hangs : nodes whose blocks never end
@@ -34,6 +37,7 @@ class InProcessPool:
     nodes: Mapping[str, Callable[[WorkerFacts], WorkerFacts]] = field(
         default_factory=lambda: {"a": lambda facts: facts, "b": lambda facts: facts}
     )
+    probes: Mapping[str, float] = field(default_factory=dict)
     ends: Callable[[str, str, int], bool] = lambda *_: False
     fails: Callable[[str, str, int], Exception | None] = lambda *_: None
     hangs: frozenset[str] = frozenset()
@@ -90,6 +94,8 @@ class InProcessPool:
             result = getattr(one, method)(*arguments)
         except Exception as error:  # noqa: BLE001  # as another process reports it
             return Done(worker, method, tag, error=error)
+        if method == "load":
+            result = result + np.float32(self.probes.get(node, 0.0))
         return Done(worker, method, tag, self.nodes[node](result) if method == "facts" else result)
 
     def _blinded(self, node: str) -> WorkerSpec:

@@ -80,9 +80,8 @@ class Nodes:
         enter = f'echo $$ > {self.group}/cgroup.procs && exec taskset --cpu-list {cores} "$@"'
         path = self.folder / f"node{number}.log"
         with path.open("wb") as file:
-            node = subprocess.Popen(
-                ["sh", "-c", enter, "sh", *map(str, command)], stdout=file, stderr=file, start_new_session=True
-            )
+            words = ["/bin/sh", "-c", enter, "sh", *map(str, command)]
+            node = subprocess.Popen(words, stdout=file, stderr=file, start_new_session=True)  # noqa: S603
         while READY not in path.read_bytes():
             if node.poll() is not None:
                 raise UsageError(f"ray start: must start a node, got: {path.read_text()[-500:]}")

@@ -135,10 +135,14 @@ class Members:
                 one.asked = self._precision
                 self.pool.call(name, LOAD, self._precision, self._precision)
         done = [done for done in self.pool.finished(seconds) if not self._is_handled(done)]
-        patience = min(START_SECONDS, START_SHARE * self.budget)
-        if self._lacking(self.ready()) > patience or (self.left_out and not self.by_name):
+        if self._lacking(self.ready()) > self._patience or (self.left_out and not self.by_name):
             raise self._none_left()
         return done
+
+    @property
+    def _patience(self) -> float:
+        """Seconds to wait for a first worker that can be used."""
+        return min(START_SECONDS, START_SHARE * self.budget)
 
     def _lacking(self, usable: list[str]) -> float:
         """Seconds since the last moment with a usable worker, or since the first turn."""
@@ -188,15 +192,15 @@ class Members:
         return self._agree(np.asarray(begun.probe, np.float32), member.probe.ravel())
 
     def _gather(self, is_done: Callable[[Member], bool], is_wanted: Callable[[Member], bool]) -> list[Member]:
-        """Members that are done: once all are, or some time after the first one if one is wanted."""
+        """Members that are done: once all are, or some time after the first one, longer if none is wanted."""
         first = self._lacking_since = None
         while True:
             self.turn()
             done = [one for one in self.by_name.values() if is_done(one)]
             now = time.monotonic()
             first = first or (now if done else None)
-            is_late = first and now - first > GATHER_SECONDS and any(is_wanted(one) for one in done)
-            if done and (is_late or len(done) == len(self.by_name)):
+            limit = GATHER_SECONDS if any(is_wanted(one) for one in done) else self._patience
+            if first and done and (now - first > limit or len(done) == len(self.by_name)):
                 return done
 
     def _none_left(self) -> HakunaError:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,10 +21,11 @@ from inference import api
 from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
 from inference.core.choices import Precision
-from inference.core.errors import BundleError, InterruptedRunError, UsageError, WorkersLostError
+from inference.core.errors import BundleError, CheckpointError, InterruptedRunError, UsageError, WorkersLostError
 from inference.execution.cluster import cluster_executor, members
 from inference.execution.cluster.block_worker import WorkerFacts
 from inference.execution.cluster.blocks import MIN_WINDOW
+from inference.execution.cluster.this_machine import options, use_own_token
 from inference.execution.job import RunOptions
 from inference.execution.local_executor import local_executor
 from inference.networks.engine_openvino import has_bfloat16
@@ -122,6 +126,70 @@ def test_nothing_is_written_where_all_nodes_differ(season: Path, quick_bundle: B
     assert pool.is_closed
 
 
+@pytest.mark.parametrize("has_records", [False, True])
+def test_existing_records_decide_which_kind_of_processor_computes(
+    has_records: bool, season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    if has_records:
+        records = (quick_prediction / "records.jsonl").read_bytes().splitlines(keepends=True)
+        (tmp_path / "records.jsonl").write_bytes(b"".join(records[:3]))
+    pool = InProcessPool(
+        nodes={name: lambda facts: facts for name in "abc"}, probes={"a": 2**-20, "c": 2**-20}, seed=int(has_records)
+    )
+    report = run(season, quick_bundle, tmp_path, pool)
+    left_out = report["cluster"]["left_out"]
+    assert set(left_out) == ({"a", "c"} if has_records else {"b"})
+    assert all("answer the probe differently" in reason for reason in left_out.values())
+    if has_records:
+        assert contents(tmp_path) == contents(quick_prediction)
+
+
+def test_records_of_another_kind_of_processor_are_refused(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    records = (quick_prediction / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_bytes(b"".join(records[:3]))
+    pool = InProcessPool(probes={"a": 2**-20, "b": 2**-20})
+    with pytest.raises(CheckpointError, match="another kind of processor"):
+        run(season, quick_bundle, tmp_path, pool)
+    assert pool.is_closed
+
+
+def test_a_budget_limits_the_wait_for_a_first_worker(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(WorkersLostError, match="no worker answered"):
+        run(season, quick_bundle, tmp_path, InProcessPool(nodes={}), replace(OPTIONS, budget=2.0))
+    assert 1.0 <= time.monotonic() - begun < 2.0
+
+
+def test_workers_end_with_a_run_that_has_nothing_to_do(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    run(season, quick_bundle, tmp_path, InProcessPool())
+    again = InProcessPool()
+    run(season, quick_bundle, tmp_path, again)
+    assert again.is_closed
+    other = InProcessPool(nodes={"a": lambda facts: replace(facts, executor=replace(facts.executor, pixels="others"))})
+    with pytest.raises(CheckpointError, match="pixels"):
+        run(season, quick_bundle, tmp_path, other)
+    assert other.is_closed
+
+
+def test_a_sample_is_computed_by_all_workers(season: Path, quick_bundle: Bundle) -> None:
+    """The audit of a precision must not take longer than the run."""
+    job, pool = job_for(season, quick_bundle), InProcessPool()
+    local, cluster = (make(job, OPTIONS, Stopwatch(), lambda: None) for make in (local_executor, pool))
+    cluster.load(Precision.FLOAT32)
+    assert (local.n_batches_at_once, cluster.n_batches_at_once) == (1, 4)
+    sample = [job.sequences[number] for number in (7, 2, 9, 1, 0, 5)]
+    found = [
+        [(one.seq_id, one.frame_outputs.tobytes()) for one in executor.sample(sample, Precision.FLOAT32).records]
+        for executor in (local, cluster)
+    ]
+    assert found[0] == found[1]
+    assert {node for node, method in pool.calls if method == "compute"} == {"a", "b"}
+    local.close()
+    cluster.close()
+
+
 def test_an_error_of_all_workers_is_that_of_the_run(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
     pool = InProcessPool(fails=lambda _node, method, _number: BundleError("damaged") if method == "load" else None)
     with pytest.raises(BundleError, match="damaged"):
@@ -176,6 +244,9 @@ def test_photos_that_only_one_node_cannot_read_are_read_by_another(
     [
         ("dask", None, "--cluster: must be ray or ray:HOST:PORT, got 'dask'"),
         ("ray", "1/2", "--shard: must not be given with --cluster"),
+        ("ray:auto", None, "must be ray:HOST:PORT"),
+        ("ray:ray://head:10001", None, "must be ray:HOST:PORT"),
+        ("ray:head", None, "must be ray:HOST:PORT"),
     ],
 )
 def test_clusters_that_cannot_be_are_refused(
@@ -184,6 +255,28 @@ def test_clusters_that_cannot_be_are_refused(
     with pytest.raises(UsageError, match=message):
         api.predict(season, quick_bundle.folder, tmp_path / "out", cluster=cluster, shard=shard)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cluster_of_this_machine_needs_its_token_before_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"RAY_AUTH_MODE": "token"})
+    use_own_token()
+    assert os.environ == {"RAY_AUTH_MODE": "token"}
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setitem(sys.modules, "ray", sys)
+    with pytest.raises(UsageError, match="Ray must be imported with RAY_AUTH_MODE=token"):
+        use_own_token()
+    monkeypatch.delitem(sys.modules, "ray")
+    use_own_token()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+
+
+@pytest.mark.parametrize(("free", "is_shared"), [(10**6, False), (10**9, True)])
+def test_little_shared_memory_is_not_used(free: int, is_shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    found = options()
+    assert (found["_plasma_directory"] == "/dev/shm") is is_shared  # noqa: S108  # it is shared memory
+    assert found["object_store_memory"] < 10**9
 
 
 def test_a_missing_extra_is_named(
