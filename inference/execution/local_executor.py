@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import AbstractContextManager, closing
-from dataclasses import replace
+from collections.abc import Sequence as Sequences
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, cast
 
@@ -23,6 +25,15 @@ from inference.images.decoder import find_decoder
 from inference.networks.engine import Engine, find_engine, load_networks, lower_precisions
 from inference.networks.forward import LoadedNetworks
 from inference.process.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Locks of the threads that share an executor: one of them decodes, and one computes."""
+
+    decode: threading.Lock = field(default_factory=threading.Lock)
+    compute: threading.Lock = field(default_factory=threading.Lock)
+
 
 Load = Callable[[Bundle, Engine, Precision, Callable[[], None]], LoadedNetworks]
 """Like `networks.engine.load_networks`."""
@@ -91,21 +102,25 @@ class LocalExecutor:
         return self._block(batch, Effort.FULL, apart.photo_seconds(), apart.photo_seconds())
 
     def compute(
-        self, sequences: Iterable[Sequence], effort: Effort, precision: Precision, turn: AbstractContextManager[Any]
+        self, sequences: Sequences[Sequence], effort: Effort, precision: Precision, turns: Turns
     ) -> list[Block]:
-        """Records of any sequences, a block for each batch. Threads may call it: each decodes ahead, and waits for `turn`."""
+        """Records of any sequences, a block for each batch. Threads may call it, and take turns."""
         apart, blocks = replace(self._worker, stopwatch=Stopwatch()), []
-        with closing(cast("Generator[ViewedSequence]", apart.prepared(sequences))) as prepared:
-            batches = batched(prepared, self._worker.options.batch_size)
+        starts = range(0, len(sequences), self._worker.options.batch_size)
+        with ExitStack() as decoding, closing(cast("Generator[ViewedSequence]", apart.prepared(sequences))) as prepared:
+            decoding.enter_context(turns.decode)
+            batches = batched(prepared, starts.step)
             batch, wait_seconds = next(batches, []), 0.0
-            with turn:
+            with turns.compute:
                 self.load(precision)
-                while batch:
+                for start in starts:
+                    if start == starts[-1]:
+                        decoding.close()  # the next caller decodes while this one computes its last batch
                     photo_seconds = len(batch) * apart.photo_seconds_per_sequence()
                     blocks.append(self._block(batch, effort, photo_seconds, wait_seconds))
-                    start = time.perf_counter()
+                    begun = time.perf_counter()
                     batch = next(batches, [])
-                    wait_seconds = time.perf_counter() - start
+                    wait_seconds = time.perf_counter() - begun
         return blocks
 
     def prove(self, precision: Precision) -> Block:

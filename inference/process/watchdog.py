@@ -34,7 +34,7 @@ def ends_within(action: Callable[[], object], seconds: float, check: Callable[[]
     `check` is called often meanwhile, and may raise. The program must end with `exit_process`.
     """
     thread, deadline = threading.Thread(target=action, daemon=True), time.monotonic() + seconds
-    _left_alone.append(thread)
+    _left_alone[:] = [thread, *(one for one in _left_alone if one.is_alive())]
     thread.start()
     while thread.is_alive() and (left := deadline - time.monotonic()) > 0:
         check()

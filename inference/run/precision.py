@@ -155,7 +155,8 @@ def _first_step_seconds(context: RunContext) -> float:
     seconds, n_new = context.stopwatch.seconds(), context.state.n_done - context.state.n_kept
     if PHASE not in seconds or not n_new:
         return math.inf  # nothing was measured
-    return 2 * seconds.get(LOAD, 0.0) + FLOAT32_FACTOR * seconds[PHASE] / n_new * context.options.batch_size
+    n_sequences = context.executor.n_batches_at_once * context.options.batch_size
+    return 2 * seconds.get(LOAD, 0.0) + FLOAT32_FACTOR * seconds[PHASE] / n_new * n_sequences
 
 
 def _has_time(context: RunContext, needed: float) -> bool:

@@ -70,7 +70,7 @@ def scaling(plots: Plots = None, json: JsonTarget = None, cache_dir: CacheDir = 
 
 
 def cluster(bundle: Path = Path("models/demo/bundle"), json: JsonTarget = None, cache_dir: CacheDir = None) -> None:
-    """Time and processor time of a run by a Ray cluster on this machine, beside those of one process (35 minutes).
+    """Time and processor time of a run by a Ray cluster on this machine, beside those of one process (17 minutes).
 
     Examples:
         hakuna study cluster --json benchmark/results/cluster.json

@@ -1,7 +1,6 @@
 """A worker of a cluster: sequences -> records."""
 
 import os
-import threading
 from collections.abc import Callable
 from collections.abc import Sequence as Sequences
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from inference.core.sequences import FrameFailure, Probabilities, Sequence
 from inference.dataset.input_check import check_any_photo
 from inference.execution.executor import Block, ExecutorFacts
 from inference.execution.job import Job, RunOptions
-from inference.execution.local_executor import LocalExecutor, local_executor
+from inference.execution.local_executor import LocalExecutor, Turns, local_executor
 from inference.process.stopwatch import Stopwatch
 
 
@@ -69,7 +68,7 @@ class BlockWorker:
 
     def __init__(self, spec: WorkerSpec, n_threads: int) -> None:
         """Nothing fails yet: `facts` comes first."""
-        self._spec, self._n_threads, self._computing = spec, n_threads, threading.Lock()
+        self._spec, self._n_threads, self._turns = spec, n_threads, Turns()
 
     def facts(self) -> WorkerFacts:
         """Open the bundle, find engine and decoder, look for the photos.
@@ -86,14 +85,14 @@ class BlockWorker:
 
     def load(self, precision: Precision) -> Probabilities:
         """Load the networks; returns their answers to the probe."""
-        with self._computing:
+        with self._turns.compute:
             return self._executor.load(precision)
 
     def prove(self, precision: Precision) -> list[Block]:
         """Records of the bundle's proof set."""
-        with self._computing:
+        with self._turns.compute:
             return [self._executor.prove(precision)]
 
     def compute(self, sequences: Sequences[Sequence], effort: Effort, precision: Precision) -> list[Block]:
         """Records of some sequences, batch by batch."""
-        return self._executor.compute(sequences, effort, precision, self._computing)
+        return self._executor.compute(sequences, effort, precision, self._turns)

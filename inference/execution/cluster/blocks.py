@@ -61,12 +61,16 @@ class BlockQueue(Generic[Answer]):
         """The block of a sequence."""
         return sequence // self.size
 
-    def give(self, worker: str, now: float, n_workers: int = 1) -> int | None:
-        """The block that a worker computes next; None if there is nothing for it now."""
+    def give(self, worker: str, now: float, n_workers: int = 1, node: str = "", n_nodes: int = 1) -> int | None:
+        """The block that a worker computes next; None if there is nothing for it now.
+
+        `node` is that of the worker, `n_nodes` the number of nodes whose workers are on time.
+        """
         own = self._calls.get(worker, {})  # also those that another worker has answered: it may hang
         if len(own) >= CALLS_AHEAD or any(self._deaths[block] for block in own):
             return None
-        block = self._choose(worker, now, n_workers, is_idle=not own)
+        avoided = {block for block, nodes in self._avoided.items() if node in nodes and len(nodes) < n_nodes}
+        block = self._choose(worker, now, n_workers, avoided, is_idle=not own)
         if block is not None:
             self._lost.discard(block)
             self._next = max(self._next, block + 1)
@@ -74,13 +78,13 @@ class BlockQueue(Generic[Answer]):
             self._given.setdefault(block, {})[worker] = self._calls.setdefault(worker, {})[block] = now
         return block
 
-    def _choose(self, worker: str, now: float, n_workers: int, *, is_idle: bool) -> int | None:
+    def _choose(self, worker: str, now: float, n_workers: int, avoided: set[int], *, is_idle: bool) -> int | None:
         # A block that a worker died over may kill the next one, so it is the only one of its worker.
-        for block in sorted(self._lost):
-            is_alone = is_idle or not self._deaths[block]
-            avoided = self._avoided.get(block, set())
-            if is_alone and (worker not in avoided or len(avoided) >= n_workers):
+        for block in sorted(self._lost - avoided):
+            if is_idle or not self._deaths[block]:
                 return block
+            if block == self._head:
+                return None  # nothing can be written before it: the worker has to become idle
         if self._is_overdue(self._head, worker, now):
             return self._head
         window = max(MIN_WINDOW, WINDOW_PER_WORKER * n_workers)
@@ -129,7 +133,7 @@ class BlockQueue(Generic[Answer]):
             self.lose(worker, has_died=False)
 
     def give_back(self, worker: str, block: int, avoided: set[str]) -> None:
-        """Compute a block of a worker anew, by workers other than `avoided` if there are any."""
+        """Compute a block of a worker anew, by nodes other than `avoided` if there are any."""
         self._calls.get(worker, {}).pop(block, None)
         if block < self._head or block in self._answers:
             return

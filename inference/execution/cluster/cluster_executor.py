@@ -42,6 +42,7 @@ class Taken:
 
     first: int
     blocks: list[Block]
+    node: str
 
     def __post_init__(self) -> None:
         self.records = [record for block in self.blocks for record in block.records]
@@ -77,12 +78,13 @@ class Work:
     Attributes
     ----------
     sequences : all of them; the queue counts in them. Empty for the proof set, which is one block
+    queue : its answers are a node and its records
     doubted : blocks that were computed anew, because a node could not read photos that the driver sees
     errors : of workers, by block
     """
 
     sequences: Sequences[Sequence]
-    queue: BlockQueue[list[Block]]
+    queue: BlockQueue[tuple[str, list[Block]]]
     doubted: set[int] = field(default_factory=set)
     errors: Counter[int] = field(default_factory=Counter)
 
@@ -118,7 +120,7 @@ class ClusterExecutor:
     @property
     def n_batches_at_once(self) -> int:
         """Two for each worker: it decodes one while it computes the other."""
-        return max(1, CALLS_AHEAD * len(self._members.ready()))
+        return CALLS_AHEAD * max(1, len(self._members.ready()) or self._n_workers)
 
     def load(self, precision: Precision) -> Probabilities:
         """Load the networks of all workers. Blocks that are begun in another precision are forgotten."""
@@ -135,7 +137,9 @@ class ClusterExecutor:
         taken = self._taken
         if taken is None or not taken.first <= first < taken.end:
             self._taken = taken = self._take(first)
-        return taken.part(first, n_sequences, self._n_on_time())
+        part = taken.part(first, n_sequences, self._n_on_time())
+        self._by_node[taken.node] += len(part.records)
+        return part
 
     def sample(self, sequences: Iterable[Sequence], precision: Precision) -> Block:
         """Records of any sequences at full effort."""
@@ -144,14 +148,14 @@ class ClusterExecutor:
         work = self._begin(whole, 0, len(whole), self._options.batch_size)
         blocks: list[Block] = []
         for first in range(0, len(whole), self._options.batch_size):
-            blocks += self._wait_for(work, first)
+            blocks += self._wait_for(work, first)[1]
         self._forget_blocks()
-        return Taken(0, blocks).part(0, len(whole), self._n_on_time())
+        return Taken(0, blocks, "").part(0, len(whole), self._n_on_time())
 
     def prove(self, precision: Precision) -> Block:
         """Records of the bundle's proof set."""
         self.load(precision)
-        [block] = self._wait_for(self._begin((), 0, 1, 1), 0)
+        _, [block] = self._wait_for(self._begin((), 0, 1, 1), 0)
         self._forget_blocks()
         return block
 
@@ -199,10 +203,11 @@ class ClusterExecutor:
         work = self._work
         if work is None or self._taken is None or first != self._taken.end:
             work = self._begin(self._job.sequences, first, len(self._job.sequences), size)
-        return Taken(first, self._wait_for(work, first))
+        node, blocks = self._wait_for(work, first)
+        return Taken(first, blocks, node)
 
-    def _wait_for(self, work: Work, first: int) -> list[Block]:
-        """The block that begins with a sequence."""
+    def _wait_for(self, work: Work, first: int) -> tuple[str, list[Block]]:
+        """The block that begins with a sequence, and the node that computed it."""
         block, begun = work.queue.block_of(first), time.monotonic()
         self._waiting, logged = (work.names(block), begun), begun
         seconds = 0.0  # workers get their next blocks although the answer may be there
@@ -222,8 +227,10 @@ class ClusterExecutor:
     def _hand_out(self, work: Work) -> None:
         queue, ready = work.queue, self._members.ready()
         queue.keep_workers(self._members.by_name)
+        now, nodes = time.monotonic(), self._members.nodes
+        n_nodes = len({nodes[name] for name in ready if queue.n_on_time([name], now)})
         for name in ready:
-            while (block := queue.give(name, time.monotonic(), len(ready))) is not None:
+            while (block := queue.give(name, now, len(ready), nodes[name], n_nodes)) is not None:
                 first, end = queue.range_of(block)
                 if work.sequences:
                     self._pool.call(
@@ -250,18 +257,14 @@ class ClusterExecutor:
             if work.errors[block] >= MAX_ERRORS:
                 raise done.error
             log.warning("a worker failed, another one computes its block", error=str(done.error))
-            work.queue.give_back(done.worker, block, self._workers_of(node))
+            work.queue.give_back(done.worker, block, {node})
             self._members.stop(done.worker)
             return
         self._members.has_computed(done.worker)
         if self._is_doubtful(work, block, node, done.result):
-            work.queue.give_back(done.worker, block, self._workers_of(node))
-        elif work.queue.answer(done.worker, block, done.result, time.monotonic()):
-            self._by_node[node] += sum(len(one.records) for one in done.result)
-
-    def _workers_of(self, node: str) -> set[str]:
-        """Those of a node that are ready."""
-        return {name for name in self._members.ready() if self._members.nodes[name] == node}
+            work.queue.give_back(done.worker, block, {node})
+        else:
+            work.queue.answer(done.worker, block, (node, done.result), time.monotonic())
 
     def _is_doubtful(self, work: Work, block: int, node: str, blocks: list[Block]) -> bool:
         """Whether the worker could not read photos that the driver sees. Another worker then reads the block once more.

@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import structlog
@@ -50,6 +50,8 @@ class Member:
     asked: Precision | None = None
     loaded: Precision | None = None
     probe: Probabilities | None = None
+    is_alike: bool = False
+    """Whether its networks have answered the probe like those of the run."""
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Members:
     n_lost: int = 0
     _facts: ExecutorFacts | None = None
     _precision: Precision | None = None
-    _probe: Probabilities | None = None
+    _probes: dict[Precision, Probabilities] = field(default_factory=dict)
     _errors: dict[str, Exception] = field(default_factory=dict)
     _n_fruitless: Counter[str] = field(default_factory=Counter)
     _refreshed: float = -REFRESH_SECONDS
@@ -84,7 +86,8 @@ class Members:
 
     def ready(self) -> list[str]:
         """Workers whose networks are loaded in the precision of the run and answer the probe like the others."""
-        return [name for name, one in self.by_name.items() if self._precision and one.loaded is self._precision]
+        members = list(self.by_name.items())  # the heartbeat's thread asks, too
+        return [name for name, one in members if self._precision and one.loaded is self._precision]
 
     def gather_facts(self) -> ExecutorFacts:
         """The facts of existing records if a worker has them, else those of most workers; the others are left out.
@@ -92,9 +95,13 @@ class Members:
         Raises WorkersLostError if none is usable.
         """
         known = self._gather(lambda one: one.facts is not None, self._has_begun)
-        found = Counter(one.facts.executor for one in known if one.facts)
+        found = [one.facts.executor for one in known if one.facts]
         begun = [one.facts.executor for one in known if one.facts and self._has_begun(one)]
-        self._facts = facts = max(begun or found, key=found.__getitem__)
+        count = Counter(map(_decisive, found))
+        facts = max(begun or found, key=lambda one: count[_decisive(one)])
+        offered = [set(one.lower_precisions) for one in begun or found if _decisive(one) == _decisive(facts)]
+        lower = tuple(one for one in facts.lower_precisions if all(one in offers for offers in offered))
+        self._facts = facts = replace(facts, lower_precisions=lower)
         for name, one in list(self.by_name.items()):
             if one.facts and name in self.by_name:
                 self._compare_facts(name, one.facts)
@@ -105,21 +112,31 @@ class Members:
 
         The answers are those of existing records if a worker gives them, else those of most workers; of as many, the first.
         """
-        if self._probe is not None and precision is self._precision:
-            return self._probe
-        self._precision, self._probe, before = precision, None, dict(self.left_out)
+        self._precision = precision
+        if precision not in self._probes:
+            self._probes[precision] = self._first_probe(precision)
+            for name in self.ready():
+                if name in self.by_name:
+                    self._compare_probe(name)
+        return self._probes[precision]
+
+    def _first_probe(self, precision: Precision) -> Probabilities:
+        left_out, errors = dict(self.left_out), dict(self._errors)
         try:
             known = self._gather(lambda one: one.loaded is precision, self._answers_as_begun)
-        except HakunaError:  # the run may continue in the other precision
-            self._precision, self.left_out = None, before
+        except HakunaError as error:  # the run may continue in the other precision
+            own = [one for node, one in self._errors.items() if node not in errors]
+            self._precision, self.left_out, self._errors = None, left_out, errors
+            if own and isinstance(error, WorkersLostError):
+                raise own[-1] from error
             raise
+        if self._probes:  # workers of another kind may have joined since
+            known = [one for one in known if one.is_alike]
         as_begun = [one for one in known if self._answers_as_begun(one)]
         probes = [one.probe for one in as_begun or known if one.probe is not None]
-        self._probe = probe = max(probes, key=lambda probe: sum(self._agree(probe, other) for other in probes))
-        for name in self.ready():
-            if name in self.by_name:
-                self._compare_probe(name)
-        return probe
+        if not probes:
+            raise RuntimeError(f"no worker of this run has loaded its networks in {precision}")
+        return max(probes, key=lambda probe: sum(self._agree(probe, other) for other in probes))
 
     def turn(self, seconds: float = POLL_SECONDS) -> list[Done]:
         """Look for new workers and keep their facts; returns the ends of all other calls."""
@@ -130,12 +147,15 @@ class Members:
                 if name not in self.by_name:
                     self.by_name[name], self.nodes[name] = Member(node), node
                     self.pool.call(name, FACTS, None)
+            if self.left_out and not self.by_name and self._precision not in self._probes:
+                raise self._none_left()
         for name, one in self.by_name.items():
             if one.facts and self._facts and self._precision and one.asked is not self._precision:
                 one.asked = self._precision
                 self.pool.call(name, LOAD, self._precision, self._precision)
         done = [done for done in self.pool.finished(seconds) if not self._is_handled(done)]
-        if self._lacking(self.ready()) > self._patience or (self.left_out and not self.by_name):
+        has_facts = self._facts is None and any(one.facts for one in self.by_name.values())
+        if self._lacking(is_usable=has_facts or bool(self.ready())) > self._patience:
             raise self._none_left()
         return done
 
@@ -144,10 +164,10 @@ class Members:
         """Seconds to wait for a first worker that can be used."""
         return min(START_SECONDS, START_SHARE * self.budget)
 
-    def _lacking(self, usable: list[str]) -> float:
+    def _lacking(self, *, is_usable: bool) -> float:
         """Seconds since the last moment with a usable worker, or since the first turn."""
         now = time.monotonic()
-        if usable or self._lacking_since is None:
+        if is_usable or self._lacking_since is None:
             self._lacking_since = now
         return now - self._lacking_since
 
@@ -166,7 +186,7 @@ class Members:
     def forget(self) -> None:
         """The pool has ended all workers; the next turn starts others."""
         self.by_name.clear()
-        self._refreshed = -REFRESH_SECONDS
+        self._refreshed, self._lacking_since = -REFRESH_SECONDS, None
 
     def leave_out(self, node: str, reason: str, error: Exception | None = None) -> None:
         """Continue without the workers of a node; `error` is the reason, if one of them has raised it."""
@@ -181,8 +201,11 @@ class Members:
         """Whether a worker has the facts of the existing records, if there are any."""
         if self.job.begun is None or member.facts is None:
             return self.job.begun is None
-        begun, facts = self.job.begun.fingerprint, member.facts.executor
-        return all(begun.get(name) == getattr(facts, name) for name in ("engine", "device", "pixels"))
+        begun, facts = self.job.begun, member.facts.executor
+        offered = (Precision.FLOAT32, *facts.lower_precisions)
+        has_precision = begun.precision.get("used", Precision.FLOAT32) in offered
+        alike = (begun.fingerprint.get(name) == getattr(facts, name) for name in ("engine", "device", "pixels"))
+        return has_precision and all(alike)
 
     def _answers_as_begun(self, member: Member) -> bool:
         """Whether a worker's networks answer the probe like those of the existing records in this precision, if any."""
@@ -250,9 +273,8 @@ class Members:
         wanted = {"version": version.hakuna_version(), "bundle": self.job.bundle.id}
         found = {"version": facts.version, "bundle": facts.bundle}
         if self._facts:
-            names = [one.name for one in fields(ExecutorFacts)]
-            wanted |= {one: getattr(self._facts, one) for one in names}
-            found |= {one: getattr(facts.executor, one) for one in names}
+            wanted |= asdict(_decisive(self._facts))
+            found |= asdict(_decisive(facts.executor))
         if facts.missing:
             self.leave_out(self.nodes[name], f"does not see photo {facts.missing[0]}")
         elif different := [one for one in wanted if wanted[one] != found[one]]:
@@ -261,10 +283,18 @@ class Members:
             )
 
     def _compare_probe(self, name: str) -> None:
-        member = self.by_name[name]
-        if self._probe is not None and member.probe is not None and not self._agree(self._probe, member.probe):
+        member, probe = self.by_name[name], self._probes.get(self._precision) if self._precision else None
+        if probe is None or member.probe is None:
+            return
+        member.is_alike = self._agree(probe, member.probe)
+        if not member.is_alike:
             self.leave_out(member.node, "its networks answer the probe differently: another kind of processor")
 
     def _agree(self, one: Probabilities, other: Probabilities) -> bool:
         bound = 0.0 if self._facts and self._facts.device == CPU else LARGEST_GPU_DIFFERENCE
         return one.shape == other.shape and float(np.abs(one - other).max(initial=0.0)) <= bound
+
+
+def _decisive(facts: ExecutorFacts) -> ExecutorFacts:
+    """The facts that must be the same on all nodes. The probe decides about the kind of processor."""
+    return replace(facts, lower_precisions=())

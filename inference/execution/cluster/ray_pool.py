@@ -3,11 +3,14 @@
 import atexit
 import ipaddress
 import logging
+import math
 import os
 import pickle
 import socket
+import threading
 import time
 from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from typing import Any
 
 from inference.core.choices import Device, EngineName
@@ -15,6 +18,7 @@ from inference.core.errors import UsageError, WorkersLostError
 from inference.execution.cluster import this_machine
 from inference.execution.cluster.block_worker import BlockWorker, WorkerSpec
 from inference.execution.cluster.cluster_executor import ClusterExecutor
+from inference.execution.cluster.members import START_SHARE
 from inference.execution.cluster.pool import Done
 from inference.execution.cluster.this_machine import MODE, TOKEN
 from inference.execution.job import Job, RunOptions
@@ -33,6 +37,7 @@ CALLS_AT_ONCE = 2
 """Calls of a worker at once: one computes while the other decodes."""
 CONNECT_SECONDS, ANSWER_SECONDS, SILENT_SECONDS, END_SECONDS = 60.0, 1.0, 60.0, 4.0
 """Time limits: to connect, for the head node's answer before the run continues without, without any answer, to disconnect."""
+NO_TOKEN = f": must be a cluster with token authentication ({MODE}={TOKEN}), because each member can run programs on all others"
 SILENT = f"its head node has not answered for {SILENT_SECONDS:g} s"
 NAMESPACE = "hakuna"
 
@@ -71,15 +76,12 @@ class RayPool:
         n_threads : threads of a worker that read and decode photos; None: its share of the node's cores
         check : called often while this waits; raises to stop the run
         """
-        if address and os.environ.get(MODE) != TOKEN and not _is_loopback(address):
-            raise UsageError(
-                f"--cluster ray:{address}: must be a cluster with token authentication ({MODE}={TOKEN}), because each "
-                "member can run programs on all others"
-            )
+        self._name = f"--cluster ray:{address}" if address else "--cluster ray"
+        if address and not this_machine.has_token() and not _is_loopback(address):
+            raise UsageError(self._name + NO_TOKEN)
         if ray.is_initialized():
             raise UsageError("--cluster: must not be used in a process that is connected to Ray")
         self._spec, self._address, self._n_threads, self._check = spec, address, n_threads, check
-        self._name = f"--cluster ray:{address}" if address else "--cluster ray"
         self._may_use_gpus = spec.job.device is not Device.CPU and spec.job.engine is not EngineName.OPENVINO
         self._actors: dict[str, Any] = {}
         self._places: dict[str, tuple[str, int]] = {}
@@ -88,14 +90,15 @@ class RayPool:
         self._n_started = 0
         self._nodes: list[dict[str, Any]] = []
         self._own_node, self._own_address = "", ("", 0)
-        self._answered = 0.0
+        self._is_member = False
+        self._silent_since: float | None = None
 
     def refresh(self, left_out: Container[str]) -> Mapping[str, str]:
         """Start actors on nodes that lack them, first on that of this process; a node is named by its address and its id.
 
         Raises WorkersLostError without a cluster.
         """
-        if not ray.is_initialized():
+        if not self._is_member:
             self._connect()
         self._look_for_nodes()
         for node in sorted(self._nodes, key=lambda node: node["NodeID"] != self._own_node):
@@ -113,13 +116,24 @@ class RayPool:
         return {name: self._addresses[name] for name in self._actors}
 
     def _connect(self) -> None:
-        """Become a member of the cluster, or start it.
+        """Become a member of the cluster, or start it."""
+        is_abandoned = threading.Event()
+        self._is_member = True
+        try:
+            self._enter(is_abandoned)
+        except BaseException:
+            is_abandoned.set()
+            self.close()
+            raise
 
-        In a thread, because a cluster that hangs must not keep signals waiting. One of this machine would end with it.
+    def _enter(self, is_abandoned: threading.Event) -> None:
+        """Enter in a thread, because a cluster that hangs must not keep signals waiting; it leaves again if abandoned.
+
+        A cluster of this machine would end with the thread that has started it.
         """
         problems: list[Exception] = []
 
-        def connect() -> None:
+        def enter() -> None:
             try:
                 ray.init(
                     self._address or "local",
@@ -133,28 +147,34 @@ class RayPool:
                 self._nodes = ray.nodes()  # type: ignore[no-untyped-call]
                 [own] = (node for node in self._nodes if node["NodeID"] == self._own_node)
                 self._own_address = own["NodeManagerAddress"], own["NodeManagerPort"]
-            except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
+                if is_abandoned.is_set():
+                    ray.shutdown()
+            except Exception as error:  # noqa: BLE001  # of any layer of Ray
                 problems.append(error)
 
-        has_ended = True
+        has_ended, seconds = True, min(CONNECT_SECONDS, START_SHARE * (self._spec.options.budget or math.inf))
         with signals_reach_children():
             if self._address:
-                has_ended = ends_within(connect, CONNECT_SECONDS, self._check)
+                has_ended = ends_within(enter, seconds, self._check)
             else:
-                connect()
+                enter()
         if not has_ended or problems:
-            _disconnect()
-            found = problems[0] if problems else f"no answer within {CONNECT_SECONDS:g} s"
+            found = problems[0] if problems else f"no answer within {seconds:g} s"
             raise WorkersLostError(f"{self._name}: must be a Ray cluster, got: {found}")
-        self._answered = time.monotonic()
+        addresses = {node["NodeManagerAddress"] for node in self._nodes if node["Alive"]}
+        if self._address and not this_machine.has_token() and addresses != {self._own_address[0]}:
+            raise UsageError(self._name + NO_TOKEN)
 
     def _look_for_nodes(self) -> None:
         """Ask the head node for all nodes. It may be silent for some time, the workers continue."""
-        found: list[list[dict[str, Any]]] = []
-        ends_within(lambda: found.append(ray.nodes()), ANSWER_SECONDS)  # type: ignore[no-untyped-call]
-        if found:
-            self._nodes, self._answered = found[0], time.monotonic()
-        elif time.monotonic() - self._answered > SILENT_SECONDS:
+
+        def look() -> None:
+            with suppress(RayError):
+                self._nodes, self._silent_since = ray.nodes(), None  # type: ignore[no-untyped-call]
+
+        self._silent_since = self._silent_since or time.monotonic()
+        ends_within(look, ANSWER_SECONDS)
+        if self._silent_since and time.monotonic() - self._silent_since > SILENT_SECONDS:
             raise self._lost(SILENT)
 
     def _check_own_node(self) -> None:
@@ -163,7 +183,7 @@ class RayPool:
             socket.create_connection(self._own_address, ANSWER_SECONDS).close()
         except TimeoutError:
             pass
-        except OSError as error:
+        except ConnectionError as error:
             raise self._lost("Ray's process on this machine has ended") from error
 
     def _lost(self, reason: str) -> WorkersLostError:
@@ -176,9 +196,18 @@ class RayPool:
         # Actors of other runs may hold the cores: the node's system shares them out.
         options = {"num_cpus": 0, "num_gpus": min(1, n_gpus), "max_concurrency": CALLS_AT_ONCE, "max_restarts": 0}
         strategy = NodeAffinitySchedulingStrategy(place[0], soft=False)
-        actor, actors = ray.remote(BlockWorker).options(**options, scheduling_strategy=strategy), list[Any]()
-        if not ends_within(lambda: actors.append(actor.remote(self._spec, n_threads)), SILENT_SECONDS, self._check):
-            raise self._lost(SILENT)
+        actor, actors, problems = ray.remote(BlockWorker), list[Any](), list[Exception]()
+
+        def start() -> None:
+            try:
+                placed = actor.options(**options, scheduling_strategy=strategy)
+                actors.append(placed.remote(self._spec, n_threads))
+            except Exception as error:  # noqa: BLE001  # of any layer of Ray
+                problems.append(error)
+
+        ends_within(start, SILENT_SECONDS, self._check)
+        if not actors:
+            raise self._lost(str(problems[0]) if problems else SILENT)
         [self._actors[name]], self._places[name] = actors, place
 
     def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
@@ -199,7 +228,7 @@ class RayPool:
         worker, method, tag = self._calls.pop(call)
         try:
             # A copy: the arrays would keep Ray's shared memory.
-            return Done(worker, method, tag, pickle.loads(pickle.dumps(ray.get(call))))  # noqa: S301  # own object
+            return Done(worker, method, tag, pickle.loads(pickle.dumps(ray.get(call, timeout=SILENT_SECONDS))))  # noqa: S301  # own object
         except RayTaskError as error:
             cause = error.cause if isinstance(error.cause, Exception) else error
             return Done(worker, method, tag, error=cause)
@@ -215,11 +244,16 @@ class RayPool:
 
     def close(self) -> None:
         """End all actors, and leave the cluster; the next `refresh` enters it again."""
-        for worker in list(self._actors):
-            self.stop(worker)
-        _disconnect()
+        if not self._is_member:
+            return
+        self._is_member = False
+        actors = list(self._actors.values())
+        self._actors, self._places, self._calls = {}, {}, {}
 
+        def leave() -> None:
+            for actor in actors:
+                ray.kill(actor)
+            ray.shutdown()
 
-def _disconnect() -> None:
-    if not ends_within(ray.shutdown, END_SECONDS):
-        atexit.unregister(ray.shutdown)  # it would hang at the end of this process, too
+        if not ends_within(leave, END_SECONDS):
+            atexit.unregister(ray.shutdown)  # it would hang at the end of this process, too

@@ -24,7 +24,16 @@ def use_own_token() -> None:
         return
     if "ray" in sys.modules:
         raise UsageError(f"--cluster ray: Ray must be imported with {MODE}={TOKEN}, because it admits everyone without")
-    os.environ[MODE], os.environ["RAY_AUTH_TOKEN"] = TOKEN, secrets.token_hex(32)
+    _own.append(token := secrets.token_hex(32))
+    os.environ[MODE], os.environ["RAY_AUTH_TOKEN"] = TOKEN, token
+
+
+def has_token() -> bool:
+    """Whether this process has the token of a cluster on other machines."""
+    return os.environ.get(MODE) == TOKEN and os.environ.get("RAY_AUTH_TOKEN") not in _own
+
+
+_own: list[str] = []
 
 
 def options() -> dict[str, Any]:
