@@ -50,8 +50,6 @@ class Member:
     asked: Precision | None = None
     loaded: Precision | None = None
     probe: Probabilities | None = None
-    is_alike: bool = False
-    """Whether its networks have answered the probe like those of the run."""
 
 
 @dataclass
@@ -79,6 +77,7 @@ class Members:
     _facts: ExecutorFacts | None = None
     _precision: Precision | None = None
     _probes: dict[Precision, Probabilities] = field(default_factory=dict)
+    _alike: set[str] = field(default_factory=set)
     _errors: dict[str, Exception] = field(default_factory=dict)
     _n_fruitless: Counter[str] = field(default_factory=Counter)
     _refreshed: float = -REFRESH_SECONDS
@@ -130,8 +129,8 @@ class Members:
             if own and isinstance(error, WorkersLostError):
                 raise own[-1] from error
             raise
-        if self._probes:  # workers of another kind may have joined since
-            known = [one for one in known if one.is_alike]
+        if self._alike:  # in mid-run: nodes of another kind may have joined since
+            known = [one for one in known if one.node in self._alike]
         as_begun = [one for one in known if self._answers_as_begun(one)]
         probes = [one.probe for one in as_begun or known if one.probe is not None]
         if not probes:
@@ -186,6 +185,7 @@ class Members:
     def forget(self) -> None:
         """The pool has ended all workers; the next turn starts others."""
         self.by_name.clear()
+        self._alike.clear()
         self._refreshed, self._lacking_since = -REFRESH_SECONDS, None
 
     def leave_out(self, node: str, reason: str, error: Exception | None = None) -> None:
@@ -286,8 +286,9 @@ class Members:
         member, probe = self.by_name[name], self._probes.get(self._precision) if self._precision else None
         if probe is None or member.probe is None:
             return
-        member.is_alike = self._agree(probe, member.probe)
-        if not member.is_alike:
+        if self._agree(probe, member.probe):
+            self._alike.add(member.node)
+        else:
             self.leave_out(member.node, "its networks answer the probe differently: another kind of processor")
 
     def _agree(self, one: Probabilities, other: Probabilities) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmark.selftest.demo import BUNDLE_FOLDER
@@ -22,6 +23,7 @@ from inference.bundle.passes import Effort
 from inference.bundle.reader import Bundle
 from inference.core.choices import Precision
 from inference.core.errors import BundleError, CheckpointError, InterruptedRunError, UsageError, WorkersLostError
+from inference.ensemble import audit
 from inference.execution.cluster import cluster_executor, members
 from inference.execution.cluster.block_worker import WorkerFacts
 from inference.execution.cluster.blocks import MIN_WINDOW
@@ -30,7 +32,7 @@ from inference.execution.job import RunOptions
 from inference.execution.local_executor import local_executor
 from inference.networks.engine_openvino import has_bfloat16
 from inference.process.stopwatch import Stopwatch
-from inference.records.schema import Record
+from inference.records.schema import AUDIT_NAME, Record
 from runtime_tests.in_process_pool import InProcessPool, with_other
 from runtime_tests.processors import with_fast_bfloat16
 from runtime_tests.running import HAKUNA, environment, hakuna, job_for, run_job
@@ -188,6 +190,68 @@ def test_a_sample_is_computed_by_all_workers(season: Path, quick_bundle: Bundle)
     assert {node for node, method in pool.calls if method == "compute"} == {"a", "b"}
     local.close()
     cluster.close()
+
+
+def test_a_lower_precision_is_proven_and_audited_as_locally(
+    season: Path, quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if not has_bfloat16():
+        pytest.skip("needs a processor that multiplies in bfloat16")
+    with_fast_bfloat16(monkeypatch)
+    monkeypatch.setattr(audit, "SHARE", 1.0)
+    job = replace(job_for(season, quick_bundle), precision=Precision.MIXED, max_loss_increase=1.0)
+    for name, executor_for in (("local", local_executor), ("cluster", InProcessPool())):
+        report = run_job(job, tmp_path / name, OPTIONS, executor_for=executor_for)
+        assert report["precision"]["used"] == "mixed"
+    names = (*OUTPUTS, AUDIT_NAME)
+    assert all((tmp_path / "local" / name).read_bytes() == (tmp_path / "cluster" / name).read_bytes() for name in names)
+
+
+def test_nodes_of_another_kind_that_join_in_mid_run_decide_nothing(
+    season: Path, quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in the precision of the first records, nor in one that is tried later."""
+    if not has_bfloat16():
+        pytest.skip("needs a processor that multiplies in bfloat16")
+    with_fast_bfloat16(monkeypatch)
+    nodes: dict[str, Callable[[WorkerFacts], WorkerFacts]] = {"a": lambda facts: facts}
+    pool = InProcessPool(nodes=nodes, probes={"b": 2**-10, "c": 2**-10})
+    executor = pool(job_for(season, quick_bundle), OPTIONS, Stopwatch(), lambda: None)
+    first = {precision: executor.load(precision) for precision in (Precision.FLOAT32,)}
+    executor.next_records(0, 1, Effort.FULL, Precision.FLOAT32)
+    nodes |= {"b": nodes["a"], "c": nodes["a"]}
+    executor.load(Precision.MIXED)
+    np.testing.assert_array_equal(executor.load(Precision.FLOAT32), first[Precision.FLOAT32])
+    executor.next_records(1, 5, Effort.FULL, Precision.FLOAT32)
+    assert set(executor.figures()["cluster"]["sequences_by_node"]) == {"a"}
+    executor.close()
+
+
+def test_a_worker_that_ends_beside_a_node_that_is_left_out_is_replaced(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    pool = InProcessPool(
+        nodes={"odd": with_other(version="9.9"), "a": lambda facts: facts},
+        ends=lambda node, method, number: node == "a" and method in ("load", "compute") and number == 1,
+    )
+    report = run(season, quick_bundle, tmp_path, pool)
+    assert contents(tmp_path) == contents(quick_prediction)
+    assert (report["cluster"]["lost"], list(report["cluster"]["left_out"])) == (2, ["odd"])
+
+
+def test_a_precision_that_no_worker_can_load_is_an_error_of_that_precision(season: Path, quick_bundle: Bundle) -> None:
+    """The run continues in float32, with the same nodes."""
+    pool = InProcessPool(
+        nodes={"odd": with_other(version="9.9"), "a": lambda facts: facts},
+        fails=lambda _node, method, number: RuntimeError("not enough") if (method, number) == ("load", 2) else None,
+    )
+    executor = pool(job_for(season, quick_bundle), OPTIONS, Stopwatch(), lambda: None)
+    executor.load(Precision.FLOAT32)
+    with pytest.raises(RuntimeError, match="not enough"):
+        executor.load(Precision.MIXED)
+    assert len(executor.next_records(0, 2, Effort.FULL, Precision.FLOAT32).records) == 2
+    assert set(executor.figures()["cluster"]["left_out"]) == {"odd"}
+    executor.close()
 
 
 def test_an_error_of_all_workers_is_that_of_the_run(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
