@@ -51,7 +51,7 @@ test-faults: $(DEV)  ## Run the fault tests with small counts: kills, full disks
 test-all: $(DEV)  ## Run test, test-e2e and test-faults in one session: libraries are loaded once
 	$(SIDE_BY_SIDE) -n 4 -m "$(FAST)"
 
-test-cluster: $(DEV)  ## Run the tests of clusters: Ray with two nodes on this machine
+test-cluster: $(DEV)  ## Run the tests of clusters with their full counts: Ray with up to five nodes on this machine (8 minutes)
 	$(BIN)/python -m pytest -m "not slow" runtime_tests/inference/execution/cluster
 
 test-container: $(DEV)  ## Build the image with an engine of its own and test it (root on Debian; under 15 minutes)

@@ -69,7 +69,10 @@ def scaling(plots: Plots = None, json: JsonTarget = None, cache_dir: CacheDir = 
         plot(figures, plots / "scaling.svg")
 
 
-def cluster(bundle: Path = Path("models/demo/bundle"), json: JsonTarget = None, cache_dir: CacheDir = None) -> None:
+Networks = Annotated[Path, typer.Option(help="The bundle whose networks compute.")]
+
+
+def cluster(bundle: Networks = Path("models/demo/bundle"), json: JsonTarget = None, cache_dir: CacheDir = None) -> None:
     """Time and processor time of a run by a Ray cluster on this machine, beside those of one process (17 minutes).
 
     Examples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import re
 import sys
 from collections.abc import Container, Mapping
 from dataclasses import replace
@@ -97,7 +97,9 @@ def main() -> None:
     try:
         executor.next_records(0, 8, Effort.FULL, Precision.FLOAT32)
     except InterruptedRunError:
-        sys.stdout.write(f"{pool.n_answered} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}\n")
+        # VmHWM, because ru_maxrss starts at the size of the parent.
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        sys.stdout.write(f"{pool.n_answered} {int(peak[1]) // 1024 if peak else 'unknown'}\n")
 
 
 if __name__ == "__main__":

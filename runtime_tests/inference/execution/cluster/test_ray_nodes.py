@@ -15,7 +15,7 @@ import pytest
 from inference.settings.packages import is_installed
 from runtime_tests.inference.execution.cluster.conftest import LongSeason, contents, n_records
 from runtime_tests.ray_cluster import HERE, OTHER, RAYLET, Cluster, cut_off, other_network, started, until
-from runtime_tests.running import hakuna, start
+from runtime_tests.running import SECONDS, hakuna, start
 
 pytestmark = [
     pytest.mark.e2e,
@@ -112,6 +112,7 @@ def network() -> Iterator[str]:
         yield name
 
 
+@pytest.mark.faults
 def test_nodes_that_disappear_are_done_without(network: str, long_season: LongSeason, tmp_path: Path) -> None:
     def run_with(fault: str) -> Path:
         out = tmp_path / fault
@@ -123,7 +124,7 @@ def test_nodes_that_disappear_are_done_without(network: str, long_season: LongSe
             os.kill(head, signal.SIGSTOP)
         else:
             cut_off(network)
-        _, err = run.communicate(timeout=120)
+        _, err = run.communicate(timeout=SECONDS)
         assert run.returncode == 0, err
         assert contents(out) == long_season.expected
         return out
@@ -161,7 +162,7 @@ def test_a_head_node_that_hangs_or_ends(long_season: LongSeason, tmp_path: Path)
         run = start(*on_cluster(long_season, tmp_path, cluster), **cluster.variables)
         until(lambda: n_records(tmp_path) > n_kept)
         os.kill(cluster.processes(cluster.nodes[0], RAYLET)[0], signal.SIGKILL)
-        _, err = run.communicate(timeout=60)
+        _, err = run.communicate(timeout=SECONDS)
         assert run.returncode == 15, err
         assert "run again when the cluster is back" in err
     assert n_kept < n_records(tmp_path) < long_season.n_sequences
