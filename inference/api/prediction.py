@@ -12,7 +12,6 @@ from inference.api.jobs import build_job, check_apart
 from inference.core.choices import Precision
 from inference.core.errors import HakunaError, UsageError
 from inference.core.files import output_errors
-from inference.execution.cluster.this_machine import use_own_token
 from inference.execution.job import Job, RunOptions
 from inference.process.lock import check_unlocked, locked
 from inference.process.progress import Progress, RunState
@@ -152,6 +151,8 @@ def _cluster(cluster: str, arguments: Arguments) -> Callable[..., Any]:
     if address not in THIS_MACHINE and not ADDRESS.fullmatch(address):
         raise UsageError(f"--cluster ray:{address}: must be ray:HOST:PORT, the port of Ray's head node, usually 6379")
     require("ray")
+    from inference.execution.cluster.this_machine import use_own_token
+
     if address in THIS_MACHINE:
         use_own_token()
     from inference.execution.cluster.ray_pool import ray_executor

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inference.bundle.passes import Effort, passes_for, relative_cost
 from inference.bundle.reader import Bundle
@@ -20,8 +21,10 @@ from inference.core.errors import UsageError
 from inference.core.sequences import Sequence
 from inference.dataset.metadata import Plan
 from inference.process.read_timeout import ReadTimeout
-from inference.records.schema import RecordsHeader
 from inference.storage.opening import TimedStorage, open_storage
+
+if TYPE_CHECKING:  # a refusal is made without it
+    from inference.records.schema import RecordsHeader
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Job:
     max_loss_increase: float | None = None
     """Accepted increase of the log loss by a lower precision, relative to it; None: the bundle's."""
     shard: Shard = WHOLE
-    begun: RecordsHeader | None = None
+    begun: "RecordsHeader | None" = None
     """Header of the records that it continues."""
 
     @property
