@@ -12,8 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,8 @@ from benchmark.provenance import origin
 from inference.bundle.reader import Bundle
 from inference.core.files import write_json
 from inference.settings.packages import is_installed
+from runtime_tests.long_season import contents, long_tables, n_records
+from runtime_tests.ray_cluster import STORE_BYTES, free_port, until
 from runtime_tests.running import HAKUNA, environment, hakuna
 
 RECIPES = HAKUNA.parent / "docs" / "recipes" / "slurm"
@@ -44,10 +45,6 @@ NODES = ("one", "two")
 RAY_FOLDERS = Path("/tmp")  # noqa: S108  # where ray.sbatch has Ray's sockets
 N_SEQUENCES = 600
 """Of a run that is still computing when something happens to it."""
-OUTPUTS = ("records.jsonl", "submission.csv", "failures.csv")
-STORE_BYTES = 80_000_000
-"""Ray asks for more of the shared memory, which containers do not have."""
-START_SECONDS = 60.0
 JOB_SECONDS = 120.0
 END_SECONDS = 30.0
 AGAIN = (1, 5, 7, 10, 15, 130, 137, 143)
@@ -85,28 +82,6 @@ NodeName=one NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealM
 NodeName=two NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=16000
 PartitionName=all Nodes=one,two Default=YES MaxTime=INFINITE State=UP
 """
-
-
-def until(holds: Callable[[], object], seconds: float = START_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {name: (out / name).read_bytes() for name in OUTPUTS}
-
-
-def n_records(out: Path) -> int:
-    path = out / "records.jsonl"
-    return path.read_bytes().count(b"\n") - 1 if path.exists() else 0
 
 
 @dataclass
@@ -282,17 +257,7 @@ def short(controller: Controller, season: Path, quick_bundle: Bundle, tmp_path: 
 def tables(season: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
     """Options for the photos of a season many times over, under other names of sequences."""
     folder = tmp_path_factory.mktemp("long")
-    for name in ("test_metadata.csv", "submission_format.csv"):
-        header, *rows = (season / name).read_text().splitlines()
-        column = header.split(",").index("seq_id")
-        repeated = [header]
-        for number in range(N_SEQUENCES // 12):
-            for row in rows:
-                values = row.split(",")
-                values[column] += f"x{number}"
-                repeated.append(",".join(values))
-        (folder / name).write_text("\n".join(repeated) + "\n")
-    return "--metadata", folder / "test_metadata.csv", "--format", folder / "submission_format.csv"
+    return long_tables(season, N_SEQUENCES // 12, folder)
 
 
 @pytest.fixture

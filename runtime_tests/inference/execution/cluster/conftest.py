@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from inference.bundle.reader import Bundle
+from runtime_tests.long_season import contents, long_tables
 from runtime_tests.running import hakuna
 
-OUTPUTS = ("records.jsonl", "submission.csv", "failures.csv")
 N_SEQUENCES = 588
 """Its last block is half a block."""
 BATCH_SIZE = 3
@@ -32,32 +32,11 @@ class LongSeason:
     n_sequences: int = N_SEQUENCES
 
 
-def contents(out: Path) -> dict[str, bytes]:
-    """The outputs of a run that must be the same everywhere."""
-    return {name: (out / name).read_bytes() for name in OUTPUTS}
-
-
-def n_records(out: Path) -> int:
-    """Records so far."""
-    path = out / "records.jsonl"
-    return path.read_bytes().count(b"\n") - 1 if path.exists() else 0
-
-
 @pytest.fixture(scope="session")
 def long_season(season: Path, quick_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> LongSeason:
     """It has damaged photos, like the season that it is made of."""
     folder = tmp_path_factory.mktemp("long")
-    for name in ("test_metadata.csv", "submission_format.csv"):
-        header, *rows = (season / name).read_text().splitlines()
-        column = header.split(",").index("seq_id")
-        repeated = [header]
-        for number in range(N_SEQUENCES // 12):
-            for row in rows:
-                values = row.split(",")
-                values[column] += f"x{number}"
-                repeated.append(",".join(values))
-        (folder / name).write_text("\n".join(repeated) + "\n")
-    tables = ("--metadata", folder / "test_metadata.csv", "--format", folder / "submission_format.csv")
+    tables = long_tables(season, N_SEQUENCES // 12, folder)
     words = ("predict", season, *tables, "--bundle", quick_bundle.folder, "--batch-size", BATCH_SIZE)
     done = hakuna(*words, "--out", folder / "out")
     assert done.returncode == 0, done.stderr

@@ -34,10 +34,10 @@ from inference.networks.engine_openvino import has_bfloat16
 from inference.process.stopwatch import Stopwatch
 from inference.records.schema import AUDIT_NAME, Record
 from runtime_tests.in_process_pool import InProcessPool, with_other
+from runtime_tests.long_season import OUTPUTS, contents
 from runtime_tests.processors import with_fast_bfloat16
 from runtime_tests.running import HAKUNA, environment, hakuna, job_for, run_job
 
-OUTPUTS = ("records.jsonl", "submission.csv", "failures.csv")
 OPTIONS = RunOptions(n_workers=1, batch_size=1)
 
 
@@ -53,8 +53,12 @@ def run(season: Path, bundle: Bundle, out: Path, pool: InProcessPool, options: R
     return run_job(job_for(season, bundle), out, options, executor_for=pool)
 
 
-def contents(out: Path) -> list[bytes]:
-    return [(out / name).read_bytes() for name in OUTPUTS]
+@pytest.fixture
+def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixed precision is offered, fast or not."""
+    if not has_bfloat16():
+        pytest.skip("needs a processor that multiplies in bfloat16")
+    with_fast_bfloat16(monkeypatch)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
@@ -192,12 +196,10 @@ def test_a_sample_is_computed_by_all_workers(season: Path, quick_bundle: Bundle)
     cluster.close()
 
 
+@pytest.mark.usefixtures("bfloat16")
 def test_a_lower_precision_is_proven_and_audited_as_locally(
     season: Path, quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    if not has_bfloat16():
-        pytest.skip("needs a processor that multiplies in bfloat16")
-    with_fast_bfloat16(monkeypatch)
     monkeypatch.setattr(audit, "SHARE", 1.0)
     job = replace(job_for(season, quick_bundle), precision=Precision.MIXED, max_loss_increase=1.0)
     for name, executor_for in (("local", local_executor), ("cluster", InProcessPool())):
@@ -207,21 +209,17 @@ def test_a_lower_precision_is_proven_and_audited_as_locally(
     assert all((tmp_path / "local" / name).read_bytes() == (tmp_path / "cluster" / name).read_bytes() for name in names)
 
 
-def test_nodes_of_another_kind_that_join_in_mid_run_decide_nothing(
-    season: Path, quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("bfloat16")
+def test_nodes_of_another_kind_that_join_in_mid_run_decide_nothing(season: Path, quick_bundle: Bundle) -> None:
     """Not in the precision of the first records, nor in one that is tried later."""
-    if not has_bfloat16():
-        pytest.skip("needs a processor that multiplies in bfloat16")
-    with_fast_bfloat16(monkeypatch)
     nodes: dict[str, Callable[[WorkerFacts], WorkerFacts]] = {"a": lambda facts: facts}
     pool = InProcessPool(nodes=nodes, probes={"b": 2**-10, "c": 2**-10})
     executor = pool(job_for(season, quick_bundle), OPTIONS, Stopwatch(), lambda: None)
-    first = {precision: executor.load(precision) for precision in (Precision.FLOAT32,)}
+    first = executor.load(Precision.FLOAT32)
     executor.next_records(0, 1, Effort.FULL, Precision.FLOAT32)
     nodes |= {"b": nodes["a"], "c": nodes["a"]}
     executor.load(Precision.MIXED)
-    np.testing.assert_array_equal(executor.load(Precision.FLOAT32), first[Precision.FLOAT32])
+    np.testing.assert_array_equal(executor.load(Precision.FLOAT32), first)
     executor.next_records(1, 5, Effort.FULL, Precision.FLOAT32)
     assert set(executor.figures()["cluster"]["sequences_by_node"]) == {"a"}
     executor.close()
@@ -375,13 +373,9 @@ def test_a_run_goes_on_locally_and_the_other_way_round(
     assert json.loads((tmp_path / "run.json").read_text())["sequences_kept_from_earlier_run"] == 1 + stops_at
 
 
-def test_effort_and_precision_change_in_mid_run(
-    season: Path, quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("bfloat16")
+def test_effort_and_precision_change_in_mid_run(season: Path, quick_bundle: Bundle) -> None:
     """Under a budget. Records in a precision are never those of another."""
-    if not has_bfloat16():
-        pytest.skip("needs a processor that multiplies in bfloat16")
-    with_fast_bfloat16(monkeypatch)
     job = job_for(season, quick_bundle)
     requests = [
         (0, 1, Effort.FULL, Precision.FLOAT32),

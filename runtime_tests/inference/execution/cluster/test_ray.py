@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from inference.settings.packages import is_installed
-from runtime_tests.inference.execution.cluster.conftest import LongSeason, contents, n_records
+from runtime_tests.inference.execution.cluster.conftest import LongSeason
+from runtime_tests.long_season import contents, n_records
 from runtime_tests.ray_cluster import Cluster, actors, started, until
 from runtime_tests.running import SECONDS, hakuna, start
 
