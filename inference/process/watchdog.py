@@ -18,7 +18,7 @@ from inference.process.progress import FAILED, OUT_OF_TIME, RunState
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.2
-"""Interval at which a wait is interrupted to check something."""
+"""Interval at which a waiting run checks whether it has to stop."""
 FLUSH_SECONDS, LAST_BEAT_SECONDS = 0.1, 1.0
 """How long the end of the process waits for a line of the log, and for `status.json`."""
 

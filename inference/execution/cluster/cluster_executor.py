@@ -15,12 +15,13 @@ from inference.core.choices import Precision
 from inference.core.errors import WorkersLostError
 from inference.core.sequences import FailureReason, Probabilities, Sequence
 from inference.execution.cluster.blocks import CALLS_AHEAD, BlockQueue
-from inference.execution.cluster.members import POLL_SECONDS, Members
+from inference.execution.cluster.members import Members
 from inference.execution.cluster.pool import Done, Pool
 from inference.execution.executor import LOAD, WAIT, Block, ExecutorFacts
 from inference.execution.job import Job, RunOptions
 from inference.execution.throughput import BatchTiming
 from inference.process.stopwatch import Stopwatch
+from inference.process.watchdog import POLL_SECONDS
 from inference.storage.interface import Entry
 
 log = structlog.get_logger()

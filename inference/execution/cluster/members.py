@@ -21,11 +21,10 @@ from inference.execution.executor import ExecutorFacts
 from inference.execution.job import Job
 from inference.networks.engine import CPU
 from inference.networks.probe import LARGEST_GPU_DIFFERENCE
+from inference.process.watchdog import POLL_SECONDS
 
 log = structlog.get_logger()
 
-POLL_SECONDS = 0.2
-"""Interval at which a waiting run checks whether it has to stop."""
 REFRESH_SECONDS = 5.0
 """Interval at which workers are started on nodes that lack one."""
 GATHER_SECONDS = 10.0

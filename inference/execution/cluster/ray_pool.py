@@ -17,6 +17,7 @@ from inference.core.choices import Device, EngineName
 from inference.core.errors import UsageError, WorkersLostError
 from inference.execution.cluster import this_machine
 from inference.execution.cluster.block_worker import BlockWorker, WorkerSpec
+from inference.execution.cluster.blocks import CALLS_AHEAD
 from inference.execution.cluster.cluster_executor import ClusterExecutor
 from inference.execution.cluster.members import START_SHARE
 from inference.execution.cluster.pool import Done
@@ -33,8 +34,6 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-CALLS_AT_ONCE = 2
-"""Calls of a worker at once: one computes while the other decodes."""
 CONNECT_SECONDS, ANSWER_SECONDS, SILENT_SECONDS, END_SECONDS = 60.0, 1.0, 60.0, 4.0
 """Time limits: to connect, for the head node's answer before the run continues without, without any answer, to disconnect."""
 NO_TOKEN = f": must be a cluster with token authentication ({MODE}={TOKEN}), because each member can run programs on all others"
@@ -135,18 +134,7 @@ class RayPool:
 
         def enter() -> None:
             try:
-                ray.init(
-                    self._address or "local",
-                    namespace=NAMESPACE,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,  # ours is JSON in a pipe
-                    **({} if self._address else this_machine.options()),
-                )
-                self._own_node = ray.get_runtime_context().get_node_id()
-                self._nodes = ray.nodes()  # type: ignore[no-untyped-call]
-                [own] = (node for node in self._nodes if node["NodeID"] == self._own_node)
-                self._own_address = own["NodeManagerAddress"], own["NodeManagerPort"]
+                self._join()
                 if is_abandoned.is_set():
                     ray.shutdown()
             except Exception as error:  # noqa: BLE001  # of any layer of Ray
@@ -164,6 +152,20 @@ class RayPool:
         addresses = {node["NodeManagerAddress"] for node in self._nodes if node["Alive"]}
         if self._address and not this_machine.has_token() and addresses != {self._own_address[0]}:
             raise UsageError(self._name + NO_TOKEN)
+
+    def _join(self) -> None:
+        ray.init(
+            self._address or "local",
+            namespace=NAMESPACE,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,  # ours is JSON in a pipe
+            **({} if self._address else this_machine.options()),
+        )
+        self._own_node = ray.get_runtime_context().get_node_id()
+        self._nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        [own] = (node for node in self._nodes if node["NodeID"] == self._own_node)
+        self._own_address = own["NodeManagerAddress"], own["NodeManagerPort"]
 
     def _look_for_nodes(self) -> None:
         """Ask the head node for all nodes. It may be silent for some time, the workers continue."""
@@ -194,7 +196,7 @@ class RayPool:
     def _start(self, name: str, place: tuple[str, int], n_threads: int, n_gpus: int) -> None:
         self._n_started += 1
         # Actors of other runs may hold the cores: the node's system shares them out.
-        options = {"num_cpus": 0, "num_gpus": min(1, n_gpus), "max_concurrency": CALLS_AT_ONCE, "max_restarts": 0}
+        options = {"num_cpus": 0, "num_gpus": min(1, n_gpus), "max_concurrency": CALLS_AHEAD, "max_restarts": 0}
         strategy = NodeAffinitySchedulingStrategy(place[0], soft=False)
         actor, actors, problems = ray.remote(BlockWorker), list[Any](), list[Exception]()
 
