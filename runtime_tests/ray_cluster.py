@@ -105,7 +105,7 @@ class Cluster:
                 ],
                 stdout=file,
                 stderr=file,
-                env=environment(**{**self.variables, **variables}),
+                env=environment(**{**self.variables, "RAY_worker_niceness": "0", **variables}),
                 start_new_session=True,
             )
         self.nodes.append(node)

@@ -37,7 +37,11 @@ _own: list[str] = []
 
 
 def options() -> dict[str, Any]:
-    """Arguments of `ray.init`. Containers have little shared memory: the temporary folder takes its place."""
+    """Arguments of `ray.init`.
+
+    Containers have little shared memory: the temporary folder takes its place. Workers compete with other processes as
+    equals, as a run without Ray does: by default Ray gives them a niceness of 15.
+    """
     temporary = tempfile.gettempdir()
     has_room = shutil.disk_usage(STORE).free > STORE_BYTES
     return {
@@ -45,4 +49,5 @@ def options() -> dict[str, Any]:
         "_plasma_directory": STORE if has_room else temporary,
         "_temp_dir": os.path.join(temporary, "ray"),
         "_node_ip_address": "127.0.0.1",
+        "_system_config": {"worker_niceness": 0},
     }

@@ -169,9 +169,11 @@ def test_without_an_address_the_cluster_is_this_machine(long_season: LongSeason,
     until(lambda: actors(f"MARK={tmp_path}"))
     [worker] = actors(f"MARK={tmp_path}")
     variables = Path(f"/proc/{worker}/environ").read_bytes().split(b"\0")
+    niceness = os.getpriority(os.PRIO_PROCESS, worker)
     _, err = run.communicate(timeout=SECONDS)
     assert run.returncode == 0, err
     assert contents(tmp_path) == long_season.expected
     assert b"RAY_AUTH_MODE=token" in variables, "it listens on all addresses of this machine"
+    assert niceness == os.getpriority(os.PRIO_PROCESS, 0)
     assert [line for line in err.splitlines() if not line.startswith("{")] == []
     until(lambda: not actors(f"MARK={tmp_path}"), 10)
