@@ -217,7 +217,7 @@ changelog:
 	@grep -Eqx '## $(VERSION) \([0-9]{4}-[0-9]{2}-[0-9]{2}\)' CHANGELOG.md \
 	  || { echo "CHANGELOG.md: must have the entry '## $(VERSION) (YYYY-MM-DD)'"; exit 1; }
 
-clean:  ## Remove the virtual environment and the demo
+clean:  ## Remove the virtual environment, the demo and build
 	rm -rf $(VENV) demo build
 
 $(RUNTIME): requirements/cpu.txt pyproject.toml

@@ -14,14 +14,14 @@ import numpy as np
 
 from inference.execution.cluster.block_worker import BlockWorker, WorkerFacts, WorkerSpec
 from inference.execution.cluster.cluster_executor import ClusterExecutor
-from inference.execution.cluster.pool import Done
+from inference.execution.cluster.pool import Done, Place
 from inference.execution.job import Job, RunOptions
 from inference.process.stopwatch import Stopwatch
 
 
 @dataclass
 class InProcessPool:
-    """One worker for each node; calls run in a random order, when their outcome is asked for.
+    """One worker for each node, or for each place such as `a GPU 0`; calls run in a random order, when their outcome is asked for.
 
     Attributes
     ----------
@@ -58,12 +58,13 @@ class InProcessPool:
         self._n_started = 0
         return ClusterExecutor(job, options, stopwatch, check, self)
 
-    def refresh(self, left_out: Container[str]) -> Mapping[str, str]:
+    def refresh(self, left_out: Container[str]) -> Mapping[str, Place]:
         for node in self.nodes:
-            if node not in left_out and node not in {one for one, _ in self._workers.values()}:
+            is_left_out = node in left_out or _machine(node) in left_out
+            if not is_left_out and node not in {one for one, _ in self._workers.values()}:
                 self._workers[f"{node}{self._n_started}"] = node, BlockWorker(self._spec, 1)
                 self._n_started += 1
-        return {name: node for name, (node, _) in self._workers.items()}
+        return {name: Place(_machine(node), node) for name, (node, _) in self._workers.items()}
 
     def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
         node = self._workers[worker][0]
@@ -112,6 +113,10 @@ class InProcessPool:
     def _forget(self, worker: str) -> None:
         self._workers.pop(worker, None)
         self._waiting = [call for call in self._waiting if call[0] != worker]
+
+
+def _machine(place: str) -> str:
+    return place.partition(" GPU")[0]
 
 
 def with_other(**values: object) -> Callable[[WorkerFacts], WorkerFacts]:

@@ -1,12 +1,11 @@
 """The graph that TensorFlow's optimiser makes of a network for a GPU of some compute capability, without such a GPU.
 
-python -m runtime_tests.optimised_graph BUNDLE NETWORK     (counts its operations in both precisions)
+python -m runtime_tests.optimised_graph SAVED_MODEL     (prints what it fuses in both precisions)
 """
 
 from __future__ import annotations
 
-import logging
-import os
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -52,15 +51,38 @@ def optimised(network: FlatNetwork, capability: str = "7.0") -> GraphDef:
     return found
 
 
+def between(graph: GraphDef) -> Counter[str]:
+    """The operations on the ways from convolutions to the activations behind them."""
+    nodes = {node.name: node for node in graph.node}
+    found: Counter[str] = Counter()
+    waiting = [one for node in graph.node if node.op == "Relu" for one in node.input]
+    seen = set[str]()
+    while waiting:
+        node = nodes[waiting.pop().partition(":")[0].lstrip("^")]
+        if node.name in seen or node.op in ("Conv2D", "_FusedConv2D", "Relu", "ConcatV2", "MaxPool", "Reshape"):
+            continue
+        seen.add(node.name)
+        found[node.op] += 1
+        waiting.extend(node.input)
+    return found
+
+
 def main() -> None:
-    """Print the operations of a network of a bundle."""
-    folder = Path(sys.argv[1], "networks", sys.argv[2])
+    """Print the convolutions of a network, and those that are one operation with bias and activation."""
+    saved, found = read_saved_model(Path(sys.argv[1])), {}
     for half in (None, tf.float16):
-        counts = Counter(node.op for node in optimised(efficient_network(read_saved_model(folder), half)).node)
-        sys.stdout.write(f"{half.name if half else 'float32'} {dict(counts.most_common())}\n")
+        network = efficient_network(saved, half)
+        kernels = [network.weights[node.input[1]].shape for node in network.graph.node if node.op == "Conv2D"]
+        graph = optimised(network)
+        fused = [node.attr["fused_ops"].list.s for node in graph.node if node.op == "_FusedConv2D"]
+        found[half.name if half else "float32"] = {
+            "kernels": len(kernels),
+            "square kernels": sum(min(shape[:2]) > 1 for shape in kernels),
+            "fused": Counter(b" ".join(one).decode() for one in fused),
+            "between convolution and activation": between(graph),
+        }
+    sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    logging.disable()
     main()

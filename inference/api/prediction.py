@@ -151,7 +151,7 @@ def _cluster(cluster: str, arguments: Arguments) -> Callable[..., Any]:
     if address not in THIS_MACHINE and not ADDRESS.fullmatch(address):
         raise UsageError(f"--cluster ray:{address}: must be ray:HOST:PORT, the port of Ray's head node, usually 6379")
     require("ray")
-    from inference.execution.cluster.this_machine import use_own_token
+    from inference.execution.cluster.tokens import use_own_token
 
     if address in THIS_MACHINE:
         use_own_token()

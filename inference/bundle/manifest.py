@@ -176,7 +176,7 @@ class Ensemble(Strict):
     frame_weights: tuple[Weight, ...] = Field(min_length=1, max_length=MAX_FRAMES)
     """Weight of the first, second, ... frame in the estimate; their number is the number of frames used."""
     max_mixed_loss_increase: float = Field(gt=0)
-    """Largest expected increase of the log loss, relative to the log loss, at which mixed precision is accepted."""
+    """Largest expected increase of the log loss, relative to the log loss, at which a lower precision is accepted."""
     blends: tuple[Blend, ...] = Field(default=(), max_length=MAX_NETWORKS)
     """Applied in order, each to the estimate left by the previous ones."""
     stacking: Stacking | None = None

@@ -98,8 +98,9 @@ class DeadlinePolicy:
             return Effort.PRIORS
         if not self._throughput.is_measured:
             return self.effort
-        for effort in Effort:
+
+        def fits(effort: Effort) -> bool:  # priors always do
             slack = UPGRADE_SLACK if effort < self.effort else 1.0
-            if n_left * self._throughput.seconds_per_sequence(effort) <= left * slack:
-                return min(effort, Effort.FIRST_NETWORK)
-        return Effort.FIRST_NETWORK
+            return n_left * self._throughput.seconds_per_sequence(effort) <= left * slack
+
+        return min(next(filter(fits, Effort)), Effort.FIRST_NETWORK)

@@ -17,7 +17,7 @@ RUN_REPORT_NAME = "run.json"
 Count = NonNegativeInt
 Positive = Annotated[FiniteFloat, Field(gt=0)]
 BY_EFFORT = "Degraded sequences by degree of degradation."
-IN_MIXED = "Sequences for which a lower precision was turned on to save time."
+IN_LOWER_PRECISION = "Sequences for which a lower precision was turned on to save time."
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -101,7 +101,7 @@ class ShardCounts(ShortCounts):
     """Counts of the run."""
 
     sequences_by_effort: dict[str, Count] = Field(description=BY_EFFORT)
-    sequences_in_mixed_precision_for_lack_of_time: Count = Field(description=IN_MIXED)
+    sequences_in_lower_precision_for_lack_of_time: Count = Field(description=IN_LOWER_PRECISION)
 
 
 class OutOfTimeCounts(ShortCounts):
@@ -117,7 +117,7 @@ class FullCounts(Counts):
     sequences_without_usable_photos: Count = Field(description="Of those with priors: their photos could not be used.")
     sequences_without_datetime: Count = Field(description="Sequences with photos, none of which has a time.")
     sequences_by_effort: dict[str, Count] = Field(description=BY_EFFORT)
-    sequences_in_mixed_precision_for_lack_of_time: Count = Field(description=IN_MIXED)
+    sequences_in_lower_precision_for_lack_of_time: Count = Field(description=IN_LOWER_PRECISION)
     frames_resized: Count = Field(description="Frames whose size differed from the first of their burst.")
     photos_cut_short: Count = Field(description="Photos without their end that were used; the missing part is grey.")
     failed_photos: dict[str, Count] = Field(description="Photos that could not be used, by reason.")
@@ -167,7 +167,7 @@ class Overlap(_Part):
 
 
 class Cluster(_Part):
-    """The workers of a run on a cluster. Nodes are named by their address."""
+    """The workers of a run on a cluster. Nodes are named by their address and the start of their id."""
 
     workers: Count = Field(description="Workers at the end.")
     lost: Count = Field(description="Workers that ended early.")

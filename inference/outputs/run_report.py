@@ -50,7 +50,7 @@ class RecordCounts:
     n_cut_short: int = 0
     cut_short: list[str] = field(default_factory=list)
     """The first files of these."""
-    n_mixed: int = 0
+    n_lower_precision: int = 0
     probe_differences: Counter[float] = field(default_factory=Counter)
     """Sequences by the difference of their networks' answers to the probe, if any."""
     failures: Counter[FailureReason] = field(default_factory=Counter)
@@ -76,7 +76,7 @@ class RecordCounts:
             self.n_resized += record.n_resized
             self.n_cut_short += len(record.cut_short)
             self.cut_short += record.cut_short[: MOST_NAMED - len(self.cut_short)]
-            self.n_mixed += record.is_mixed
+            self.n_lower_precision += record.is_mixed
             self.probe_differences.update([record.probe_difference] if record.probe_difference else [])
             self.failures.update(failure.reason for failure in record.failures)
             self.first_failures += named(record.failures)[: MOST_NAMED - len(self.first_failures)]
@@ -90,7 +90,7 @@ class RecordCounts:
             "sequences_without_usable_photos": self.n_unusable,
             "sequences_without_datetime": self.n_without_moment,
             "sequences_by_effort": {one.label: n for one, n in sorted(self.efforts.items())},
-            "sequences_in_mixed_precision_for_lack_of_time": self.n_mixed,
+            "sequences_in_lower_precision_for_lack_of_time": self.n_lower_precision,
             "frames_resized": self.n_resized,
             "photos_cut_short": self.n_cut_short,
             "failed_photos": {reason.value: n for reason, n in sorted(self.failures.items())},
@@ -137,7 +137,7 @@ def write(
         },
         **_probe_facts(counts.probe_differences),
         **({"neighbours": _neighbour_facts(neighbourhood)} if neighbourhood else {}),
-        "degraded": bool(counts.efforts or counts.n_mixed or is_broken(audited)),
+        "degraded": bool(counts.efforts or counts.n_lower_precision or is_broken(audited)),
         **({"budget": _budget_facts(run.budget, run.state)} if run.budget else {}),
         "seconds": {"elapsed": round(elapsed, 3), **run.stopwatch.seconds()},
         **run.execution,
@@ -157,7 +157,7 @@ def write_shard(out: Path, header: RecordsHeader, bundle: Bundle, run: RunMetada
             "sequences": header.n_sequences,
             "sequences_with_priors": header.n_sequences - run.state.n_predicted,
             "sequences_by_effort": dict(sorted(run.state.efforts.items())),
-            "sequences_in_mixed_precision_for_lack_of_time": run.state.n_mixed,
+            "sequences_in_lower_precision_for_lack_of_time": run.state.n_lower_precision,
             "failed_photos": run.state.n_failures,
             "calls_repeated_in_float32": run.state.n_repeated,
         },
@@ -247,8 +247,8 @@ def shortfall(report: dict[str, Any]) -> str:
     )
     if "sequences_by_effort" not in counts:
         return f"{start} {n_all - n_priors:,} are predicted, {rest}"
-    n_part, n_mixed = _n_reduced(counts)
-    mixed = f"; {n_mixed:,} were computed in mixed precision" if n_mixed else ""
+    n_part, n_lower_precision = _n_reduced(counts)
+    mixed = f"; {n_lower_precision:,} were computed in a lower precision" if n_lower_precision else ""
     return f"{start} {max(0, n_all - n_priors - n_part):,} got the full ensemble, {n_part:,} only a part of it, {rest}{mixed}"
 
 
@@ -266,10 +266,10 @@ def remedy(report: dict[str, Any]) -> str:
 
 
 def _n_reduced(counts: dict[str, Any]) -> tuple[int, int]:
-    """Sequences that got only a part of the ensemble, and those in mixed precision, for lack of time."""
+    """Sequences that got only a part of the ensemble, and those in a lower precision, for lack of time."""
     efforts = counts.get("sequences_by_effort", {})
-    n_mixed = counts.get("sequences_in_mixed_precision_for_lack_of_time", 0)
-    return sum(n for label, n in efforts.items() if label != Effort.PRIORS.label), n_mixed
+    n_lower_precision = counts.get("sequences_in_lower_precision_for_lack_of_time", 0)
+    return sum(n for label, n in efforts.items() if label != Effort.PRIORS.label), n_lower_precision
 
 
 def check_degraded(report: dict[str, Any], out: Path, *, strict: bool = False) -> dict[str, Any]:

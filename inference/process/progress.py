@@ -38,7 +38,7 @@ def stopped_by(number: int) -> str:
 
 
 ANEW = (
-    *("n_done", "n_kept", "n_failures", "first_failures", "n_degraded", "efforts", "n_mixed", "n_predicted"),
+    *("n_done", "n_kept", "n_failures", "first_failures", "n_degraded", "efforts", "n_lower_precision", "n_predicted"),
     *("n_repeated", "probe_differences"),
 )
 """Fields of a run's state that count its records."""
@@ -56,7 +56,7 @@ class RunState:
     first_failures : the first few of those photos with their reasons, for messages
     n_degraded : sequences that got less than the bundle's full effort
     efforts : of these the sequences that got less than the full ensemble, by degree of degradation
-    n_mixed : of these the sequences in mixed precision for lack of time
+    n_lower_precision : of these the sequences in a lower precision for lack of time
     n_predicted : sequences with a photo that networks processed; the others have the priors
     n_repeated : network calls that this process repeated in float32, because half precision could not hold the answers
     probe_differences : sequences by the difference of their networks' answers to the probe, if any
@@ -74,7 +74,7 @@ class RunState:
     first_failures: list[str] = field(default_factory=list)
     n_degraded: int = 0
     efforts: Counter[str] = field(default_factory=Counter)
-    n_mixed: int = 0
+    n_lower_precision: int = 0
     n_predicted: int = 0
     n_repeated: int = 0
     probe_differences: Counter[float] = field(default_factory=Counter)

@@ -98,8 +98,8 @@ def read_header(path: Path) -> RecordsHeader:
     wanted = f"{path}, line 1: must be the header of records of format {FORMAT_VERSION}"
     found = content.get("format_version") if content else None
     if found != FORMAT_VERSION:
-        remedy = f", got format {found}; `hakuna predict --restart` recomputes them" if found else ""
-        raise CheckpointError(f"{wanted}{remedy}")
+        got = f"format {found}" if found else "a damaged line"
+        raise CheckpointError(f"{wanted}, got {got}; `hakuna predict --restart` recomputes them")
     try:
         return HEADER.validate_json(_text_of_line(line), strict=True)
     except ValidationError as error:

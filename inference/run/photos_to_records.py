@@ -85,7 +85,7 @@ def _compute(context: RunContext, policy: DeadlinePolicy, writer: RecordWriter, 
     _keep(context, writer, [replace(one, is_mixed=step.is_mixed, probe_difference=difference) for one in block.records])
     if block.n_repeated:
         context.state.n_repeated += block.n_repeated
-        log.warning("overflow in mixed precision, repeated in float32", calls=block.n_repeated)
+        log.warning("overflow in a lower precision, repeated in float32", calls=block.n_repeated)
     if block.is_warm:
         policy.observe(block.timing, context.provisional.seconds_per_record if context.provisional else 0.0)
 
@@ -129,7 +129,7 @@ def _keep(context: RunContext, writer: RecordWriter, records: list[Record]) -> N
         state.first_failures += named(failure for record in records for failure in record.failures)
     state.n_degraded += sum(record.is_degraded for record in records)
     state.efforts.update(record.effort.label for record in records if record.effort)
-    state.n_mixed += sum(record.is_mixed for record in records)
+    state.n_lower_precision += sum(record.is_mixed for record in records)
     state.n_predicted += sum(record.n_frames > 0 for record in records)
     state.probe_differences.update(record.probe_difference for record in records if record.probe_difference)
     if context.provisional:

@@ -150,7 +150,10 @@ def _log_counts(counts: RecordCounts, bundle: Bundle) -> None:
     for count, message in (
         (counts.n_unusable, "sequences without a usable photo, get the usual share of each class (priors)"),
         (counts.n_without_moment, "sequences without a datetime, assumed noon in July"),
-        (counts.n_mixed, "sequences in mixed precision (faster, a little less exact), to keep the time budget"),
+        (
+            counts.n_lower_precision,
+            "sequences in a lower precision (faster, a little less exact), to keep the time budget",
+        ),
         (counts.n_resized, "frames resized to the first frame's size"),
     ):
         if count:

@@ -227,7 +227,7 @@ def _count_completed(path: Path, header: RecordsHeader, job: Job, options: RunOp
     if n_kept < header.n_sequences:
         n_kept -= n_kept % options.batch_size  # a resumed run sees the same batches
     state.n_failures, state.n_degraded = sum(failures[:n_kept]), sum(degraded[:n_kept])
-    state.n_predicted, state.n_mixed = sum(predicted[:n_kept]), sum(mixed[:n_kept])
+    state.n_predicted, state.n_lower_precision = sum(predicted[:n_kept]), sum(mixed[:n_kept])
     state.efforts = Counter(Effort(one).label for one in efforts[:n_kept] if one)
     state.first_failures = state.first_failures[: state.n_failures]
     state.probe_differences = Counter(filter(None, differences[:n_kept]))

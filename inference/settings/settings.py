@@ -1,4 +1,4 @@
-"""Operational settings, which never affect the results. The science is in the bundle."""
+"""Operational settings: how to run. The science is in the bundle."""
 
 import os
 from typing import Any, TypeVar
@@ -41,7 +41,7 @@ class Settings(BaseModel):
     workers: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=1, le=256)
     """Threads that read and decode photos ahead of the networks."""
     batch_size: int | None = Field(default=None, ge=1, le=1024)
-    """Sequences per network call; does not change the result."""
+    """Sequences that go through the networks together; does not change the result."""
     device: Device = Device.AUTO
     """Where networks run and DALI decodes."""
     decoder: DecoderName = DecoderName.AUTO

@@ -90,7 +90,7 @@ def quantize_bundle(
     photos : folder with photos
     metadata : their metadata; default: test_metadata.csv in that folder
     bound : largest mean KL(float32 || int8) of a network, relative to the mean entropy of its answers in float32; default:
-        the bundle's bound for mixed precision
+        the bundle's bound for a lower precision
     force : replace an existing bundle once the new one is complete
     on_progress : called with the number of finished networks
 

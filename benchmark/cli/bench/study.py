@@ -42,7 +42,7 @@ def demo_bundle(
     """Train the bundle of `hakuna demo` on synthetic seasons.
 
     Examples:
-        hakuna study demo-bundle --out models/demo --cache-dir build/demo-bundle
+        hakuna study demo-bundle --out build/demo --cache-dir build/demo-bundle
     """
     from benchmark.ablation.demo_bundle import make_demo_bundle
     from benchmark.timing.harness import n_workers

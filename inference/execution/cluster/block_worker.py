@@ -16,6 +16,7 @@ from inference.execution.executor import Block, ExecutorFacts
 from inference.execution.job import Job, RunOptions
 from inference.execution.local_executor import LocalExecutor, Turns, local_executor
 from inference.process.stopwatch import Stopwatch
+from inference.settings.environment import set_library_defaults
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class BlockWorker:
 
         Raises BundleError, UsageError or UnusableGpuError.
         """
+        set_library_defaults()
         spec = self._spec
         job = replace(spec.job, bundle=open_bundle(spec.job.bundle.folder))
         options = replace(spec.options, n_workers=self._n_threads)

@@ -22,7 +22,7 @@ MIN_TIMES, UNMEASURED_SECONDS = 3, 60.0
 """Blocks behind the median; while fewer are finished, a block is overdue after these seconds."""
 N_TIMES = 64
 """Latest times behind the median."""
-CALLS_AHEAD = 2
+BLOCKS_PER_WORKER = 2
 """Blocks of one worker at a time: one in the networks, one being decoded."""
 
 
@@ -33,13 +33,13 @@ class BlockQueue(Generic[Answer]):
     Attributes
     ----------
     size : sequences in a block
-    n_repeated : blocks that a second worker was given, because the first one died or was slow
+    n_asked_twice : blocks that a second worker was given, because the first one died or was slow
     """
 
     first: int
     end: int
     size: int
-    n_repeated: int = 0
+    n_asked_twice: int = 0
     _answers: dict[int, Answer] = field(default_factory=dict)
     _given: dict[int, dict[str, float]] = field(default_factory=dict)
     _calls: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -67,14 +67,14 @@ class BlockQueue(Generic[Answer]):
         `node` is that of the worker, `n_nodes` the number of nodes whose workers are on time.
         """
         own = self._calls.get(worker, {})  # also those that another worker has answered: it may hang
-        if len(own) >= CALLS_AHEAD or any(self._deaths[block] for block in own):
+        if len(own) >= BLOCKS_PER_WORKER or any(self._deaths[block] for block in own):
             return None
         avoided = {block for block, nodes in self._avoided.items() if node in nodes and len(nodes) < n_nodes}
         block = self._choose(worker, now, n_workers, avoided, is_idle=not own)
         if block is not None:
             self._lost.discard(block)
             self._next = max(self._next, block + 1)
-            self.n_repeated += bool(self._given.get(block)) or bool(self._deaths[block])
+            self.n_asked_twice += bool(self._given.get(block)) or bool(self._deaths[block])
             self._given.setdefault(block, {})[worker] = self._calls.setdefault(worker, {})[block] = now
         return block
 
@@ -140,7 +140,7 @@ class BlockQueue(Generic[Answer]):
         self._given.pop(block, None)
         self._lost.add(block)
         self._avoided[block] = avoided
-        self.n_repeated += 1
+        self.n_asked_twice += 1
 
     @property
     def deadly(self) -> int | None:

@@ -14,7 +14,7 @@ from inference.bundle.passes import Effort
 from inference.core.choices import Precision
 from inference.core.errors import WorkersLostError
 from inference.core.sequences import FailureReason, Probabilities, Sequence
-from inference.execution.cluster.blocks import CALLS_AHEAD, BlockQueue
+from inference.execution.cluster.blocks import BLOCKS_PER_WORKER, BlockQueue
 from inference.execution.cluster.members import Members
 from inference.execution.cluster.pool import Done, Pool
 from inference.execution.executor import LOAD, WAIT, Block, ExecutorFacts
@@ -33,6 +33,8 @@ COMPUTE, PROVE = "compute", "prove"
 """Methods of a worker."""
 LONG_WAIT = 60.0
 """Seconds between two lines of the log while a run waits for the same sequences."""
+MAX_MISSING = 2
+"""Blocks of a node with missing photos that the driver sees, until it is left out. A single photo may just have arrived."""
 PLACE = frozenset({FailureReason.MISSING, FailureReason.UNREADABLE, FailureReason.TIMED_OUT})
 """Failures of photos that may be those of one node."""
 
@@ -111,7 +113,8 @@ class ClusterExecutor:
         self._taken: Taken | None = None
         self._waiting: tuple[str, float] | None = None
         self._by_node: Counter[str] = Counter()
-        self._n_workers = self._n_repeated = 0
+        self._n_missing: Counter[str] = Counter()
+        self._n_workers = self._n_asked_twice = 0
         try:
             self.facts: ExecutorFacts = self._members.gather_facts()
         except BaseException:
@@ -121,7 +124,7 @@ class ClusterExecutor:
     @property
     def n_batches_at_once(self) -> int:
         """Two for each worker: it decodes one while it computes the other."""
-        return CALLS_AHEAD * max(1, len(self._members.ready()) or self._n_workers)
+        return BLOCKS_PER_WORKER * max(1, len(self._members.ready()) or self._n_workers)
 
     def load(self, precision: Precision) -> Probabilities:
         """Load the networks of all workers. Blocks that are begun in another precision are forgotten."""
@@ -165,7 +168,7 @@ class ClusterExecutor:
         cluster = {
             "workers": self._n_workers,
             "lost": self._members.n_lost,
-            "asked_twice": self._n_repeated,
+            "asked_twice": self._n_asked_twice,
             "left_out": self._members.left_out,
             "sequences_by_node": dict(self._by_node),
         }
@@ -185,7 +188,7 @@ class ClusterExecutor:
         self._forget_blocks()
 
     def _forget_blocks(self) -> None:
-        self._n_repeated += self._work.queue.n_repeated if self._work else 0
+        self._n_asked_twice += self._work.queue.n_asked_twice if self._work else 0
         self._work = self._taken = None
 
     def _begin(self, sequences: Sequences[Sequence], first: int, end: int, size: int) -> Work:
@@ -270,7 +273,7 @@ class ClusterExecutor:
     def _is_doubtful(self, work: Work, block: int, node: str, blocks: list[Block]) -> bool:
         """Whether the worker could not read photos that the driver sees. Another worker then reads the block once more.
 
-        A node from which photos are missing that the driver sees is left out: others would be missing, too.
+        A node from which photos are missing again that the driver sees is left out: others would be missing, too.
         """
         failures = [one for part in blocks for record in part.records for one in record.failures]
         lost = [one for one in failures if one.reason in PLACE]
@@ -280,7 +283,9 @@ class ClusterExecutor:
         entries = storage.entries([one.file_name for one in lost])
         seen = [one for one, entry in zip(lost, entries, strict=True) if isinstance(entry, Entry)]
         if missing := next((one for one in seen if one.reason is FailureReason.MISSING), None):
-            self._members.leave_out(node, f"does not see photo {missing.file_name}")
+            self._n_missing[node] += 1
+            if self._n_missing[node] >= MAX_MISSING:
+                self._members.leave_out(node, f"does not see photo {missing.file_name}")
             return True
         is_first = block not in work.doubted
         work.doubted.add(block)

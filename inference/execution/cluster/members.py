@@ -16,7 +16,7 @@ from inference.core.choices import Precision
 from inference.core.errors import HakunaError, WorkersLostError
 from inference.core.sequences import Probabilities
 from inference.execution.cluster.block_worker import WorkerFacts
-from inference.execution.cluster.pool import Done, Pool
+from inference.execution.cluster.pool import Done, Place, Pool
 from inference.execution.executor import ExecutorFacts
 from inference.execution.job import Job
 from inference.networks.engine import CPU
@@ -34,7 +34,7 @@ START_SECONDS = 300.0
 START_SHARE = 0.5
 """Share of a budget that this may take."""
 MAX_FRUITLESS = 3
-"""Workers of a node in a row that may end without a record."""
+"""Workers of a place in a row that may end without a record."""
 FACTS, LOAD = "facts", "load"
 """Methods of a worker."""
 
@@ -43,7 +43,7 @@ FACTS, LOAD = "facts", "load"
 class Member:
     """A worker, and its answers so far."""
 
-    node: str
+    place: Place
     has_computed: bool = False
     facts: WorkerFacts | None = None
     asked: Precision | None = None
@@ -53,7 +53,7 @@ class Member:
 
 @dataclass
 class Members:
-    """The workers of a pool. Those that could compute other records are left out, by the address of their node.
+    """The workers of a pool. Those that could compute other records are left out, by the name of their node or place.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Members:
     budget : seconds that the run may take
     by_name : workers that are not left out
     nodes : the node of every worker so far
-    left_out : reason by node
+    left_out : reason by node, or by place if others of the node may be usable
     n_lost : workers that ended
     """
 
@@ -123,13 +123,13 @@ class Members:
         try:
             known = self._gather(lambda one: one.loaded is precision, self._answers_as_begun)
         except HakunaError as error:  # the run may continue in the other precision
-            own = [one for node, one in self._errors.items() if node not in errors]
+            own = [one for name, one in self._errors.items() if name not in errors]
             self._precision, self.left_out, self._errors = None, left_out, errors
             if own and isinstance(error, WorkersLostError):
                 raise own[-1] from error
             raise
         if self._alike:  # in mid-run: nodes of another kind may have joined since
-            known = [one for one in known if one.node in self._alike]
+            known = [one for one in known if one.place.name in self._alike]
         as_begun = [one for one in known if self._answers_as_begun(one)]
         probes = [one.probe for one in as_begun or known if one.probe is not None]
         if not probes:
@@ -141,9 +141,9 @@ class Members:
         self.check()
         if time.monotonic() - self._refreshed > REFRESH_SECONDS:
             self._refreshed = time.monotonic()
-            for name, node in self.pool.refresh(self.left_out).items():
+            for name, place in self.pool.refresh(self.left_out).items():
                 if name not in self.by_name:
-                    self.by_name[name], self.nodes[name] = Member(node), node
+                    self.by_name[name], self.nodes[name] = Member(place), place.node
                     self.pool.call(name, FACTS, None)
             if self.left_out and not self.by_name and self._precision not in self._probes:
                 raise self._none_left()
@@ -173,7 +173,7 @@ class Members:
         """A worker has answered: its node may try again after further failures."""
         if name in self.by_name:
             self.by_name[name].has_computed = True
-            self._n_fruitless[self.nodes[name]] = 0
+            self._n_fruitless[self.by_name[name].place.name] = 0
 
     def stop(self, name: str) -> None:
         """End a worker; its node gets another one."""
@@ -188,12 +188,12 @@ class Members:
         self._refreshed, self._lacking_since = -REFRESH_SECONDS, None
 
     def leave_out(self, node: str, reason: str, error: Exception | None = None) -> None:
-        """Continue without the workers of a node; `error` is the reason, if one of them has raised it."""
+        """Continue without the workers of a node, or of a place; `error` is the reason, if one of them has raised it."""
         self.left_out[node] = reason
         if error:
             self._errors[node] = error
         log.warning("a node is left out", node=node, reason=reason)
-        for name in [name for name, one in self.by_name.items() if one.node == node]:
+        for name in [name for name, one in self.by_name.items() if node in one.place]:
             self.stop(name)
 
     def _has_begun(self, member: Member) -> bool:
@@ -249,7 +249,7 @@ class Members:
         if done.method == LOAD and done.tag is not member.asked:
             return True
         if done.error:
-            self.leave_out(member.node, f"{done.method}: {done.error}", done.error)
+            self.leave_out(member.place.name, f"{done.method}: {done.error}", done.error)
         elif done.method == FACTS:
             member.facts = done.result
             self._compare_facts(done.worker, done.result)
@@ -260,39 +260,46 @@ class Members:
 
     def _count_lost(self, member: Member, error: Exception | None) -> None:
         self.n_lost += 1
-        log.warning("a worker has ended", node=member.node, reason=str(error))
+        place = member.place.name
+        log.warning("a worker has ended", node=place, reason=str(error))
         if member.has_computed:
             self._refreshed = -REFRESH_SECONDS  # otherwise the next one waits for its turn
             return
-        self._n_fruitless[member.node] += 1
-        if self._n_fruitless[member.node] >= MAX_FRUITLESS:
-            self.leave_out(member.node, f"its workers end without a record, the last one with: {error}")
+        self._n_fruitless[place] += 1
+        if self._n_fruitless[place] >= MAX_FRUITLESS:
+            self.leave_out(place, f"its workers end without a record, the last one with: {error}")
 
     def _compare_facts(self, name: str, facts: WorkerFacts) -> None:
-        wanted = {"version": version.hakuna_version(), "bundle": self.job.bundle.id}
-        found = {"version": facts.version, "bundle": facts.bundle}
+        place, wanted, found = self.by_name[name].place, {}, {}
         if self._facts:
-            wanted |= asdict(_decisive(self._facts))
-            found |= asdict(_decisive(facts.executor))
+            wanted, found = asdict(_decisive(self._facts)), asdict(_decisive(facts.executor))
+        same_node = [one for other, one in self.by_name.items() if one.place.node == place.node and other != name]
         if facts.missing:
-            self.leave_out(self.nodes[name], f"does not see photo {facts.missing[0]}")
-        elif different := [one for one in wanted if wanted[one] != found[one]]:
-            self.leave_out(
-                self.nodes[name], "; ".join(f"{one}: must be {wanted[one]}, got {found[one]}" for one in different)
-            )
+            self.leave_out(place.node, f"does not see photo {facts.missing[0]}")
+        elif (facts.version, facts.bundle) != (own := (version.hakuna_version(), self.job.bundle.id)):
+            found = {"version": facts.version, "bundle": facts.bundle}
+            self.leave_out(place.node, _differences(dict(zip(found, own, strict=True)), found))
+        elif wanted != found:
+            self.leave_out(place.name, _differences(wanted, found))
+        elif facts.executor.device == CPU and any(one.facts for one in same_node):
+            self.leave_out(place.name, "its networks run on the CPU, which another worker of its node uses")
 
     def _compare_probe(self, name: str) -> None:
         member, probe = self.by_name[name], self._probes.get(self._precision) if self._precision else None
         if probe is None or member.probe is None:
             return
         if self._agree(probe, member.probe):
-            self._alike.add(member.node)
+            self._alike.add(member.place.name)
         else:
-            self.leave_out(member.node, "its networks answer the probe differently: another kind of processor")
+            self.leave_out(member.place.name, "its networks answer the probe differently: another kind of processor")
 
     def _agree(self, one: Probabilities, other: Probabilities) -> bool:
         bound = 0.0 if self._facts and self._facts.device == CPU else LARGEST_GPU_DIFFERENCE
         return one.shape == other.shape and float(np.abs(one - other).max(initial=0.0)) <= bound
+
+
+def _differences(wanted: dict[str, str], found: dict[str, str]) -> str:
+    return "; ".join(f"{one}: must be {wanted[one]}, got {found[one]}" for one in wanted if wanted[one] != found[one])
 
 
 def _decisive(facts: ExecutorFacts) -> ExecutorFacts:

@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,18 @@ class Done:
     has_died: bool = False
 
 
+class Place(NamedTuple):
+    """Where a worker runs: the name of its node, and its own, which differs where a node has several workers."""
+
+    node: str
+    name: str
+
+
 class Pool(Protocol):
     """Workers in other processes, each a `BlockWorker`."""
 
-    def refresh(self, left_out: Container[str]) -> Mapping[str, str]:
-        """Start workers on nodes that lack them, but not on those left out; returns the node of each worker by its name."""
+    def refresh(self, left_out: Container[str]) -> Mapping[str, Place]:
+        """Start workers at places that lack them, unless place or node is left out; returns the place of each worker by its name."""
 
     def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
         """Begin a call of a method."""

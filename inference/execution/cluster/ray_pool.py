@@ -6,39 +6,45 @@ import logging
 import math
 import os
 import pickle
+import shutil
 import socket
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from inference.core.choices import Device, EngineName
 from inference.core.errors import UsageError, WorkersLostError
-from inference.execution.cluster import this_machine
+from inference.execution.cluster import this_machine, tokens
 from inference.execution.cluster.block_worker import BlockWorker, WorkerSpec
-from inference.execution.cluster.blocks import CALLS_AHEAD
+from inference.execution.cluster.blocks import BLOCKS_PER_WORKER
 from inference.execution.cluster.cluster_executor import ClusterExecutor
 from inference.execution.cluster.members import START_SHARE
-from inference.execution.cluster.pool import Done
-from inference.execution.cluster.this_machine import MODE, TOKEN
+from inference.execution.cluster.pool import Done, Place
 from inference.execution.job import Job, RunOptions
 from inference.process.signals import signals_reach_children
 from inference.process.stopwatch import Stopwatch
 from inference.process.watchdog import ends_within
 
-# Ray reports its use to a web service, and ends this process a minute after the head node, unless set before the import.
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Unless set before the import, Ray reports its use to a web service, sends the current folder of `uv run` to all workers,
+# and ends this process a minute after the head node.
+os.environ["RAY_USAGE_STATS_ENABLED"] = os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "1000000")
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 CONNECT_SECONDS, ANSWER_SECONDS, SILENT_SECONDS, END_SECONDS = 60.0, 1.0, 60.0, 4.0
 """Time limits: to connect, for the head node's answer before the run continues without, without any answer, to disconnect."""
-NO_TOKEN = f": must be a cluster with token authentication ({MODE}={TOKEN}), because each member can run programs on all others"
+NO_TOKEN = f": must be a cluster with token authentication ({tokens.MODE}={tokens.TOKEN}), because each member can run programs on all others"
 SILENT = f"its head node has not answered for {SILENT_SECONDS:g} s"
 NAMESPACE = "hakuna"
+LONGEST_CAUSE = 300
+"""Characters of a reason; general advice follows."""
 
 
 def ray_executor(
@@ -62,6 +68,12 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
+def _cause(error: RayError) -> str:
+    """Why an actor has ended: the first line of Ray's message and the last one, which begins with the cause."""
+    first, *others = str(error).splitlines() or [repr(error)]
+    return textwrap.shorten(" ".join([first, *others[-1:]]), LONGEST_CAUSE, placeholder=" ...")
+
+
 class RayPool:
     """One actor for each GPU of a node, or for all cores of a node without GPUs. They end with this process."""
 
@@ -76,23 +88,25 @@ class RayPool:
         check : called often while this waits; raises to stop the run
         """
         self._name = f"--cluster ray:{address}" if address else "--cluster ray"
-        if address and not this_machine.has_token() and not _is_loopback(address):
+        if address and not tokens.has_token() and not _is_loopback(address):
             raise UsageError(self._name + NO_TOKEN)
         if ray.is_initialized():
             raise UsageError("--cluster: must not be used in a process that is connected to Ray")
         self._spec, self._address, self._n_threads, self._check = spec, address, n_threads, check
         self._may_use_gpus = spec.job.device is not Device.CPU and spec.job.engine is not EngineName.OPENVINO
         self._actors: dict[str, Any] = {}
-        self._places: dict[str, tuple[str, int]] = {}
-        self._addresses: dict[str, str] = {}
+        self._places: dict[str, Place] = {}
         self._calls: dict[Any, tuple[str, str, object]] = {}
         self._n_started = 0
         self._nodes: list[dict[str, Any]] = []
         self._own_node, self._own_address = "", ("", 0)
-        self._is_member = False
+        self._is_member = self._is_refused = False
+        self._has_left = threading.Event()
+        self._has_left.set()
+        self._folder = ""
         self._silent_since: float | None = None
 
-    def refresh(self, left_out: Container[str]) -> Mapping[str, str]:
+    def refresh(self, left_out: Container[str]) -> Mapping[str, Place]:
         """Start actors on nodes that lack them, first on that of this process; a node is named by its address and its id.
 
         Raises WorkersLostError without a cluster.
@@ -107,15 +121,18 @@ class RayPool:
             n_cores, n_gpus = (int(node["Resources"].get(kind, 0)) for kind in ("CPU", "GPU"))
             n_gpus = n_gpus if self._may_use_gpus else 0
             n_places = n_gpus or min(1, n_cores)
-            for place in ((node["NodeID"], number) for number in range(n_places)):
-                if place not in self._places.values():
-                    name = f"{address} {self._n_started}"
-                    self._start(name, place, self._n_threads or max(1, n_cores // n_places), n_gpus)
-                    self._addresses[name] = address
-        return {name: self._addresses[name] for name in self._actors}
+            for number in range(n_places):
+                place = Place(address, address if n_places == 1 else f"{address} GPU {number}")
+                if place.name not in left_out and place not in self._places.values():
+                    name = f"{place.name} {self._n_started}"
+                    self._start(name, node["NodeID"], self._n_threads or max(1, n_cores // n_places), n_gpus)
+                    self._places[name] = place
+        return dict(self._places)
 
     def _connect(self) -> None:
         """Become a member of the cluster, or start it."""
+        if not ends_within(self._has_left.wait, CONNECT_SECONDS, self._check):
+            raise self._lost(SILENT)
         is_abandoned = threading.Event()
         self._is_member = True
         try:
@@ -149,23 +166,27 @@ class RayPool:
         if not has_ended or problems:
             found = problems[0] if problems else f"no answer within {seconds:g} s"
             raise WorkersLostError(f"{self._name}: must be a Ray cluster, got: {found}")
-        addresses = {node["NodeManagerAddress"] for node in self._nodes if node["Alive"]}
-        if self._address and not this_machine.has_token() and addresses != {self._own_address[0]}:
+        if self._is_refused:
             raise UsageError(self._name + NO_TOKEN)
 
     def _join(self) -> None:
+        self._folder = "" if self._address else this_machine.make_folder()
         ray.init(
             self._address or "local",
             namespace=NAMESPACE,
+            job_config=JobConfig(_client_job=True),  # else workers import from the current folder first
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,  # ours is JSON in a pipe
-            **({} if self._address else this_machine.options()),
+            **(this_machine.options(self._folder) if self._folder else {}),
         )
         self._own_node = ray.get_runtime_context().get_node_id()
         self._nodes = ray.nodes()  # type: ignore[no-untyped-call]
         [own] = (node for node in self._nodes if node["NodeID"] == self._own_node)
         self._own_address = own["NodeManagerAddress"], own["NodeManagerPort"]
+        others = {node["NodeManagerAddress"] for node in self._nodes if node["Alive"]} - {self._own_address[0]}
+        if self._address and others:
+            self._is_refused = not tokens.has_token() or tokens.admits_everyone(self._address, CONNECT_SECONDS)
 
     def _look_for_nodes(self) -> None:
         """Ask the head node for all nodes. It may be silent for some time, the workers continue."""
@@ -193,11 +214,11 @@ class RayPool:
             f"{self._name}: {reason}; records are kept", hint="run again when the cluster is back, or without --cluster"
         )
 
-    def _start(self, name: str, place: tuple[str, int], n_threads: int, n_gpus: int) -> None:
+    def _start(self, name: str, node_id: str, n_threads: int, n_gpus: int) -> None:
         self._n_started += 1
         # Actors of other runs may hold the cores: the node's system shares them out.
-        options = {"num_cpus": 0, "num_gpus": min(1, n_gpus), "max_concurrency": CALLS_AHEAD, "max_restarts": 0}
-        strategy = NodeAffinitySchedulingStrategy(place[0], soft=False)
+        options = {"num_cpus": 0, "num_gpus": min(1, n_gpus), "max_concurrency": BLOCKS_PER_WORKER, "max_restarts": 0}
+        strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
         actor, actors, problems = ray.remote(BlockWorker), list[Any](), list[Exception]()
 
         def start() -> None:
@@ -210,7 +231,7 @@ class RayPool:
         ends_within(start, SILENT_SECONDS, self._check)
         if not actors:
             raise self._lost(str(problems[0]) if problems else SILENT)
-        [self._actors[name]], self._places[name] = actors, place
+        [self._actors[name]] = actors
 
     def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
         """Begin a call of a method."""
@@ -236,11 +257,11 @@ class RayPool:
             return Done(worker, method, tag, error=cause)
         except RayError as error:  # the actor has ended, or its node with the answer
             self.stop(worker)
-            return Done(worker, method, tag, error=RuntimeError(str(error).partition("\n")[0]), has_died=True)
+            return Done(worker, method, tag, error=RuntimeError(_cause(error)), has_died=True)
 
     def stop(self, worker: str) -> None:
         """End an actor."""
-        ray.kill(self._actors[worker])
+        ends_within(partial(ray.kill, self._actors[worker]), ANSWER_SECONDS)
         del self._actors[worker], self._places[worker]
         self._calls = {call: facts for call, facts in self._calls.items() if facts[0] != worker}
 
@@ -251,11 +272,17 @@ class RayPool:
         self._is_member = False
         actors = list(self._actors.values())
         self._actors, self._places, self._calls = {}, {}, {}
+        self._has_left.clear()
 
         def leave() -> None:
-            for actor in actors:
-                ray.kill(actor)
-            ray.shutdown()
+            try:
+                for actor in actors:
+                    ray.kill(actor)
+                ray.shutdown()
+            finally:
+                if self._folder:
+                    shutil.rmtree(self._folder, ignore_errors=True)
+                self._has_left.set()
 
         if not ends_within(leave, END_SECONDS):
             atexit.unregister(ray.shutdown)  # it would hang at the end of this process, too

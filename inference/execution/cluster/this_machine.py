@@ -1,53 +1,49 @@
-"""Settings of a Ray cluster on this machine alone. Ray reads some of them when it is imported."""
+"""Settings of a Ray cluster on this machine alone."""
 
 import os
-import secrets
 import shutil
-import sys
 import tempfile
 from typing import Any
 
 from inference.core.errors import UsageError
 
-MODE, TOKEN = "RAY_AUTH_MODE", "token"
-"""Variable and value with which the members of a cluster ask for a token."""
 STORE_BYTES, STORE = 80_000_000, "/dev/shm"  # noqa: S108  # it is shared memory
 """Shared memory for answers, which leave it at once: a bit more than Ray's minimum. Where it is."""
+LONGEST_FOLDER = 30
+"""Bytes: the paths of sockets have 107 at most, and Ray adds up to 70 to the temporary folder and our name in it."""
+SHORT_FOLDER = "/tmp"  # noqa: S108  # for a folder of a random name
+SYSTEM = {"worker_niceness": 0, "memory_monitor_refresh_ms": 0}
+"""Workers compete with other processes as equals, as a run without Ray does. By default, Ray gives them a niceness of 15,
+and kills them when 95 % of the machine's memory is in use, by whatever program."""
 
 
-def use_own_token() -> None:
-    """Let this process, and the cluster that it starts, ask for a token that nobody else has, unless there is one.
+def make_folder() -> str:
+    """A new folder for a cluster, for this user only: Ray lets everyone write to those that it makes in it.
 
-    The cluster listens on all addresses of this machine. Raises UsageError if Ray was imported without a token.
+    Raises UsageError without a place for one.
     """
-    if os.environ.get(MODE) == TOKEN:
-        return
-    if "ray" in sys.modules:
-        raise UsageError(f"--cluster ray: Ray must be imported with {MODE}={TOKEN}, because it admits everyone without")
-    _own.append(token := secrets.token_hex(32))
-    os.environ[MODE], os.environ["RAY_AUTH_TOKEN"] = TOKEN, token
+    parent = tempfile.gettempdir()
+    try:
+        return tempfile.mkdtemp(
+            prefix="hakuna", dir=parent if len(os.fsencode(parent)) <= LONGEST_FOLDER else SHORT_FOLDER
+        )
+    except OSError as error:
+        raise UsageError(
+            f"--cluster ray: TMPDIR must be a folder that can be written, with a path of {LONGEST_FOLDER} bytes at most, got {parent}"
+        ) from error
 
 
-def has_token() -> bool:
-    """Whether this process has the token of a cluster on other machines."""
-    return os.environ.get(MODE) == TOKEN and os.environ.get("RAY_AUTH_TOKEN") not in _own
+def options(folder: str) -> dict[str, Any]:
+    """Arguments of `ray.init` for a cluster in a folder.
 
-
-_own: list[str] = []
-
-
-def options() -> dict[str, Any]:
-    """Arguments of `ray.init`.
-
-    Containers have little shared memory: the temporary folder takes its place. Workers compete with other processes as
-    equals, as a run without Ray does: by default Ray gives them a niceness of 15.
+    Containers have little shared memory: the folder takes its place.
     """
-    temporary = tempfile.gettempdir()
     has_room = shutil.disk_usage(STORE).free > STORE_BYTES
     return {
+        "num_cpus": len(os.sched_getaffinity(0)),
         "object_store_memory": STORE_BYTES,
-        "_plasma_directory": STORE if has_room else temporary,
-        "_temp_dir": os.path.join(temporary, "ray"),
+        "_plasma_directory": STORE if has_room else folder,
+        "_temp_dir": os.path.join(folder, "ray"),
         "_node_ip_address": "127.0.0.1",
-        "_system_config": {"worker_niceness": 0},
+        "_system_config": SYSTEM,
     }

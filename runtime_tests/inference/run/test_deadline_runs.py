@@ -259,7 +259,7 @@ def test_before_anything_is_left_out_mixed_precision_is_tried(
     report = within_budget(season, with_bound(quick_bundle, 0.5), tmp_path, engine)
     assert engine.loaded == [FLOAT32, MIXED]
     assert [record.is_mixed for record in records_of(tmp_path)] == [False] + [True] * 11
-    assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 11
+    assert report["counts"]["sequences_in_lower_precision_for_lack_of_time"] == 11
     assert report["degraded"] is True
     rows, full_rows = submission(tmp_path), submission(quick_prediction)
     for record, exact in zip(records_of(tmp_path), records_of(quick_prediction), strict=True):
@@ -290,7 +290,7 @@ def test_a_run_in_mixed_precision_has_no_other_to_save_time_with(
     assert engine.loaded == [MIXED]
     assert report["precision"]["used"] == "mixed"
     assert report["counts"]["sequences_by_effort"] == {"no tta": 1}  # the second one, before anything is warm
-    assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 0
+    assert report["counts"]["sequences_in_lower_precision_for_lack_of_time"] == 0
 
 
 def test_too_many_failures_write_nothing_over_a_good_submission(

@@ -115,7 +115,7 @@ def test_shards_and_their_merge_report_that_they_are_degraded(
             run_job(job, part, options, executor_for=StandInEngine(()))
         report = json.loads((part / "run.json").read_text())
         assert (report["counts"]["sequences_by_effort"], report["budget"]["seconds"]) == ({"no tta": 6}, BUDGET)
-        assert report["counts"]["sequences_in_mixed_precision_for_lack_of_time"] == 0
+        assert report["counts"]["sequences_in_lower_precision_for_lack_of_time"] == 0
         assert_valid(part)
     api.merge(parts, quick_bundle.folder, tmp_path / "merged")
     assert why_unhealthy(tmp_path / "merged") is None

@@ -20,7 +20,7 @@ from inference.core.sequences import Image, Sequence
 from inference.dataset.metadata import OddDatetimes, Plan
 from inference.execution.cluster.block_worker import WorkerFacts
 from inference.execution.cluster.cluster_executor import ClusterExecutor
-from inference.execution.cluster.pool import Done
+from inference.execution.cluster.pool import Done, Place
 from inference.execution.executor import Block, ExecutorFacts
 from inference.execution.job import Job, RunOptions
 from inference.execution.throughput import BatchTiming
@@ -38,8 +38,8 @@ class SimulatedPool:
     def __init__(self, job: Job) -> None:
         self._job, self._done, self.n_answered, self.n_idle = job, list[Done](), 0, 0
 
-    def refresh(self, _left_out: Container[str], /) -> Mapping[str, str]:
-        return {f"w{number}": f"node {number}" for number in range(N_WORKERS)}
+    def refresh(self, _left_out: Container[str], /) -> Mapping[str, Place]:
+        return {f"w{number}": Place(f"node {number}", f"node {number}") for number in range(N_WORKERS)}
 
     def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
         if method == "facts":

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from inference.execution.cluster.blocks import (
-    CALLS_AHEAD,
+    BLOCKS_PER_WORKER,
     MAX_DEATHS,
     MIN_TIMES,
     MIN_WINDOW,
@@ -47,7 +47,7 @@ def test_blocks_are_cut_at_multiples_of_their_size(
 def test_a_worker_has_two_blocks_at_most() -> None:
     queue: BlockQueue[int] = BlockQueue(0, 10, 1)
     assert [queue.give("a", 0.0) for _ in range(3)] == [0, 1, None]
-    assert CALLS_AHEAD == 2
+    assert BLOCKS_PER_WORKER == 2
     queue.answer("a", 0, 0, 1.0)
     assert queue.give("a", 1.0) == 2
 
@@ -59,7 +59,7 @@ def test_blocks_of_a_lost_worker_come_first_and_one_at_a_time() -> None:
     queue.lose("a")
     assert [queue.give("b", 0.0), queue.give("b", 0.0)] == [0, None], "block 0 may end the next worker, too"
     assert queue.give("c", 0.0) == 1
-    assert queue.n_repeated == 2
+    assert queue.n_asked_twice == 2
     queue.answer("b", 0, 0, 1.0)
     assert [queue.give("b", 1.0), queue.give("b", 1.0)] == [2, 3]
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +28,8 @@ from inference.ensemble import audit
 from inference.execution.cluster import cluster_executor, members
 from inference.execution.cluster.block_worker import WorkerFacts
 from inference.execution.cluster.blocks import MIN_WINDOW
-from inference.execution.cluster.this_machine import options, use_own_token
+from inference.execution.cluster.this_machine import make_folder, options
+from inference.execution.cluster.tokens import use_own_token
 from inference.execution.job import RunOptions
 from inference.execution.local_executor import local_executor
 from inference.networks.engine_openvino import has_bfloat16
@@ -121,6 +123,56 @@ def test_a_node_that_differs_is_left_out_by_name(
     assert node == "odd"
     pytest.importorskip("re").search(reason, why) or pytest.fail(why)
     assert ("odd", "compute") not in pool.calls
+
+
+def on_cpu(facts: WorkerFacts) -> WorkerFacts:
+    return replace(facts, executor=replace(facts.executor, device="CPU"))
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        (lambda facts: replace(facts, executor=replace(facts.executor, device="another GPU")), "device: must be"),
+        (on_cpu, "device: must be"),
+    ],
+    ids=["another model", "on the CPU"],
+)
+def test_a_gpu_that_differs_is_left_out_without_the_others_of_its_node(
+    odd: Callable[[WorkerFacts], WorkerFacts], reason: str, season: Path, quick_bundle: Bundle, tmp_path: Path
+) -> None:
+    gpu: Callable[[WorkerFacts], WorkerFacts] = lambda facts: replace(  # noqa: E731
+        facts, executor=replace(facts.executor, device="GPU")
+    )
+    pool = InProcessPool(nodes={"a GPU 0": gpu, "a GPU 1": odd, "a GPU 2": gpu})
+    report = run(season, quick_bundle, tmp_path, pool)
+    [(place, why)] = report["cluster"]["left_out"].items()
+    assert place == "a GPU 1"
+    assert reason in why
+    assert report["cluster"]["sequences_by_node"] == {"a": report["counts"]["sequences"]}
+    assert {place for place, method in pool.calls if method == "compute"} == {"a GPU 0", "a GPU 2"}
+
+
+def test_gpus_that_cannot_be_used_leave_one_worker_for_the_cores(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    pool = InProcessPool(nodes={f"a GPU {number}": on_cpu for number in range(3)})
+    report = run(season, quick_bundle, tmp_path, pool)
+    assert contents(tmp_path) == contents(quick_prediction)
+    left_out = report["cluster"]["left_out"]
+    assert len(left_out) == 2
+    assert set(left_out.values()) == {"its networks run on the CPU, which another worker of its node uses"}
+
+
+def test_a_node_is_left_out_with_all_its_gpus(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
+    pool = InProcessPool(
+        nodes={
+            "a GPU 0": with_other(version="9.9"),
+            "a GPU 1": with_other(version="9.9"),
+            "b": lambda facts: facts,
+        }
+    )
+    report = run(season, quick_bundle, tmp_path, pool)
+    assert list(report["cluster"]["left_out"]) == ["a"]
 
 
 def test_nothing_is_written_where_all_nodes_differ(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
@@ -301,6 +353,23 @@ def test_photos_that_only_one_node_cannot_read_are_read_by_another(
     assert report["cluster"]["sequences_by_node"] == {"b": report["counts"]["sequences"]}
 
 
+def test_a_photo_that_has_just_arrived_is_read_once_more(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
+) -> None:
+    """It is missing when the only worker looks, but not when the driver looks after that."""
+    (tmp_path / "empty").mkdir()
+    blind = {"a": tmp_path / "empty"}
+
+    def arrives(_node: str, method: str, number: int) -> None:
+        if method == "compute" and number > 1:
+            blind.clear()
+
+    pool = InProcessPool(nodes={"a": lambda facts: facts}, blind=blind, fails=arrives)
+    report = run(season, quick_bundle, tmp_path / "out", pool)
+    assert contents(tmp_path / "out") == contents(quick_prediction)
+    assert (report["cluster"]["left_out"], report["cluster"]["asked_twice"]) == ({}, 1)
+
+
 @pytest.mark.parametrize(
     ("cluster", "shard", "message"),
     [
@@ -336,9 +405,25 @@ def test_a_cluster_of_this_machine_needs_its_token_before_ray(monkeypatch: pytes
 @pytest.mark.parametrize(("free", "is_shared"), [(10**6, False), (10**9, True)])
 def test_little_shared_memory_is_not_used(free: int, is_shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-    found = options()
+    found = options("folder")
     assert (found["_plasma_directory"] == "/dev/shm") is is_shared  # noqa: S108  # it is shared memory
     assert found["object_store_memory"] < 10**9
+
+
+def test_the_folder_of_a_cluster_is_for_this_user_only_and_has_a_short_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    short, long = tempfile.mkdtemp(prefix="hr"), tmp_path / ("x" * 100)
+    long.mkdir()
+    for parent, expected in ((short, short), (str(long), "/tmp")):  # noqa: S108  # expected, not used
+        monkeypatch.setattr(tempfile, "tempdir", parent)
+        folder = Path(make_folder())
+        assert (str(folder.parent), folder.stat().st_mode & 0o777) == (expected, 0o700)
+        folder.rmdir()
+    Path(short).rmdir()
+    monkeypatch.setattr(tempfile, "tempdir", short)
+    with pytest.raises(UsageError, match="TMPDIR must be a folder that can be written"):
+        make_folder()
 
 
 def test_a_missing_extra_is_named(

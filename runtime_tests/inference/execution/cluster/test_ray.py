@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,7 @@ def test_killed_workers_are_replaced(n_killed: int, cluster: Cluster, long_seaso
     assert run.returncode == 0, err
     assert contents(tmp_path) == long_season.expected
     assert json.loads((tmp_path / "run.json").read_text())["cluster"]["lost"] == n_killed
+    assert "its worker process has died" in next(line for line in err.splitlines() if "a worker has ended" in line)
 
 
 @pytest.mark.parametrize("n_moments", [2, pytest.param(5, marks=pytest.mark.faults)])
@@ -163,17 +165,26 @@ def test_a_cluster_elsewhere_without_a_token_is_refused(host: str, long_season: 
     assert not (tmp_path / "out" / "records.jsonl").exists()
 
 
-def test_without_an_address_the_cluster_is_this_machine(long_season: LongSeason, tmp_path: Path) -> None:
-    words = (*long_season.words, "--out", tmp_path, "--cluster", "ray", "--workers", 1, "--log-format", "json")
-    run = start(*words, HOME=str(tmp_path), MARK=str(tmp_path))
+def test_without_an_address_the_cluster_is_this_machine(
+    long_season: LongSeason, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing in the current folder is run there, and nothing is left behind."""
+    monkeypatch.chdir(tmp_path)
+    Path("pydantic.py").write_text("raise SystemExit('of the current folder')")
+    temporary = Path(tempfile.mkdtemp(prefix="hr"))
+    words = (*long_season.words, "--out", tmp_path / "out", "--cluster", "ray", "--workers", 1, "--log-format", "json")
+    run = start(*words, HOME=str(tmp_path), MARK=str(tmp_path), TMPDIR=str(temporary))
     until(lambda: actors(f"MARK={tmp_path}"))
     [worker] = actors(f"MARK={tmp_path}")
+    [folder] = temporary.glob("hakuna*")
+    assert folder.stat().st_mode & 0o777 == 0o700
     variables = Path(f"/proc/{worker}/environ").read_bytes().split(b"\0")
     niceness = os.getpriority(os.PRIO_PROCESS, worker)
     _, err = run.communicate(timeout=SECONDS)
     assert run.returncode == 0, err
-    assert contents(tmp_path) == long_season.expected
+    assert contents(tmp_path / "out") == long_season.expected
     assert b"RAY_AUTH_MODE=token" in variables, "it listens on all addresses of this machine"
     assert niceness == os.getpriority(os.PRIO_PROCESS, 0)
     assert [line for line in err.splitlines() if not line.startswith("{")] == []
     until(lambda: not actors(f"MARK={tmp_path}"), 10)
+    temporary.rmdir()

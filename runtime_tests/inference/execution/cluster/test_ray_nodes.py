@@ -113,6 +113,17 @@ def network() -> Iterator[str]:
         yield name
 
 
+def test_nodes_that_admit_everyone_are_refused_also_with_a_token(
+    network: str, long_season: LongSeason, tmp_path: Path
+) -> None:
+    with started(address=HERE, RAY_AUTH_MODE="disabled") as cluster:
+        cluster.add_node("ip", "netns", "exec", network, address=OTHER, RAY_AUTH_MODE="disabled")
+        done = hakuna(*on_cluster(long_season, tmp_path / "out", cluster), **cluster.variables)
+    assert done.returncode == 2, done.stderr
+    assert "must be a cluster with token authentication" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.faults
 def test_nodes_that_disappear_are_done_without(network: str, long_season: LongSeason, tmp_path: Path) -> None:
     def run_with(fault: str) -> Path:
