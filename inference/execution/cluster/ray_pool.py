@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import pickle
-import shutil
 import socket
 import textwrap
 import threading
@@ -14,10 +13,12 @@ import time
 from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from inference.core.choices import Device, EngineName
 from inference.core.errors import UsageError, WorkersLostError
+from inference.core.files import remove_tree
 from inference.execution.cluster import this_machine, tokens
 from inference.execution.cluster.block_worker import BlockWorker, WorkerSpec
 from inference.execution.cluster.blocks import BLOCKS_PER_WORKER
@@ -280,8 +281,9 @@ class RayPool:
                     ray.kill(actor)
                 ray.shutdown()
             finally:
-                if self._folder:
-                    shutil.rmtree(self._folder, ignore_errors=True)
+                with suppress(OSError):
+                    if self._folder:
+                        remove_tree(Path(self._folder))
                 self._has_left.set()
 
         if not ends_within(leave, END_SECONDS):
