@@ -1,6 +1,5 @@
 """The ablation study with one seed."""
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,14 +22,14 @@ from benchmark.ablation.plan import (
     AblationSize,
     schedule_of,
 )
-from benchmark.ablation.steps import NETWORKS, PRESET, STEPS, Configuration, TrainedNetwork, recipe_of
+from benchmark.ablation.steps import NETWORKS, PRESET, STEPS, Configuration, recipe_of
 from benchmark.scoring.log_loss import score
 from benchmark.synthetic.season import Role, SeasonOptions, write_seasons
 from inference.api.jobs import build_job, run_job
 from inference.bundle.reader import Bundle, open_bundle
 from inference.core.choices import Preset
 from inference.core.errors import UsageError
-from inference.core.files import write_json
+from inference.core.files import read_json, write_json
 from inference.core.labels import CLASS_PRIORS, EMPTY, LABELS
 from inference.core.version import hakuna_version
 from inference.dataset.label_tables import Table, read_labels, read_submission
@@ -41,7 +40,8 @@ from inference.process.lock import locked
 from inference.process.progress import RunState
 from models.bundling.build import build_bundle
 from models.data.season_labels import TRAIN_LABELS_NAME, TRAIN_METADATA_NAME, season_of
-from models.spec.network_plan import NETWORK_NAME, REPORT_NAME, NetworkPlan
+from models.spec.kinds import NetworkKind
+from models.spec.network_plan import NETWORK_NAME, REPORT_NAME
 from models.stacking.matrix import SECOND, half_of
 from models.stacking.stack import StackingJob, StackingOptions, stack
 from models.training.job import TrainingJob, TrainingOptions
@@ -66,7 +66,7 @@ def seed_folder(work: Path, plan: AblationSize, seed: int) -> Path:
     if not folder.exists():
         folder.mkdir(parents=True)
         write_json(mine, path)
-    found = read_figures(path) if path.exists() else {}
+    found = read_json(path) if path.exists() else {}
     different = ", ".join(name for name in mine if found.get(name) != mine[name])
     if different:
         raise UsageError(f"--cache-dir {folder}: must be of this study, differs in {different}; choose another folder")
@@ -75,7 +75,7 @@ def seed_folder(work: Path, plan: AblationSize, seed: int) -> Path:
 
 def run_seed(folder: Path, plan: AblationSize, seed: int, n_workers: int) -> dict[str, Any]:
     """All steps with one seed: the log loss of each, on season 11 and on the held-out half of season 10."""
-    labels = prepare(folder, plan, seed, n_workers, tuple(one.name for one in NETWORKS))
+    labels = prepare(folder, plan, seed, n_workers, tuple(NETWORKS))
     held_out = [one for one in labels.seq_ids if season_of(one) == "S10" and half_of(one) == SECOND]
     judging = [one for one in labels.seq_ids if season_of(one) == JUDGING]
     priors = Table(tuple(judging), np.tile(list(CLASS_PRIORS.values()), (len(judging), 1)))
@@ -96,9 +96,9 @@ def prepare(folder: Path, plan: AblationSize, seed: int, n_workers: int, network
         options = SeasonOptions(plan.n_sequences, plan.n_cameras, plan.photo_size, seed, role=Role.TRAIN)
         write_seasons(data, ALL_SEASONS, options, n_workers)
         (data / DONE_NAME).touch()
-    for training in NETWORKS:
-        if training.name in networks:
-            _train(folder, data, training, plan, seed, n_workers)
+    for name in NETWORKS:
+        if name in networks:
+            _train(folder, data, name, plan, seed, n_workers)
     return read_labels(data / TRAIN_LABELS_NAME)
 
 
@@ -142,35 +142,29 @@ def stacked_classes(labels: Table) -> tuple[str, ...]:
 def timed_step(folder: Path) -> Iterator[None]:
     """Add the time of this session to the earlier ones."""
     path, start = folder / CLOCK_NAME, time.perf_counter()
-    before = read_figures(path)["seconds"] if path.exists() else 0
+    before = read_json(path)["seconds"] if path.exists() else 0
     try:
         yield
     finally:
         write_json({"seconds": before + time.perf_counter() - start}, path)
 
 
-def read_figures(path: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def validation_loss(folder: Path, training: TrainedNetwork) -> float:
+def validation_loss(folder: Path, network: str) -> float:
     """Log loss of a single network on season 8 with the reference resize, its training condition."""
-    report = read_figures(folder / "networks" / training.name / REPORT_NAME)
+    report = read_json(folder / "networks" / network / REPORT_NAME)
     return float(report["last_epoch"]["validation_log_loss"])
 
 
-def _train(folder: Path, data: Path, training: TrainedNetwork, plan: AblationSize, seed: int, n_workers: int) -> None:
-    out = folder / "networks" / training.name
+def _train(folder: Path, data: Path, name: str, plan: AblationSize, seed: int, n_workers: int) -> None:
+    out, network = folder / "networks" / name, NETWORKS[name]
     if (out / NETWORK_NAME).exists():
         return
-    plan_of_network = NetworkPlan(training.kind, training.backbone, training.head, training.classes)
-    if training.name == "two_branch":
-        background, mean = (folder / "networks" / name / NETWORK_NAME for name in ("background", "mean_image"))
-        plan_of_network = replace(plan_of_network, background=background, mean=mean)
+    if network.kind is NetworkKind.TWO_BRANCH:
+        background, mean = (folder / "networks" / one / NETWORK_NAME for one in ("background", "mean_image"))
+        network = replace(network, background=background, mean=mean)
     job = TrainingJob(
-        plan=plan_of_network,
-        schedule=schedule_of(training, plan),
+        plan=network,
+        schedule=schedule_of(network, plan),
         photos=str(data),
         metadata=data / TRAIN_METADATA_NAME,
         labels=data / TRAIN_LABELS_NAME,

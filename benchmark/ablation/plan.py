@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from benchmark.ablation.steps import TrainedNetwork
 from inference.core.sequences import ImageSize
 from models.spec.kinds import NetworkKind
+from models.spec.network_plan import NetworkPlan
 from models.spec.schedule import Schedule, SizeStage
 
 LEARNING, VALIDATION, STACKING, JUDGING = tuple(f"S{n}" for n in range(1, 8)), ("S8",), ("S9", "S10"), "S11"
@@ -60,9 +60,9 @@ MINI = replace(
 )
 
 
-def schedule_of(training: TrainedNetwork, plan: AblationSize) -> Schedule:
+def schedule_of(network: NetworkPlan, plan: AblationSize) -> Schedule:
     """One size; the two-branch network trains shorter and with a lower rate, as in the published program."""
-    is_branched = training.kind is NetworkKind.TWO_BRANCH
+    is_branched = network.kind is NetworkKind.TWO_BRANCH
     stage = SizeStage(
         height=plan.size.height,
         width=plan.size.width,

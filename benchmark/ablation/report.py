@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.report.page import environment
-from inference.core.files import atomic_writer, output_errors
+from inference.core.files import atomic_writer, make_folder
 
 JUDGED = "S11"
 HELD_OUT = "S10"
@@ -92,8 +92,7 @@ def plot(figures: dict[str, Any]) -> str:
 
 def write_report(figures: dict[str, Any], folder: Path) -> None:
     """Write the table and the plot."""
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for name, text in ((TABLE_NAME, markdown(figures)), (PLOT_NAME, plot(figures))):
         with atomic_writer(folder / name) as file:
             file.write(text)

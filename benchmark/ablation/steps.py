@@ -6,7 +6,8 @@ from typing import Any
 from inference.bundle.manifest import Blend, Block, NeighbourOptions, Size
 from inference.core.labels import LABELS
 from inference.core.sequences import ImageSize
-from models.spec.kinds import VIEWS, Classes, Head, NetworkKind, Scaling
+from models.spec.kinds import Classes, Head, NetworkKind
+from models.spec.network_plan import NetworkPlan
 from models.spec.recipe import EnsembleRecipe, InputRecipe, NetworkRecipe, Recipe, StackingRecipe
 
 PRESET = "quarter"
@@ -19,26 +20,15 @@ COMMON = ("empty", "wildebeest", "zebra", "gazellethomsons", "buffalo", "elephan
 MAX_EXPORT_DIFFERENCE = 1e-3
 
 
-@dataclass(frozen=True)
-class TrainedNetwork:
-    """A network to train."""
-
-    name: str
-    kind: NetworkKind
-    backbone: str
-    head: Head = Head.SIGMOID
-    classes: Classes = Classes.ALL
-
-
-NETWORKS = (
-    TrainedNetwork("softmax", NetworkKind.FRAMES, "tiny", Head.SOFTMAX),
-    TrainedNetwork("small", NetworkKind.FRAMES, "tiny"),
-    TrainedNetwork("v1", NetworkKind.FRAMES, "small"),
-    TrainedNetwork("background_empty", NetworkKind.BACKGROUND, "small", classes=Classes.EMPTY),
-    TrainedNetwork("background", NetworkKind.BACKGROUND, "small"),
-    TrainedNetwork("mean_image", NetworkKind.MEAN, "small"),
-    TrainedNetwork("two_branch", NetworkKind.TWO_BRANCH, "small"),
-)
+NETWORKS = {
+    "softmax": NetworkPlan(NetworkKind.FRAMES, "tiny", Head.SOFTMAX),
+    "small": NetworkPlan(NetworkKind.FRAMES, "tiny"),
+    "v1": NetworkPlan(NetworkKind.FRAMES, "small"),
+    "background_empty": NetworkPlan(NetworkKind.BACKGROUND, "small", classes=Classes.EMPTY),
+    "background": NetworkPlan(NetworkKind.BACKGROUND, "small"),
+    "mean_image": NetworkPlan(NetworkKind.MEAN, "small"),
+    "two_branch": NetworkPlan(NetworkKind.TWO_BRANCH, "small"),
+}
 """In the order of their dependencies."""
 
 
@@ -98,11 +88,10 @@ def step_named(number: str) -> Configuration:
 
 def recipe_of(step: Configuration, size: ImageSize, stacked: tuple[str, ...], name: str = "ablation") -> Recipe:
     """The ensemble of a step, with views of one size; `stacked` are the classes of its stackers."""
-    trained = {training.name: training for training in NETWORKS}
-    networks = tuple(_network(trained[one], size, flip_tta=step.flip_tta) for one in step.networks)
+    networks = tuple(_network(one, size, flip_tta=step.flip_tta) for one in step.networks)
     blends: tuple[Blend, ...] = ()
     if step.blend:
-        classes: tuple[Any, ...] = ("empty",) if trained[step.blend].classes is Classes.EMPTY else LABELS
+        classes: tuple[Any, ...] = ("empty",) if NETWORKS[step.blend].classes is Classes.EMPTY else LABELS
         blends = (Blend(networks=(step.blend,), method="mean", classes=classes),)
     return Recipe(
         format_version=1,
@@ -115,18 +104,17 @@ def recipe_of(step: Configuration, size: ImageSize, stacked: tuple[str, ...], na
     )
 
 
-def _network(training: TrainedNetwork, size: ImageSize, *, flip_tta: bool) -> NetworkRecipe:
-    inputs = tuple(
-        InputRecipe(view=view, scaling=Scaling.UNIT if view.value == "background" else Scaling.SYMMETRIC)
-        for view in VIEWS[training.kind]
-    )
+def _network(name: str, size: ImageSize, *, flip_tta: bool) -> NetworkRecipe:
+    plan = NETWORKS[name]
     return NetworkRecipe(
-        name=training.name,
-        file=f"{training.name}.h5",
-        inputs=inputs,
+        name=name,
+        file=f"{name}.h5",
+        inputs=tuple(
+            InputRecipe(view=view, scaling=scaling) for view, scaling in zip(plan.views, plan.scalings, strict=True)
+        ),
         sizes=(Size(height=size.height, width=size.width),),
-        flip_tta=flip_tta and training.kind is NetworkKind.FRAMES,
-        classes=training.classes,
+        flip_tta=flip_tta and plan.kind is NetworkKind.FRAMES,
+        classes=plan.classes,
     )
 
 

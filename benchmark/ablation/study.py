@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.ablation import one_seed
-from benchmark.ablation.one_seed import CLOCK_NAME, ROWS_NAME, read_figures
+from benchmark.ablation.one_seed import CLOCK_NAME, ROWS_NAME
 from benchmark.ablation.plan import JUDGING, AblationSize
 from benchmark.ablation.steps import NETWORKS, STEPS
 from benchmark.provenance import origin
-from inference.core.files import write_json
+from inference.core.files import read_json, write_json
 from models.spec.kinds import Classes
 
 
@@ -21,18 +21,18 @@ def run_ablation(work: Path, plan: AblationSize, n_workers: int, command: str) -
             with one_seed.timed_step(folder):
                 rows = one_seed.run_seed(folder, plan, seed, n_workers)
             write_json(rows, folder / ROWS_NAME)
-    seeds = [read_figures(folder / ROWS_NAME) for folder in folders.values()]
+    seeds = [read_json(folder / ROWS_NAME) for folder in folders.values()]
     return {
         "what": "the published solution step by step, small networks on synthetic seasons",
         "sequences_per_season": plan.n_sequences,
-        "seconds": round(sum(read_figures(folder / CLOCK_NAME)["seconds"] for folder in folders.values())),
+        "seconds": round(sum(read_json(folder / CLOCK_NAME)["seconds"] for folder in folders.values())),
         "seeds": list(plan.seeds),
         "priors": _over_seeds([one["priors"] for one in seeds]),
         "steps": summary(seeds),
         "networks": {
-            one.name: _spread([one_seed.validation_loss(folder, one) for folder in folders.values()])
-            for one in NETWORKS
-            if one.classes is Classes.ALL
+            name: _spread([one_seed.validation_loss(folder, name) for folder in folders.values()])
+            for name, network in NETWORKS.items()
+            if network.classes is Classes.ALL
         },
         **origin(command),
     }

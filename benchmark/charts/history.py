@@ -4,12 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import numpy as np
 from matplotlib.figure import Figure
 
 from benchmark.charts.plots import stage_plot, throughput_plot
-from benchmark.charts.style import COLOURS, LINE_HEIGHT, STYLE, WIDTH, svg
+from benchmark.charts.style import svg
 from benchmark.report.page import environment
 from benchmark.timing.report import read_report
 from inference.core.errors import UsageError
@@ -46,32 +44,11 @@ def _section(path: Path) -> dict[str, Any]:
     if "schema_version" in content:
         report = read_report(path)
         plots = [stage_plot(report), throughput_plot(report)]
-    elif "trials" in content:
-        plots = [trials_plot(content["trials"])]
-    elif not content.keys() & {"experiments", "projections"}:  # the template has special tables for these
+    elif "projections" not in content:  # the template has a table for these
         rows = list(_plain_values(content))
     # Inside the page, a plot does not need the XML header of a separate file.
     figures = [text[text.index("<svg") :] for text in map(svg, plots)]
     return {"name": path.name, "content": content, "machine": machine, "figures": figures, "rows": rows}
-
-
-def trials_plot(trials: list[dict[str, Any]]) -> Figure:
-    """Predicted and real seconds of each workload, side by side."""
-    rows = np.arange(len(trials))
-    real, predicted = ([trial[f"{kind}_seconds"] for trial in trials] for kind in ("real", "predicted"))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 1.2 + 3 * LINE_HEIGHT * len(trials)), layout="constrained")
-        axes = figure.subplots()
-        axes.barh(rows - 0.2, real, 0.38, color=COLOURS[0], label="real")
-        style: dict[str, Any] = {"color": "white", "edgecolor": COLOURS[1], "hatch": "///", "label": "predicted"}
-        bars = axes.barh(rows + 0.2, predicted, 0.38, **style)
-        axes.bar_label(bars, [f"{trial['error']:+.1%}" for trial in trials], padding=4)
-        axes.set_yticks(rows, [f"{trial['workload']} ({trial['sequences']})" for trial in trials])
-        axes.invert_yaxis()
-        axes.margins(x=0.12)
-        axes.set_xlabel("seconds")
-        axes.legend(loc="best")
-    return figure
 
 
 def _plain_values(value: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:

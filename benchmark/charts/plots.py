@@ -19,7 +19,7 @@ from benchmark.charts.style import COLOURS, DASHES, LINE_HEIGHT, MARKERS, PLOT_H
 from benchmark.timing.report import BenchReport, StageFigures
 from inference.bundle.manifest import Manifest
 from inference.core.choices import Precision
-from inference.core.files import atomic_writer, output_errors
+from inference.core.files import atomic_writer, make_folder
 from models.spec.contract import SERENGETI_2019
 
 SEQUENCE_COUNTS = (100, 1_000, 10_000, 100_000, 1_000_000)
@@ -30,8 +30,7 @@ WORKLOAD = "season11"
 
 def write_plots(report: BenchReport, manifest: Manifest, folder: Path) -> list[Path]:
     """Write every plot that the report has figures for; returns their files."""
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     figures = {"stages": stage_plot(report), "throughput": throughput_plot(report)}
     if report.startup_seconds:
         figures["cost"] = cost_plot(report, manifest)

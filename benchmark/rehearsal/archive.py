@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from inference.core.errors import InvalidEntryError, OutputError
-from inference.core.files import HASH_BLOCK_BYTES, output_errors
+from inference.core.files import HASH_BLOCK_BYTES, os_errors, output_errors
 from models.bundling.pack import PERMISSIONS_SHIFT
 from models.spec.contract import SERENGETI_2019, Contract
 
@@ -127,10 +127,8 @@ def _place(path: Path, name: str) -> str:
 @contextmanager
 def _opened(path: Path, limits: ArchiveLimits) -> Iterator[zipfile.ZipFile]:
     """The archive, after a check of the size of its list of members."""
-    try:
+    with os_errors(InvalidEntryError, f"{path}: must be a readable archive"):
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise InvalidEntryError(f"{path}: must be a readable archive, got: {error.strerror or error}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise InvalidEntryError(f"{path}: must be a regular file")

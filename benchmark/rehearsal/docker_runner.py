@@ -30,7 +30,7 @@ from benchmark.sandbox.sandbox import scratch_folder
 from benchmark.sandbox.supervise import ProcessResult, Signals, supervise
 from inference.core.choices import GPU_DRIVER
 from inference.core.errors import HakunaError, InputError, InvalidEntryError, PastLimitError, ProgramFailedError
-from inference.core.files import output_errors, regular_file
+from inference.core.files import os_errors, output_errors, regular_file
 from inference.dataset.metadata import FORMAT_NAME, read_submission_format
 from inference.outputs.submission import SUBMISSION_NAME
 from inference.process.lock import locked
@@ -175,10 +175,8 @@ def _staged(entry: Entry, scratch: Path | None) -> Iterator[Path]:
                 (folder / ROOT_FOLDER / name).mkdir(parents=True)  # else Docker would, as root
             (folder / CONTRACT_FILE).write_text(entry.contract.model_dump_json(), encoding="utf-8")
             (folder / CONTRACT_FILE).chmod(0o644)
-        try:
+        with os_errors(InvalidEntryError, f"{entry.archive}: must be a readable archive"):
             shutil.copyfile(entry.archive, archive)
-        except OSError as error:
-            raise InvalidEntryError(f"{entry.archive}: must be a readable archive, got: {error.strerror}") from error
         archive.chmod(0o644)
         yield folder
 

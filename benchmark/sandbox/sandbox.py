@@ -12,7 +12,7 @@ from benchmark.sandbox import bubblewrap, landlock
 from benchmark.sandbox.contract import MODELS_FOLDER, SUBMISSION_FOLDER, Rule
 from benchmark.sandbox.isolated_python import python_without_ours
 from inference.core.errors import HakunaError, OutputError
-from inference.core.files import output_errors, remove_tree, walk
+from inference.core.files import os_errors, output_errors, remove_tree, walk
 from inference.dataset.metadata import FORMAT_NAME
 from models.spec.contract import SERENGETI_2019, Contract
 
@@ -189,11 +189,8 @@ def _environment(temporary: str, home: str | None = None) -> dict[str, str]:
 @contextmanager
 def scratch_folder(parent: Path | None) -> Iterator[Path]:
     """A new folder on disk, with a folder `tmp` in it, that is removed afterwards with its content."""
-    try:
+    with os_errors(OutputError, f"{parent or tempfile.gettempdir()} must be writable (HAKUNA_SCRATCH)"):
         folder = Path(tempfile.mkdtemp(prefix="hakuna-entry-", dir=parent))
-    except OSError as error:
-        where = parent or tempfile.gettempdir()
-        raise OutputError(f"{where} must be writable (HAKUNA_SCRATCH), got: {error.strerror or error}") from error
     try:
         (folder / "tmp").mkdir()
         yield folder

@@ -19,7 +19,7 @@ from benchmark.capacity.device_profiles import PROFILES_FOLDER, Profile, load_pr
 from benchmark.capacity.operations import PUBLISHED_BACKBONE
 from benchmark.capacity.projection import MEASURED, project
 from benchmark.capacity.rates import measured_rates
-from benchmark.capacity.workloads import PhotoSize, Workload
+from benchmark.capacity.validation import IMAGES_PER_CALL, trial_workload
 from benchmark.provenance import origin
 from benchmark.selftest import complaints
 from benchmark.selftest.assumptions import decisions
@@ -45,7 +45,6 @@ from inference.settings.packages import is_installed
 
 PHOTO = ImageSize(1536, 2048)
 SEED = 1
-IMAGES_PER_CALL = (2, 4, 8, 16, 32)
 SMALL_SEQUENCES, SMALL_BATCH = 12, 2
 """Of the runs that are compared with each other: several batches."""
 REPEATS, QUICK_REPEATS, DECODE_ROUNDS = 5, 1, 3
@@ -263,14 +262,7 @@ def _projection(check: FullCheck, timed: list[BenchReport], figures: dict[str, A
     """The longer runs as the measured rates project them, beside the time that they took without the proof."""
     if not timed or "speed" not in figures:
         raise HakunaError("speed and networks: must have been measured, got none")
-    workload = Workload(
-        format_version=1,
-        name="long",
-        source=__name__,
-        sequences=figures["speed"][Precision.FLOAT32.value]["sequences"],
-        frames={"1": 0, "2": 0, "3": 1},
-        photo_sizes=(PhotoSize(height=PHOTO.height, width=PHOTO.width, share=1),),
-    )
+    workload = trial_workload("long", [(PHOTO, 3)] * figures["speed"][Precision.FLOAT32.value]["sequences"])
     projected = {}
     for precision in (Precision.FLOAT32, Precision.MIXED):
         run, manifest = figures["speed"][precision.value], check.bundle.manifest

@@ -1,7 +1,6 @@
 """Detects slower stages. Comparing ratios to reference kernels cancels the machine's speed."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from benchmark.provenance import PROCESSOR
@@ -15,49 +14,30 @@ UNDISTURBED = 0.9
 """A kernel is disturbed if it gets less than this share of the processor time that it got in the baseline."""
 
 
-@dataclass(frozen=True)
-class StageComparison:
-    """A stage now and in the baseline.
+def compare_reports(now: BenchReport, baseline: BenchReport) -> list[ComparedFigures]:
+    """Every stage in both reports, the largest growth first.
 
-    Attributes
-    ----------
-    now, baseline : first quartile of its time divided by its kernel's: its undisturbed duration
-    cpu_now, cpu_baseline : the same in processor time
-    is_disturbed : whether other processes took cores from the kernel, and so from the stage. Waiting is then not the
-        stage's fault: it counts as slower only if it also needs more processor time
+    Waiting is not the fault of a stage whose kernel is disturbed: it only counts as slower if it also needs more
+    processor time.
     """
-
-    name: str
-    kernel: str
-    now: float
-    baseline: float
-    cpu_now: float
-    cpu_baseline: float
-    is_disturbed: bool
-
-    @property
-    def regression(self) -> float:
-        """Factor by which it is slower than in the baseline."""
-        on_the_clock, at_work = self.now / self.baseline, self.cpu_now / self.cpu_baseline
-        return min(on_the_clock, at_work) if self.is_disturbed else on_the_clock
-
-
-def compare_reports(now: BenchReport, baseline: BenchReport) -> list[StageComparison]:
-    """Every stage in both reports, the largest growth first."""
-    compared = [
-        StageComparison(
-            name=stage.name,
-            kernel=stage.kernel,
-            now=stage.ratio.low,
-            baseline=old.ratio.low,
-            cpu_now=stage.cpu_ratio.low,
-            cpu_baseline=old.cpu_ratio.low,
-            is_disturbed=stage.kernel_load < UNDISTURBED * old.kernel_load,
+    compared = []
+    for stage in now.stages:
+        old = baseline.stage(stage.name)
+        if old is None or (stage.kernel, stage.n_units) != (old.kernel, old.n_units):
+            continue
+        is_disturbed = stage.kernel_load < UNDISTURBED * old.kernel_load
+        on_the_clock, at_work = stage.ratio.low / old.ratio.low, stage.cpu_ratio.low / old.cpu_ratio.low
+        compared.append(
+            ComparedFigures(
+                name=stage.name,
+                kernel=stage.kernel,
+                times_the_baseline=min(on_the_clock, at_work) if is_disturbed else on_the_clock,
+                ratio=stage.ratio.low,
+                baseline_ratio=old.ratio.low,
+                is_disturbed=is_disturbed,
+            )
         )
-        for stage in now.stages
-        if (old := baseline.stage(stage.name)) and (stage.kernel, stage.n_units) == (old.kernel, old.n_units)
-    ]
-    return sorted(compared, key=lambda one: -one.regression)
+    return sorted(compared, key=lambda one: -one.times_the_baseline)
 
 
 def notes_on(now: BenchReport, baseline: BenchReport) -> tuple[str, ...]:
@@ -73,25 +53,14 @@ def notes_on(now: BenchReport, baseline: BenchReport) -> tuple[str, ...]:
 
 
 def figures_of(
-    compared: list[StageComparison], now: BenchReport, baseline: BenchReport, max_regression: float
+    compared: list[ComparedFigures], now: BenchReport, baseline: BenchReport, max_regression: float
 ) -> ComparisonFigures:
     """The comparison for programs."""
-    stages = tuple(
-        ComparedFigures(
-            name=one.name,
-            kernel=one.kernel,
-            times_the_baseline=one.regression,
-            ratio=one.now,
-            baseline_ratio=one.baseline,
-            is_disturbed=one.is_disturbed,
-        )
-        for one in compared
-    )
     return ComparisonFigures(
-        verdict="slower" if any(one.regression > max_regression for one in compared) else "not slower",
+        verdict="slower" if any(one.times_the_baseline > max_regression for one in compared) else "not slower",
         max_regression=max_regression,
         baseline_date=baseline.date,
-        stages=stages,
+        stages=tuple(compared),
         notes=notes_on(now, baseline),
     )
 
@@ -115,7 +84,7 @@ def compare(
     baseline: BenchReport,
     max_regression: float,
     time_again: Callable[[Collection[str]], BenchReport],
-) -> list[StageComparison]:
+) -> list[ComparedFigures]:
     """Compare, and repeat stages that seem slower; returns every stage with its best comparison.
 
     Raises UsageError if a stage of the baseline has no counterpart: a gate must not widen unnoticed.
@@ -128,20 +97,20 @@ def compare(
             f"the baseline is of bundle {baseline.bundle.name} ({baseline.command}), this run of {now.bundle.name}"
         )
     for _ in range(RETRIES):
-        slower = [one.name for one in best.values() if one.regression > max_regression]
+        slower = [one.name for one in best.values() if one.times_the_baseline > max_regression]
         if not slower:
             break
         for one in compare_reports(time_again(slower), baseline):
-            best[one.name] = min(best[one.name], one, key=lambda each: each.regression)
-    return sorted(best.values(), key=lambda one: -one.regression)
+            best[one.name] = min(best[one.name], one, key=lambda each: each.times_the_baseline)
+    return sorted(best.values(), key=lambda one: -one.times_the_baseline)
 
 
-def check(compared: list[StageComparison], max_regression: float) -> None:
+def check(compared: list[ComparedFigures], max_regression: float) -> None:
     """Raise DoesNotFitError naming every stage that is more than `max_regression` times slower."""
-    slower = [one for one in compared if one.regression > max_regression]
+    slower = [one for one in compared if one.times_the_baseline > max_regression]
     if slower:
         details = "; ".join(
-            f"{one.name}: {one.regression:.2f} times ({one.baseline:.3g} -> {one.now:.3g} of '{one.kernel}')"
+            f"{one.name}: {one.times_the_baseline:.2f} times ({one.baseline_ratio:.3g} -> {one.ratio:.3g} of '{one.kernel}')"
             for one in slower
         )
         raise DoesNotFitError(

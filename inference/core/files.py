@@ -53,10 +53,15 @@ def nearest_folder(path: Path) -> Path:
     return next(one for one in path.absolute().parents if one.exists())
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder for outputs of the user, and those above it, unless it exists. Raises OutputError."""
+    with output_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def make_parent(path: Path) -> None:
     """Make the folder that an output of the user is written to, and those above it. Raises OutputError."""
-    with output_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
 
 
 def check_folder(path: Path, error: type[HakunaError], wanted: str, hint: str = "") -> None:

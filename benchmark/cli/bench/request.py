@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 from inference.cli.printing import show_or_write
 from inference.core.errors import UsageError
-from inference.core.files import output_errors
+from inference.core.files import make_folder
 from inference.settings.packages import how_to_install, is_installed
 
 QUICK_REPEATS, REPEATS = 7, 9
@@ -66,8 +66,7 @@ def working_in(cache_dir: Path | None) -> Iterator[Path]:
 
     configure_logging("auto")
     with nullcontext(cache_dir) if cache_dir else tempfile.TemporaryDirectory(prefix="hakuna-bench-") as folder:
-        with output_errors(Path(folder)):
-            Path(folder).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(folder))
         yield Path(folder)
 
 
@@ -84,14 +83,3 @@ def quiet_logs() -> Iterator[None]:
         yield
     finally:
         structlog.configure(**before)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar of rounds on standard error."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("rounds", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

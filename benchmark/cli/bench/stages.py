@@ -15,17 +15,17 @@ from benchmark.cli.bench.request import (
     HarnessRequest,
     check_tensorflow,
     command_line,
-    progress_bar,
     quiet_logs,
     working_in,
 )
 from benchmark.timing import regression_gate
 from benchmark.timing.harness import Harness, default_sizes, n_workers, time_startup
 from benchmark.timing.repeated_season import write_repeated_season
-from benchmark.timing.report import BenchReport
+from benchmark.timing.report import BenchReport, ComparedFigures
 from benchmark.timing.stages import all_stages, set_up
 from inference.bundle.reader import Bundle, open_bundle
 from inference.cli.printing import printing_beside, show_or_write
+from inference.cli.session import working
 from inference.core.choices import Precision
 from inference.execution.job import RunOptions
 from inference.settings.settings import load_settings
@@ -90,9 +90,9 @@ def time_stages(
         harness = make_harness(request, work, QUICK_IMAGES if request.quick else IMAGES_PER_CALL)
         bundle = harness.scene.bundle
         startup = time_startup(bundle, work / "startup", STARTUP_REPEATS)
-        with progress_bar() as on_round:
+        with working("timing") as on_round:
             report = harness.time(request.n_repeats, startup, on_round=on_round)
-        compared: list[regression_gate.StageComparison] = []
+        compared: list[ComparedFigures] = []
 
         def time_again(names: Collection[str]) -> BenchReport:
             seeming = f"slower than {max_regression:g} times the baseline, so timed again: {', '.join(names)}"

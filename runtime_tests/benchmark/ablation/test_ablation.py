@@ -51,7 +51,7 @@ def test_every_published_step_is_there_once_with_its_recipe() -> None:
     for step in STEPS:
         recipe = recipe_of(step, ImageSize(96, 128), STACKED)
         assert {network.name for network in recipe.networks} == set(step.networks)
-        assert set(step.networks) <= {training.name for training in NETWORKS}
+        assert set(step.networks) <= NETWORKS.keys()
         assert (recipe.stacking is not None) == bool(step.sets)
         assert step.against is None or step.against in {one.number for one in STEPS}
 
@@ -168,7 +168,7 @@ def test_a_folder_belongs_to_one_study(tmp_path: Path) -> None:
 
 
 def test_the_two_branch_network_learns_less_and_slower_than_its_branches() -> None:
-    by_name = {training.name: schedule_of(training, FULL).sizes[0] for training in NETWORKS}
+    by_name = {name: schedule_of(network, FULL).sizes[0] for name, network in NETWORKS.items()}
     assert by_name["two_branch"].epochs == FULL.branch_epochs < FULL.epochs == by_name["background"].epochs
     assert by_name["two_branch"].learning_rate == FULL.branch_learning_rate < by_name["background"].learning_rate
     assert MINI.photo_size.height > 384  # the reference resize must have something to do

@@ -127,7 +127,7 @@ def test_stages_take_turns_and_warm_up_is_not_counted() -> None:
 def test_the_same_figures_pass() -> None:
     compared = regression_gate.compare(report(QUIET), report(QUIET), 1.3, nobody)
     regression_gate.check(compared, 1.3)
-    assert [one.regression for one in compared] == [1.0, 1.0, 1.0]
+    assert [one.times_the_baseline for one in compared] == [1.0, 1.0, 1.0]
 
 
 def test_a_slower_stage_fails_with_its_name_ratio_and_bound() -> None:
@@ -269,7 +269,7 @@ def test_the_bound_itself_is_allowed_and_what_grew_most_comes_first() -> None:
 def test_a_machine_is_busy_where_the_kernel_gets_less_than_nine_tenths(load: float, is_disturbed: bool) -> None:
     """Of the 0.9 of the baseline: below 0.81 a stage that only waits is not slower."""
     waits = report({**QUIET, "views": 4.0}, load=load, cpu=QUIET)
-    slower = [one.name for one in regression_gate.compare_reports(waits, report(QUIET)) if one.regression > 1]
+    slower = [one.name for one in regression_gate.compare_reports(waits, report(QUIET)) if one.times_the_baseline > 1]
     assert slower == ([] if is_disturbed else ["views"])
 
 
