@@ -196,6 +196,7 @@ def test_kubernetes_knows_every_field(document: dict[str, Any], version: str) ->
     assert not refused(document, version)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("document", [SHARDS, CLUSTER, DRIVER, POLICY], ids=kind_and_name)
 def test_kubernetes_refuses_a_misspelt_field(document: dict[str, Any]) -> None:
     keys = [(key, changed) for key, changed in with_misspelt_keys(document["spec"]) if not document.get(key)]
@@ -442,6 +443,7 @@ def run_here(contained: Contained, places: Path, arguments: Callable[[], list[st
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("name", ["kubernetes", "aws", "gcp"])
 def test_shards_of_a_recipe_merge_into_the_submission_of_one_run(
     name: str, places: Path, stand_in: Callable[[], list[str]], quick_prediction: Path, monkeypatch: pytest.MonkeyPatch

@@ -48,6 +48,7 @@ def test_a_budget_that_is_too_short_is_exit_11_and_names_what_would_fit(tiny_bun
     assert caught.value.exit_code == 11
 
 
+@pytest.mark.e2e
 def test_this_machine_is_timed_and_projected(
     quick_bundle: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,6 +203,7 @@ def test_without_nvidia_smi_nothing_is_watched(monkeypatch: pytest.MonkeyPatch) 
     assert load == GpuLoad()
 
 
+@pytest.mark.e2e
 def test_a_machine_with_a_decoder_alone_gives_what_it_can(
     season: Path, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_machine_with_a_decoder_alone_gives_what_it_can(
     assert figures["decisions"] == []
 
 
+@pytest.mark.e2e
 def test_a_part_that_breaks_keeps_the_others(
     season: Path, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,6 +334,7 @@ def test_a_projection_is_judged() -> None:
     assert found == "mixed: must be projected within 25%, got an error of +30%"
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("has_driver", [False, True])
 def test_only_decoders_are_measured_where_networks_cannot_use_the_gpu(
     has_driver: bool, season: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -36,6 +36,7 @@ def test_every_way_of_calling_a_network_is_timed_and_gives_its_answers(monkeypat
         assert one["largest_difference"] < 0.05
 
 
+@pytest.mark.e2e
 def test_the_cost_of_precisions_is_that_of_the_labels_and_of_the_probabilities(tmp_path: Path) -> None:
     if not OFFERED:
         pytest.skip("needs a processor with VNNI or bfloat16")

@@ -4,9 +4,12 @@ import math
 import os
 from pathlib import Path
 
+import pytest
+
 from benchmark.timing.decoders import DAMAGED_SHARES, compare_decoders
 
 
+@pytest.mark.e2e
 def test_every_decoder_is_timed_and_its_pixels_and_damage_are_told(season: Path) -> None:
     allowed = os.sched_getaffinity(0)
     figures = compare_decoders(season, "hakuna bench decoders", rounds=1)

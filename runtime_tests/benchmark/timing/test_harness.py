@@ -33,6 +33,8 @@ from inference.core.sequences import ImageSize
 from inference.dataset.metadata import METADATA_NAME, read_metadata
 from inference.execution.job import RunOptions
 
+pytestmark = pytest.mark.e2e  # they time whole runs
+
 PHOTO = ImageSize(480, 640)
 STARTUP = Spread(median=2.0, low=1.9, high=2.1, n=3)
 

@@ -210,6 +210,7 @@ def test_on_a_busy_machine_only_work_that_grew_counts() -> None:
         regression_gate.check(regression_gate.compare(sleeps, report(QUIET), 1.3, lambda _: sleeps), 1.3)
 
 
+@pytest.mark.e2e
 def test_a_stage_slowed_on_purpose_is_found_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock is this thread's processor time, so that other processes do not matter."""
     clock = SimpleNamespace(perf_counter=time.thread_time, process_time=time.thread_time)

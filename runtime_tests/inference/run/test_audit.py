@@ -85,6 +85,7 @@ def test_a_run_whose_precision_costs_too_much_is_computed_anew_in_float32(
     assert again.loaded == [], "a finished run is verified and left alone"
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("noise_on_photos", [1e-5, 0.3])
 @pytest.mark.parametrize("stops_at", [1, 5])
 def test_a_run_that_is_stopped_in_its_audit_or_while_it_is_computed_anew_ends_in_the_same_bytes(

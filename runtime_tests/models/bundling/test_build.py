@@ -50,6 +50,7 @@ def write_report(folder: Path, inputs: list, classes: str = "all", preprocessing
     (folder / "training.json").write_text(json.dumps(report))
 
 
+@pytest.mark.e2e
 def test_trainings_and_stackers_become_a_bundle(
     runs: Path, second_assets: Path, second: Recipe, tmp_path: Path
 ) -> None:
