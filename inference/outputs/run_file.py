@@ -172,7 +172,7 @@ class Cluster(_Part):
     workers: Count = Field(description="Workers at the end.")
     lost: Count = Field(description="Workers that ended early.")
     asked_twice: Count = Field(description="Blocks of sequences that a second worker was given.")
-    left_out: dict[str, str] = Field(description="Nodes that could not compute this run, and why.")
+    left_out: dict[str, str] = Field(description="Nodes, or GPUs of nodes, that could not compute this run, and why.")
     sequences_by_node: dict[str, int] = Field(description="Sequences computed on each node by this run.")
 
 

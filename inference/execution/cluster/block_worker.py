@@ -76,7 +76,7 @@ class BlockWorker:
 
         Raises BundleError, UsageError or UnusableGpuError.
         """
-        set_library_defaults()
+        set_library_defaults()  # for TensorFlow; NumPy is imported
         spec = self._spec
         job = replace(spec.job, bundle=open_bundle(spec.job.bundle.folder))
         options = replace(spec.options, n_workers=self._n_threads)

@@ -33,8 +33,8 @@ COMPUTE, PROVE = "compute", "prove"
 """Methods of a worker."""
 LONG_WAIT = 60.0
 """Seconds between two lines of the log while a run waits for the same sequences."""
-MAX_MISSING = 2
-"""Blocks of a node with missing photos that the driver sees, until it is left out. A single photo may just have arrived."""
+MAX_MISSING = 3
+"""Blocks of a node in a row with missing photos that the driver sees, until it is left out. Some may just have arrived."""
 PLACE = frozenset({FailureReason.MISSING, FailureReason.UNREADABLE, FailureReason.TIMED_OUT})
 """Failures of photos that may be those of one node."""
 
@@ -82,12 +82,14 @@ class Work:
     ----------
     sequences : all of them; the queue counts in them. Empty for the proof set, which is one block
     queue : its answers are a node and its records
+    missed : blocks and nodes at which photos were missing that the driver sees
     doubted : blocks that were computed anew, because a node could not read photos that the driver sees
     errors : of workers, by block
     """
 
     sequences: Sequences[Sequence]
     queue: BlockQueue[tuple[str, list[Block]]]
+    missed: set[tuple[int, str]] = field(default_factory=set)
     doubted: set[int] = field(default_factory=set)
     errors: Counter[int] = field(default_factory=Counter)
 
@@ -278,14 +280,16 @@ class ClusterExecutor:
         failures = [one for part in blocks for record in part.records for one in record.failures]
         lost = [one for one in failures if one.reason in PLACE]
         if not lost:
+            self._n_missing[node] = 0
             return False
         storage = self._job.storage(self._options.read_timeout)
         entries = storage.entries([one.file_name for one in lost])
         seen = [one for one, entry in zip(lost, entries, strict=True) if isinstance(entry, Entry)]
         if missing := next((one for one in seen if one.reason is FailureReason.MISSING), None):
             self._n_missing[node] += 1
-            if self._n_missing[node] >= MAX_MISSING:
+            if (block, node) in work.missed or self._n_missing[node] >= MAX_MISSING:
                 self._members.leave_out(node, f"does not see photo {missing.file_name}")
+            work.missed.add((block, node))
             return True
         is_first = block not in work.doubted
         work.doubted.add(block)

@@ -142,7 +142,7 @@ class Members:
         if time.monotonic() - self._refreshed > REFRESH_SECONDS:
             self._refreshed = time.monotonic()
             for name, place in self.pool.refresh(self.left_out).items():
-                if name not in self.by_name:
+                if name not in self.by_name and place.name not in self.left_out:
                     self.by_name[name], self.nodes[name] = Member(place), place.node
                     self.pool.call(name, FACTS, None)
             if self.left_out and not self.by_name and self._precision not in self._probes:
@@ -188,13 +188,19 @@ class Members:
         self._refreshed, self._lacking_since = -REFRESH_SECONDS, None
 
     def leave_out(self, node: str, reason: str, error: Exception | None = None) -> None:
-        """Continue without the workers of a node, or of a place; `error` is the reason, if one of them has raised it."""
+        """Continue without the workers of a node, or of a place; `error` is the reason, if one of them has raised it.
+
+        The worker of a place of a larger node does not end: its GPU would be given to the next one.
+        """
         self.left_out[node] = reason
         if error:
             self._errors[node] = error
         log.warning("a node is left out", node=node, reason=reason)
-        for name in [name for name, one in self.by_name.items() if node in one.place]:
-            self.stop(name)
+        for name, place in [(name, one.place) for name, one in self.by_name.items() if node in one.place]:
+            if node == place.node:
+                self.stop(name)
+            else:
+                del self.by_name[name]
 
     def _has_begun(self, member: Member) -> bool:
         """Whether a worker has the facts of the existing records, if there are any."""
@@ -281,7 +287,7 @@ class Members:
             self.leave_out(place.node, _differences(dict(zip(found, own, strict=True)), found))
         elif wanted != found:
             self.leave_out(place.name, _differences(wanted, found))
-        elif facts.executor.device == CPU and any(one.facts for one in same_node):
+        elif facts.executor.device == CPU and any(one.facts and one.facts.executor.device == CPU for one in same_node):
             self.leave_out(place.name, "its networks run on the CPU, which another worker of its node uses")
 
     def _compare_probe(self, name: str) -> None:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from inference.core.choices import Device, EngineName
-from inference.core.errors import UsageError, WorkersLostError
+from inference.core.errors import HakunaError, UsageError, WorkersLostError
 from inference.core.files import remove_tree
 from inference.execution.cluster import this_machine, tokens
 from inference.execution.cluster.block_worker import BlockWorker, WorkerSpec
@@ -44,6 +44,7 @@ CONNECT_SECONDS, ANSWER_SECONDS, SILENT_SECONDS, END_SECONDS = 60.0, 1.0, 60.0, 
 NO_TOKEN = f": must be a cluster with token authentication ({tokens.MODE}={tokens.TOKEN}), because each member can run programs on all others"
 SILENT = f"its head node has not answered for {SILENT_SECONDS:g} s"
 NAMESPACE = "hakuna"
+Result = TypeVar("Result")
 LONGEST_CAUSE = 300
 """Characters of a reason; general advice follows."""
 
@@ -75,6 +76,33 @@ def _cause(error: RayError) -> str:
     return textwrap.shorten(" ".join([first, *others[-1:]]), LONGEST_CAUSE, placeholder=" ...")
 
 
+def _within(action: Callable[[], Result], seconds: float, check: Callable[[], None]) -> Result:
+    """The result of an action in a thread; raises its error, and TimeoutError if it takes longer."""
+    results, problems = list[Result](), list[Exception]()
+
+    def act() -> None:
+        try:
+            results.append(action())
+        except Exception as error:  # noqa: BLE001  # raised below
+            problems.append(error)
+
+    ends_within(act, seconds, check)
+    if problems:
+        raise problems[0]
+    if not results:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return results[0]
+
+
+_connection = threading.Lock()
+"""Held while this process enters a cluster or leaves it: Ray allows one connection."""
+
+
+def _wait_for_the_last() -> None:
+    with _connection:
+        pass
+
+
 class RayPool:
     """One actor for each GPU of a node, or for all cores of a node without GPUs. They end with this process."""
 
@@ -101,9 +129,7 @@ class RayPool:
         self._n_started = 0
         self._nodes: list[dict[str, Any]] = []
         self._own_node, self._own_address = "", ("", 0)
-        self._is_member = self._is_refused = False
-        self._has_left = threading.Event()
-        self._has_left.set()
+        self._is_member = self._is_protected = False
         self._folder = ""
         self._silent_since: float | None = None
 
@@ -115,6 +141,7 @@ class RayPool:
         if not self._is_member:
             self._connect()
         self._look_for_nodes()
+        self._check_tokens()
         for node in sorted(self._nodes, key=lambda node: node["NodeID"] != self._own_node):
             address = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
             if not node["Alive"] or address in left_out:
@@ -132,62 +159,62 @@ class RayPool:
 
     def _connect(self) -> None:
         """Become a member of the cluster, or start it."""
-        if not ends_within(self._has_left.wait, CONNECT_SECONDS, self._check):
-            raise self._lost(SILENT)
-        is_abandoned = threading.Event()
         self._is_member = True
         try:
-            self._enter(is_abandoned)
+            self._enter()
         except BaseException:
-            is_abandoned.set()
             self.close()
             raise
 
-    def _enter(self, is_abandoned: threading.Event) -> None:
-        """Enter in a thread, because a cluster that hangs must not keep signals waiting; it leaves again if abandoned.
+    def _enter(self) -> None:
+        """Enter in a thread, because a cluster that hangs must not keep signals waiting.
 
         A cluster of this machine would end with the thread that has started it.
         """
-        problems: list[Exception] = []
-
-        def enter() -> None:
-            try:
-                self._join()
-                if is_abandoned.is_set():
-                    ray.shutdown()
-            except Exception as error:  # noqa: BLE001  # of any layer of Ray
-                problems.append(error)
-
-        has_ended, seconds = True, min(CONNECT_SECONDS, START_SHARE * (self._spec.options.budget or math.inf))
-        with signals_reach_children():
-            if self._address:
-                has_ended = ends_within(enter, seconds, self._check)
-            else:
-                enter()
-        if not has_ended or problems:
-            found = problems[0] if problems else f"no answer within {seconds:g} s"
-            raise WorkersLostError(f"{self._name}: must be a Ray cluster, got: {found}")
-        if self._is_refused:
-            raise UsageError(self._name + NO_TOKEN)
+        seconds = min(CONNECT_SECONDS, START_SHARE * (self._spec.options.budget or math.inf))
+        try:
+            with signals_reach_children():
+                if self._address:
+                    _within(self._join, seconds, self._check)
+                else:
+                    _within(_wait_for_the_last, seconds, self._check)
+                    self._join()
+        except HakunaError:
+            raise
+        except Exception as error:  # of any layer of Ray
+            raise WorkersLostError(f"{self._name}: must be a Ray cluster, got: {error}") from error
 
     def _join(self) -> None:
-        self._folder = "" if self._address else this_machine.make_folder()
-        ray.init(
-            self._address or "local",
-            namespace=NAMESPACE,
-            job_config=JobConfig(_client_job=True),  # else workers import from the current folder first
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,  # ours is JSON in a pipe
-            **(this_machine.options(self._folder) if self._folder else {}),
-        )
-        self._own_node = ray.get_runtime_context().get_node_id()
-        self._nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        with _connection:
+            self._folder = "" if self._address else this_machine.make_folder()
+            ray.init(
+                self._address or "local",
+                namespace=NAMESPACE,
+                job_config=JobConfig(_client_job=True),  # else workers import from the current folder first
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,  # ours is JSON in a pipe
+                **(this_machine.options(self._folder) if self._folder else {}),
+            )
+            self._own_node = ray.get_runtime_context().get_node_id()
+            self._nodes = ray.nodes()  # type: ignore[no-untyped-call]
         [own] = (node for node in self._nodes if node["NodeID"] == self._own_node)
         self._own_address = own["NodeManagerAddress"], own["NodeManagerPort"]
+
+    def _check_tokens(self) -> None:
+        """Raise UsageError for a cluster on other machines that admits everyone."""
         others = {node["NodeManagerAddress"] for node in self._nodes if node["Alive"]} - {self._own_address[0]}
-        if self._address and others:
-            self._is_refused = not tokens.has_token() or tokens.admits_everyone(self._address, CONNECT_SECONDS)
+        if not self._address or not others or self._is_protected:
+            return
+        try:
+            ask = partial(tokens.admits_everyone, self._address, CONNECT_SECONDS)
+            self._is_protected = tokens.has_token() and not _within(ask, CONNECT_SECONDS, self._check)
+        except HakunaError:
+            raise
+        except Exception as error:  # of any layer of Ray
+            raise self._lost(f"whether it admits everyone is unknown: {error}") from error
+        if not self._is_protected:
+            raise UsageError(self._name + NO_TOKEN)
 
     def _look_for_nodes(self) -> None:
         """Ask the head node for all nodes. It may be silent for some time, the workers continue."""
@@ -220,19 +247,17 @@ class RayPool:
         # Actors of other runs may hold the cores: the node's system shares them out.
         options = {"num_cpus": 0, "num_gpus": min(1, n_gpus), "max_concurrency": BLOCKS_PER_WORKER, "max_restarts": 0}
         strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        actor, actors, problems = ray.remote(BlockWorker), list[Any](), list[Exception]()
 
-        def start() -> None:
-            try:
-                placed = actor.options(**options, scheduling_strategy=strategy)
-                actors.append(placed.remote(self._spec, n_threads))
-            except Exception as error:  # noqa: BLE001  # of any layer of Ray
-                problems.append(error)
+        def start() -> Any:
+            actor = ray.remote(BlockWorker).options(**options, scheduling_strategy=strategy)
+            return actor.remote(self._spec, n_threads)
 
-        ends_within(start, SILENT_SECONDS, self._check)
-        if not actors:
-            raise self._lost(str(problems[0]) if problems else SILENT)
-        [self._actors[name]] = actors
+        try:
+            self._actors[name] = _within(start, SILENT_SECONDS, self._check)
+        except HakunaError:
+            raise
+        except Exception as error:  # of any layer of Ray
+            raise self._lost(str(error)) from error
 
     def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
         """Begin a call of a method."""
@@ -262,8 +287,10 @@ class RayPool:
 
     def stop(self, worker: str) -> None:
         """End an actor."""
-        ends_within(partial(ray.kill, self._actors[worker]), ANSWER_SECONDS)
-        del self._actors[worker], self._places[worker]
+        if (actor := self._actors.pop(worker, None)) is None:
+            return
+        ends_within(partial(ray.kill, actor), ANSWER_SECONDS)
+        del self._places[worker]
         self._calls = {call: facts for call, facts in self._calls.items() if facts[0] != worker}
 
     def close(self) -> None:
@@ -273,18 +300,15 @@ class RayPool:
         self._is_member = False
         actors = list(self._actors.values())
         self._actors, self._places, self._calls = {}, {}, {}
-        self._has_left.clear()
 
         def leave() -> None:
-            try:
+            with _connection:
                 for actor in actors:
                     ray.kill(actor)
                 ray.shutdown()
-            finally:
                 with suppress(OSError):
                     if self._folder:
                         remove_tree(Path(self._folder))
-                self._has_left.set()
 
         if not ends_within(leave, END_SECONDS):
             atexit.unregister(ray.shutdown)  # it would hang at the end of this process, too

@@ -9,8 +9,8 @@ from inference.core.errors import UsageError
 
 STORE_BYTES, STORE = 80_000_000, "/dev/shm"  # noqa: S108  # it is shared memory
 """Shared memory for answers, which leave it at once: a bit more than Ray's minimum. Where it is."""
-LONGEST_FOLDER = 30
-"""Bytes: the paths of sockets have 107 at most, and Ray adds up to 70 to the temporary folder and our name in it."""
+LONGEST_FOLDER = 27
+"""Bytes of TMPDIR. The paths of sockets have 107 at most: ours adds 13, Ray up to 64, with 7 digits of a process."""
 SHORT_FOLDER = "/tmp"  # noqa: S108  # for a folder of a random name
 SYSTEM = {"worker_niceness": 0, "memory_monitor_refresh_ms": 0}
 """Workers compete with other processes as equals, as a run without Ray does. By default, Ray gives them a niceness of 15,
@@ -22,14 +22,13 @@ def make_folder() -> str:
 
     Raises UsageError without a place for one.
     """
-    parent = tempfile.gettempdir()
     try:
-        return tempfile.mkdtemp(
-            prefix="hakuna", dir=parent if len(os.fsencode(parent)) <= LONGEST_FOLDER else SHORT_FOLDER
-        )
+        parent = tempfile.gettempdir()
+        return tempfile.mkdtemp(prefix="hr", dir=parent if len(os.fsencode(parent)) <= LONGEST_FOLDER else SHORT_FOLDER)
     except OSError as error:
         raise UsageError(
-            f"--cluster ray: TMPDIR must be a folder that can be written, with a path of {LONGEST_FOLDER} bytes at most, got {parent}"
+            f"--cluster ray: TMPDIR must be a folder that can be written, with a path of {LONGEST_FOLDER} bytes at most, "
+            f"got: {error}"
         ) from error
 
 
@@ -43,7 +42,7 @@ def options(folder: str) -> dict[str, Any]:
         "num_cpus": len(os.sched_getaffinity(0)),
         "object_store_memory": STORE_BYTES,
         "_plasma_directory": STORE if has_room else folder,
-        "_temp_dir": os.path.join(folder, "ray"),
+        "_temp_dir": os.path.join(folder, "r"),
         "_node_ip_address": "127.0.0.1",
         "_system_config": SYSTEM,
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from inference.execution.cluster.this_machine import LONGEST_FOLDER
 from inference.settings.packages import is_installed
 from runtime_tests.inference.execution.cluster.conftest import LongSeason
 from runtime_tests.long_season import contents, n_records
@@ -172,11 +173,12 @@ def test_without_an_address_the_cluster_is_this_machine(
     monkeypatch.chdir(tmp_path)
     Path("pydantic.py").write_text("raise SystemExit('of the current folder')")
     temporary = Path(tempfile.mkdtemp(prefix="hr"))
+    temporary = temporary.rename(str(temporary).ljust(LONGEST_FOLDER, "x"))
     words = (*long_season.words, "--out", tmp_path / "out", "--cluster", "ray", "--workers", 1, "--log-format", "json")
     run = start(*words, HOME=str(tmp_path), MARK=str(tmp_path), TMPDIR=str(temporary))
     until(lambda: actors(f"MARK={tmp_path}"))
     [worker] = actors(f"MARK={tmp_path}")
-    [folder] = temporary.glob("hakuna*")
+    [folder] = temporary.glob("hr*")
     assert folder.stat().st_mode & 0o777 == 0o700
     variables = Path(f"/proc/{worker}/environ").read_bytes().split(b"\0")
     niceness = os.getpriority(os.PRIO_PROCESS, worker)
