@@ -352,6 +352,19 @@ def test_photos_that_only_one_node_cannot_read_are_read_by_another(
     assert report["cluster"]["sequences_by_node"] == {"b": report["counts"]["sequences"]}
 
 
+def test_photos_that_no_node_sees_are_not_taken_for_missing(
+    season: Path, quick_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The only node is left out once the same block lacks its photos again."""
+    monkeypatch.setattr(members, "START_SECONDS", 2.0)
+    monkeypatch.setattr(cluster_executor, "MAX_MISSING", 1000)
+    (tmp_path / "empty").mkdir()
+    pool = InProcessPool(nodes={"a": lambda facts: facts}, blind={"a": tmp_path / "empty"})
+    with pytest.raises(WorkersLostError, match="a: does not see photo"):
+        run(season, quick_bundle, tmp_path / "out", pool)
+    assert (tmp_path / "out" / "records.jsonl").read_bytes().count(b"\n") == 1
+
+
 def test_a_photo_that_has_just_arrived_is_read_once_more(
     season: Path, quick_bundle: Bundle, quick_prediction: Path, tmp_path: Path
 ) -> None:
