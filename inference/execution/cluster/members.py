@@ -276,17 +276,16 @@ class Members:
             self.leave_out(place, f"its workers end without a record, the last one with: {error}")
 
     def _compare_facts(self, name: str, facts: WorkerFacts) -> None:
-        place, wanted, found = self.by_name[name].place, {}, {}
-        if self._facts:
-            wanted, found = asdict(_decisive(self._facts)), asdict(_decisive(facts.executor))
+        place, common = self.by_name[name].place, self._facts or facts.executor
+        own = {"version": version.hakuna_version(), "bundle": self.job.bundle.id}
+        kinds = [asdict(_decisive(one)) for one in (common, facts.executor)]
         same_node = [one for other, one in self.by_name.items() if one.place.node == place.node and other != name]
         if facts.missing:
             self.leave_out(place.node, f"does not see photo {facts.missing[0]}")
-        elif (facts.version, facts.bundle) != (own := (version.hakuna_version(), self.job.bundle.id)):
-            found = {"version": facts.version, "bundle": facts.bundle}
-            self.leave_out(place.node, _differences(dict(zip(found, own, strict=True)), found))
-        elif wanted != found:
-            self.leave_out(place.name, _differences(wanted, found))
+        elif reason := _differences(own, {"version": facts.version, "bundle": facts.bundle}):
+            self.leave_out(place.node, reason)
+        elif reason := _differences(*kinds):
+            self.leave_out(place.name, reason)
         elif facts.executor.device == CPU and any(one.facts and one.facts.executor.device == CPU for one in same_node):
             self.leave_out(place.name, "its networks run on the CPU, which another worker of its node uses")
 
@@ -305,6 +304,7 @@ class Members:
 
 
 def _differences(wanted: dict[str, str], found: dict[str, str]) -> str:
+    """The differences, for a message; "" without any."""
     return "; ".join(f"{one}: must be {wanted[one]}, got {found[one]}" for one in wanted if wanted[one] != found[one])
 
 

@@ -10,8 +10,8 @@ import socket
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Container, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -172,21 +172,16 @@ class RayPool:
         A cluster of this machine would end with the thread that has started it.
         """
         seconds = min(CONNECT_SECONDS, START_SHARE * (self._spec.options.budget or math.inf))
-        try:
-            with signals_reach_children():
-                if self._address:
-                    _within(self._join, seconds, self._check)
-                else:
-                    _within(_wait_for_the_last, seconds, self._check)
-                    self._join()
-        except HakunaError:
-            raise
-        except Exception as error:  # of any layer of Ray
-            raise WorkersLostError(f"{self._name}: must be a Ray cluster, got: {error}") from error
+        with self._ray_errors("must be a Ray cluster, got: "), signals_reach_children():
+            if self._address:
+                _within(self._join, seconds, self._check)
+            else:
+                _within(_wait_for_the_last, seconds, self._check)
+                self._join()
 
     def _join(self) -> None:
         with _connection:
-            self._folder = "" if self._address else this_machine.make_folder()
+            self._folder = "" if self._address else this_machine.private_folder()
             ray.init(
                 self._address or "local",
                 namespace=NAMESPACE,
@@ -206,13 +201,9 @@ class RayPool:
         others = {node["NodeManagerAddress"] for node in self._nodes if node["Alive"]} - {self._own_address[0]}
         if not self._address or not others or self._is_protected:
             return
-        try:
-            ask = partial(tokens.admits_everyone, self._address, CONNECT_SECONDS)
+        ask = partial(tokens.admits_everyone, self._address, CONNECT_SECONDS)
+        with self._ray_errors("must answer whether it admits everyone, got: "):
             self._is_protected = tokens.has_token() and not _within(ask, CONNECT_SECONDS, self._check)
-        except HakunaError:
-            raise
-        except Exception as error:  # of any layer of Ray
-            raise self._lost(f"whether it admits everyone is unknown: {error}") from error
         if not self._is_protected:
             raise UsageError(self._name + NO_TOKEN)
 
@@ -237,6 +228,16 @@ class RayPool:
         except ConnectionError as error:
             raise self._lost("Ray's process on this machine has ended") from error
 
+    @contextmanager
+    def _ray_errors(self, wanted: str) -> Iterator[None]:
+        """Turn an error of any layer of Ray into a WorkersLostError."""
+        try:
+            yield
+        except HakunaError:
+            raise
+        except Exception as error:
+            raise self._lost(f"{wanted}{error}") from error
+
     def _lost(self, reason: str) -> WorkersLostError:
         return WorkersLostError(
             f"{self._name}: {reason}; records are kept", hint="run again when the cluster is back, or without --cluster"
@@ -252,12 +253,8 @@ class RayPool:
             actor = ray.remote(BlockWorker).options(**options, scheduling_strategy=strategy)
             return actor.remote(self._spec, n_threads)
 
-        try:
+        with self._ray_errors("must start a worker, got: "):
             self._actors[name] = _within(start, SILENT_SECONDS, self._check)
-        except HakunaError:
-            raise
-        except Exception as error:  # of any layer of Ray
-            raise self._lost(str(error)) from error
 
     def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
         """Begin a call of a method."""

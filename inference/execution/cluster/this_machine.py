@@ -14,10 +14,10 @@ LONGEST_FOLDER = 27
 SHORT_FOLDER = "/tmp"  # noqa: S108  # for a folder of a random name
 SYSTEM = {"worker_niceness": 0, "memory_monitor_refresh_ms": 0}
 """Workers compete with other processes as equals, as a run without Ray does. By default, Ray gives them a niceness of 15,
-and kills them when 95 % of the machine's memory is in use, by whatever program."""
+and kills them when nearly all of the machine's memory is in use, by any program."""
 
 
-def make_folder() -> str:
+def private_folder() -> str:
     """A new folder for a cluster, for this user only: Ray lets everyone write to those that it makes in it.
 
     Raises UsageError without a place for one.

@@ -28,7 +28,7 @@ from inference.ensemble import audit
 from inference.execution.cluster import cluster_executor, members
 from inference.execution.cluster.block_worker import WorkerFacts
 from inference.execution.cluster.blocks import MIN_WINDOW
-from inference.execution.cluster.this_machine import make_folder, options
+from inference.execution.cluster.this_machine import options, private_folder
 from inference.execution.cluster.tokens import use_own_token
 from inference.execution.job import RunOptions
 from inference.execution.local_executor import local_executor
@@ -430,13 +430,13 @@ def test_the_folder_of_a_cluster_is_for_this_user_only_and_has_a_short_path(
     long.mkdir()
     for parent, expected in ((short, short), (str(long), "/tmp")):  # noqa: S108  # expected, not used
         monkeypatch.setattr(tempfile, "tempdir", parent)
-        folder = Path(make_folder())
+        folder = Path(private_folder())
         assert (str(folder.parent), folder.stat().st_mode & 0o777) == (expected, 0o700)
         folder.rmdir()
     Path(short).rmdir()
     monkeypatch.setattr(tempfile, "tempdir", short)
     with pytest.raises(UsageError, match="TMPDIR must be a folder that can be written"):
-        make_folder()
+        private_folder()
 
 
 def test_a_missing_extra_is_named(
