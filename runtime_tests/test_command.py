@@ -111,6 +111,12 @@ finally:
     spent = resource.getrusage(resource.RUSAGE_SELF)
     print(spent.ru_utime + spent.ru_stime, *(one for one in {HEAVY} if one in sys.modules))
 """
+LIBRARIES = """
+import resource, numpy, pydantic, structlog, typer
+spent = resource.getrusage(resource.RUSAGE_SELF)
+print(spent.ru_utime + spent.ru_stime)
+"""
+"""What a refusal cannot do without, as a measure of the machine: 0.27 s of CPU where a refusal may take 0.4 s."""
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -200,17 +206,18 @@ REFUSALS = {
 @pytest.mark.timing
 @pytest.mark.parametrize("line", REFUSALS)
 def test_help_and_refusals_take_no_heavy_library_and_little_time(line: str, tmp_path: Path) -> None:
-    spent = []
-    for _ in range(3):  # other programs on this machine slow it down
+    spent, bare = [], []
+    for _ in range(3):  # other programs on this machine slow both down
+        bare.append(float(subprocess.check_output([sys.executable, "-c", LIBRARIES])))
         command = [sys.executable, "-c", PROBE, *line.split()]
         result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
         assert REFUSALS[line] in result.stdout + result.stderr
         seconds, *loaded = result.stdout.splitlines()[-1].split()
         assert loaded == []
         spent.append(float(seconds))
-        if spent[-1] < 0.4:
+        if min(spent) < 1.5 * min(bare):
             break
-    assert min(spent) < 0.4, "seconds of CPU"
+    assert min(spent) < 1.5 * min(bare), "seconds of CPU"
 
 
 def test_predict_and_score_from_the_command_line(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:

@@ -122,15 +122,16 @@ def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]
     Examples:
         hakuna bundle verify bundles/third_place
     """
-    from inference.bundle.graph_check import check_networks
     from inference.bundle.reader import open_bundle
-    from inference.core.choices import EngineName, Precision
-    from inference.ensemble.booster_probe import probe_boosters
-    from inference.networks.engine import has_int8, installed_engines, probe_networks
-    from models.bundling.openvino_files import check_formats
 
     with working("loading every network and booster"):
         opened = open_bundle(bundle)
+        from inference.bundle.graph_check import check_networks
+        from inference.core.choices import EngineName, Precision
+        from inference.ensemble.booster_probe import probe_boosters
+        from inference.networks.engine import has_int8, installed_engines, probe_networks
+        from models.bundling.openvino_files import check_formats
+
         check_networks(opened)
         probe_boosters(opened)
         for engine in installed_engines():

@@ -31,7 +31,7 @@ def test_work_that_hangs_is_given_up_in_time(hang: threading.Event) -> None:
     start = time.monotonic()
     with pytest.raises(ReadTimeoutError, match="no answer within 0.05 s"):
         wait(hang.wait)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
     assert wait(lambda: 1) == 1
 
 
