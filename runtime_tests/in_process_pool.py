@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from inference.bundle.reader import Bundle
 from inference.execution.cluster.block_worker import BlockWorker, WorkerFacts, WorkerSpec
 from inference.execution.cluster.cluster_executor import ClusterExecutor
 from inference.execution.cluster.pool import Done, Place
 from inference.execution.job import Job, RunOptions
 from inference.process.stopwatch import Stopwatch
+from runtime_tests.running import job_for, run_job
+
+OPTIONS = RunOptions(n_workers=1, batch_size=1)
 
 
 @dataclass
@@ -29,8 +33,9 @@ class InProcessPool:
     probes : how the answers of a node's networks to the probe differ from those of this machine, by its address
     ends : whether a worker ends instead of a call: from its node, the method and the number of the call on that node
     fails : the error that a call raises instead of its work, or None
+    kills : sequences over which a worker ends
     hangs : nodes whose blocks never end
-    blind : an empty folder in place of the photos, by node; it appears after the first look
+    blind : another folder in place of the photos, by node; it appears after the first look
     calls : node and method of every call
     """
 
@@ -40,6 +45,7 @@ class InProcessPool:
     probes: Mapping[str, float] = field(default_factory=dict)
     ends: Callable[[str, str, int], bool] = lambda *_: False
     fails: Callable[[str, str, int], Exception | None] = lambda *_: None
+    kills: frozenset[str] = frozenset()
     hangs: frozenset[str] = frozenset()
     blind: Mapping[str, Path] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
@@ -83,7 +89,8 @@ class InProcessPool:
         node, one = self._workers[worker]
         self.n_run[node, method] += 1
         number = self.n_run[node, method]
-        if self.ends(node, method, number):
+        computed = {one.seq_id for one in arguments[0]} if method == "compute" else set()
+        if self.ends(node, method, number) or not self.kills.isdisjoint(computed):
             self._forget(worker)
             return Done(worker, method, tag, error=RuntimeError("killed"), has_died=True)
         if error := self.fails(node, method, number):
@@ -100,7 +107,7 @@ class InProcessPool:
         return Done(worker, method, tag, self.nodes[node](result) if method == "facts" else result)
 
     def _blinded(self, node: str) -> WorkerSpec:
-        return replace(self._spec, job=replace(self._spec.job, photos=str(self.blind[node])), witnesses=())
+        return replace(self._spec, job=replace(self._spec.job, photos=str(self.blind[node])), witnesses={})
 
     def stop(self, worker: str) -> None:
         self._forget(worker)
@@ -113,6 +120,13 @@ class InProcessPool:
     def _forget(self, worker: str) -> None:
         self._workers.pop(worker, None)
         self._waiting = [call for call in self._waiting if call[0] != worker]
+
+
+def run_on(
+    pool: InProcessPool, season: Path, bundle: Bundle, out: Path, options: RunOptions = OPTIONS
+) -> dict[str, Any]:
+    """Predict a season by the workers of a pool; returns the report."""
+    return run_job(job_for(season, bundle), out, options, executor_for=pool)
 
 
 def _machine(place: str) -> str:

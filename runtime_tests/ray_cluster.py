@@ -55,11 +55,13 @@ class Cluster:
     Attributes
     ----------
     address : of the head node
+    n_gpus : of each node
     """
 
     folder: Path
     port: int
     address: str = "127.0.0.1"
+    n_gpus: int = 0
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -94,7 +96,8 @@ class Cluster:
         kind: tuple[object, ...] = (f"--address={self.address}:{self.port}",)
         if not self.nodes:
             kind = ("--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}")
-        options = ("--num-cpus=1", "--num-gpus=0", "--disable-usage-stats", "--block", f"--node-ip-address={address}")
+        numbers = ("--num-cpus=1", f"--num-gpus={self.n_gpus}")
+        options = (*numbers, "--disable-usage-stats", "--block", f"--node-ip-address={address}")
         log = self.folder / f"node{len(self.nodes)}.log"
         with log.open("wb") as file:
             node = subprocess.Popen(
@@ -130,13 +133,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(*prefix: object, address: str = "127.0.0.1", **variables: str) -> Iterator[Cluster]:
+def started(*prefix: object, address: str = "127.0.0.1", n_gpus: int = 0, **variables: str) -> Iterator[Cluster]:
     """A cluster of one node, the head; see `add_node`."""
     folder = Path(tempfile.mkdtemp(prefix="hr"))  # the paths of Ray's sockets have 107 bytes at most
     token = folder / "token"
     token.touch(0o600)
     token.write_text(secrets.token_hex(32))
-    one = Cluster(folder, free_port(), address)
+    one = Cluster(folder, free_port(), address, n_gpus)
     try:
         one.add_node(*prefix, **variables)
         yield one

@@ -14,6 +14,7 @@ from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from inference.core.errors import SIGNAL_EXIT_BASE
 from inference.process.progress import RunState
@@ -95,28 +96,39 @@ def taking_signals(on_first: Callable[[int], object] | None = None, grace: float
 
 @contextmanager
 def signals_reach_children() -> Iterator[None]:
-    """Processes that are started in the block receive SIGTERM and SIGINT."""
+    """Processes that are started in the block receive SIGTERM and SIGINT. The outer context still takes the first one."""
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    is_main = threading.current_thread() is threading.main_thread()
+
+    def set_handlers(handler_of: Callable[[signal.Signals], Any]) -> None:
+        for number in STOP_SIGNALS if is_main else ():
+            signal.signal(number, handler_of(number))
+
+    def take(number: int, _: FrameType | None) -> None:
+        set_handlers(handlers.__getitem__)
+        if on_first:
+            on_first(number)
+
+    if on_first := _waiting[-1].on_first if _waiting else None:
+        set_handlers(lambda _: take)
     earlier = signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():  # libraries may have set their own
-                signal.signal(number, handler)
+        set_handlers(handlers.__getitem__)  # libraries may have set their own
 
 
 class _Waiter:
     """A thread that waits for signals, if it has a function to call."""
 
     def __init__(self, on_first: Callable[[int], object] | None, grace: float) -> None:
-        self._on_first, self._grace = on_first, grace
+        self.on_first, self._grace = on_first, grace
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        if self._on_first:
-            self._thread = threading.Thread(target=self._wait, args=(self._on_first,), name="signals", daemon=True)
+        if self.on_first:
+            self._thread = threading.Thread(target=self._wait, args=(self.on_first,), name="signals", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:

@@ -9,7 +9,7 @@ import structlog
 
 from inference.bundle.passes import EFFORTS_IN_WORDS, Effort
 from inference.core.choices import Precision
-from inference.core.errors import InputError, TooManyFailuresError, counted
+from inference.core.errors import InputError, TooManyFailuresError, WorkersLostError, counted
 from inference.core.iteration import batched
 from inference.core.sequences import MOST_NAMED, FailureReason, FrameFailure, named
 from inference.execution.deadline import DeadlinePolicy, Step
@@ -95,7 +95,7 @@ def _try_lower(context: RunContext, policy: DeadlinePolicy) -> None:
     for precision in context.executor.facts.lower_precisions:
         try:
             holds = proven(context, precision).holds
-        except CANNOT_RUN as error:
+        except (*CANNOT_RUN, WorkersLostError) as error:
             log.warning("a lower precision cannot be tried, using float32", precision=precision, error=str(error))
             return
         if holds:

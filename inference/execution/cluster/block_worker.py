@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from collections.abc import Sequence as Sequences
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from inference.bundle.passes import Effort
@@ -17,6 +18,7 @@ from inference.execution.job import Job, RunOptions
 from inference.execution.local_executor import LocalExecutor, Turns, local_executor
 from inference.process.stopwatch import Stopwatch
 from inference.settings.environment import set_library_defaults
+from inference.storage.interface import Entry
 
 
 @dataclass(frozen=True)
@@ -26,21 +28,21 @@ class WorkerSpec:
     Attributes
     ----------
     job : without its sequences; photos and bundle are at the same absolute paths on all nodes
-    witnesses : names of some photos that the driver sees
+    witnesses : names of some photos that the driver sees, and their bytes
     """
 
     job: Job
     options: RunOptions
-    witnesses: tuple[str, ...]
+    witnesses: dict[str, int]
 
     @classmethod
     def of(cls, job: Job, options: RunOptions, check: Callable[[], None]) -> "WorkerSpec":
         """The specification of the workers for a job. `check` is called often and raises to stop."""
-        storage = job.storage(options.read_timeout)
-        try:
-            witnesses = check_any_photo(job.plan.sequences, storage, job.bundle.manifest.n_frames, check)
-        except InputError:
-            witnesses = ()  # a finished run needs no photos; another one is refused by the driver
+        storage, names = job.storage(options.read_timeout), tuple[str, ...]()
+        with suppress(InputError):  # a finished run needs no photos; another one is refused by the driver
+            names = check_any_photo(job.plan.sequences, storage, job.bundle.manifest.n_frames, check)
+        entries = zip(names, storage.entries(names), strict=True)
+        witnesses = {name: one.n_bytes for name, one in entries if isinstance(one, Entry)}
         bundle = replace(job.bundle, folder=job.bundle.folder.absolute())
         plan = replace(job.plan, sequences=())
         return cls(replace(job, photos=os.path.abspath(job.photos), bundle=bundle, plan=plan), options, witnesses)
@@ -53,13 +55,17 @@ class WorkerFacts:
     Attributes
     ----------
     bundle : hash of the bundle's content, found by this worker
-    missing : witnesses that it does not see
+    odd_photo : a witness that it cannot read, or with another number of bytes; "" if there is none
     """
 
     version: str
     bundle: str
     executor: ExecutorFacts
-    missing: tuple[str, ...]
+    odd_photo: str
+
+
+def _has_bytes(data: bytes | FrameFailure, n_bytes: int) -> bool:
+    return isinstance(data, bytes) and len(data) == n_bytes
 
 
 class BlockWorker:
@@ -81,9 +87,9 @@ class BlockWorker:
         job = replace(spec.job, bundle=open_bundle(spec.job.bundle.folder))
         options = replace(spec.options, n_workers=self._n_threads)
         self._executor = local_executor(job, options, Stopwatch(), lambda: None)
-        entries = job.storage(options.read_timeout).entries(spec.witnesses)
-        lost = (name for name, one in zip(spec.witnesses, entries, strict=True) if isinstance(one, FrameFailure))
-        return WorkerFacts(version.hakuna_version(), job.bundle.id, self._executor.facts, tuple(lost))
+        storage = job.storage(options.read_timeout)
+        odd = (name for name, n_bytes in spec.witnesses.items() if not _has_bytes(storage.read(name), n_bytes))
+        return WorkerFacts(version.hakuna_version(), job.bundle.id, self._executor.facts, next(odd, ""))
 
     def load(self, precision: Precision) -> Probabilities:
         """Load the networks; returns their answers to the probe."""

@@ -106,16 +106,14 @@ class BlockQueue(Generic[Answer]):
         limit = now - self._longest()
         return sum(all(given >= limit for given in self._calls.get(worker, {}).values()) for worker in workers)
 
-    def answer(self, worker: str, block: int, answer: Answer, now: float) -> bool:
-        """Keep the first answer to a block; returns whether it is the first."""
+    def answer(self, worker: str, block: int, answer: Answer, now: float) -> None:
+        """Keep the first answer to a block."""
         if (given := self._calls.get(worker, {}).pop(block, None)) is not None:
             self._times.append(now - given)
         self._given.pop(block, None)
         self._lost.discard(block)
-        is_first = block >= self._head and block not in self._answers
-        if is_first:
-            self._answers[block] = answer
-        return is_first
+        if block >= self._head:
+            self._answers.setdefault(block, answer)
 
     def lose(self, worker: str, *, has_died: bool = True) -> None:
         """Take back the blocks of a worker, which it may not have begun."""
@@ -132,14 +130,14 @@ class BlockQueue(Generic[Answer]):
         for worker in [worker for worker in self._calls if worker not in alive]:
             self.lose(worker, has_died=False)
 
-    def give_back(self, worker: str, block: int, avoided: set[str]) -> None:
-        """Compute a block of a worker anew, by nodes other than `avoided` if there are any."""
+    def give_back(self, worker: str, block: int, node: str) -> None:
+        """Compute a block of a worker anew, by nodes that have not given it back if there are any."""
         self._calls.get(worker, {}).pop(block, None)
         if block < self._head or block in self._answers:
             return
         self._given.pop(block, None)
         self._lost.add(block)
-        self._avoided[block] = avoided
+        self._avoided.setdefault(block, set()).add(node)
         self.n_asked_twice += 1
 
     @property

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Sequences
 from dataclasses import dataclass, field
@@ -20,23 +20,22 @@ from inference.execution.cluster.pool import Done, Pool
 from inference.execution.executor import LOAD, WAIT, Block, ExecutorFacts
 from inference.execution.job import Job, RunOptions
 from inference.execution.throughput import BatchTiming
+from inference.images.reading import is_cut_short, read_image_file
 from inference.process.stopwatch import Stopwatch
 from inference.process.watchdog import POLL_SECONDS
-from inference.storage.interface import Entry
 
 log = structlog.get_logger()
 
 BATCHES_PER_BLOCK = 8
 MAX_ERRORS = 2
-"""Workers that may fail with an error on one block; the last error ends the run."""
+"""Errors on one block, of different workers if there are others; the last one ends the run."""
 COMPUTE, PROVE = "compute", "prove"
 """Methods of a worker."""
 LONG_WAIT = 60.0
 """Seconds between two lines of the log while a run waits for the same sequences."""
-MAX_MISSING = 3
-"""Blocks of a node in a row with missing photos that the driver sees, until it is left out. Some may just have arrived."""
-PLACE = frozenset({FailureReason.MISSING, FailureReason.UNREADABLE, FailureReason.TIMED_OUT})
-"""Failures of photos that may be those of one node."""
+MAX_ODD = 3
+"""Blocks of a node in a row with photos that differ from those of the driver, until it is left out. Some may just have arrived."""
+CUT_SHORT = "cut short"
 
 
 @dataclass
@@ -82,16 +81,14 @@ class Work:
     ----------
     sequences : all of them; the queue counts in them. Empty for the proof set, which is one block
     queue : its answers are a node and its records
-    missed : blocks and nodes at which photos were missing that the driver sees
-    doubted : blocks that were computed anew, because a node could not read photos that the driver sees
-    errors : of workers, by block
+    odd : blocks and nodes whose photos differed from those of the driver
+    failed : places whose workers failed with an error, by block
     """
 
     sequences: Sequences[Sequence]
     queue: BlockQueue[tuple[str, list[Block]]]
-    missed: set[tuple[int, str]] = field(default_factory=set)
-    doubted: set[int] = field(default_factory=set)
-    errors: Counter[int] = field(default_factory=Counter)
+    odd: set[tuple[int, str]] = field(default_factory=set)
+    failed: defaultdict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def names(self, block: int) -> str:
         """The sequences of a block, for messages."""
@@ -115,7 +112,7 @@ class ClusterExecutor:
         self._taken: Taken | None = None
         self._waiting: tuple[str, float] | None = None
         self._by_node: Counter[str] = Counter()
-        self._n_missing: Counter[str] = Counter()
+        self._n_odd: Counter[str] = Counter()
         self._n_workers = self._n_asked_twice = 0
         try:
             self.facts: ExecutorFacts = self._members.gather_facts()
@@ -258,39 +255,50 @@ class ClusterExecutor:
         if done.tag[0] is not work:
             return
         block, node = done.tag[1], self._members.nodes[done.worker]
+        if done.error and done.worker not in self._members.by_name:
+            return  # stopped after an earlier error: its blocks are taken back
         if done.error:
-            work.errors[block] += 1
-            if work.errors[block] >= MAX_ERRORS:
-                raise done.error
+            self._check_errors(work, block, done.worker, done.error)
             log.warning("a worker failed, another one computes its block", error=str(done.error))
-            work.queue.give_back(done.worker, block, {node})
-            self._members.stop(done.worker)
+            work.queue.give_back(done.worker, block, node)
+            self._members.stop(done.worker, done.error)
             return
         self._members.has_computed(done.worker)
-        if self._is_doubtful(work, block, node, done.result):
-            work.queue.give_back(done.worker, block, {node})
+        if photo := self._odd_photo(done.result):
+            work.queue.give_back(done.worker, block, node)
+            self._n_odd[node] += 1
+            if (block, node) in work.odd or self._n_odd[node] >= MAX_ODD:
+                self._members.leave_out(node, f"does not see photo {photo} as the driver does")
+            work.odd.add((block, node))
         else:
+            self._n_odd[node] = 0
             work.queue.answer(done.worker, block, (node, done.result), time.monotonic())
 
-    def _is_doubtful(self, work: Work, block: int, node: str, blocks: list[Block]) -> bool:
-        """Whether the worker could not read photos that the driver sees. Another worker then reads the block once more.
+    def _check_errors(self, work: Work, block: int, worker: str, error: Exception) -> None:
+        """Raise the error of a worker if it is that of the block: others have failed, too, or there are none."""
+        failed, members = work.failed[block], self._members.by_name
+        failed.append(members[worker].place.name)
+        others = {members[name].place.name for name in self._members.ready()} - {*failed}
+        if len(failed) >= MAX_ERRORS and (len({*failed}) >= MAX_ERRORS or not others):
+            raise error
 
-        A node from which photos are missing again that the driver sees is left out: others would be missing, too.
+    def _odd_photo(self, blocks: list[Block]) -> str:
+        """A photo that a worker could not use, or not in whole, for a reason that the driver does not find; "" if there is none.
+
+        The driver reads it, but does not decode it: the decoders are the same.
         """
-        failures = [one for part in blocks for record in part.records for one in record.failures]
-        lost = [one for one in failures if one.reason in PLACE]
-        if not lost:
-            self._n_missing[node] = 0
-            return False
         storage = self._job.storage(self._options.read_timeout)
-        entries = storage.entries([one.file_name for one in lost])
-        seen = [one for one, entry in zip(lost, entries, strict=True) if isinstance(entry, Entry)]
-        if missing := next((one for one in seen if one.reason is FailureReason.MISSING), None):
-            self._n_missing[node] += 1
-            if (block, node) in work.missed or self._n_missing[node] >= MAX_MISSING:
-                self._members.leave_out(node, f"does not see photo {missing.file_name}")
-            work.missed.add((block, node))
-            return True
-        is_first = block not in work.doubted
-        work.doubted.add(block)
-        return bool(seen) and is_first
+        records = [record for block in blocks for record in block.records]
+        problems = [(one.file_name, str(one.reason)) for record in records for one in record.failures]
+        problems += [(name, CUT_SHORT) for record in records for name in record.cut_short]
+        for name, found in problems:
+            data = read_image_file(storage, name)
+            if isinstance(data, bytes):
+                expected = {str(FailureReason.CANNOT_DECODE), *([CUT_SHORT] if is_cut_short(data) else [])}
+            elif data.reason is FailureReason.TIMED_OUT:
+                return ""  # the next ones would take as long
+            else:
+                expected = {str(data.reason)}
+            if found not in expected:
+                return f"{name} ({found})"
+        return ""

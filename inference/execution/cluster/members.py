@@ -175,11 +175,13 @@ class Members:
             self.by_name[name].has_computed = True
             self._n_fruitless[self.by_name[name].place.name] = 0
 
-    def stop(self, name: str) -> None:
-        """End a worker; its node gets another one."""
-        if self.by_name.pop(name, None):
+    def stop(self, name: str, error: Exception | None = None) -> None:
+        """End a worker, because of an error if there is one; its node gets another one."""
+        if member := self.by_name.pop(name, None):
             self.pool.stop(name)
             self._refreshed = -REFRESH_SECONDS
+            if error:
+                self._count_fruitless(member, error)
 
     def forget(self) -> None:
         """The pool has ended all workers; the next turn starts others."""
@@ -266,12 +268,14 @@ class Members:
 
     def _count_lost(self, member: Member, error: Exception | None) -> None:
         self.n_lost += 1
-        place = member.place.name
-        log.warning("a worker has ended", node=place, reason=str(error))
+        log.warning("a worker has ended", node=member.place.name, reason=str(error))
         if member.has_computed:
             self._refreshed = -REFRESH_SECONDS  # otherwise the next one waits for its turn
-            return
-        self._n_fruitless[place] += 1
+        self._count_fruitless(member, error)
+
+    def _count_fruitless(self, member: Member, error: Exception | None) -> None:
+        place = member.place.name
+        self._n_fruitless[place] += not member.has_computed
         if self._n_fruitless[place] >= MAX_FRUITLESS:
             self.leave_out(place, f"its workers end without a record, the last one with: {error}")
 
@@ -280,8 +284,8 @@ class Members:
         own = {"version": version.hakuna_version(), "bundle": self.job.bundle.id}
         kinds = [asdict(_decisive(one)) for one in (common, facts.executor)]
         same_node = [one for other, one in self.by_name.items() if one.place.node == place.node and other != name]
-        if facts.missing:
-            self.leave_out(place.node, f"does not see photo {facts.missing[0]}")
+        if facts.odd_photo:
+            self.leave_out(place.node, f"does not see photo {facts.odd_photo} as the driver does")
         elif reason := _differences(own, {"version": facts.version, "bundle": facts.bundle}):
             self.leave_out(place.node, reason)
         elif reason := _differences(*kinds):

@@ -28,17 +28,19 @@ from inference.execution.cluster.pool import Done, Place
 from inference.execution.job import Job, RunOptions
 from inference.process.signals import signals_reach_children
 from inference.process.stopwatch import Stopwatch
-from inference.process.watchdog import ends_within
+from inference.process.watchdog import POLL_SECONDS, ends_within
 
 # Unless set before the import, Ray reports its use to a web service, sends the current folder of `uv run` to all workers,
 # and ends this process a minute after the head node.
 os.environ["RAY_USAGE_STATS_ENABLED"] = os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "1000000")
 import ray
+from ray._private import utils
 from ray.exceptions import RayError, RayTaskError
 from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+utils.set_sigterm_handler = lambda _: None  # its handler would end a run as if it had failed
 CONNECT_SECONDS, ANSWER_SECONDS, SILENT_SECONDS, END_SECONDS = 60.0, 1.0, 60.0, 4.0
 """Time limits: to connect, for the head node's answer before the run continues without, without any answer, to disconnect."""
 NO_TOKEN = f": must be a cluster with token authentication ({tokens.MODE}={tokens.TOKEN}), because each member can run programs on all others"
@@ -70,22 +72,29 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def _cause(error: RayError) -> str:
+def _cause(error: Exception) -> str:
     """Why an actor has ended: the first line of Ray's message and the last one, which begins with the cause."""
     first, *others = str(error).splitlines() or [repr(error)]
     return textwrap.shorten(" ".join([first, *others[-1:]]), LONGEST_CAUSE, placeholder=" ...")
 
 
-def _within(action: Callable[[], Result], seconds: float, check: Callable[[], None]) -> Result:
+_in_use = set[object]()
+"""Calls of Ray in threads. When they are left alone they go on, and Ray ends the process if it is shut down meanwhile."""
+
+
+def _within(action: Callable[[], Result], seconds: float, check: Callable[[], None] = lambda: None) -> Result:
     """The result of an action in a thread; raises its error, and TimeoutError if it takes longer."""
-    results, problems = list[Result](), list[Exception]()
+    results, problems, call = list[Result](), list[Exception](), object()
 
     def act() -> None:
         try:
             results.append(action())
         except Exception as error:  # noqa: BLE001  # raised below
             problems.append(error)
+        finally:
+            _in_use.discard(call)
 
+    _in_use.add(call)
     ends_within(act, seconds, check)
     if problems:
         raise problems[0]
@@ -199,7 +208,7 @@ class RayPool:
     def _check_tokens(self) -> None:
         """Raise UsageError for a cluster on other machines that admits everyone."""
         others = {node["NodeManagerAddress"] for node in self._nodes if node["Alive"]} - {self._own_address[0]}
-        if not self._address or not others or self._is_protected:
+        if not self._address or self._is_protected or (not others and _is_loopback(self._address)):
             return
         ask = partial(tokens.admits_everyone, self._address, CONNECT_SECONDS)
         with self._ray_errors("must answer whether it admits everyone, got: "):
@@ -209,13 +218,9 @@ class RayPool:
 
     def _look_for_nodes(self) -> None:
         """Ask the head node for all nodes. It may be silent for some time, the workers continue."""
-
-        def look() -> None:
-            with suppress(RayError):
-                self._nodes, self._silent_since = ray.nodes(), None  # type: ignore[no-untyped-call]
-
         self._silent_since = self._silent_since or time.monotonic()
-        ends_within(look, ANSWER_SECONDS)
+        with suppress(RayError, TimeoutError):
+            self._nodes, self._silent_since = _within(ray.nodes, ANSWER_SECONDS), None
         if self._silent_since and time.monotonic() - self._silent_since > SILENT_SECONDS:
             raise self._lost(SILENT)
 
@@ -225,8 +230,8 @@ class RayPool:
             socket.create_connection(self._own_address, ANSWER_SECONDS).close()
         except TimeoutError:
             pass
-        except ConnectionError as error:
-            raise self._lost("Ray's process on this machine has ended") from error
+        except OSError as error:
+            raise self._lost(f"Ray's process on this machine has ended ({error.strerror or error})") from error
 
     @contextmanager
     def _ray_errors(self, wanted: str) -> Iterator[None]:
@@ -258,27 +263,30 @@ class RayPool:
 
     def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
         """Begin a call of a method."""
-        self._calls[getattr(self._actors[worker], method).remote(*arguments)] = (worker, method, tag)
+        with self._ray_errors("must accept a call, got: "):
+            self._calls[getattr(self._actors[worker], method).remote(*arguments)] = (worker, method, tag)
 
     def finished(self, seconds: float) -> list[Done]:
         """Calls that have ended since the last time; waits up to `seconds` for one."""
         if not self._calls:
             time.sleep(seconds)
             return []
-        ready, _ = ray.wait(list(self._calls), timeout=seconds, fetch_local=False)
-        more, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0, fetch_local=False)
+        with self._ray_errors("must answer which calls have ended, got: "):
+            ready, _ = ray.wait(list(self._calls), timeout=seconds, fetch_local=False)
+            more, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0, fetch_local=False)
         self._check_own_node()
         return [self._outcome(call) for call in dict.fromkeys([*ready, *more]) if call in self._calls]
 
     def _outcome(self, call: Any) -> Done:
         worker, method, tag = self._calls.pop(call)
-        try:
+        try:  # in a thread: a node that is cut off must not keep signals waiting
+            result = _within(partial(ray.get, call, timeout=SILENT_SECONDS), 2 * SILENT_SECONDS, self._check)
             # A copy: the arrays would keep Ray's shared memory.
-            return Done(worker, method, tag, pickle.loads(pickle.dumps(ray.get(call, timeout=SILENT_SECONDS))))  # noqa: S301  # own object
+            return Done(worker, method, tag, pickle.loads(pickle.dumps(result)))  # noqa: S301  # own object
         except RayTaskError as error:
             cause = error.cause if isinstance(error.cause, Exception) else error
             return Done(worker, method, tag, error=cause)
-        except RayError as error:  # the actor has ended, or its node with the answer
+        except (RayError, TimeoutError) as error:  # the actor has ended, or its node with the answer
             self.stop(worker)
             return Done(worker, method, tag, error=RuntimeError(_cause(error)), has_died=True)
 
@@ -286,7 +294,8 @@ class RayPool:
         """End an actor."""
         if (actor := self._actors.pop(worker, None)) is None:
             return
-        ends_within(partial(ray.kill, actor), ANSWER_SECONDS)
+        with suppress(RayError, TimeoutError):
+            _within(partial(ray.kill, actor), ANSWER_SECONDS)
         del self._places[worker]
         self._calls = {call: facts for call, facts in self._calls.items() if facts[0] != worker}
 
@@ -302,6 +311,8 @@ class RayPool:
             with _connection:
                 for actor in actors:
                     ray.kill(actor)
+                while _in_use:
+                    time.sleep(POLL_SECONDS)
                 ray.shutdown()
                 with suppress(OSError):
                     if self._folder:

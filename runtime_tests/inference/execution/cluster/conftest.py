@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from inference.bundle.reader import Bundle
+from inference.execution.cluster import cluster_executor, members
 from runtime_tests.long_season import contents, long_tables
 from runtime_tests.running import hakuna
 
@@ -30,6 +31,14 @@ class LongSeason:
     words: tuple[object, ...]
     expected: dict[str, bytes]
     n_sequences: int = N_SEQUENCES
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for workers all the time, and do not wait for the last one."""
+    monkeypatch.setattr(members, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(members, "START_SECONDS", 60.0)
+    monkeypatch.setattr(cluster_executor, "BATCHES_PER_BLOCK", 2)
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ class SimulatedPool:
     def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
         if method == "facts":
             facts = ExecutorFacts("openvino 0", "CPU", "fast", REFERENCE_PIXELS, ())
-            result: object = WorkerFacts(version.hakuna_version(), self._job.bundle.id, facts, ())
+            result: object = WorkerFacts(version.hakuna_version(), self._job.bundle.id, facts, "")
         elif method == "load":
             result = np.zeros((1, N_CLASSES), np.float32)
         elif isinstance(tag, tuple) and tag[1] == 0:

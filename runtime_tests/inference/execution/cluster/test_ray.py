@@ -110,7 +110,6 @@ def test_sigterm_ends_a_run_in_time_and_leaves_no_worker(
     assert contents(tmp_path) == long_season.expected
 
 
-@pytest.mark.faults
 def test_a_stopped_worker_delays_a_run_with_a_budget_only_a_little(
     cluster: Cluster, long_season: LongSeason, tmp_path: Path
 ) -> None:
@@ -186,7 +185,31 @@ def test_without_an_address_the_cluster_is_this_machine(
     assert run.returncode == 0, err
     assert contents(tmp_path / "out") == long_season.expected
     assert b"RAY_AUTH_MODE=token" in variables, "it listens on all addresses of this machine"
+    assert b"RAY_USAGE_STATS_ENABLED=0" in variables
     assert niceness == os.getpriority(os.PRIO_PROCESS, 0)
     assert [line for line in err.splitlines() if not line.startswith("{")] == []
     until(lambda: not actors(f"MARK={tmp_path}"), 10)
     temporary.rmdir()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_the_cluster_of_this_machine_starts(
+    number: signal.Signals, code: int, long_season: LongSeason, tmp_path: Path
+) -> None:
+    """Signals then reach this process and its children, and Ray would end it with a code of its own."""
+    temporary = Path(tempfile.mkdtemp(prefix="hr"))
+    words = (*long_season.words, "--out", tmp_path / "out", "--cluster", "ray")
+    run = start(*words, TMPDIR=str(temporary))
+    until(lambda: "gcs_server" in names_of_children(run.pid))
+    begun = time.monotonic()
+    run.send_signal(number)
+    _, err = run.communicate(timeout=30)
+    assert (run.returncode, time.monotonic() - begun < 8) == (code, True), err
+    assert "hakuna: stopped by " in err
+    assert not (tmp_path / "out").exists()
+    temporary.rmdir()
+
+
+def names_of_children(process: int) -> list[str]:
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [Path(f"/proc/{child}/comm").read_text().strip() for child in children]
