@@ -34,7 +34,7 @@ class InProcessPool:
     ends : whether a worker ends instead of a call: from its node, the method and the number of the call on that node
     fails : the error that a call raises instead of its work, or None
     kills : sequences over which a worker ends
-    hangs : nodes whose blocks never end
+    hangs : nodes whose blocks do not end
     blind : another folder in place of the photos, by node; it appears after the first look
     calls : node and method of every call
     """
@@ -73,19 +73,25 @@ class InProcessPool:
         return {name: Place(_machine(node), node) for name, (node, _) in self._workers.items()}
 
     def call(self, worker: str, method: str, tag: object, *arguments: object) -> None:
-        node = self._workers[worker][0]
-        self.calls.append((node, method))
-        if node not in self.hangs or method != "compute":
-            self._waiting.append((worker, method, tag, arguments))
+        self.calls.append((self._node(worker), method))
+        self._waiting.append((worker, method, tag, arguments))
 
     def finished(self, seconds: float) -> list[Done]:
         """Up to three calls at once."""
-        if not self._waiting:
+        if not self._can_end():
             time.sleep(min(seconds, 0.001))
-        return [self._next() for _ in range(min(len(self._waiting), self._chance.randint(1, 3))) if self._waiting]
+        return [self._next() for _ in range(min(len(self._can_end()), self._chance.randint(1, 3))) if self._can_end()]
+
+    def _can_end(self) -> list[int]:
+        """Numbers of calls that wait for their outcome and do not hang."""
+        numbered = enumerate(self._waiting)
+        return [k for k, (name, method, *_) in numbered if method != "compute" or self._node(name) not in self.hangs]
+
+    def _node(self, worker: str) -> str:
+        return self._workers[worker][0]
 
     def _next(self) -> Done:
-        worker, method, tag, arguments = self._waiting.pop(self._chance.randrange(len(self._waiting)))
+        worker, method, tag, arguments = self._waiting.pop(self._chance.choice(self._can_end()))
         node, one = self._workers[worker]
         self.n_run[node, method] += 1
         number = self.n_run[node, method]
