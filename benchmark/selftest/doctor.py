@@ -18,8 +18,9 @@ from typing import Any
 
 from benchmark.capacity.device_profiles import Profile
 from inference.core.choices import GPU_DRIVER, EngineName
-from inference.core.errors import BundleError, HakunaError, OutputError, UnusableGpuError, UsageError
+from inference.core.errors import BundleError, HakunaError, LockedError, OutputError, UnusableGpuError, UsageError
 from inference.process.children import ending, launched, module_command, module_environment
+from inference.process.lock import check_unlocked
 from inference.settings.packages import how_to_install, is_installed
 
 PYTHONS = ((3, 11), (3, 12))
@@ -223,7 +224,7 @@ def golden_checks(engines: list[EngineName], facts: list[dict[str, Any]], compla
 
 
 def check_folder(purpose: str, path: Path) -> Check:
-    """Write a file, make it durable and lock the folder, like a run."""
+    """Write a file, make it durable and lock it, like a run."""
     name = f"{purpose} folder"
     if not path.is_dir():
         return _check(name, False, f"{path}: must be a folder", OutputError.exit_code)
@@ -232,13 +233,10 @@ def check_folder(purpose: str, path: Path) -> Check:
             file.write(b"writable\n")
             file.flush()
             os.fsync(file.fileno())
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        finally:
-            os.close(descriptor)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        check_unlocked(path)
         free = shutil.disk_usage(path).free
-    except BlockingIOError:
+    except LockedError:
         return _check(name, True, f"{path}: writable, in use by a run")
     except OSError as error:
         return _check(name, False, f"{path}: must be writable, got: {error.strerror or error}", OutputError.exit_code)

@@ -12,13 +12,17 @@ from inference.core.files import output_errors
 
 OutputFolder = NewType("OutputFolder", Path)
 """A folder that only this run writes to. Made by `locked`."""
+LOCK_NAME = ".lock"
+"""An empty file beside the outputs. NFS passes locks of files that are open for writing to its server, but none of folders."""
+FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # something else may have its name
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[OutputFolder]:
     """Lock the folder, and create it if necessary. If the block fails, new folders that are empty are removed.
 
-    The lock is on the folder itself: it leaves no file behind and ends with the process in any case.
+    The lock ends with the process in any case; a process that is killed leaves the file, which locks nothing. The lock
+    holds between machines where their file system passes locks on.
 
     Raises
     ------
@@ -30,33 +34,40 @@ def locked(path: Path) -> Iterator[OutputFolder]:
     with output_errors(path):
         made = [one for one in (path, *path.parents) if not one.exists()]
         path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | FLAGS, 0o666)
+    is_mine = False
     try:
         try:
             _lock(descriptor, path, fcntl.LOCK_EX)
         except OSError as error:
             raise OutputError(f"{path}: must be on a file system with locks, got: {error.strerror or error}") from error
+        if not (is_mine := _is_in(path, descriptor)):
+            raise LockedError(f"{path}: must not be in use, but another run is just leaving it")
         try:
             yield OutputFolder(path)
         except (HakunaError, OSError) as error:
-            if not _is_at(path, descriptor):
+            if not _is_in(path, descriptor):
                 raise OutputError(f"{path}: must stay until the run ends, but was moved or deleted") from error
             with suppress(OSError):  # the first one that is not empty
+                (path / LOCK_NAME).unlink()
                 for folder in made:
                     folder.rmdir()
             raise
     finally:
+        if is_mine and _is_in(path, descriptor):
+            with suppress(OSError):
+                (path / LOCK_NAME).unlink()
         os.close(descriptor)
 
 
 def check_unlocked(path: Path) -> None:
     """Raise LockedError while a run writes to the folder. Where the file system has no locks, none does."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):
+    with suppress(OSError):
+        descriptor = os.open(path / LOCK_NAME, os.O_RDONLY | FLAGS)
+        try:
             _lock(descriptor, path, fcntl.LOCK_SH)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _lock(descriptor: int, path: Path, kind: int) -> None:
@@ -67,8 +78,8 @@ def _lock(descriptor: int, path: Path, kind: int) -> None:
         raise LockedError(f"{path}: must not be in use, but another run writes to it") from error
 
 
-def _is_at(path: Path, descriptor: int) -> bool:
+def _is_in(path: Path, descriptor: int) -> bool:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+        return os.path.samestat(os.stat(path / LOCK_NAME), os.fstat(descriptor))
     except OSError:
         return False

@@ -7,18 +7,21 @@ import fcntl
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from inference.core.errors import InputError, InterruptedRunError, LockedError, OutputError
 from inference.process.heartbeat import heartbeat
-from inference.process.lock import locked
+from inference.process.lock import check_unlocked, locked
 from inference.process.progress import RunState
+from runtime_tests.obstacles import OBSTACLES, pipe
 
 
 def status(folder: Path) -> dict[str, object]:
@@ -33,8 +36,45 @@ def test_a_folder_has_one_run_at_a_time(tmp_path: Path) -> None:
         with pytest.raises(LockedError, match="another run") as error, locked(out):
             pass
         assert error.value.exit_code == 7
-    with locked(out):
-        assert list(out.iterdir()) == []
+    assert list(out.iterdir()) == []
+    check_unlocked(out)
+    with locked(out), pytest.raises(LockedError, match="another run"):
+        check_unlocked(out)
+
+
+def test_a_lock_is_one_that_nfs_passes_to_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux locks folders on one machine only, and for an exclusive lock the file must be open for writing."""
+    modes = []
+
+    def look(descriptor: int, kind: int) -> None:
+        access = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+        modes.append((kind & ~fcntl.LOCK_NB, access, stat.S_ISREG(os.fstat(descriptor).st_mode)))
+
+    monkeypatch.setattr(fcntl, "flock", look)
+    with locked(tmp_path):
+        check_unlocked(tmp_path)
+    assert modes == [(fcntl.LOCK_EX, os.O_RDWR, True), (fcntl.LOCK_SH, os.O_RDONLY, True)]
+
+
+@pytest.mark.parametrize("make", [one for one in OBSTACLES if one is not pipe])  # a pipe can be locked
+def test_something_else_in_place_of_the_lock_is_an_output_error(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / ".lock")
+    with pytest.raises(OutputError), locked(tmp_path):
+        pass
+    check_unlocked(tmp_path)
+
+
+def test_a_lock_that_another_run_removes_locks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That run ends between opening the file and locking it."""
+    flock = fcntl.flock
+
+    def late(descriptor: int, kind: int) -> None:
+        (tmp_path / "out" / ".lock").unlink()
+        flock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(LockedError, match="another run is just leaving it"), locked(tmp_path / "out"):
+        pass
 
 
 def fail_in(folder: Path) -> None:
