@@ -55,7 +55,7 @@ class WorkerFacts:
     Attributes
     ----------
     bundle : hash of the bundle's content, found by this worker
-    odd_photo : a witness that it cannot read, or with another number of bytes; "" if there is none
+    odd_photo : a witness that it cannot read, or that has another number of bytes; "" without one
     """
 
     version: str

@@ -283,7 +283,7 @@ class ClusterExecutor:
             raise error
 
     def _odd_photo(self, blocks: list[Block]) -> str:
-        """A photo that a worker could not use, or not in whole, for a reason that the driver does not find; "" if there is none.
+        """A photo that a worker could not use, or only in part, for a reason that the driver does not find; "" without one.
 
         The driver reads it, but does not decode it: the decoders are the same.
         """

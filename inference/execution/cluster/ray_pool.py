@@ -79,7 +79,7 @@ def _cause(error: Exception) -> str:
 
 
 _in_use = set[object]()
-"""Calls of Ray in threads. When they are left alone they go on, and Ray ends the process if it is shut down meanwhile."""
+"""Calls of Ray in threads, also those that nobody waits for. If Ray is shut down during one, it ends this process with 1."""
 
 
 def _within(action: Callable[[], Result], seconds: float, check: Callable[[], None] = lambda: None) -> Result:
