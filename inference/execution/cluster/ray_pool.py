@@ -304,14 +304,14 @@ class RayPool:
         if not self._is_member:
             return
         self._is_member = False
-        actors = list(self._actors.values())
+        actors, calls = list(self._actors.values()), set(_in_use)
         self._actors, self._places, self._calls = {}, {}, {}
 
         def leave() -> None:
             with _connection:
                 for actor in actors:
                     ray.kill(actor)
-                while _in_use:
+                while calls & _in_use:
                     time.sleep(POLL_SECONDS)
                 ray.shutdown()
                 with suppress(OSError):
