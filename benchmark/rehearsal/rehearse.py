@@ -42,7 +42,7 @@ from inference.core.files import (
 from inference.dataset.label_tables import Table, read_labels, read_submission
 from inference.dataset.metadata import FORMAT_NAME, METADATA_NAME, csv_rows, read_metadata, read_submission_format
 from inference.outputs.submission import SUBMISSION_NAME
-from inference.process.lock import locked
+from inference.process.lock import LOCK_NAME, locked
 from inference.settings.verbosity import Verbosity, verbosity
 from inference.storage.local import LocalFolder
 from models.bundling.pack import member
@@ -132,7 +132,7 @@ def _is_earlier(entry: Entry) -> bool:
     """Whether the output folder is that of an earlier rehearsal. Raises UsageError if it holds anything else."""
     out = entry.out
     with os_errors(OutputError, f"{out}: must be readable"):
-        names = sorted(os.listdir(out)) if out.is_dir() else []
+        names = sorted({*os.listdir(out)} - {LOCK_NAME}) if out.is_dir() else []
     is_own = out.resolve() in (entry.archive.resolve(), entry.data.resolve())
     if not is_own and _is_report(out / REPORT_NAME):
         return True

@@ -34,30 +34,31 @@ def locked(path: Path) -> Iterator[OutputFolder]:
     with output_errors(path):
         made = [one for one in (path, *path.parents) if not one.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        folder = os.stat(path)
         descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | FLAGS, 0o666)
-    is_mine = False
+    is_mine = may_be_empty = False
     try:
         try:
             _lock(descriptor, path, fcntl.LOCK_EX)
         except OSError as error:
             raise OutputError(f"{path}: must be on a file system with locks, got: {error.strerror or error}") from error
-        if not (is_mine := _is_in(path, descriptor)):
+        if not (is_mine := _is_at(path / LOCK_NAME, os.fstat(descriptor))):
             raise LockedError(f"{path}: must not be in use, but another run is just leaving it")
         try:
             yield OutputFolder(path)
         except (HakunaError, OSError) as error:
-            if not _is_in(path, descriptor):
+            if not _is_at(path, folder):
                 raise OutputError(f"{path}: must stay until the run ends, but was moved or deleted") from error
-            with suppress(OSError):  # the first one that is not empty
-                (path / LOCK_NAME).unlink()
-                for folder in made:
-                    folder.rmdir()
+            may_be_empty = True
             raise
     finally:
-        if is_mine and _is_in(path, descriptor):
+        if is_mine and _is_at(path / LOCK_NAME, os.fstat(descriptor)):
             with suppress(OSError):
                 (path / LOCK_NAME).unlink()
-        os.close(descriptor)
+        os.close(descriptor)  # before that, NFS keeps the file under another name
+        with suppress(OSError):  # the first one that is not empty
+            for one in made if may_be_empty else ():
+                one.rmdir()
 
 
 def check_unlocked(path: Path) -> None:
@@ -78,8 +79,8 @@ def _lock(descriptor: int, path: Path, kind: int) -> None:
         raise LockedError(f"{path}: must not be in use, but another run writes to it") from error
 
 
-def _is_in(path: Path, descriptor: int) -> bool:
+def _is_at(path: Path, status: os.stat_result) -> bool:
     try:
-        return os.path.samestat(os.stat(path / LOCK_NAME), os.fstat(descriptor))
+        return os.path.samestat(os.stat(path), status)
     except OSError:
         return False

@@ -104,13 +104,13 @@ def signals_reach_children() -> Iterator[None]:
         for number in STOP_SIGNALS if is_main else ():
             signal.signal(number, handler_of(number))
 
-    def take(number: int, _: FrameType | None) -> None:
+    def pass_on(number: int, _: FrameType | None) -> None:
         set_handlers(handlers.__getitem__)
-        if on_first:
-            on_first(number)
+        if waiter and waiter.ident:
+            signal.pthread_kill(waiter.ident, number)
 
-    if on_first := _waiting[-1].on_first if _waiting else None:
-        set_handlers(lambda _: take)
+    if waiter := _waiting[-1].thread if _waiting else None:
+        set_handlers(lambda _: pass_on)
     earlier = signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
         yield
@@ -123,18 +123,18 @@ class _Waiter:
     """A thread that waits for signals, if it has a function to call."""
 
     def __init__(self, on_first: Callable[[int], object] | None, grace: float) -> None:
-        self.on_first, self._grace = on_first, grace
-        self._thread: threading.Thread | None = None
+        self._on_first, self._grace = on_first, grace
+        self.thread: threading.Thread | None = None
 
     def start(self) -> None:
-        if self.on_first:
-            self._thread = threading.Thread(target=self._wait, args=(self.on_first,), name="signals", daemon=True)
-            self._thread.start()
+        if self._on_first:
+            self.thread = threading.Thread(target=self._wait, args=(self._on_first,), name="signals", daemon=True)
+            self.thread.start()
 
     def stop(self) -> None:
-        if self._thread and self._thread.ident is not None and self._thread.is_alive():
-            signal.pthread_kill(self._thread.ident, WAKE_UP)
-            self._thread.join()
+        if self.thread and self.thread.ident is not None and self.thread.is_alive():
+            signal.pthread_kill(self.thread.ident, WAKE_UP)
+            self.thread.join()
 
     def _wait(self, on_first: Callable[[int], object]) -> None:
         first = signal.sigwait(SIGNALS)

@@ -1,7 +1,7 @@
 """A worker of a cluster: sequences -> records."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Sequences
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,14 +11,14 @@ from inference.bundle.reader import open_bundle
 from inference.core import version
 from inference.core.choices import Precision
 from inference.core.errors import InputError
-from inference.core.sequences import FrameFailure, Probabilities, Sequence
+from inference.core.sequences import FailureReason, FrameFailure, Probabilities, Sequence
 from inference.dataset.input_check import check_any_photo
 from inference.execution.executor import Block, ExecutorFacts
 from inference.execution.job import Job, RunOptions
 from inference.execution.local_executor import LocalExecutor, Turns, local_executor
 from inference.process.stopwatch import Stopwatch
 from inference.settings.environment import set_library_defaults
-from inference.storage.interface import Entry
+from inference.storage.interface import Entry, PhotoStorage
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,14 @@ class WorkerFacts:
     odd_photo: str
 
 
-def _has_bytes(data: bytes | FrameFailure, n_bytes: int) -> bool:
-    return isinstance(data, bytes) and len(data) == n_bytes
+def _odd_photo(storage: PhotoStorage, witnesses: Mapping[str, int]) -> str:
+    for name, n_bytes in witnesses.items():
+        data = storage.read(name)
+        if isinstance(data, FrameFailure) and data.reason is FailureReason.TIMED_OUT:
+            break  # slow, perhaps only at first
+        if isinstance(data, FrameFailure) or len(data) != n_bytes:
+            return name
+    return ""
 
 
 class BlockWorker:
@@ -87,9 +93,8 @@ class BlockWorker:
         job = replace(spec.job, bundle=open_bundle(spec.job.bundle.folder))
         options = replace(spec.options, n_workers=self._n_threads)
         self._executor = local_executor(job, options, Stopwatch(), lambda: None)
-        storage = job.storage(options.read_timeout)
-        odd = (name for name, n_bytes in spec.witnesses.items() if not _has_bytes(storage.read(name), n_bytes))
-        return WorkerFacts(version.hakuna_version(), job.bundle.id, self._executor.facts, next(odd, ""))
+        odd_photo = _odd_photo(job.storage(options.read_timeout), spec.witnesses)
+        return WorkerFacts(version.hakuna_version(), job.bundle.id, self._executor.facts, odd_photo)
 
     def load(self, precision: Precision) -> Probabilities:
         """Load the networks; returns their answers to the probe."""

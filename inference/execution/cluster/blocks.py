@@ -7,6 +7,7 @@ machine. Answers to the same block are the same bytes, so the first one counts.
 import statistics
 from collections import Counter, deque
 from collections.abc import Container, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -61,15 +62,17 @@ class BlockQueue(Generic[Answer]):
         """The block of a sequence."""
         return sequence // self.size
 
-    def give(self, worker: str, now: float, n_workers: int = 1, node: str = "", n_nodes: int = 1) -> int | None:
+    def give(
+        self, worker: str, now: float, n_workers: int = 1, node: str = "", on_time: AbstractSet[str] = frozenset()
+    ) -> int | None:
         """The block that a worker computes next; None if there is nothing for it now.
 
-        `node` is that of the worker, `n_nodes` the number of nodes whose workers are on time.
+        `node` is that of the worker, `on_time` are the nodes whose workers are on time.
         """
         own = self._calls.get(worker, {})  # also those that another worker has answered: it may hang
         if len(own) >= BLOCKS_PER_WORKER or any(self._deaths[block] for block in own):
             return None
-        avoided = {block for block, nodes in self._avoided.items() if node in nodes and len(nodes) < n_nodes}
+        avoided = {block for block, nodes in self._avoided.items() if node in nodes and on_time - nodes}
         block = self._choose(worker, now, n_workers, avoided, is_idle=not own)
         if block is not None:
             self._lost.discard(block)

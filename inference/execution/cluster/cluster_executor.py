@@ -13,7 +13,7 @@ import structlog
 from inference.bundle.passes import Effort
 from inference.core.choices import Precision
 from inference.core.errors import WorkersLostError
-from inference.core.sequences import FailureReason, Probabilities, Sequence
+from inference.core.sequences import IO_FAILURES, FailureReason, Probabilities, Sequence
 from inference.execution.cluster.blocks import BLOCKS_PER_WORKER, BlockQueue
 from inference.execution.cluster.members import Members
 from inference.execution.cluster.pool import Done, Pool
@@ -231,9 +231,9 @@ class ClusterExecutor:
         queue, ready = work.queue, self._members.ready()
         queue.keep_workers(self._members.by_name)
         now, nodes = time.monotonic(), self._members.nodes
-        n_nodes = len({nodes[name] for name in ready if queue.n_on_time([name], now)})
+        on_time = {nodes[name] for name in ready if queue.n_on_time([name], now)}
         for name in ready:
-            while (block := queue.give(name, now, len(ready), nodes[name], n_nodes)) is not None:
+            while (block := queue.give(name, now, len(ready), nodes[name], on_time)) is not None:
                 first, end = queue.range_of(block)
                 if work.sequences:
                     self._pool.call(
@@ -264,11 +264,12 @@ class ClusterExecutor:
             self._members.stop(done.worker, done.error)
             return
         self._members.has_computed(done.worker)
-        if photo := self._odd_photo(done.result):
+        if odd := self._odd_photo(done.result):
+            photo, reason = odd
             work.queue.give_back(done.worker, block, node)
-            self._n_odd[node] += 1
+            self._n_odd[node] += reason != FailureReason.TIMED_OUT  # other blocks may have met the same delay
             if (block, node) in work.odd or self._n_odd[node] >= MAX_ODD:
-                self._members.leave_out(node, f"does not see photo {photo} as the driver does")
+                self._members.leave_out(node, f"does not see photo {photo} ({reason}) as the driver does")
             work.odd.add((block, node))
         else:
             self._n_odd[node] = 0
@@ -282,8 +283,8 @@ class ClusterExecutor:
         if len(failed) >= MAX_ERRORS and (len({*failed}) >= MAX_ERRORS or not others):
             raise error
 
-    def _odd_photo(self, blocks: list[Block]) -> str:
-        """A photo that a worker could not use, or only in part, for a reason that the driver does not find; "" without one.
+    def _odd_photo(self, blocks: list[Block]) -> tuple[str, str] | None:
+        """A photo that a worker could not use, or only in part, for a reason that the driver does not find, and the reason.
 
         The driver reads it, but does not decode it: the decoders are the same.
         """
@@ -291,14 +292,14 @@ class ClusterExecutor:
         records = [record for block in blocks for record in block.records]
         problems = [(one.file_name, str(one.reason)) for record in records for one in record.failures]
         problems += [(name, CUT_SHORT) for record in records for name in record.cut_short]
-        for name, found in problems:
+        for name, found in sorted(problems, key=lambda one: one[1] in IO_FAILURES):
             data = read_image_file(storage, name)
             if isinstance(data, bytes):
                 expected = {str(FailureReason.CANNOT_DECODE), *([CUT_SHORT] if is_cut_short(data) else [])}
-            elif data.reason is FailureReason.TIMED_OUT:
-                return ""  # the next ones would take as long
             else:
-                expected = {str(data.reason)}
+                expected = set(map(str, IO_FAILURES if data.reason in IO_FAILURES else [data.reason]))
             if found not in expected:
-                return f"{name} ({found})"
-        return ""
+                return name, found
+            if found in IO_FAILURES:
+                return None  # the next ones would take as long
+        return None

@@ -241,6 +241,7 @@ class RayPool:
         except HakunaError:
             raise
         except Exception as error:
+            self._check()  # a signal to all processes of a job ends Ray's, too
             raise self._lost(f"{wanted}{error}") from error
 
     def _lost(self, reason: str) -> WorkersLostError:

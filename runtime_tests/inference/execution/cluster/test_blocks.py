@@ -135,16 +135,17 @@ def test_records_wait_within_a_window_when_the_first_block_never_comes() -> None
 
 def test_a_block_that_is_given_back_goes_to_another_node_if_there_is_one() -> None:
     queue: BlockQueue[int] = BlockQueue(0, 2, 1)
-    assert queue.give("a", 0.0, 2, "A", 2) == 0
+    on_time = {"A", "B"}
+    assert queue.give("a", 0.0, 2, "A", on_time) == 0
     queue.give_back("a", 0, "A")
-    assert queue.give("a", 0.0, 2, "A", 2) == 1
-    assert queue.give("another", 0.0, 2, "A", 2) is None
-    assert queue.give("b", 0.0, 2, "B", 2) == 0
+    assert queue.give("a", 0.0, 2, "A", on_time) == 1
+    assert queue.give("another", 0.0, 2, "A", on_time) is None
+    assert queue.give("b", 0.0, 2, "B", on_time) == 0
     queue.give_back("b", 0, "B")
     queue.answer("a", 1, 1, 0.0)
-    assert queue.give("b", 0.0, 3, "B", 3) is None, "A and B have given it back"
-    assert queue.give("a", 0.0, 3, "A", 3) is None
-    assert queue.give("a", 0.0, 2, "A", 2) == 0, "no other node is on time"
+    assert queue.give("b", 0.0, 2, "B", {"B", "C"}) is None, "C has not tried it"
+    assert queue.give("a", 0.0, 2, "A", {"A", "B", "C"}) is None
+    assert queue.give("a", 0.0, 2, "A", on_time) == 0, "no other node is on time"
 
 
 def test_no_block_is_begun_while_the_first_one_waits_for_an_idle_worker() -> None:

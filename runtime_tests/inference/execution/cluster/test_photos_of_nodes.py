@@ -10,8 +10,11 @@ import pytest
 
 from inference.bundle.reader import Bundle
 from inference.core.errors import WorkersLostError
+from inference.core.sequences import FailureReason, FrameFailure
 from inference.execution.cluster import cluster_executor, members
 from inference.execution.cluster.block_worker import BlockWorker, WorkerSpec
+from inference.images.reading import read_image_file
+from inference.storage.interface import PhotoStorage
 from runtime_tests.in_process_pool import OPTIONS, InProcessPool, run_on
 from runtime_tests.long_season import contents
 from runtime_tests.running import job_for
@@ -122,3 +125,17 @@ def test_a_node_is_left_out_after_three_blocks_in_a_row(season: Path, quick_bund
     assert reason.startswith("does not see photo ")
     assert reason.endswith(" (missing) as the driver does")
     assert pool.n_run["a", "compute"] <= cluster_executor.MAX_ODD
+
+
+def test_a_photo_that_the_driver_waits_for_too_long_confirms_nothing_but_delays(
+    season: Path, quick_bundle: Bundle, quick_prediction: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    delays = iter([True] * 3)
+
+    def slow(storage: PhotoStorage, name: str) -> bytes | FrameFailure:
+        return FrameFailure(name, FailureReason.TIMED_OUT) if next(delays, False) else read_image_file(storage, name)
+
+    monkeypatch.setattr("inference.execution.cluster.cluster_executor.read_image_file", slow)
+    pool = InProcessPool(blind={"a": copied(season, tmp_path / "copies", leave)})
+    run_on(pool, season, quick_bundle, tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(quick_prediction)
