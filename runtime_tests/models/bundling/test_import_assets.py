@@ -30,6 +30,8 @@ from models.keras_io.h5_file import load_keras_network
 from models.spec.recipe import Recipe, load_recipe
 from runtime_tests.conftest import SECOND_RECIPE
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture
 def assets(second_assets: Path, tmp_path: Path) -> Path:

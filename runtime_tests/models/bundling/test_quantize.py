@@ -29,6 +29,7 @@ from models.bundling.quantize import quantize_bundle
 from runtime_tests.running import hakuna, hakuna_here
 
 openvino = pytest.importorskip("openvino")  # after the engine, which keeps it from reporting to a web service
+pytestmark = pytest.mark.e2e
 DEMO = Path(__file__).resolve().parents[3] / "models" / "demo" / "bundle"
 PRODUCTS = ("Convolution", "MatMul")
 
