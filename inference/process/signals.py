@@ -100,23 +100,23 @@ def signals_reach_children() -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     is_main = threading.current_thread() is threading.main_thread()
 
-    def set_handlers(handler_of: Callable[[signal.Signals], Any]) -> None:
-        for number in STOP_SIGNALS if is_main else ():
-            signal.signal(number, handler_of(number))
+    def set_handlers(chosen: dict[signal.Signals, Any]) -> None:
+        for number, handler in chosen.items() if is_main else ():
+            signal.signal(number, handler)
 
     def pass_on(number: int, _: FrameType | None) -> None:
-        set_handlers(handlers.__getitem__)
+        set_handlers(handlers)
         if waiter and waiter.ident:
             signal.pthread_kill(waiter.ident, number)
 
     if waiter := _waiting[-1].thread if _waiting else None:
-        set_handlers(lambda _: pass_on)
+        set_handlers(dict.fromkeys(STOP_SIGNALS, pass_on))
     earlier = signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
-        set_handlers(handlers.__getitem__)  # libraries may have set their own
+        set_handlers(handlers)  # libraries may have set their own
 
 
 class _Waiter:

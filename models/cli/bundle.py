@@ -125,7 +125,7 @@ def verify(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]
     from inference.bundle.reader import open_bundle
 
     with working("loading every network and booster"):
-        opened = open_bundle(bundle)
+        opened = open_bundle(bundle)  # before imports that a refusal need not wait for
         from inference.bundle.graph_check import check_networks
         from inference.core.choices import EngineName, Precision
         from inference.ensemble.booster_probe import probe_boosters

@@ -36,6 +36,7 @@ LONG_WAIT = 60.0
 MAX_ODD = 3
 """Blocks of a node in a row with photos that differ from those of the driver, until it is left out. Some may just have arrived."""
 CUT_SHORT = "cut short"
+"""Stands beside the reasons of failures for a photo without its end, which is used."""
 
 
 @dataclass
@@ -292,7 +293,7 @@ class ClusterExecutor:
         records = [record for block in blocks for record in block.records]
         problems = [(one.file_name, str(one.reason)) for record in records for one in record.failures]
         problems += [(name, CUT_SHORT) for record in records for name in record.cut_short]
-        for name, found in sorted(problems, key=lambda one: one[1] in IO_FAILURES):
+        for name, found in sorted(problems, key=lambda one: one[1] in IO_FAILURES):  # these last
             data = read_image_file(storage, name)
             if isinstance(data, bytes):
                 expected = {str(FailureReason.CANNOT_DECODE), *([CUT_SHORT] if is_cut_short(data) else [])}

@@ -117,7 +117,7 @@ def test_a_photo_that_has_just_arrived_is_read_once_more(
 
 
 def test_a_node_is_left_out_after_three_blocks_in_a_row(season: Path, quick_bundle: Bundle, tmp_path: Path) -> None:
-    """Whichever these are."""
+    """They need not be the same block."""
     pool = InProcessPool(blind={"a": copied(season, tmp_path / "copies", leave)}, seed=1)
     report = run_on(pool, season, quick_bundle, tmp_path / "out", replace(OPTIONS, budget=1000.0))
     [(node, reason)] = report["cluster"]["left_out"].items()
